@@ -1,0 +1,287 @@
+"""The typed environment: the one place that reads variables, for the hub and for agents alike.
+
+Imports no Django, so that an agent may use it. Every variable is also accepted as `NAME_FILE`, the path of
+a file that holds the value (the convention of Docker secrets and systemd credentials); the file wins.
+An empty value counts as not set. A `.env` beside `manage.py` is read first and never overrides the real
+environment; `SIGNAL_HUB_DOTENV` names another file, or `off`.
+"""
+
+import base64
+import ipaddress
+import logging
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeVar
+from urllib.parse import unquote, urlsplit
+
+from environs import FileAwareEnv
+
+T = TypeVar("T")
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Backend = Literal["memory", "redis", "webhook"]
+
+ROOT = Path(__file__).resolve().parent.parent
+HIDDEN = "****"
+
+logger = logging.getLogger("signal_hub.bus")
+
+
+class InvalidEnvironment(Exception):
+    """A variable is missing or holds what it may not; the text is one line made for an operator."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What the environment says. Secrets and URLs stay out of `repr`."""
+
+    core_db_url: str | None = field(repr=False)
+    ecosystem_db_urls: dict[str, str] = field(repr=False)
+    """Only the ecosystems that have a database of their own."""
+    event_bus_backend: Backend
+    redis_url: str | None = field(repr=False)
+    event_webhook_url: str | None = field(repr=False)
+    event_webhook_secret: str | None = field(repr=False)
+    api_keys: tuple[tuple[str, str], ...] = field(repr=False)
+    """Pairs of (id, value)."""
+    auth_secret: str | None = field(repr=False)
+    signal_endpoint: str | None = field(repr=False)
+    stream_prefix: str
+    stream_topics: tuple[str, ...]
+    stream_maxlen: int
+    webhook_require_key: bool
+    webhook_allow_legacy: bool
+    webhook_max_bytes: int
+    webhook_max_signals: int
+    webhook_rate: str | None
+    webhook_failed_rate: str
+    trusted_proxies: tuple[Network, ...]
+    django_secret_key: str | None = field(repr=False)
+    django_debug: bool
+    django_allowed_hosts: tuple[str, ...]
+
+    def database_url(self, ecosystem: str) -> str | None:
+        """Where rows of `ecosystem` go: its own database, else the core one, else nowhere."""
+        return self.ecosystem_db_urls.get(ecosystem, self.core_db_url)
+
+    def bus_backend(self) -> tuple[Backend, str | None]:
+        """Return the bus's backend by the fallback order, and a warning if that is not what was asked for."""
+        asked = self.event_bus_backend
+        if asked == "redis" and not self.redis_url:
+            return "memory", fallback_warning(asked, "CORE_REDIS_URL")
+        if asked == "webhook":
+            missing = [
+                name
+                for name, value in (
+                    ("CORE_EVENT_WEBHOOK_URL (or AGG_SIGNAL_ENDPOINT)", self.event_webhook_url),
+                    ("CORE_EVENT_WEBHOOK_SECRET", self.event_webhook_secret),
+                )
+                if not value
+            ]
+            if missing:
+                return "memory", fallback_warning(asked, " and ".join(missing))
+        return asked, None
+
+    def announce_bus(self) -> Backend:
+        """Log the bus's backend, with one warning where it fell back; return its name."""
+        backend, warning = self.bus_backend()
+        if warning:
+            logger.warning(warning)
+        logger.info("EventBus backend=%s", backend)
+        return backend
+
+    def require_hub(self) -> None:
+        """Raise InvalidEnvironment unless everything is there that the hub cannot do without."""
+        if not self.core_db_url:
+            raise InvalidEnvironment(
+                "CORE_DB_URL is not set: it may hold postgres://user:password@host:5432/name; "
+                "`make run` starts an embedded Postgres and sets it"
+            )
+        if not self.auth_secret:
+            raise InvalidEnvironment("CORE_AUTH_SECRET is not set: it may hold any long random text")
+        if not self.django_secret_key and not self.django_debug:
+            raise InvalidEnvironment(
+                "DJANGO_SECRET_KEY is not set: it may hold any long random text (DJANGO_DEBUG=1 does without)"
+            )
+
+
+def fallback_warning(asked: str, missing: str) -> str:
+    return (
+        f"EventBus: CORE_EVENT_BUS_BACKEND asks for {asked}, but {missing} is not set; using memory instead"
+    )
+
+
+def load() -> Environment:
+    """Read the environment.
+
+    Raises InvalidEnvironment with one line that names the variable, what it holds and what it may hold.
+    """
+    dotenv = os.environ.get("SIGNAL_HUB_DOTENV") or str(ROOT / ".env")
+    if dotenv != "off" and Path(dotenv).is_file():
+        FileAwareEnv.read_env(dotenv, recurse=False, override=False)
+    api_keys = _read("CORE_API_KEYS", _api_keys, "id:value|id:value", (), secret=True)
+    endpoint = _read("AGG_SIGNAL_ENDPOINT", _http_url, "an http:// or https:// URL", None, secret=True)
+    return Environment(
+        core_db_url=_database_url("CORE_DB_URL"),
+        ecosystem_db_urls={
+            name: url
+            for name in ("crypto", "forex", "stock")
+            if (url := _database_url(f"CORE_{name.upper()}_DB_URL"))
+        },
+        event_bus_backend=_read("CORE_EVENT_BUS_BACKEND", _backend, "memory, redis or webhook", "memory"),
+        redis_url=_read(
+            "CORE_REDIS_URL", _redis_url, "a redis://, rediss:// or unix:// URL", None, secret=True
+        ),
+        event_webhook_url=_read(
+            "CORE_EVENT_WEBHOOK_URL", _http_url, "an http:// or https:// URL", endpoint, secret=True
+        ),
+        event_webhook_secret=_read(
+            "CORE_EVENT_WEBHOOK_SECRET", _secret, "whsec_<base64>, or any other text", None, secret=True
+        ),
+        api_keys=api_keys,
+        auth_secret=_read("CORE_AUTH_SECRET", str, "any text", None, secret=True),
+        signal_endpoint=endpoint,
+        stream_prefix=_read(
+            "CORE_EVENT_STREAM_PREFIX", _name, "printable ASCII without spaces", "core_signals"
+        ),
+        stream_topics=_read("CORE_EVENT_STREAM_TOPICS", _names, "a comma list of topic names", ("signals",)),
+        stream_maxlen=_read("CORE_EVENT_STREAM_MAXLEN", _positive, "a whole number above 0", 1_000_000),
+        webhook_require_key=_read("CORE_WEBHOOK_REQUIRE_KEY", _boolean, "on or off", bool(api_keys)),
+        webhook_allow_legacy=_read("CORE_WEBHOOK_ALLOW_LEGACY", _boolean, "on or off", True),
+        webhook_max_bytes=_read("CORE_WEBHOOK_MAX_BYTES", _positive, "a whole number above 0", 1_048_576),
+        webhook_max_signals=_read("CORE_WEBHOOK_MAX_SIGNALS", _positive, "a whole number above 0", 1000),
+        webhook_rate=_read("CORE_WEBHOOK_RATE", _rate, "a rate such as 600/minute", None),
+        webhook_failed_rate=_read(
+            "CORE_WEBHOOK_FAILED_RATE", _rate, "a rate such as 300/minute", "300/minute"
+        ),
+        trusted_proxies=_read(
+            "CORE_TRUSTED_PROXIES", _networks, "a comma list of addresses or CIDR blocks", ()
+        ),
+        django_secret_key=_read("DJANGO_SECRET_KEY", str, "any text", None, secret=True),
+        django_debug=_read("DJANGO_DEBUG", _boolean, "on or off", False),
+        django_allowed_hosts=_read("DJANGO_ALLOWED_HOSTS", _names, "a comma list of host names", ()),
+    )
+
+
+def _read(name: str, parse: Callable[[str], T], may_hold: str, default: T, *, secret: bool = False) -> T:
+    try:
+        text = FileAwareEnv(strip_whitespace=True).str(name, "").strip()
+    except (ValueError, OSError) as error:
+        path = os.environ.get(f"{name}_FILE")
+        raise InvalidEnvironment(
+            f"{name}_FILE holds {path!r}: it may hold the path of a readable text file"
+        ) from error
+    if not text:
+        return default
+    try:
+        return parse(text)
+    except ValueError as error:
+        holds = masked(text) if secret else repr(text)
+        # `from None`: a chained error would carry the unmasked value into a traceback.
+        raise InvalidEnvironment(f"{name} holds {holds}: it may hold {may_hold}{_reason(error)}") from None
+
+
+def _reason(error: ValueError) -> str:
+    """Parsers explain themselves with a `why:` text; other errors' words may quote the value."""
+    text = str(error)
+    return f" ({text.removeprefix('why: ')})" if text.startswith("why: ") else ""
+
+
+def masked(text: str) -> str:
+    """Show a URL's scheme and host alone, and nothing at all of any other secret."""
+    match = re.match(r"([a-z][a-z0-9+.-]*)://(?:[^@/?#]*@)?([A-Za-z0-9.\-\[\]:_]*)(?=[/?#]|$)", text)
+    return f"{match[1]}://{HIDDEN}@{match[2]}" if match and match[2] else HIDDEN
+
+
+def _database_url(name: str) -> str | None:
+    def parse(text: str) -> str:
+        return _url(text, {"postgres", "postgresql"}, host=False)
+
+    return _read(name, parse, "a postgres:// URL", None, secret=True)
+
+
+def _redis_url(text: str) -> str:
+    url = _url(text, {"redis", "rediss", "unix"}, host=not text.startswith("unix:"))
+    database = urlsplit(url).path.strip("/")
+    if not url.startswith("unix:") and database and not re.fullmatch(r"[0-9]+", database):
+        raise ValueError("why: the path is the number of a database")
+    return url
+
+
+def _http_url(text: str) -> str:
+    return _url(text, {"http", "https"}, host=True)
+
+
+def _url(text: str, schemes: set[str], *, host: bool) -> str:
+    if re.search(r"[\x00-\x20\x7f]", text):
+        raise ValueError("why: it has a space or a control character")
+    parts = urlsplit(text)
+    if parts.scheme not in schemes:
+        raise ValueError
+    if host and not parts.hostname:
+        raise ValueError("why: it has no host")
+    _ = parts.port  # raises ValueError when it is no port number
+    unquote(parts.path, errors="strict")
+    return text
+
+
+def _secret(text: str) -> str:
+    if text.startswith("whsec_"):
+        encoded = text.removeprefix("whsec_")
+        if not base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True):
+            raise ValueError
+    return text
+
+
+def _api_keys(text: str) -> tuple[tuple[str, str], ...]:
+    pairs = []
+    for part in filter(None, (piece.strip() for piece in text.split("|"))):
+        key_id, colon, value = part.partition(":")
+        if not colon or not re.fullmatch(r"[!-~]{1,64}", key_id) or not re.fullmatch(r"[!-~]+", value):
+            raise ValueError("why: each key is id:value in printable ASCII without spaces")
+        pairs.append((key_id, value))
+    return tuple(pairs)
+
+
+def _backend(text: str) -> Backend:
+    match text.lower():
+        case "memory" | "redis" | "webhook" as name:
+            return name  # type: ignore[return-value]
+    raise ValueError
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() in {"1", "on", "true", "yes"}:
+        return True
+    if text.lower() in {"0", "off", "false", "no"}:
+        return False
+    raise ValueError
+
+
+def _positive(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,18}", text) or int(text) == 0:
+        raise ValueError
+    return int(text)
+
+
+def _rate(text: str) -> str:
+    if not re.fullmatch(r"[1-9][0-9]{0,8}/(second|minute|hour|day)", text):
+        raise ValueError("why: the period is second, minute, hour or day")
+    return text
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch(r"[!-~]+", text):
+        raise ValueError
+    return text
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(filter(None, (piece.strip() for piece in text.split(",")))))
+    return tuple(_name(name) for name in names)
+
+
+def _networks(text: str) -> tuple[Network, ...]:
+    return tuple(ipaddress.ip_network(name, strict=False) for name in _names(text))

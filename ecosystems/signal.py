@@ -1,0 +1,395 @@
+"""The unified signal: one schema for every ecosystem and transport, and the one function that judges it.
+
+Money is `Decimal` throughout and never passes through a float.
+"""
+
+import hashlib
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from decimal import Context, Decimal
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from ecosystems import ECOSYSTEMS
+
+MAX_PAYLOAD_BYTES = 65_536
+MAX_PAYLOAD_DEPTH = 32
+MAX_PRICE = Decimal(10) ** 18
+MAX_DECIMALS = 18
+"""Digits after the point that `numeric(38,18)` keeps; a price with more could not be kept exactly."""
+MAX_EXPONENT = 400
+"""A bound on numbers in `raw_payload`: `1e99999` is seven bytes here and 100 kB in Postgres's output."""
+EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+MAX_AHEAD = timedelta(minutes=5)
+
+Action = Literal["BUY", "SELL", "HOLD"]
+SignalType = Literal["MARKET", "LIMIT", "STOP", "ANALYTICS", "TRADE"]
+
+RULES = {
+    "signal_id": "1 to 128 printable ASCII characters without spaces",
+    "ecosystem": f"one of {', '.join(ECOSYSTEMS)}",
+    "timestamp": "RFC 3339 date and time as text, from 2000-01-01 to five minutes from now",
+    "symbol": "1 to 64 printable ASCII characters without spaces",
+    "action": "BUY, SELL or HOLD",
+    "signal_type": "MARKET, LIMIT, STOP, ANALYTICS or TRADE",
+    "entry_price": "null or a decimal above 0 and below 1e18 with at most 18 decimal places",
+    "stop_loss": "null or a decimal above 0 and below 1e18 with at most 18 decimal places",
+    "take_profit": "null or a decimal above 0 and below 1e18 with at most 18 decimal places",
+    "volume": "null or a decimal of 0 or more and below 1e18 with at most 18 decimal places",
+    "confidence": "null or a number from 0 to 1",
+    "agent_source": "text of up to 128 characters",
+    "tags": "a list of up to 32 texts of up to 64 characters",
+    "raw_payload": "a JSON object of at most 64 KiB and 32 levels",
+}
+"""What each field may hold, in the words an agent's author reads."""
+
+
+class Signal(msgspec.Struct, frozen=True, kw_only=True):
+    """A trading signal as the contract's section 2 defines it."""
+
+    signal_id: str
+    ecosystem: str
+    timestamp: datetime
+    symbol: str
+    action: Action
+    signal_type: SignalType = "MARKET"
+    entry_price: Decimal | None = None
+    stop_loss: Decimal | None = None
+    take_profit: Decimal | None = None
+    volume: Decimal | None = None
+    confidence: float | None = None
+    agent_source: str = ""
+    tags: tuple[str, ...] = ()
+    raw_payload: dict[str, Any] = {}
+
+    def to_json(self) -> bytes:
+        """Return the signal as one JSON object, decimals as exact numbers: what every transport carries."""
+        return _wire_encoder.encode(self)
+
+    def payload_json(self) -> bytes:
+        """Return `raw_payload` as compact JSON with sorted keys."""
+        return _canonical_encoder.encode(self.raw_payload) if self.raw_payload else b"{}"
+
+    def digest(self) -> bytes:
+        """Return the SHA-256 of the content.
+
+        Spelling does not count: key order, white space, `1.50` against `1.5` or `"1.5"`, time zones.
+        """
+        return hashlib.sha256(_canonical_encoder.encode(msgspec.structs.astuple(self))).digest()
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """Why an entry is no signal. `detail` never quotes what was sent."""
+
+    code: str
+    detail: str
+    field: str | None = None
+    signal_id: str | None = None
+
+
+class _Refused(Exception):
+    def __init__(self, code: str, field: str | None = None, detail: str | None = None) -> None:
+        self.code = code
+        self.field = field
+        self.detail = detail or f"{field} must be {RULES[field or '']}"
+
+
+def _number(text: str) -> Decimal | int:
+    """Give a JSON number with a point or an exponent exactly, in the one spelling equal numbers share."""
+    number = Decimal(text)
+    if abs(number.adjusted()) > MAX_EXPONENT:
+        raise _Refused("out_of_range", detail="a number is too large or too small")
+    if number == number.to_integral_value():
+        return int(number)
+    return number.normalize(_EXACT)
+
+
+_EXACT = Context(prec=MAX_PAYLOAD_BYTES)
+
+Token = Annotated[str, msgspec.Meta(pattern=r"\A[!-~]+\Z")]
+
+
+class _Wire(msgspec.Struct, forbid_unknown_fields=True):
+    """What msgspec checks by itself, in one pass over the bytes."""
+
+    signal_id: Annotated[Token, msgspec.Meta(max_length=128)]
+    ecosystem: str
+    timestamp: str
+    symbol: Annotated[Token, msgspec.Meta(max_length=64)]
+    action: str
+    signal_type: SignalType = "MARKET"
+    entry_price: Any = None
+    stop_loss: Any = None
+    take_profit: Any = None
+    volume: Any = None
+    confidence: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    agent_source: Annotated[str, msgspec.Meta(max_length=128)] = ""
+    tags: Annotated[tuple[Annotated[str, msgspec.Meta(max_length=64)], ...], msgspec.Meta(max_length=32)] = ()
+    raw_payload: dict[str, Any] = {}
+
+
+_wire_encoder = msgspec.json.Encoder(decimal_format="number")
+_canonical_encoder = msgspec.json.Encoder(order="sorted", decimal_format="number")
+_wire_decoder = msgspec.json.Decoder(_Wire, float_hook=_number)
+_loose_decoder = msgspec.json.Decoder(float_hook=_number)
+_any_decoder = msgspec.json.Decoder(float_hook=str)
+
+
+def parse(data: bytes, now: datetime | None = None) -> Signal | Refusal:
+    """Judge the JSON of one signal; `now` (aware) is the clock that `timestamp` is held against.
+
+    Never raises, whatever the bytes.
+    """
+    try:
+        return _parse(data, now or datetime.now(UTC))
+    except _Refused as refused:
+        return Refusal(refused.code, refused.detail, refused.field, _id_of(data))
+    except UnicodeDecodeError:
+        return Refusal("not_utf8", "the text is not UTF-8")
+    except RecursionError:
+        return _TOO_DEEP
+    except (msgspec.DecodeError, ValueError):
+        return _undecodable(data)
+
+
+def split(body: bytes) -> list[bytes] | Refusal:
+    """Give the entries of a body, one JSON object or an array of them, each as the bytes that were sent.
+
+    An entry that is no signal is left for `parse` to refuse, so that it does not harm its neighbours.
+    A lone object is not looked into at all.
+    """
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        return Refusal("not_utf8", "the text is not UTF-8")
+    if body.lstrip(_SPACE).startswith(b"["):
+        try:
+            return [bytes(entry) for entry in msgspec.json.decode(body, type=list[msgspec.Raw])]
+        except RecursionError:
+            return _TOO_DEEP
+        except msgspec.DecodeError:
+            return _split_slowly(text)
+    return [body]
+
+
+_SPACE = b" \t\r\n"
+_TEXT_SPACE = re.compile(r"[ \t\r\n]*")
+_TOO_DEEP = Refusal("json_too_deep", "the JSON is nested too deeply")
+_NOT_JSON = Refusal("not_json", "the text is not JSON")
+
+
+def _undecodable(data: bytes) -> Refusal:
+    """Say why msgspec gave up on text that may be JSON all the same, by the grammar of RFC 8259."""
+    try:
+        _grammar.decode(data.decode())
+    except RecursionError:
+        return _TOO_DEEP
+    except ValueError:
+        return _NOT_JSON
+    if re.search(rb"[0-9]{1000}", data):
+        return Refusal("out_of_range", "a number has too many digits")
+    return Refusal("forbidden_character", "an escape stands for half of a surrogate pair")
+
+
+def _split_slowly(text: str) -> list[bytes] | Refusal:
+    """Split an array that msgspec gave up on, so that only the entry it stumbled over is refused."""
+    entries = []
+    try:
+        position = _after_space(text, text.index("[") + 1)
+        while True:
+            _, end = _grammar.raw_decode(text, position)
+            entries.append(text[position:end].encode())
+            position = _after_space(text, end)
+            if text[position] == "]":
+                break
+            if text[position] != ",":
+                return _NOT_JSON
+            position = _after_space(text, position + 1)
+    except RecursionError:
+        return _TOO_DEEP
+    except (ValueError, IndexError):
+        return _NOT_JSON
+    return entries if _after_space(text, position + 1) == len(text) else _NOT_JSON
+
+
+def _after_space(text: str, position: int) -> int:
+    match = _TEXT_SPACE.match(text, position)
+    return match.end() if match else position
+
+
+def _no_constant(_: str) -> None:
+    raise ValueError
+
+
+# By RFC 8259's grammar alone: numbers stay text, and NaN is none.
+_grammar = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=_no_constant)
+
+
+def _parse(data: bytes, now: datetime) -> Signal:
+    try:
+        wire = _wire_decoder.decode(data)
+    except msgspec.ValidationError as error:
+        wire = _slow_wire(data, error)
+    # Escapes and bytes beyond ASCII are the only ways a forbidden character gets through the decoder.
+    if not data.isascii() or b"\\" in data or b"\x7f" in data:
+        _check_text("agent_source", wire.agent_source)
+        _check_text("tags", wire.tags)
+        _check_text("raw_payload", wire.raw_payload)
+    if (
+        data.count(b"{") + data.count(b"[") > MAX_PAYLOAD_DEPTH
+        and _depth(wire.raw_payload) > MAX_PAYLOAD_DEPTH
+    ):
+        raise _Refused("too_deep", "raw_payload")
+    signal = Signal(
+        signal_id=wire.signal_id,
+        ecosystem=wire.ecosystem,
+        timestamp=_timestamp(wire.timestamp, now),
+        symbol=wire.symbol,
+        action=_action(wire.action),
+        signal_type=wire.signal_type,
+        entry_price=_decimal("entry_price", wire.entry_price),
+        stop_loss=_decimal("stop_loss", wire.stop_loss),
+        take_profit=_decimal("take_profit", wire.take_profit),
+        volume=_decimal("volume", wire.volume, zero=True),
+        # Adding 0.0 turns -0.0, which is not above 0 either, into 0.0.
+        confidence=wire.confidence if wire.confidence is None else wire.confidence + 0.0,
+        agent_source=wire.agent_source,
+        tags=wire.tags,
+        raw_payload=wire.raw_payload,
+    )
+    if signal.ecosystem not in ECOSYSTEMS:
+        raise _Refused("unknown_ecosystem", "ecosystem")
+    if len(data) > MAX_PAYLOAD_BYTES and len(signal.payload_json()) > MAX_PAYLOAD_BYTES:
+        raise _Refused("too_large", "raw_payload")
+    return signal
+
+
+def _slow_wire(data: bytes, error: msgspec.ValidationError) -> _Wire:
+    """Decode again what the one pass stumbled over: keep unknown keys, or say which field is wrong and why."""
+    fields = _loose_decoder.decode(data)
+    if not isinstance(fields, dict):
+        raise _Refused("not_an_object", detail="a signal is a JSON object") from error
+    unknown = {key: fields.pop(key) for key in [key for key in fields if key not in RULES]}
+    if unknown:
+        fields["raw_payload"] = _with_extra(fields.get("raw_payload", {}), unknown)
+    try:
+        wire = msgspec.convert(fields, _Wire)
+    except msgspec.ValidationError as failure:
+        raise _explained(str(failure)) from failure
+    return wire
+
+
+def _with_extra(payload: Any, unknown: dict[str, Any]) -> Any:
+    if not isinstance(payload, dict):
+        return payload  # wrong all the same: the conversion says so
+    extra = payload.get("extra", {})
+    if not isinstance(extra, dict) or extra.keys() & unknown.keys():
+        raise _Refused(
+            "extra_taken", "raw_payload", "unknown fields are kept in raw_payload.extra, which holds others"
+        )
+    return {**payload, "extra": {**extra, **unknown}}
+
+
+def _explained(message: str) -> _Refused:
+    """Turn msgspec's words into ours: its own may quote the value."""
+    if missing := re.match(r"Object missing required field `(\w+)`", message):
+        return _Refused("missing_field", missing[1], f"{missing[1]} is required: {RULES[missing[1]]}")
+    at = re.search(r"at `\$\.(\w+)", message)
+    field = at[1] if at and at[1] in RULES else None
+    if field is None:
+        return _Refused("invalid_value", detail="a field does not hold what it may hold")
+    code = "wrong_type" if re.match(r"Expected `[^`]*`, got", message) else "invalid_value"
+    return _Refused(code, field)
+
+
+_TIMESTAMP = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})?"
+)
+
+
+def _timestamp(text: str, now: datetime) -> datetime:
+    if not _TIMESTAMP.fullmatch(text):
+        raise _Refused("invalid_value", "timestamp")
+    try:
+        moment = datetime.fromisoformat(text.upper())
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise _Refused("invalid_value", "timestamp") from error
+    if not EARLIEST <= moment <= now + MAX_AHEAD:
+        raise _Refused("out_of_range", "timestamp")
+    return moment
+
+
+_ACTIONS: dict[str, Action] = {"BUY": "BUY", "SELL": "SELL", "HOLD": "HOLD"}
+
+
+def _action(text: str) -> Action:
+    # Outside ASCII, letters exist whose upper case is an ASCII letter.
+    action = _ACTIONS.get(text.upper()) if text.isascii() else None
+    if action is None:
+        raise _Refused("invalid_value", "action")
+    return action
+
+
+_DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
+
+
+def _decimal(field: str, value: Any, *, zero: bool = False) -> Decimal | None:
+    """Give a price exactly, in the one spelling equal prices share; raise _Refused for what it may not be."""
+    if value is None:
+        return None
+    kind = type(value)
+    if kind is str:
+        if len(value) > 64 or not _DECIMAL.fullmatch(value):
+            raise _Refused("invalid_value", field)
+        value = _number(value)
+    elif kind is not int and kind is not Decimal:
+        raise _Refused("wrong_type", field)
+    if not (0 < value < MAX_PRICE or (zero and value == 0)):
+        raise _Refused("out_of_range", field)
+    if type(value) is int:
+        return Decimal(value)
+    if value.as_tuple().exponent < -MAX_DECIMALS:
+        raise _Refused("too_precise", field)
+    return value  # type: ignore[no-any-return]
+
+
+_FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Control characters (Unicode category Cc), bidirectional embeddings, overrides and isolates."""
+
+
+def _check_text(field: str, value: Any) -> None:
+    if isinstance(value, str):
+        if _FORBIDDEN.search(value):
+            raise _Refused(
+                "forbidden_character", field, f"{field} holds a control or bidirectional character"
+            )
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _check_text(field, key)
+            _check_text(field, item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            _check_text(field, item)
+
+
+def _depth(value: Any) -> int:
+    if isinstance(value, dict):
+        return 1 + max(map(_depth, value.values()), default=0)
+    if isinstance(value, list):
+        return 1 + max(map(_depth, value), default=0)
+    return 0
+
+
+def _id_of(data: bytes) -> str | None:
+    """Return the id of a refused entry where it has a valid one, to tell its sender which one it was."""
+    try:
+        fields = _any_decoder.decode(data)
+    except (ValueError, RecursionError):
+        return None
+    signal_id = fields.get("signal_id") if isinstance(fields, dict) else None
+    if isinstance(signal_id, str) and re.fullmatch(r"[!-~]{1,128}", signal_id):
+        return signal_id
+    return None
