@@ -1,0 +1,135 @@
+"""Where the embedded servers live and who runs them."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import pwd
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+SHARED_HOME = Path("/var/lib/signal-hub")
+ABANDONED_SECONDS = 3600
+
+
+class ServerError(RuntimeError):
+    """A server cannot be had; the message is one line that a user can act on."""
+
+
+@dataclass(frozen=True)
+class Account:
+    """Who a server runs as, in the words of `subprocess`; all None: as the caller."""
+
+    user: int | None = None
+    group: int | None = None
+    extra_groups: tuple[int, ...] | None = None
+
+    def give(self, path: Path) -> None:
+        """Hand over a file or folder that we made."""
+        if self.user is not None and self.group is not None:
+            os.chown(path, self.user, self.group)
+
+
+def is_root() -> bool:
+    return os.geteuid() == 0
+
+
+def account() -> Account:
+    """Return the caller's account, or an unprivileged one when the caller is root."""
+    if not is_root():
+        return Account()
+    for name in ("postgres", "nobody"):
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return Account(entry.pw_uid, entry.pw_gid, ())
+    raise ServerError("Postgres does not run as root and there is no account postgres or nobody: add one")
+
+
+def data_home(project: Path) -> Path:
+    """Return where the servers of the project at `project` keep their data (not created here)."""
+    project = project.resolve()
+    if not is_root():
+        return project / ".data"
+    return SHARED_HOME / hashlib.sha256(str(project).encode()).hexdigest()[:12]
+
+
+def make_home(home: Path) -> None:
+    """Create the folder and its missing parents; others may pass through root's, but not list them."""
+    if home.exists():
+        return
+    make_home(home.parent)
+    home.mkdir(mode=0o700, exist_ok=True)
+    if is_root():
+        home.chmod(0o711)
+
+
+@contextmanager
+def throwaway() -> Iterator[Path]:
+    """Give a home in a temporary place and remove it with everything in it afterwards."""
+    parent = SHARED_HOME if is_root() else Path(tempfile.gettempdir())
+    make_home(parent)
+    _remove_abandoned(parent)
+    home = Path(tempfile.mkdtemp(prefix="signal-hub-tmp-", dir=parent))
+    with (home / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if is_root():
+            home.chmod(0o711)
+        try:
+            yield home
+        finally:
+            shutil.rmtree(home, ignore_errors=True)
+
+
+def _remove_abandoned(parent: Path) -> None:
+    """Remove temporary homes of killed runs: old ones whose lock nobody holds."""
+    for home in parent.glob("signal-hub-tmp-*"):
+        try:
+            if time.time() - home.stat().st_mtime < ABANDONED_SECONDS:
+                continue
+            with (home / "lock").open("r+") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(home, ignore_errors=True)
+        except OSError:
+            continue
+
+
+def copy_once(sources: Sequence[Path], target: Path) -> None:
+    """Copy files and folders into the new folder `target`, readable by all, unless it is there already.
+
+    What only compilers need, and the other Postgres of the package, stays behind (half of its size). The rename at the end is atomic: of two concurrent calls one wins and the other takes what it made.
+    Raises OSError.
+    """
+    if target.exists():
+        return
+    make_home(target.parent)
+    draft = Path(tempfile.mkdtemp(prefix=f"{target.name}.", dir=target.parent))
+    try:
+        for source in sources:
+            if source.is_dir():
+                unused = shutil.ignore_patterns("include", "*.a", "pginstall", "__pycache__")
+                shutil.copytree(source, draft / source.name, symlinks=True, ignore=unused)
+            else:
+                shutil.copy(source, draft)
+        _open_to_all(draft)
+        draft.rename(target)
+    except OSError:
+        if not target.exists():
+            raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _open_to_all(folder: Path) -> None:
+    """Let every account read and execute what we copied, whatever umask the original was installed with."""
+    for path in (folder, *folder.rglob("*")):
+        if not path.is_symlink():
+            executable = path.is_dir() or path.stat().st_mode & 0o100
+            path.chmod(0o755 if executable else 0o644)

@@ -1,0 +1,114 @@
+"""Fixtures for all tests: real servers, started before Django reads its settings."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import django
+import pytest
+import redis
+from django.conf import settings
+from django.db import connections
+
+from config.embedded import Postgres, ServerError
+from config.embedded import free_port as find_free_port
+from tests.servers import SERVERS, Program, manage, renamed, web
+
+# pytest-django's own option would read the settings before any conftest is loaded, without servers.
+if settings.configured:
+    pytest.exit("unset DJANGO_SETTINGS_MODULE: the tests choose their settings themselves", returncode=4)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the servers, then let Django read its settings; stop them however the run ends."""
+    config.add_cleanup(SERVERS.stop)
+    try:
+        SERVERS.start(os.environ)
+    except ServerError as error:
+        pytest.exit(f"no servers for the tests: {error}", returncode=1)
+    django.setup()
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on."""
+    return find_free_port()
+
+
+@pytest.fixture
+def redis_client() -> Iterator[redis.Redis]:
+    """A client of the test's Redis, emptied before the test. Answers are bytes."""
+    with redis.Redis.from_url(os.environ["CORE_REDIS_URL"]) as client:
+        client.flushdb()
+        yield client
+
+
+@pytest.fixture
+def postgres_server(transactional_db: None) -> Iterator[Postgres]:
+    """The embedded Postgres, to `stop()` and `start()`; runs again after the test, on the same port."""
+    server = SERVERS.postgres
+    if server is None:
+        pytest.skip("the Postgres of CORE_TEST_DB_URL is not ours to stop")
+    yield server
+    server.start()
+    connections.close_all()
+
+
+@pytest.fixture
+def program_environment(transactional_db: None) -> dict[str, str]:
+    """Environment for real subprocesses of the hub: they use the databases that this test sees."""
+    environment = dict(os.environ)
+    for alias, variable in {"default": "CORE_DB_URL", "forex": "CORE_FOREX_DB_URL"}.items():
+        name = connections[alias].settings_dict["NAME"]
+        environment[variable] = renamed(environment[variable], name)
+    return environment
+
+
+@pytest.fixture
+def run_program(program_environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., Program]]:
+    """Start programs: `run_program([...command], CORE_X="…")`; what is left of them is killed afterwards."""
+    started: list[Program] = []
+    numbers = itertools.count(1)
+
+    def start(command: list[str], **variables: str) -> Program:
+        output = tmp_path / f"program-{next(numbers)}.log"
+        program = Program(command, program_environment | variables, output)
+        started.append(program)
+        return program
+
+    yield start
+    for program in started:
+        program.kill()
+
+
+@pytest.fixture
+def run_manage(run_program: Callable[..., Program]) -> Callable[..., Program]:
+    """Start `manage.py` for real: `run_manage("consume_streams", "--once", CORE_X="…")`."""
+
+    def start(*arguments: str, **variables: str) -> Program:
+        return run_program(manage(*arguments), **variables)
+
+    return start
+
+
+@pytest.fixture
+def live_hub(run_program: Callable[..., Program], free_port: int) -> Callable[..., str]:
+    """Start the real web server: `live_hub(CORE_X="…")` returns its URL when `/livez` answers."""
+
+    def start(**variables: str) -> str:
+        url = f"http://127.0.0.1:{free_port}"
+        program = run_program(web(free_port), **variables)
+        program.until(lambda: _status(f"{url}/livez") == 200, what="/livez")
+        return url
+
+    return start
+
+
+def _status(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310 - our own server
+        return response.status

@@ -1,0 +1,167 @@
+"""Real Postgres and Redis for the test run, and real programs of the hub that use them.
+
+The servers are started by the run itself, or taken from CORE_TEST_DB_URL and CORE_TEST_REDIS_URL. That is
+done before Django reads its settings, and leaves in the environment what the hub needs and nothing of what
+the developer's shell or `.env` says.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit, urlunsplit
+
+from config.embedded import Postgres, Redis, throwaway
+
+T = TypeVar("T")
+PROJECT = Path(__file__).parent.parent
+DATABASE = "signal_hub"
+FOREX_DATABASE = "signal_hub_forex"
+FOREIGN_PREFIXES = ("CORE_", "DJANGO_", "AGG_", "SIGNAL_HUB_", "PG", "CELERY_")
+GIVEN = ("CORE_TEST_DB_URL", "CORE_TEST_REDIS_URL")
+
+# Fixed, so that a signature in a test can be written down.
+AUTH_SECRET = "tests-only-auth-secret"
+WEBHOOK_SECRET = "whsec_dGVzdHMtb25seS13ZWJob29rLXNlY3JldC0wMTIzNDU="
+
+
+class Servers:
+    """The servers of a test run; an attribute is None where the server was given from outside."""
+
+    def __init__(self) -> None:
+        self.postgres: Postgres | None = None
+        self.redis: Redis | None = None
+        self._stack = ExitStack()
+
+    def start(self, environ: MutableMapping[str, str]) -> None:
+        """Start what is not given and set the environment of the run."""
+        database_url, redis_url = (environ.get(name) for name in GIVEN)
+        if not database_url or not redis_url:
+            home = self._stack.enter_context(throwaway())
+        if not database_url:
+            self.postgres = self._stack.enter_context(Postgres(home, durable=False, max_connections="200"))
+            database_url = self.postgres.url(DATABASE)
+        if not redis_url:
+            self.redis = self._stack.enter_context(Redis(home, durable=False))
+            redis_url = self.redis.url
+        clean(environ)
+        environ.update(
+            {
+                "SIGNAL_HUB_DOTENV": "off",
+                "DJANGO_SETTINGS_MODULE": "config.settings",
+                "DJANGO_SECRET_KEY": "tests-only-django-secret-key-0123456789-0123456789-0123456789",
+                "DJANGO_ALLOWED_HOSTS": "localhost,127.0.0.1,testserver",
+                "CORE_AUTH_SECRET": AUTH_SECRET,
+                "CORE_EVENT_WEBHOOK_SECRET": WEBHOOK_SECRET,
+                "CORE_DB_URL": database_url,
+                "CORE_FOREX_DB_URL": renamed(database_url, FOREX_DATABASE),
+                "CORE_REDIS_URL": redis_url,
+            }
+        )
+
+    def stop(self) -> None:
+        """Stop what was started and remove its data."""
+        self._stack.close()
+
+
+def clean(environ: MutableMapping[str, str]) -> None:
+    """Remove every variable that could steer the hub or a database client, except what is given to tests."""
+    for name in [name for name in environ if name.startswith(FOREIGN_PREFIXES) and name not in GIVEN]:
+        del environ[name]
+
+
+def renamed(url: str, dbname: str) -> str:
+    """The same server's URL with another database."""
+    return urlunsplit(urlsplit(url)._replace(path=f"/{dbname}"))
+
+
+def eventually(condition: Callable[[], T], seconds: float = 20.0, what: str = "") -> T:
+    """Poll until the condition is truthy and return its value; AssertionError after the deadline.
+
+    A condition that raises OSError (no connection yet) counts as not yet true.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            if value := condition():
+                return value
+        except OSError:
+            pass
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds:.0f} s: {what or condition}")
+        time.sleep(0.02)
+
+
+class Program:
+    """A real subprocess of the hub, with its output in a file."""
+
+    def __init__(self, command: Sequence[str], environ: Mapping[str, str], output: Path) -> None:
+        self.output = output
+        with output.open("wb") as stream:
+            self.process = subprocess.Popen(
+                command,
+                cwd=PROJECT,
+                env=dict(environ),
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def text(self) -> str:
+        """All that the program has written so far."""
+        return self.output.read_text(errors="replace")
+
+    def until(self, condition: Callable[[], T], seconds: float = 20.0, what: str = "") -> T:
+        """Wait for the condition; an AssertionError with the program's output when it dies or is too slow."""
+
+        def alive_and_true() -> T | bool:
+            value = condition()
+            assert value or self.process.poll() is None, f"ended with {self.process.returncode}"
+            return value
+
+        try:
+            return eventually(alive_and_true, seconds, what)  # type: ignore[return-value]
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.text}") from None
+
+    def stop(self, seconds: float = 20.0) -> int:
+        """SIGTERM; return the exit status."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        return self.wait(seconds)
+
+    def wait(self, seconds: float = 20.0) -> int:
+        """Return the exit status; AssertionError with the output when it does not end in time."""
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"does not end within {seconds:.0f} s:\n{self.text}") from None
+
+    def kill(self) -> None:
+        """SIGKILL to the program and its children."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+def manage(*arguments: str) -> list[str]:
+    """Command line of `manage.py`."""
+    return [sys.executable, "manage.py", *arguments]
+
+
+def web(port: int) -> list[str]:
+    """Command line of the web server."""
+    options = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1", "--blocking-threads", "8"]
+    return [sys.executable, "-m", "granian", "--interface", "wsgi", *options, "config.wsgi:application"]
+
+
+SERVERS = Servers()
