@@ -1,0 +1,64 @@
+"""Trend following: a fast moving average crosses a slow one."""
+
+from ecosystems.candle import Candle
+from ecosystems.strategies import Decision, Parameters, Period, Strategy
+from ecosystems.strategies.indicators import Atr, Ema, settled_after
+
+STEEP = 0.2
+"""Average true ranges by which the averages part in one candle when a crossing is as clear as it gets."""
+
+
+class EmaParameters(Parameters, frozen=True, kw_only=True):
+    """Periods of the two averages; 12 and 26 are those of Appel's MACD."""
+
+    fast: Period = 12
+    slow: Period = 26
+
+    def __post_init__(self) -> None:
+        if self.fast >= self.slow:
+            raise ValueError(f"fast must be below slow, not {self.fast} and {self.slow}")
+
+
+class EmaCrossover(Strategy[EmaParameters]):
+    """BUY when the fast average rises above the slow one, SELL when it falls below.
+
+    Confidence is 0.5 for a crossing that hardly moves and rises with its steepness, the change of the gap
+    between the averages over the candle, to 1 at 0.2 average true ranges. It ranks signals of this
+    strategy; it is not a probability.
+    """
+
+    name = "ema_crossover"
+    schema = EmaParameters
+
+    def prepare(self) -> None:
+        """Make the two averages and the range."""
+        self._fast = Ema(self.parameters.fast)
+        self._slow = Ema(self.parameters.slow)
+        self._atr = Atr(self.parameters.atr_period)
+        self._gap: float | None = None
+
+    @property
+    def history(self) -> int:
+        """How many candles of warm-up the averages need."""
+        return max(
+            settled_after(self.parameters.slow), settled_after(self.parameters.atr_period, wilder=True)
+        )
+
+    def decide(self, candle: Candle) -> Decision | None:
+        """Take the next candle and say whether the averages crossed on it."""
+        close = float(candle.close)
+        fast, slow, atr = self._fast.add(close), self._slow.add(close), self._atr.add(candle)
+        before = self._gap
+        if fast is None or slow is None:
+            return None
+        gap = self._gap = fast - slow
+        if before is None or not atr:
+            return None
+        if not (before <= 0 < gap or gap < 0 <= before):
+            return None
+        return Decision(
+            action="BUY" if gap > 0 else "SELL",
+            confidence=0.5 + 0.5 * min(abs(gap - before) / atr / STEEP, 1),
+            risk=self.parameters.stop_atr * atr,
+            reward=self.parameters.target_atr * atr,
+        )
