@@ -63,6 +63,7 @@ def postgres_server(transactional_db: None) -> Iterator[Postgres]:
 def program_environment(transactional_db: None) -> dict[str, str]:
     """Environment for real subprocesses of the hub: they use the databases that this test sees."""
     environment = dict(os.environ)
+    del environment["DJANGO_SETTINGS_MODULE"]  # each program chooses its own
     for alias, variable in {"default": "CORE_DB_URL", "forex": "CORE_FOREX_DB_URL"}.items():
         name = connections[alias].settings_dict["NAME"]
         environment[variable] = renamed(environment[variable], name)

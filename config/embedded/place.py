@@ -104,7 +104,8 @@ def _remove_abandoned(parent: Path) -> None:
 def copy_once(sources: Sequence[Path], target: Path) -> None:
     """Copy files and folders into the new folder `target`, readable by all, unless it is there already.
 
-    What only compilers need, and the other Postgres of the package, stays behind (half of its size). The rename at the end is atomic: of two concurrent calls one wins and the other takes what it made.
+    What only compilers need, and the other Postgres of the package, stays behind: half of its size. The
+    rename at the end is atomic: of two concurrent calls one wins and the other takes what it made.
     Raises OSError.
     """
     if target.exists():

