@@ -1,0 +1,79 @@
+# Signal Hub: `make help` lists what there is. Needs Python 3.11 to 3.13 and nothing else.
+
+VENV := .venv
+BIN := $(VENV)/bin
+# A Python of your choice, as PYTHON=/opt/python3.12/bin/python3; else the first of the PATH that works.
+PYTHON ?=
+COMPILE := uv pip compile --universal --fork-strategy fewest --python-version 3.11 \
+	--no-header --no-annotate --no-emit-index-url -q
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint types tests bench format lock clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
+		printf '  make %-8s %s\n' "$$name" "$$text"; done
+
+run: $(VENV)/installed ## Run the hub here: servers, workers, demo agents (PORT=8000, DEMO=off)
+	@$(BIN)/python -m config.run
+
+test: lint types tests ## Lint, types and the whole test suite, on real Postgres and Redis
+
+lint: $(VENV)/installed ## Lint and format check
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+# The Django plugin reads the settings, which refuse to load without these; nothing connects.
+types: $(VENV)/installed ## Types
+	SIGNAL_HUB_DOTENV=off DJANGO_SECRET_KEY=types CORE_AUTH_SECRET=types CORE_DB_URL=postgres://127.0.0.1/types \
+		$(BIN)/mypy config aggregator commerce ecosystems
+
+tests: $(VENV)/installed ## The test suite alone (ARGS="-k name" chooses)
+	$(BIN)/python -m pytest $(ARGS)
+
+bench: $(VENV)/installed ## The benchmarks against their peers, one table
+	@$(BIN)/python -m benchmarks
+
+format: $(VENV)/installed ## Format the code
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+lock: ## Compile the requirements anew (needs uv)
+	$(COMPILE) requirements.in -o requirements.txt
+	$(COMPILE) requirements-dev.in -o requirements-dev.txt
+
+clean: ## Remove the virtual environment and caches; data and .env stay
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Each candidate is executed: a version manager's shim may exist and still not run.
+define FIND_PYTHON
+suits='import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))'
+bare=
+IFS=:
+for name in $(if $(PYTHON),"$(PYTHON)",python3.13 python3.12 python3.11 python3); do
+  for folder in $$PATH; do
+    case "$$name" in */*) candidate=$$name ;; *) candidate=$$folder/$$name ;; esac
+    "$$candidate" -c "$$suits" >/dev/null 2>&1 || continue
+    if "$$candidate" -c 'import ensurepip, venv' >/dev/null 2>&1; then echo "$$candidate"; exit 0; fi
+    bare=$${bare:-$$candidate}
+  done
+done
+if [ "$$bare" ]; then
+  echo "signal-hub: $$bare cannot make virtual environments: apt-get install python3-venv" >&2
+else
+  echo "signal-hub: no Python 3.11 to 3.13 found$(if $(PYTHON), as $(PYTHON)): install one, or make PYTHON=/path/to/python3" >&2
+fi
+exit 1
+endef
+export FIND_PYTHON
+
+$(VENV)/installed: requirements.txt requirements-dev.txt
+	@$(BIN)/python -c 'import pip' 2>/dev/null || { \
+		python=$$(sh -c "$$FIND_PYTHON") && \
+		echo "Making $(VENV) with $$python …" && \
+		"$$python" -m venv --clear $(VENV); }
+	@echo "Installing the requirements into $(VENV) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		-r requirements.txt -r requirements-dev.txt
+	@touch $@
