@@ -33,9 +33,9 @@ class InvalidEnvironment(Exception):
     """A variable is missing or holds what it may not; the text is one line made for an operator."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Environment:
-    """What the environment says. Secrets and URLs stay out of `repr`."""
+    """What the environment says; compared by identity. Secrets and URLs stay out of `repr`."""
 
     core_db_url: str | None = field(repr=False)
     ecosystem_db_urls: dict[str, str] = field(repr=False)

@@ -72,6 +72,10 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
         """Return `raw_payload` as compact JSON with sorted keys."""
         return _canonical_encoder.encode(self.raw_payload) if self.raw_payload else b"{}"
 
+    def tags_json(self) -> bytes:
+        """Return `tags` as a JSON array."""
+        return _canonical_encoder.encode(self.tags)
+
     def digest(self) -> bytes:
         """Return the SHA-256 of the content.
 
@@ -87,6 +91,14 @@ class Refusal(msgspec.Struct, frozen=True):
     detail: str
     field: str | None = None
     signal_id: str | None = None
+    ecosystem: str = ""
+    agent_source: str = ""
+
+    def about(self, signal: Signal) -> "Refusal":
+        """Return this refusal with the identity of the signal that it is about."""
+        return msgspec.structs.replace(
+            self, signal_id=signal.signal_id, ecosystem=signal.ecosystem, agent_source=signal.agent_source
+        )
 
 
 class _Refused(Exception):
@@ -145,7 +157,7 @@ def parse(data: bytes, now: datetime | None = None) -> Signal | Refusal:
     try:
         return _parse(data, now or datetime.now(UTC))
     except _Refused as refused:
-        return Refusal(refused.code, refused.detail, refused.field, _id_of(data))
+        return Refusal(refused.code, refused.detail, refused.field, **_hints(data))
     except UnicodeDecodeError:
         return Refusal("not_utf8", "the text is not UTF-8")
     except RecursionError:
@@ -164,13 +176,17 @@ def split(body: bytes) -> list[bytes] | Refusal:
         text = body.decode()
     except UnicodeDecodeError:
         return Refusal("not_utf8", "the text is not UTF-8")
-    if body.lstrip(_SPACE).startswith(b"["):
+    first = body.lstrip(_SPACE)[:1]
+    if first == b"[":
         try:
             return [bytes(entry) for entry in msgspec.json.decode(body, type=list[msgspec.Raw])]
         except RecursionError:
             return _TOO_DEEP
         except msgspec.DecodeError:
             return _split_slowly(text)
+    if first != b"{":
+        refusal = _undecodable(body)
+        return refusal if refusal in {_NOT_JSON, _TOO_DEEP} else _NO_SIGNALS
     return [body]
 
 
@@ -178,6 +194,7 @@ _SPACE = b" \t\r\n"
 _TEXT_SPACE = re.compile(r"[ \t\r\n]*")
 _TOO_DEEP = Refusal("json_too_deep", "the JSON is nested too deeply")
 _NOT_JSON = Refusal("not_json", "the text is not JSON")
+_NO_SIGNALS = Refusal("not_object_or_array", "the text is neither an object nor an array")
 
 
 def _undecodable(data: bytes) -> Refusal:
@@ -267,7 +284,7 @@ def _parse(data: bytes, now: datetime) -> Signal:
 
 
 def _slow_wire(data: bytes, error: msgspec.ValidationError) -> _Wire:
-    """Decode again what the one pass stumbled over: keep unknown keys, or say which field is wrong and why."""
+    """Decode again what the one pass stumbled over: keep unknown keys, or say which field is wrong."""
     fields = _loose_decoder.decode(data)
     if not isinstance(fields, dict):
         raise _Refused("not_an_object", detail="a signal is a JSON object") from error
@@ -383,13 +400,20 @@ def _depth(value: Any) -> int:
     return 0
 
 
-def _id_of(data: bytes) -> str | None:
-    """Return the id of a refused entry where it has a valid one, to tell its sender which one it was."""
+def _hints(data: bytes) -> dict[str, str]:
+    """Return what can be told of a refused entry: its id, ecosystem and agent, each only where it is valid."""
     try:
         fields = _any_decoder.decode(data)
     except (ValueError, RecursionError):
-        return None
-    signal_id = fields.get("signal_id") if isinstance(fields, dict) else None
+        return {}
+    if not isinstance(fields, dict):
+        return {}
+    hints = {}
+    signal_id, ecosystem, agent = (fields.get(key) for key in ("signal_id", "ecosystem", "agent_source"))
     if isinstance(signal_id, str) and re.fullmatch(r"[!-~]{1,128}", signal_id):
-        return signal_id
-    return None
+        hints["signal_id"] = signal_id
+    if ecosystem in ECOSYSTEMS:
+        hints["ecosystem"] = ecosystem
+    if isinstance(agent, str) and len(agent) <= 128 and not _FORBIDDEN.search(agent):
+        hints["agent_source"] = agent
+    return hints

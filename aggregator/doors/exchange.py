@@ -1,0 +1,98 @@
+"""The webhook's two sides: what a request must look like, and which answer a batch gets."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from django.http import HttpRequest, HttpResponse
+from django.utils.http import parse_header_parameters
+
+from aggregator.auth import Sender
+from aggregator.problems import Problem, unavailable
+from aggregator.verdicts import FORBIDDEN, Entry, Fate, Verdict
+from ecosystems.signal import Refusal, split
+
+BODY_CODES = frozenset({"not_json", "not_utf8", "json_too_deep", "not_object_or_array"})
+"""Refusals of a whole body rather than of a signal in it."""
+
+
+def read_body(request: HttpRequest, max_bytes: int) -> bytes:
+    """Return the body, or raise Problem 411, 413 or 415 before a byte of it is read."""
+    length = request.META.get("CONTENT_LENGTH") or ""
+    if not length:
+        raise Problem(411, "length_required", "Send a Content-Length.")
+    if not length.isascii() or not length.isdigit() or int(length) > max_bytes:
+        raise Problem(413, "too_large", f"A body may have {max_bytes} bytes.")
+    if request.META.get("HTTP_CONTENT_ENCODING"):
+        raise Problem(415, "encoded", "Send the body without a Content-Encoding.")
+    try:
+        media_type, parameters = parse_header_parameters(request.META.get("CONTENT_TYPE", ""))
+    except ValueError:
+        media_type, parameters = "", {}
+    if media_type.lower() != "application/json":
+        raise Problem(415, "not_json_type", "Send Content-Type: application/json.")
+    if parameters.get("charset", "utf-8").strip('"').lower() not in {"utf-8", "utf8"}:
+        raise Problem(415, "charset", "Send UTF-8.")
+    return request.body
+
+
+def headers_of(meta: Mapping[str, Any]) -> dict[str, str]:
+    """Return a WSGI request's headers by their lower-case names."""
+    return {
+        name[5:].replace("_", "-").lower(): value for name, value in meta.items() if name.startswith("HTTP_")
+    }
+
+
+def entries_of(body: bytes, sender: Sender, max_signals: int) -> list[Entry]:
+    """Return the body's entries; one that is refused whole where the body is no JSON to look into.
+
+    Raises Problem 400 for an empty body or array, 413 for too many signals.
+    """
+    parts = split(body) if body.strip() else []
+    if isinstance(parts, Refusal):
+        return [Entry(body, sender.name, refusal=parts)]
+    if not parts:
+        raise Problem(400, "empty", "Send at least one signal.")
+    if len(parts) > max_signals:
+        raise Problem(413, "too_many_signals", f"A request may have {max_signals} signals.")
+    return [Entry(part, sender.name, sender.ecosystems) for part in parts]
+
+
+def answer(verdicts: Sequence[Verdict]) -> HttpResponse:
+    """Return the success that the verdicts make, or raise the Problem."""
+    counts = {fate: sum(verdict.fate is fate for verdict in verdicts) for fate in Fate}
+    if counts[Fate.DEFERRED]:
+        raise unavailable("An open transaction holds the same signal; send it again later.", "busy")
+    refused = [(index, verdict.refusal) for index, verdict in enumerate(verdicts) if verdict.refusal]
+    if not counts[Fate.ACCEPTED] and not counts[Fate.DUPLICATE]:
+        raise _refused(verdicts, refused)
+    body = {
+        "status": "accepted" if counts[Fate.ACCEPTED] else "duplicate",
+        "accepted": counts[Fate.ACCEPTED],
+        "duplicates": counts[Fate.DUPLICATE],
+        "rejected": [
+            {"index": index, "signal_id": refusal.signal_id, "code": refusal.code, "detail": refusal.detail}
+            for index, refusal in refused
+        ],
+    }
+    return HttpResponse(
+        msgspec.json.encode(body),
+        status=202 if counts[Fate.ACCEPTED] else 200,
+        content_type="application/json",
+    )
+
+
+def _refused(verdicts: Sequence[Verdict], refused: list[tuple[int, Refusal]]) -> Problem:
+    """Return the Problem of a request of which nothing was taken."""
+    first = refused[0][1]
+    if len(refused) == 1 and first.code in BODY_CODES:
+        return Problem(400, first.code, f"The body is no signal: {first.detail}.")
+    errors = [
+        {"index": index, "field": refusal.field, "code": refusal.code, "detail": refusal.detail}
+        for index, refusal in refused
+    ]
+    if all(refusal.code == FORBIDDEN.code for _, refusal in refused):
+        return Problem(403, FORBIDDEN.code, "The API key may not write to this ecosystem.", errors=errors)
+    if all(verdict.fate is Fate.CONFLICT for verdict in verdicts):
+        return Problem(409, first.code, f"{first.detail.capitalize()}.", errors=errors)
+    return Problem(422, "invalid", "No signal of the request is valid.", errors=errors)

@@ -1,0 +1,193 @@
+"""The Redis door: a consumer group on the streams `<prefix>:<topic>`.
+
+An entry is acknowledged after the ledger has committed it, never before. What a consumer leaves behind when
+it dies is claimed by another; what nobody manages to record in five deliveries becomes a dead letter.
+"""
+
+import os
+import socket
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+import redis
+from django.db import close_old_connections
+
+from aggregator import ledger
+from aggregator.doors import trimming
+from aggregator.verdicts import EXHAUSTED, Entry, Verdict
+from config.env import Environment
+from ecosystems.signal import Refusal
+
+GROUP = "aggregator"
+BATCH = 1000
+BLOCK_MS = 1000
+"""How long a read waits for an entry: also how long a SIGTERM may have to wait."""
+SOCKET_TIMEOUT_S = 10
+CLAIM_IDLE_MS = 60_000
+CLAIM_EVERY_S = 15
+MAX_DELIVERIES = 5
+
+NO_PAYLOAD = Refusal("no_payload", "the stream entry has no field named payload")
+
+
+def connect(url: str) -> "redis.Redis[bytes]":
+    """Return a client for consuming; its answers are bytes in the second protocol's shapes."""
+    return redis.Redis.from_url(
+        url,
+        protocol=2,
+        socket_timeout=SOCKET_TIMEOUT_S,
+        socket_connect_timeout=5,
+        socket_keepalive=True,
+        health_check_interval=30,
+    )
+
+
+class StreamConsumer:
+    """One consumer of the group. Not for several threads."""
+
+    def __init__(self, client: "redis.Redis[bytes]", streams: Sequence[str], name: str | None = None) -> None:
+        self.redis = client
+        self.streams = list(streams)
+        self.name = name or f"{socket.gethostname()}-{os.getpid()}"
+        self._held: list[Entry] = []
+        self._claim_at = 0.0
+
+    @classmethod
+    def from_environment(cls, environment: Environment) -> "StreamConsumer":
+        """Return a consumer of the configured topics; needs CORE_REDIS_URL."""
+        assert environment.redis_url, "the caller checks that there is a Redis"
+        streams = [f"{environment.stream_prefix}:{topic}" for topic in environment.stream_topics]
+        return cls(connect(environment.redis_url), streams)
+
+    def run_once(self, *, wait: bool = True) -> int:
+        """Record one batch; return how many entries were settled.
+
+        `wait` lets it wait up to BLOCK_MS for the first entry. Raises Outage or a redis.RedisError; entries
+        that were read by then are held and come first the next time.
+        """
+        close_old_connections()
+        self._held = self._held or self.claim() or self.read(wait=wait)
+        verdicts = ledger.record(self._held, "redis")
+        entries, self._held = self._held, []
+        return self.acknowledge(entries, verdicts)
+
+    def read(self, *, wait: bool) -> list[Entry]:
+        """Return entries that no consumer of the group has seen."""
+        entries = [entry for stream in self.streams for entry in self._read_stream(stream)]
+        if entries or not wait:
+            return entries
+        reply = self._in_group(
+            lambda: self.redis.xreadgroup(
+                GROUP, self.name, dict.fromkeys(self.streams, ">"), count=BATCH, block=BLOCK_MS
+            )
+        )
+        return list(_entries(reply))
+
+    def _read_stream(self, stream: str) -> list[Entry]:
+        """Read without waiting, and look in the same instant whether anything was trimmed before it."""
+        pipeline = self.redis.pipeline(transaction=True)
+        pipeline.xinfo_stream(stream)
+        pipeline.xinfo_groups(stream)
+        pipeline.xreadgroup(GROUP, self.name, {stream: ">"}, count=BATCH)
+        replies = self._in_group(pipeline.execute)
+        if not replies:
+            return []
+        info, groups, reply = replies
+        lost = trimming.gap(stream, GROUP, info, groups)
+        return [*([lost] if lost else []), *_entries(reply)]
+
+    def claim(self) -> list[Entry]:
+        """Take over, now and then, what another consumer was given a minute ago and has not acknowledged."""
+        if time.monotonic() < self._claim_at:
+            return []
+        claimed = [entry for stream in self.streams for entry in self._claim_stream(stream)]
+        if not claimed:
+            self._claim_at = time.monotonic() + CLAIM_EVERY_S
+        return claimed
+
+    def _claim_stream(self, stream: str) -> list[Entry]:
+        pending = self._in_group(
+            lambda: self.redis.xpending_range(stream, GROUP, "-", "+", BATCH, idle=CLAIM_IDLE_MS)
+        )
+        if not pending:
+            return []
+        deliveries = {item["message_id"]: item["times_delivered"] for item in pending}
+        reply = self.redis.xclaim(stream, GROUP, self.name, CLAIM_IDLE_MS, list(deliveries))
+        claimed = {entry_id: fields for entry_id, fields in reply if fields is not None}
+        entries = [
+            _entry(stream, entry_id, fields, deliveries[entry_id]) for entry_id, fields in claimed.items()
+        ]
+        return entries + self._gone(stream, [entry_id for entry_id in deliveries if entry_id not in claimed])
+
+    def _gone(self, stream: str, entry_ids: list[bytes]) -> list[Entry]:
+        """Return a dead letter for each entry that was trimmed while it was pending."""
+        pipeline = self.redis.pipeline(transaction=False)
+        for entry_id in entry_ids:
+            pipeline.xrange(stream, entry_id, entry_id)
+        found = pipeline.execute()
+        return [
+            trimming.pending_gone(stream, entry_id)
+            for entry_id, entry in zip(entry_ids, found, strict=True)
+            if not entry
+        ]
+
+    def acknowledge(self, entries: Sequence[Entry], verdicts: Sequence[Verdict]) -> int:
+        """Acknowledge what is on record; return how many that were."""
+        settled: dict[str, list[str]] = {}
+        for entry, verdict in zip(entries, verdicts, strict=True):
+            if verdict.settled:
+                settled.setdefault(entry.stream, []).append(entry.entry_id)
+        for stream, entry_ids in settled.items():
+            self.redis.xack(stream, GROUP, *entry_ids)
+        return sum(map(len, settled.values()))
+
+    def close(self) -> None:
+        """Leave the group, unless entries are still in this consumer's hands, and close the connection."""
+        try:
+            for stream in self.streams:
+                if not self.redis.xpending_range(stream, GROUP, "-", "+", 1, consumername=self.name):
+                    self.redis.xgroup_delconsumer(stream, GROUP, self.name)
+        except redis.RedisError:
+            pass  # the group forgets nothing: the entries are claimed by the next consumer
+        self.redis.close()
+
+    def _in_group(self, command: Any) -> Any:
+        """Run a command; where the group or the stream is gone, make it from the stream's start instead."""
+        try:
+            return command()
+        except redis.ResponseError as error:
+            if not str(error).startswith(("NOGROUP", "no such key")) and "no such key" not in str(error):
+                raise
+        for stream in self.streams:
+            try:
+                self.redis.xgroup_create(stream, GROUP, id="0", mkstream=True)
+            except redis.ResponseError as error:
+                if not str(error).startswith("BUSYGROUP"):
+                    raise
+        return []
+
+
+def _entries(reply: Any) -> Iterable[Entry]:
+    for stream, messages in reply or []:
+        for entry_id, fields in messages:
+            yield _entry(stream.decode(), entry_id, fields, 0)
+
+
+def _entry(stream: str, entry_id: bytes, fields: dict[bytes, bytes], delivered: int) -> Entry:
+    """Return what a message holds; `delivered` is how often it was given to a consumer before this time."""
+    payload = fields.get(b"payload")
+    refusal = None
+    if payload is None:
+        payload = msgspec.json.encode({k.decode("latin-1"): v.decode("latin-1") for k, v in fields.items()})
+        refusal = NO_PAYLOAD
+    if delivered >= MAX_DELIVERIES:
+        refusal = EXHAUSTED
+    return Entry(
+        payload,
+        stream=stream,
+        entry_id=entry_id.decode(),
+        deliveries=delivered if refusal is EXHAUSTED else delivered + 1,
+        refusal=refusal,
+    )

@@ -1,0 +1,89 @@
+"""Several requests, one transaction: a commit costs more than a row.
+
+Whoever finds nobody writing writes at once, so that a lone request never waits for company. Whoever comes
+while a transaction is under way queues, and all of the queue goes into the next one.
+"""
+
+import threading
+from collections.abc import Sequence
+
+from aggregator import ledger
+from aggregator.verdicts import Entry, Outage, Verdict
+
+MAX_SIGNALS = 5000
+"""Signals in one transaction; a request of more is one of its own."""
+PATIENCE_S = 8.0
+"""How long a request waits for its turn: agents give up after ten seconds."""
+
+
+class _Ticket:
+    def __init__(self, judged: list[ledger.Judged]) -> None:
+        self.judged = judged
+        self.woken = threading.Event()
+        self.leads = False
+        self.verdicts: list[Verdict] | None = None
+        self.error: BaseException | None = None
+
+
+class GroupCommit:
+    """Records the entries of concurrent threads together."""
+
+    def __init__(self, transport: str) -> None:
+        self.transport = transport
+        self._lock = threading.Lock()
+        self._queue: list[_Ticket] = []
+        self._writing = False
+
+    def record(self, entries: Sequence[Entry]) -> list[Verdict]:
+        """Do what `ledger.record` does, with others; raises Outage as that does, or after PATIENCE_S."""
+        ticket = _Ticket(ledger.judge(entries))
+        with self._lock:
+            self._queue.append(ticket)
+            ticket.leads, self._writing = not self._writing, True
+        if not ticket.leads and not ticket.woken.wait(PATIENCE_S):
+            self._give_up(ticket)
+        if ticket.leads:
+            self._lead()
+        if ticket.error is not None:
+            raise ticket.error
+        assert ticket.verdicts is not None, "the group's leader answers everyone in it"
+        return ticket.verdicts
+
+    def _lead(self) -> None:
+        """Write the queue, the caller's ticket first, and hand the lead to whoever came since."""
+        with self._lock:
+            group = self._take()
+        try:
+            verdicts = ledger.write([judged for ticket in group for judged in ticket.judged], self.transport)
+            for ticket in group:
+                ticket.verdicts, verdicts = verdicts[: len(ticket.judged)], verdicts[len(ticket.judged) :]
+        except BaseException as error:
+            for ticket in group:
+                ticket.error = error
+        finally:
+            with self._lock:
+                self._writing = bool(self._queue)
+                if self._queue:
+                    self._queue[0].leads = True
+                    self._queue[0].woken.set()
+            for ticket in group:
+                ticket.woken.set()
+
+    def _take(self) -> list[_Ticket]:
+        size, count = 0, 0
+        for ticket in self._queue:
+            size += len(ticket.judged)
+            if count and size > MAX_SIGNALS:
+                break
+            count += 1
+        group, self._queue = self._queue[:count], self._queue[count:]
+        return group
+
+    def _give_up(self, ticket: _Ticket) -> None:
+        """Leave the queue and raise Outage, unless the lead came in this very moment."""
+        with self._lock:
+            if ticket.leads:
+                return
+            if ticket in self._queue:
+                self._queue.remove(ticket)
+        raise Outage("the database did not answer in time")

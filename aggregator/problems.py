@@ -1,0 +1,85 @@
+"""Errors of the HTTP API as RFC 9457 problems. They never quote a body, a signature or a key."""
+
+import logging
+import uuid
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from django.core.exceptions import RequestDataTooBig
+from django.http import HttpResponse, UnreadablePostError
+from rest_framework import exceptions
+
+from aggregator.auth import Unauthenticated
+from aggregator.verdicts import Outage
+
+logger = logging.getLogger("signal_hub.api")
+
+RETRY_AFTER_S = 5
+
+
+class Problem(Exception):
+    """An answer that is not a success."""
+
+    def __init__(
+        self, status: int, code: str, detail: str, *, headers: dict[str, str] | None = None, **members: Any
+    ) -> None:
+        super().__init__(detail)
+        self.status = HTTPStatus(status)
+        self.code = code
+        self.detail = detail
+        self.headers = headers or {}
+        self.members = members
+
+    def response(self) -> HttpResponse:
+        request_id = uuid.uuid4().hex
+        body = {
+            "type": "about:blank",
+            "title": self.status.phrase,
+            "status": self.status.value,
+            "detail": self.detail,
+            "code": self.code,
+            "request_id": request_id,
+            **self.members,
+        }
+        logger.info("problem status=%d code=%s request_id=%s", self.status, self.code, request_id)
+        return HttpResponse(
+            msgspec.json.encode(body),
+            status=self.status,
+            content_type="application/problem+json",
+            headers={"X-Request-ID": request_id, **self.headers},
+        )
+
+
+def unavailable(detail: str, code: str = "unavailable") -> Problem:
+    return Problem(503, code, detail, headers={"Retry-After": str(RETRY_AFTER_S)})
+
+
+UNAUTHENTICATED = "A valid signature, and an API key where one is required, are needed."
+CHALLENGE = {"WWW-Authenticate": 'Bearer realm="signal-hub"'}
+
+
+def handle(error: Exception, _context: dict[str, Any]) -> HttpResponse:
+    """Turn any exception of an API view into a problem (Django REST framework's EXCEPTION_HANDLER)."""
+    return as_problem(error).response()
+
+
+def as_problem(error: Exception) -> Problem:
+    match error:
+        case Problem():
+            return error
+        case Unauthenticated() | exceptions.NotAuthenticated() | exceptions.AuthenticationFailed():
+            return Problem(401, "unauthenticated", UNAUTHENTICATED, headers=CHALLENGE)
+        case Outage():
+            logger.warning("answering 503: %s", error)
+            return unavailable("The database cannot take it now; send it again later.")
+        case RequestDataTooBig():
+            return Problem(413, "too_large", "The body is too large.")
+        case UnreadablePostError():
+            return Problem(400, "incomplete", "The body ended before its announced length.")
+        case exceptions.MethodNotAllowed():
+            return Problem(405, "method_not_allowed", str(error.detail))
+        case exceptions.APIException():
+            return Problem(error.status_code, str(error.default_code), str(error.detail))
+    logger.error("unexpected error in a view", exc_info=error)
+    return unavailable("Something went wrong on the hub's side; send it again later.", "internal")

@@ -1,0 +1,22 @@
+"""The Celery application: `celery -A config worker` and `celery -A config beat`.
+
+A worker runs the stream consumer itself (see `aggregator.worker`); beat triggers the periodic work.
+"""
+
+import os
+
+from celery import Celery
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+app = Celery("signal_hub")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks()
+
+
+@app.on_after_configure.connect  # type: ignore[untyped-decorator]
+def join_consumers(sender: Celery, **_: object) -> None:
+    """Make every worker of this application a consumer of the streams."""
+    from aggregator.worker import StreamConsumerStep
+
+    sender.steps["worker"].add(StreamConsumerStep)

@@ -1,0 +1,1 @@
+"""Django's PostgreSQL backend, for Postgres 13 as well."""

@@ -1,0 +1,205 @@
+"""Settings of the hub. Everything that differs between two servers comes from `config.env`."""
+
+import sys
+from typing import Any
+from urllib.parse import urlsplit
+
+import dj_database_url
+from django.core.management.utils import get_random_secret_key
+
+from config import env
+
+try:
+    ENVIRONMENT = env.load()
+    ENVIRONMENT.require_hub()
+except env.InvalidEnvironment as error:
+    print(f"signal-hub: {error}", file=sys.stderr)  # noqa: T201
+    raise SystemExit(2) from None
+
+BASE_DIR = env.ROOT
+DEBUG = ENVIRONMENT.django_debug
+SECRET_KEY = ENVIRONMENT.django_secret_key or get_random_secret_key()
+
+SIGNAL_ENDPOINT = urlsplit(ENVIRONMENT.signal_endpoint or "")
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+ALLOWED_HOSTS = list(
+    dict.fromkeys([*ENVIRONMENT.django_allowed_hosts, *filter(None, [SIGNAL_ENDPOINT.hostname]), *LOOPBACK])
+)
+
+INSTALLED_APPS = [
+    "unfold",
+    "unfold.contrib.filters",
+    "unfold.contrib.forms",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.postgres",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "axes",
+    "health_check",
+    "ecosystems",
+    "aggregator",
+    "commerce",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
+]
+
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+APPEND_SLASH = False
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+
+def database(url: str) -> dict[str, Any]:
+    """Return Django's settings of one database; options in the URL win over ours."""
+    settings: dict[str, Any] = dict(
+        dj_database_url.parse(url, engine="config.postgres", conn_max_age=60, conn_health_checks=True)
+    )
+    # A server-side cursor outlives its transaction, which a transaction pooler (Supabase's) does not allow.
+    settings["DISABLE_SERVER_SIDE_CURSORS"] = True
+    settings["OPTIONS"] = {
+        "connect_timeout": 5,
+        "keepalives_idle": 30,
+        "keepalives_interval": 10,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 30_000,
+        "application_name": "signal-hub",
+        **settings.get("OPTIONS", {}),
+    }
+    return settings
+
+
+DATABASES = {"default": database(ENVIRONMENT.core_db_url or "")} | {
+    ecosystem: database(url)
+    for ecosystem, url in ENVIRONMENT.ecosystem_db_urls.items()
+    if url != ENVIRONMENT.core_db_url
+}
+DATABASE_ROUTERS = ["config.routers.EcosystemRouter"]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+CACHES: dict[str, dict[str, Any]] = {
+    "default": (
+        {
+            "BACKEND": "django_redis.cache.RedisCache",
+            "LOCATION": ENVIRONMENT.redis_url,
+            "KEY_PREFIX": "signal_hub",
+            "OPTIONS": {"SOCKET_CONNECT_TIMEOUT": 2, "SOCKET_TIMEOUT": 2, "IGNORE_EXCEPTIONS": True},
+        }
+        if ENVIRONMENT.redis_url
+        else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+    )
+}
+
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+AXES_FAILURE_LIMIT = 10
+AXES_COOLOFF_TIME = 1
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_IPWARE_PROXY_COUNT = 1 if ENVIRONMENT.trusted_proxies else 0
+
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = True
+
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+# The files are served straight from the packages, so that no server needs a collectstatic.
+WHITENOISE_USE_FINDERS = True
+
+# A signal's door has its own limit, checked before the body is read.
+DATA_UPLOAD_MAX_MEMORY_SIZE = max(2_621_440, ENVIRONMENT.webhook_max_bytes)
+
+# Cookies travel over TLS alone, except where the hub's public address itself is plain HTTP on this machine.
+PLAIN_HTTP = DEBUG or (SIGNAL_ENDPOINT.scheme == "http" and SIGNAL_ENDPOINT.hostname in {*LOOPBACK, "::1"})
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not PLAIN_HTTP
+CSRF_TRUSTED_ORIGINS = [f"https://{SIGNAL_ENDPOINT.netloc}"] if SIGNAL_ENDPOINT.scheme == "https" else []
+SECURE_HSTS_SECONDS = 0 if PLAIN_HTTP else 31_536_000
+if ENVIRONMENT.trusted_proxies:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+SILENCED_SYSTEM_CHECKS = [
+    "security.W008",  # TLS ends at the reverse proxy or tunnel, which redirects people; agents never are
+    "security.W005",  # the operator's other subdomains are not the hub's to decide about
+    "security.W021",  # nor is preloading
+]
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "EXCEPTION_HANDLER": "aggregator.problems.handle",
+}
+
+DATABASE_TURN_S = 0.5
+"""How often workers look for rows that agents inserted."""
+
+# kombu's name of the scheme for a socket is its own.
+CELERY_BROKER_URL = (ENVIRONMENT.redis_url or "redis://").replace("unix://", "redis+socket://", 1)
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_TRANSPORT_OPTIONS = {"global_keyprefix": "signal_hub:celery:"}
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_BEAT_SCHEDULE = {
+    "consume-databases": {"task": "aggregator.tasks.consume_databases", "schedule": DATABASE_TURN_S},
+}
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s", "datefmt": "%Y-%m-%dT%H:%M:%S%z"}
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": "INFO"},
+    # Django's own words on a 4xx add nothing to what the doors log.
+    "loggers": {"django.request": {"level": "ERROR"}, "axes": {"level": "WARNING"}},
+}
+
+UNFOLD = {
+    "SITE_TITLE": "Signal Hub",
+    "SITE_HEADER": "Signal Hub",
+    "SITE_SYMBOL": "hub",
+    "DASHBOARD_CALLBACK": "aggregator.dashboard.context",
+    "SHOW_HISTORY": True,
+    "SHOW_VIEW_ON_SITE": False,
+}

@@ -1,0 +1,25 @@
+#!/usr/bin/env python
+"""Django's command line.
+
+The commands of an agent (those of the `ecosystems` app) run on servers that know neither the hub's database
+nor its secrets, so they get settings of their own.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+AGENT_COMMANDS = Path(__file__).resolve().parent / "ecosystems" / "management" / "commands"
+
+
+def main() -> None:
+    command = sys.argv[1] if len(sys.argv) > 1 else ""
+    of_agent = command.isidentifier() and (AGENT_COMMANDS / f"{command}.py").is_file()
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.agent_settings" if of_agent else "config.settings")
+    from django.core.management import execute_from_command_line
+
+    execute_from_command_line(sys.argv)
+
+
+if __name__ == "__main__":
+    main()
