@@ -11,6 +11,7 @@ from ecosystems.candle import Candle, Feed, FeedError, duration
 from ecosystems.synthetic import SyntheticFeed
 
 HEADER = ["timestamp", "open", "high", "low", "close", "volume"]
+FIRST_CANDLES = 100
 
 
 def open_feed(spec: str, ecosystem: str) -> Feed:
@@ -49,18 +50,16 @@ class CsvFeed:
         Raises FeedError, with the line's number where it is a line's fault, and ValueError for a timeframe
         that is none.
         """
-        length = duration(timeframe)
-        last: datetime | None = None
+        spacing = _Spacing(timeframe)
         for number, row in self._rows():
             try:
                 candle = _candle(row)
-                _check_order(last, candle.timestamp, length, timeframe)
+                spacing.check(candle.timestamp)
             except ValueError as error:
                 raise FeedError(f"{self.path}, line {number}: {error}") from error
-            last = candle.timestamp
-            if since is None or last >= since:
+            if since is None or candle.timestamp >= since:
                 yield candle
-        if last is None:
+        if not spacing.count:
             raise FeedError(f"{self.path} holds no candles")
 
     def _rows(self) -> Iterator[tuple[int, list[str]]]:
@@ -72,8 +71,10 @@ class CsvFeed:
                     raise FeedError(f"{self.path}, line 1: the header must be {','.join(HEADER)}")
                 for row in reader:
                     yield reader.line_num, row
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise FeedError(f"{self.path} cannot be read: {error}") from error
+        except OSError as error:
+            raise FeedError(f"{self.path} cannot be read: {error.strerror}") from error
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise FeedError(f"{self.path} is no CSV file in UTF-8: {error}") from error
 
 
 def _candle(row: list[str]) -> Candle:
@@ -96,9 +97,29 @@ def _candle(row: list[str]) -> Candle:
     return Candle(at, opening, high, low, close, volume)
 
 
-def _check_order(last: datetime | None, at: datetime, length: timedelta, timeframe: str) -> None:
-    if last is None or at - last >= length:
-        return
-    if at <= last:
-        raise ValueError(f"{at.isoformat()} is not later than the candle before it")
-    raise ValueError(f"{at - last} after the candle before it, so the timeframe is not {timeframe}")
+class _Spacing:
+    """Tells a file of other candles than those of the timeframe by the times between them.
+
+    Nights and weekends leave gaps, so candles may be far apart, but not all of the first hundred.
+    """
+
+    def __init__(self, timeframe: str) -> None:
+        self.count = 0
+        self._timeframe = timeframe
+        self._length = duration(timeframe)
+        self._closest = timedelta.max
+        self._last: datetime | None = None
+
+    def check(self, at: datetime) -> None:
+        """Take the next candle's time; ValueError if it cannot follow."""
+        if self._last is not None:
+            if at <= self._last:
+                raise ValueError(f"{at.isoformat()} is not later than the candle before it")
+            self._closest = min(self._closest, at - self._last)
+        self._last = at
+        self.count += 1
+        too_far = self._closest > self._length and self.count == FIRST_CANDLES
+        if self._closest < self._length or too_far:
+            raise ValueError(
+                f"the candles are {self._closest} apart, so the timeframe is not {self._timeframe}"
+            )

@@ -37,5 +37,5 @@ def made_up(ecosystem, seed, timeframe, count):
 
 def candle(index, opening, high, low, close, timeframe="1h"):
     """Return one candle by hand, the `index`th of its market."""
-    prices = (Decimal(str(price)) for price in (opening, high, low, close))
-    return Candle(START + index * duration(timeframe), *prices, Decimal(1))
+    opening, high, low, close = (Decimal(str(price)) for price in (opening, high, low, close))
+    return Candle(START + index * duration(timeframe), opening, high, low, close, Decimal(1))

@@ -66,7 +66,7 @@ def test_since_is_the_first_candle(write):
         ("2024-01-01T00:00:00Z,1,1,1,1,1", "line 3: 2024-01-01T00:00:00+00:00 is not later"),
         (
             "2024-01-01T00:05:00Z,1,1,1,1,1",
-            "line 3: 0:05:00 after the candle before it, so the timeframe is not 1h",
+            "line 3: the candles are 0:05:00 apart, so the timeframe is not 1h",
         ),
     ],
 )
@@ -82,8 +82,8 @@ def test_a_bad_row_is_named(write, row, text):
         ("", "line 1: the header must be timestamp,open,high,low,close,volume"),
         ("time,o,h,l,c,v\n" + FIRST, "line 1: the header"),
         (HEADER, "holds no candles"),
-        (b"\xff\xfe\x00", "cannot be read"),
-        (HEADER + '"' + "x" * 200_000, "cannot be read"),
+        (b"\xff\xfe\x00", "is no CSV file in UTF-8"),
+        (HEADER + '"' + "x" * 200_000, "is no CSV file in UTF-8"),
     ],
 )
 def test_a_bad_file_is_named(write, content, text):
@@ -92,8 +92,17 @@ def test_a_bad_file_is_named(write, content, text):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(FeedError, match=r"none\.csv cannot be read"):
+    with pytest.raises(FeedError, match=r"none\.csv cannot be read: No such file"):
         read(CsvFeed(tmp_path / "none.csv"))
+
+
+def test_a_file_of_longer_candles_is_noticed(write):
+    rows = "".join(f"{c.timestamp.isoformat()},1,1,1,1,1\n" for c in made_up("crypto", 1, "5m", 200))
+    assert len(read(write(HEADER + rows), "5m")) == 200
+    with pytest.raises(
+        FeedError, match="line 101: the candles are 0:05:00 apart, so the timeframe is not 1m"
+    ):
+        read(write(HEADER + rows), "1m")
 
 
 @pytest.mark.parametrize("file", REAL)
@@ -102,7 +111,9 @@ def test_real_files_are_read(file):
 
 
 def test_feeds_by_name(tmp_path):
-    assert open_feed(f"csv:{tmp_path}/a:b.csv", "crypto").path == tmp_path / "a:b.csv"
+    feed = open_feed(f"csv:{tmp_path}/a:b.csv", "crypto")
+    assert isinstance(feed, CsvFeed)
+    assert feed.path == tmp_path / "a:b.csv"
     assert isinstance(open_feed("synthetic", "forex"), SyntheticFeed)
     assert open_feed("synthetic:7", "stock").tags == ("synthetic",)
 
@@ -114,7 +125,7 @@ def test_a_wrong_feed_is_named(spec):
 
 
 def test_pace():
-    waits = []
+    waits: list[float] = []
     candles = made_up("crypto", 1, "5m", 3)
     assert list(paced(candles, "5m", 10, waits.append)) == candles
     assert waits == [30.0, 30.0, 30.0]

@@ -219,8 +219,9 @@ def test_parameters_may_be_text():
     ],
 )
 def test_a_wrong_market_is_said_in_one_line(market, text):
+    ecosystem, symbol, timeframe = market
     with pytest.raises(ValueError, match=text):
-        load("ema_crossover")(*market, "agent")
+        load("ema_crossover")(ecosystem, symbol, timeframe, "agent")
 
 
 def test_ones_own_strategy_is_loaded_by_path():
