@@ -1,0 +1,140 @@
+"""The database transport: rows of `trading_signals`, as the contract's section 3 makes its columns public."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Any, LiteralString
+
+import msgspec
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from ecosystems import ECOSYSTEMS
+from ecosystems.bus.transport import CONFIRMED, BusError, Entry, Fate, Refused, Transport, postpone, stopped
+from ecosystems.signal import Signal
+
+BATCH = 1000
+
+REFUSING = ("22", "23", "42501")
+"""SQLSTATEs that concern the row: bad data, a broken constraint, an ecosystem that the role may not write.
+
+Everything else is an outage or a server to be mended, and the rows can be inserted afterwards.
+"""
+
+CONNECTION: dict[str, Any] = {
+    "application_name": "signal-hub-agent",
+    "connect_timeout": 5,
+    # A server that vanished without a word is noticed within half a minute, not after two hours.
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+"""Defaults that the URL's own parameters override."""
+
+# One statement whatever the number of rows, so one round trip and one transaction. No conflict target and no
+# RETURNING: both would ask for the right to read, which an agent's role does not have.
+INSERT: LiteralString = """
+INSERT INTO trading_signals (
+    signal_id, ecosystem, timestamp, symbol, action, signal_type, entry_price, stop_loss, take_profit,
+    volume, confidence, agent_source, tags, raw_payload
+)
+SELECT * FROM unnest(
+    %s::text[], %s::text[], %s::timestamptz[], %s::text[], %s::text[], %s::text[], %s::numeric[],
+    %s::numeric[], %s::numeric[], %s::numeric[], %s::double precision[], %s::text[], %s::jsonb[], %s::jsonb[]
+)
+ON CONFLICT DO NOTHING
+"""
+
+logger = logging.getLogger("signal_hub.bus")
+
+
+class DatabaseTransport(Transport):
+    """Inserts rows, also as a role that may do nothing but insert its own ecosystem's, and through a pooler.
+
+    A row whose identity is in the table already counts as confirmed. Such a role cannot read what is there,
+    so a conflict (other content under the same identity) looks like a duplicate here and the first stays.
+    """
+
+    name = "database"
+
+    def __init__(self, url: str, *, ecosystems: Iterable[str] = ECOSYSTEMS) -> None:
+        """`url` is `postgres://…`; `ecosystems` are those whose rows belong into that database.
+
+        Connects at the first use. Raises BusError for a URL that Postgres's client does not understand.
+        """
+        self.ecosystems = frozenset(ecosystems)
+        self._connection: psycopg.Connection | None = None
+        try:
+            self._options = CONNECTION | conninfo_to_dict(url)
+        except psycopg.ProgrammingError as error:
+            # Any other text of libpq's may quote the URL, and with it the password.
+            known = str(error).startswith("invalid URI query parameter")
+            why = str(error) if known else "it may hold postgres://user:password@host:5432/name"
+            raise BusError(f"the database URL is not valid: {why.strip()}") from None
+
+    def send(self, entries: Sequence[Entry]) -> list[Fate]:
+        fates: list[Fate] = []
+        for start in range(0, len(entries), BATCH):
+            fates += self._insert([entry.signal() for entry in entries[start : start + BATCH]])
+            if stop := stopped(fates):
+                return fates + [stop] * (len(entries) - len(fates))
+        return fates
+
+    def _insert(self, batch: list[Signal]) -> list[Fate]:
+        """Insert a batch, in halves where one of its rows is refused."""
+        try:
+            self._execute(batch)
+        except psycopg.Error as error:
+            if not (error.sqlstate or "").startswith(REFUSING):
+                self.close()
+                return postpone(len(batch), _reason(error))
+            if len(batch) == 1:
+                return [Refused(f"sqlstate_{error.sqlstate}", _reason(error))]
+        else:
+            return [CONFIRMED] * len(batch)
+        middle = len(batch) // 2
+        fates = self._insert(batch[:middle])
+        if stop := stopped(fates):
+            return fates + [stop] * (len(batch) - middle)
+        return fates + self._insert(batch[middle:])
+
+    def _execute(self, batch: list[Signal]) -> None:
+        reused = self._connection is not None
+        try:
+            self._connect().execute(INSERT, _columns(batch))
+        except psycopg.OperationalError:
+            # A connection that lay idle may have been closed by the server, a pooler or a firewall.
+            if not reused or self._connection is None or not self._connection.closed:
+                raise
+            self.close()
+            self._connect().execute(INSERT, _columns(batch))
+
+    def _connect(self) -> psycopg.Connection:
+        if self._connection is None:
+            # Prepared statements do not survive a transaction pooler.
+            self._connection = psycopg.connect(**self._options, autocommit=True, prepare_threshold=None)
+        return self._connection
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _columns(batch: list[Signal]) -> list[list[Any]]:
+    """Return the batch as the INSERT's arrays."""
+    rows = [
+        (
+            *(signal.signal_id, signal.ecosystem, signal.timestamp, signal.symbol, signal.action),
+            *(signal.signal_type, signal.entry_price, signal.stop_loss, signal.take_profit, signal.volume),
+            *(signal.confidence, signal.agent_source, msgspec.json.encode(signal.tags).decode()),
+            signal.payload_json().decode(),
+        )
+        for signal in batch
+    ]
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def _reason(error: psycopg.Error) -> str:
+    """One line without the row's values, which Postgres gives in the detail."""
+    return " ".join((error.diag.message_primary or str(error)).split()) or type(error).__name__

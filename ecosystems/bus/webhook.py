@@ -1,0 +1,137 @@
+"""The webhook transport: signed POST requests to the hub, as the contract's section 4 defines them."""
+
+import hashlib
+import ssl
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import requests
+import requests.auth
+import urllib3
+
+from ecosystems import signing
+from ecosystems.bus.answers import fates_of
+from ecosystems.bus.transport import Entry, Fate, Transport, postpone, stopped
+
+CONNECT_S = 5
+ANSWER_S = 10
+
+
+class WebhookTransport(Transport):
+    """Posts signals in batches over one kept-alive connection; each request is tried once.
+
+    Standard Webhooks headers; the message id is a hash of the body, so that a batch that is sent again
+    keeps its id, as that specification asks for.
+    """
+
+    name = "webhook"
+
+    def __init__(
+        self,
+        url: str,
+        secret: str,
+        *,
+        api_key: str | None = None,
+        max_signals: int = 1000,
+        max_bytes: int = 1_048_576,
+    ) -> None:
+        """`secret` is `whsec_<base64>` or any text; `max_signals` and `max_bytes` bound one request."""
+        self._url = url
+        self._secret = secret
+        self._max_signals = max_signals
+        self._max_bytes = max_bytes
+        self._session = requests.Session()
+        self._session.headers.update({"Content-Type": "application/json", "User-Agent": "signal-hub-agent"})
+        self._session.auth = _Bearer(api_key)
+
+    def send(self, entries: Sequence[Entry]) -> list[Fate]:
+        fates: list[Fate] = []
+        while len(fates) < len(entries):
+            fates += self._deliver(self._batch(entries, len(fates)))
+            if stop := stopped(fates):
+                return fates + [stop] * (len(entries) - len(fates))
+        return fates
+
+    def _batch(self, entries: Sequence[Entry], start: int) -> Sequence[Entry]:
+        """Return the entries from `start` on that fit into one request; at least one."""
+        size = 1  # an array of n entries has n - 1 commas and two brackets
+        end = start
+        while end < len(entries) and end - start < self._max_signals:
+            size += len(entries[end].payload) + 1
+            if size > self._max_bytes and end > start:
+                break
+            end += 1
+        return entries[start:end]
+
+    def _deliver(self, batch: Sequence[Entry]) -> list[Fate]:
+        """Post one batch, in halves where it is too large as a whole."""
+        body = _body(batch)
+        try:
+            response = self._post(body)
+        # requests' own errors are OSErrors; a few of urllib3's and of the host name's encoding get past it.
+        except (OSError, urllib3.exceptions.HTTPError, UnicodeError) as error:
+            return postpone(len(batch), _why(error))
+        if response.status_code == 413 and len(batch) > 1:
+            self._max_bytes = min(self._max_bytes, len(body) // 2)
+            middle = len(batch) // 2
+            fates = self._deliver(batch[:middle])
+            if stop := stopped(fates):
+                return fates + [stop] * (len(batch) - middle)
+            return fates + self._deliver(batch[middle:])
+        now = datetime.now(UTC)
+        return fates_of(response.status_code, response.headers, response.content, len(batch), now)
+
+    def _post(self, body: bytes) -> requests.Response:
+        message_id = "msg_" + hashlib.sha256(body).hexdigest()[:32]
+        headers = signing.headers(self._secret, message_id, int(time.time()), body)
+        return self._session.post(
+            self._url, data=body, headers=headers, timeout=(CONNECT_S, ANSWER_S), allow_redirects=False
+        )
+
+    def close(self) -> None:
+        self._session.close()
+
+
+class _Bearer(requests.auth.AuthBase):
+    """Sends the API key. Without a key it sends nothing, and keeps requests from looking into `~/.netrc`."""
+
+    def __init__(self, api_key: str | None) -> None:
+        self._api_key = api_key
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self._api_key:
+            request.headers["Authorization"] = f"Bearer {self._api_key}"
+        return request
+
+
+def _body(batch: Sequence[Entry]) -> bytes:
+    """One signal travels as an object, several as an array."""
+    if len(batch) == 1:
+        return batch[0].payload
+    return b"[%b]" % b",".join(entry.payload for entry in batch)
+
+
+def _why(error: Exception) -> str:
+    """Say what went wrong without the URL, whose path or query may be a secret."""
+    if isinstance(error, requests.ConnectTimeout):
+        return f"no connection within {CONNECT_S} s"
+    if isinstance(error, requests.Timeout):
+        return f"no answer within {ANSWER_S} s"
+    causes = list(_causes(error))
+    for cause in causes:
+        if isinstance(cause, ssl.SSLError):
+            return (
+                f"TLS failed: {getattr(cause, 'verify_message', '') or cause.reason or 'no common protocol'}"
+            )
+    words = [cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror]
+    return f"no connection: {words[-1]}" if words else f"no connection ({type(error).__name__})"
+
+
+def _causes(error: BaseException) -> "list[BaseException]":
+    """The error and what led to it: urllib3 hides causes in `reason` and in the arguments, too."""
+    found = [error]
+    for known in found:
+        hidden = [known.__cause__, known.__context__, getattr(known, "reason", None), *known.args]
+        found += [one for one in hidden if isinstance(one, BaseException) and one not in found]
+    return found

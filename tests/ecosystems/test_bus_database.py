@@ -1,0 +1,188 @@
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.sql import SQL, Identifier
+
+from ecosystems.bus import BusError, EventBus, Unsent
+from ecosystems.bus.database import DatabaseTransport
+from tests.ecosystems.examples import a_signal, signals
+
+PUBLIC = (
+    "signal_id, ecosystem, timestamp, symbol, action, signal_type, entry_price, stop_loss, take_profit, "
+    "volume, confidence, agent_source, tags, raw_payload"
+)
+
+
+@pytest.fixture
+def url(program_environment: dict[str, str]) -> str:
+    return program_environment["CORE_DB_URL"]
+
+
+@pytest.fixture
+def table(url: str) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(url, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def bus(url: str) -> Iterator[EventBus]:
+    with EventBus([DatabaseTransport(url)]) as bus:
+        yield bus
+
+
+@pytest.fixture
+def insert_only_url(url: str, table: psycopg.Connection) -> Iterator[str]:
+    """A role that may insert the public columns of crypto signals, and nothing else."""
+    role = Identifier("bus_test_agent")
+    table.execute(SQL("CREATE ROLE {} LOGIN PASSWORD 'agent'").format(role))
+    table.execute(SQL(f"GRANT INSERT ({PUBLIC}) ON trading_signals TO {{}}").format(role))
+    table.execute(
+        SQL(
+            "CREATE POLICY bus_test ON trading_signals AS RESTRICTIVE FOR INSERT TO {} "
+            "WITH CHECK (ecosystem = 'crypto')"
+        ).format(role)
+    )
+    yield psycopg.conninfo.make_conninfo(url, user="bus_test_agent", password="agent")
+    table.execute("DROP POLICY bus_test ON trading_signals")
+    table.execute(SQL("DROP OWNED BY {}").format(role))
+    table.execute(SQL("DROP ROLE {}").format(role))
+
+
+def ids(table: psycopg.Connection) -> list[str]:
+    return [row[0] for row in table.execute("SELECT signal_id FROM trading_signals ORDER BY id")]
+
+
+def test_every_field_arrives_exactly(table, bus):
+    assert bus.publish(a_signal()).confirmed == 1
+
+    row = table.execute(f"SELECT {PUBLIC}, transport, position FROM trading_signals").fetchone()
+    assert row == (
+        *("s-1", "crypto", datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC), "BTC/USDT", "BUY", "LIMIT"),
+        *(Decimal("64000.123456789012345678"), Decimal(63000), Decimal("66000.5"), Decimal("0.25"), 0.75),
+        *("tester", ["ema", "1h"], {"ema": {"fast": 12, "slow": 26}}, "database", None),
+    )
+
+
+def test_a_signal_of_required_fields_alone_gets_the_defaults(table, bus):
+    nothing: dict[str, Any] = dict.fromkeys(
+        ("entry_price", "stop_loss", "take_profit", "volume", "confidence")
+    )
+    naive = datetime(2026, 1, 2, 3, 4, 5)  # noqa: DTZ001 - without an offset it is UTC
+    bus.publish(a_signal(**nothing, tags=(), raw_payload={}, timestamp=naive, action="buy"))
+
+    row = table.execute("SELECT timestamp, action, entry_price, tags, raw_payload FROM trading_signals")
+    assert row.fetchone() == (naive.replace(tzinfo=UTC), "BUY", None, [], {})
+
+
+def test_many_are_inserted_in_order_and_repeats_are_harmless(table, bus):
+    many = signals(2500)
+    assert bus.publish_many(many).confirmed == 2500
+    assert bus.publish_many(many).confirmed == 2500
+    assert ids(table) == [signal.signal_id for signal in many]
+
+
+def test_text_that_only_looks_like_an_array_or_sql_stays_text(table, bus):
+    odd = ("{a,b}", 'quote " backslash \\', "NULL", "'; DROP TABLE x; --", "Ünïcödé 🚀", "%s")
+    bus.publish(a_signal("'{\",\\}", tags=odd, raw_payload={"k": odd}))
+    row = table.execute("SELECT signal_id, tags, raw_payload FROM trading_signals").fetchone()
+    assert row == ("'{\",\\}", list(odd), {"k": list(odd)})
+
+
+def test_a_role_that_may_only_insert(insert_only_url, table):
+    with EventBus([DatabaseTransport(insert_only_url)]) as bus:
+        assert bus.publish_many(signals(3)).confirmed == 3
+        assert bus.publish_many(signals(4)).confirmed == 4
+    assert ids(table) == ["s-0", "s-1", "s-2", "s-3"]
+
+
+def test_another_ecosystems_rows_are_refused_and_their_neighbours_inserted(insert_only_url, table):
+    mixed = [a_signal(f"s-{n}", ecosystem="forex" if n in {3, 7} else "crypto") for n in range(10)]
+    with (
+        EventBus([DatabaseTransport(insert_only_url)]) as bus,
+        pytest.raises(Unsent, match="database refused forex/s-3: sqlstate_42501: new row violates") as caught,
+    ):
+        bus.publish_many(mixed)
+
+    assert caught.value.receipt.confirmed == 8
+    assert [parked.signal.signal_id for parked in caught.value.receipt.parked] == ["s-3", "s-7"]
+    assert ids(table) == [f"s-{n}" for n in range(10) if n not in {3, 7}]
+
+
+def test_a_broken_constraint_is_a_refusal_without_the_rows_values(table, bus):
+    table.execute("ALTER TABLE trading_signals ADD CONSTRAINT bus_test CHECK (symbol <> 'SECRET')")
+    try:
+        with pytest.raises(Unsent, match="sqlstate_23514") as caught:
+            bus.publish_many([a_signal("a"), a_signal("b", symbol="SECRET"), a_signal("c")])
+    finally:
+        table.execute("ALTER TABLE trading_signals DROP CONSTRAINT bus_test")
+    assert "SECRET" not in str(caught.value)
+    assert ids(table) == ["a", "c"]
+
+
+def test_a_connection_that_the_server_closed_is_made_again(table, bus):
+    bus.publish(a_signal())
+    table.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'signal-hub-agent'"
+    )
+    assert bus.publish(a_signal("s-2")).confirmed == 1
+
+
+def test_an_outage_and_its_end(postgres_server, url):
+    with EventBus([DatabaseTransport(url)]) as bus:
+        bus.publish(a_signal())
+        postgres_server.stop()
+        with pytest.raises(Unsent, match="database did not confirm 2 signals") as caught:
+            bus.publish_many(signals(2))
+        assert not caught.value.receipt.parked
+        postgres_server.start()
+        assert bus.publish_many(caught.value.receipt.pending).confirmed == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"password": "wrong"}, "password authentication failed"),
+        ({"dbname": "no_such_database"}, "does not exist"),
+        ({"dbname": "postgres"}, 'relation "trading_signals" does not exist'),
+    ],
+)
+def test_a_server_to_be_mended_loses_nothing(url, change, reason):
+    with (
+        EventBus([DatabaseTransport(psycopg.conninfo.make_conninfo(url, **change))]) as bus,
+        pytest.raises(Unsent, match=reason) as caught,
+    ):
+        bus.publish_many(signals(2))
+    assert len(caught.value.receipt.pending) == 2
+
+
+def test_only_the_ecosystems_of_that_database_are_carried(url, bus):
+    with EventBus([DatabaseTransport(url, ecosystems=["stock"])]) as stock_bus:
+        with pytest.raises(BusError, match="no transport of this bus carries crypto signals"):
+            stock_bus.publish(a_signal())
+        assert stock_bus.publish(a_signal(ecosystem="stock", symbol="AAPL")).confirmed == 1
+
+
+def test_no_statement_is_prepared_however_often_it_runs(bus):
+    """A transaction pooler gives each transaction another session."""
+    for number in range(8):
+        bus.publish(a_signal(f"s-{number}"))
+    connection = bus.transports[0]._connection
+    assert connection.execute("SELECT count(*) FROM pg_prepared_statements").fetchone() == (0,)
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        ("postgres://u:pa55@[host/db", "it may hold postgres://"),
+        ("postgres://u:pa55@host/db?pgbouncer=true", 'invalid URI query parameter: "pgbouncer"'),
+    ],
+)
+def test_a_url_that_is_none_is_explained_without_its_password(bad, reason):
+    with pytest.raises(BusError) as caught:
+        DatabaseTransport(bad)
+    assert reason in str(caught.value)
+    assert "pa55" not in str(caught.value)
