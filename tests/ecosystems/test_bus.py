@@ -161,6 +161,7 @@ def test_a_fallback_warns_once_and_memory_without_a_database_too(environment, ca
     ]
 
 
+@pytest.mark.django_db(transaction=True, databases=["default", "forex"])
 def test_rows_also_go_to_the_database_of_each_ecosystem(program_environment, environment):
     core, forex = program_environment["CORE_DB_URL"], program_environment["CORE_FOREX_DB_URL"]
     with Receiver() as hub:
