@@ -1,6 +1,30 @@
+"""The aggregator as a Django application."""
+
+from typing import Any
+
 from django.apps import AppConfig
+from django.db import connections
+from django.db.models.signals import post_migrate
+
+WEB_API_ROLES = ("anon", "authenticated")
+"""Supabase's public web API runs as these, and its default privileges give them every new table."""
 
 
 class AggregatorConfig(AppConfig):
     name = "aggregator"
     verbose_name = "Signals"
+
+    def ready(self) -> None:
+        post_migrate.connect(close_to_web_api, sender=self)
+
+
+def close_to_web_api(using: str, **_: Any) -> None:
+    """Take the hub's tables out of reach of a database's own public web API, where there is one."""
+    connection = connections[using]
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT rolname FROM pg_roles WHERE rolname = ANY (%s)", [list(WEB_API_ROLES)])
+        roles = ", ".join(name for (name,) in cursor.fetchall())
+        tables = connection.introspection.django_table_names(only_existing=True)
+        if roles and tables:
+            names = ", ".join(map(connection.ops.quote_name, [*tables, "ledger_lock"]))
+            cursor.execute(f"REVOKE ALL ON {names} FROM {roles}")

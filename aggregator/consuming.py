@@ -15,7 +15,7 @@ logger = logging.getLogger("signal_hub.consumer")
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 10.0
 
-MISCONFIGURED = (redis.AuthenticationError, redis.NoPermissionError)
+MISCONFIGURED = (redis.exceptions.AuthenticationError, redis.exceptions.NoPermissionError)
 
 
 class Misconfigured(Exception):

@@ -1,8 +1,9 @@
 """The ledger: the only writer of `trading_signals`.
 
-Positions grow in commit order because they are drawn, and committed, under one advisory lock: a reader that
-has seen position p never later finds a new row at or below p. The lock is of the transaction's kind, which a
-transaction pooler does not break, and is held from the INSERT to the commit only.
+Positions grow in commit order because they are drawn, and committed, under one lock: a reader that has seen
+position p never later finds a new row at or below p. The lock ends with its transaction, which a transaction
+pooler does not break, and is held from the INSERT to the commit only. It is that of a table, since an
+advisory lock could be taken, and kept, by any role that can connect.
 """
 
 from collections.abc import Sequence
@@ -18,15 +19,14 @@ from aggregator.verdicts import CONFLICT, DEFERRED, FORBIDDEN, Entry, Fate, Verd
 from ecosystems.signal import Refusal, Signal, parse
 from ecosystems.symbols import instrument
 
-LOCK = 0x5167_4E41_4C48_5542  # "SigNALHUB": any number that no other program on the server uses
-
 # A row whose identity an open transaction of an agent holds would make the INSERT, and with it every other
 # door, wait for that transaction.
 LOCK_TIMEOUT = "100ms"
 
 ENTER = f"""
-    SELECT pg_advisory_xact_lock({LOCK}), set_config('lock_timeout', '{LOCK_TIMEOUT}', true),
-        nextval('trading_signals_position_seq')"""
+    LOCK TABLE ledger_lock IN EXCLUSIVE MODE;
+    SET LOCAL lock_timeout = '{LOCK_TIMEOUT}';
+    SELECT nextval('trading_signals_position_seq')"""
 
 INSERT = f"""
     INSERT INTO trading_signals ({COLUMNS}, transport, position)
@@ -114,8 +114,7 @@ def _write(judged: Sequence[Judged], transport: str) -> list[Verdict]:
     with transaction.atomic(), connection.cursor() as cursor:
         if signals:
             stage(cursor, signals)
-        cursor.execute(ENTER)
-        floor = cursor.fetchone()[-1]
+        floor = _enter(cursor)
         found = _insert(cursor, signals, transport, floor) if signals else {}
         verdicts = [_verdict(signal, found.get(number)) for number, (_, signal, _) in enumerate(judged)]
         again = [
@@ -127,6 +126,15 @@ def _write(judged: Sequence[Judged], transport: str) -> list[Verdict]:
             cursor.execute(SIGHTINGS, [transport, *map(list, zip(*again, strict=True))])
         _keep_account(cursor, [entry for entry, _, _ in judged], verdicts, transport)
     return verdicts
+
+
+def _enter(cursor: Any) -> int:
+    """Take the ledger's lock; return a position below all that this transaction will draw."""
+    cursor.execute(ENTER)
+    while cursor.nextset():
+        pass
+    position: int = cursor.fetchone()[0]
+    return position
 
 
 def _insert(
@@ -209,7 +217,7 @@ def adopt(limit: int) -> list[Verdict]:
         ]
         if signals:
             stage(cursor, signals)
-            cursor.execute(ENTER)
+            _enter(cursor)
             cursor.execute(ADOPT)
         verdicts = [_verdict(signal, None) for _, signal, _ in judged]
         _bury(cursor, rows, verdicts)

@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 from django.core.exceptions import RequestDataTooBig
-from django.http import HttpResponse, UnreadablePostError
+from django.http import HttpRequest, HttpResponse, UnreadablePostError
+from django.views import defaults
 from rest_framework import exceptions
 
 from aggregator.auth import Unauthenticated
@@ -64,6 +65,20 @@ def handle(error: Exception, _context: dict[str, Any]) -> HttpResponse:
     return as_problem(error).response()
 
 
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer what Django refuses before any view sees it, such as an unknown Host (a `handler400`)."""
+    if request.path.startswith("/api/"):
+        return Problem(400, "bad_request", "The request is malformed or its Host is unknown.").response()
+    return defaults.bad_request(request, exception)
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer an address that leads nowhere (a `handler404`)."""
+    if request.path.startswith("/api/"):
+        return Problem(404, "not_found", "There is nothing at this address.").response()
+    return defaults.page_not_found(request, exception)
+
+
 def as_problem(error: Exception) -> Problem:
     match error:
         case Problem():
@@ -78,7 +93,7 @@ def as_problem(error: Exception) -> Problem:
         case UnreadablePostError():
             return Problem(400, "incomplete", "The body ended before its announced length.")
         case exceptions.MethodNotAllowed():
-            return Problem(405, "method_not_allowed", str(error.detail))
+            return Problem(405, "method_not_allowed", str(error.detail), headers={"Allow": "POST"})
         case exceptions.APIException():
             return Problem(error.status_code, str(error.default_code), str(error.detail))
     logger.error("unexpected error in a view", exc_info=error)

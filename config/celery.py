@@ -14,7 +14,7 @@ app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 
 
-@app.on_after_configure.connect  # type: ignore[untyped-decorator]
+@app.on_after_configure.connect
 def join_consumers(sender: Celery, **_: object) -> None:
     """Make every worker of this application a consumer of the streams."""
     from aggregator.worker import StreamConsumerStep

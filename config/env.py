@@ -120,8 +120,10 @@ def load() -> Environment:
     """
     dotenv = os.environ.get("SIGNAL_HUB_DOTENV") or str(ROOT / ".env")
     if dotenv != "off" and Path(dotenv).is_file():
-        FileAwareEnv.read_env(dotenv, recurse=False, override=False)
-    api_keys = _read("CORE_API_KEYS", _api_keys, "id:value|id:value", (), secret=True)
+        FileAwareEnv().read_env(dotenv, recurse=False, override=False)
+    api_keys: tuple[tuple[str, str], ...] = _read(
+        "CORE_API_KEYS", _api_keys, "id:value|id:value", (), secret=True
+    )
     endpoint = _read("AGG_SIGNAL_ENDPOINT", _http_url, "an http:// or https:// URL", None, secret=True)
     return Environment(
         core_db_url=_database_url("CORE_DB_URL"),
@@ -248,7 +250,7 @@ def _api_keys(text: str) -> tuple[tuple[str, str], ...]:
 def _backend(text: str) -> Backend:
     match text.lower():
         case "memory" | "redis" | "webhook" as name:
-            return name  # type: ignore[return-value]
+            return name
     raise ValueError
 
 

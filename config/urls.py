@@ -21,3 +21,6 @@ urlpatterns = [
     path("health", HealthView.as_view(), name="health"),
     path("livez", livez, name="livez"),
 ]
+
+handler400 = "aggregator.problems.bad_request"
+handler404 = "aggregator.problems.not_found"

@@ -32,7 +32,7 @@ MAX_DELIVERIES = 5
 NO_PAYLOAD = Refusal("no_payload", "the stream entry has no field named payload")
 
 
-def connect(url: str) -> "redis.Redis[bytes]":
+def connect(url: str) -> redis.Redis:
     """Return a client for consuming; its answers are bytes in the second protocol's shapes."""
     return redis.Redis.from_url(
         url,
@@ -47,7 +47,7 @@ def connect(url: str) -> "redis.Redis[bytes]":
 class StreamConsumer:
     """One consumer of the group. Not for several threads."""
 
-    def __init__(self, client: "redis.Redis[bytes]", streams: Sequence[str], name: str | None = None) -> None:
+    def __init__(self, client: redis.Redis, streams: Sequence[str], name: str | None = None) -> None:
         self.redis = client
         self.streams = list(streams)
         self.name = name or f"{socket.gethostname()}-{os.getpid()}"
@@ -114,7 +114,7 @@ class StreamConsumer:
         if not pending:
             return []
         deliveries = {item["message_id"]: item["times_delivered"] for item in pending}
-        reply = self.redis.xclaim(stream, GROUP, self.name, CLAIM_IDLE_MS, list(deliveries))
+        reply: Any = self.redis.xclaim(stream, GROUP, self.name, CLAIM_IDLE_MS, list(deliveries))
         claimed = {entry_id: fields for entry_id, fields in reply if fields is not None}
         entries = [
             _entry(stream, entry_id, fields, deliveries[entry_id]) for entry_id, fields in claimed.items()

@@ -40,7 +40,7 @@ def _lost(info: dict[str, Any], group: dict[str, Any]) -> int:
     read = group.get("entries-read")
     never_read = group["last-delivered-id"] == b"0-0"
     if "entries-added" in info and (read is not None or never_read):
-        return max(0, info["entries-added"] - info["length"] - (read or 0))
+        return max(0, int(info["entries-added"]) - int(info["length"]) - int(read or 0))
     return 0 if never_read else 1
 
 

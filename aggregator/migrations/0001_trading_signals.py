@@ -39,6 +39,9 @@ CREATE TABLE trading_signals (
 -- One at a time (no CACHE): a session that kept numbers back would use them out of order.
 CREATE SEQUENCE trading_signals_position_seq AS bigint OWNED BY trading_signals.position;
 
+CREATE TABLE ledger_lock ();
+COMMENT ON TABLE ledger_lock IS 'Empty: whoever gives positions locks it until its commit';
+
 CREATE INDEX trading_signals_unrecorded ON trading_signals (id) WHERE position IS NULL;
 
 COMMENT ON TABLE trading_signals IS
@@ -72,7 +75,7 @@ class Migration(migrations.Migration):
     operations = [
         migrations.RunSQL(
             sql=TABLE,
-            reverse_sql="DROP TABLE trading_signals",
+            reverse_sql="DROP TABLE trading_signals, ledger_lock",
             state_operations=[
                 migrations.CreateModel(
                     name="TradingSignal",

@@ -1,0 +1,85 @@
+"""`manage.py agent_role`: a database role for an agent that inserts its signals itself."""
+
+import re
+import secrets
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import Error, connections, transaction
+from psycopg import sql
+
+from aggregator.faults import sqlstate
+from ecosystems import ECOSYSTEMS
+from ecosystems.signal import RULES
+
+DUPLICATE_OBJECT = "42710"
+
+
+class Command(BaseCommand):
+    help = (
+        "Make a database role that may insert the signals of one ecosystem and do nothing else: no reading, "
+        "no positions, no other ecosystem. Run again, it gives the role a new password."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("name", help="the role: lower-case letters, digits and underscores")
+        parser.add_argument("--ecosystem", required=True, choices=ECOSYSTEMS)
+        parser.add_argument("--database", default="default", help="default, or an ecosystem's own database")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        name, ecosystem, alias = options["name"], options["ecosystem"], options["database"]
+        if not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", name):
+            raise CommandError("a role's name is of lower-case letters, digits and underscores")
+        if alias not in connections:
+            raise CommandError(f"there is no database {alias!r}; there are: {', '.join(connections)}")
+        password = secrets.token_urlsafe(24)
+        try:
+            with transaction.atomic(using=alias), connections[alias].cursor() as cursor:
+                for statement in statements(name, ecosystem, password, self.existing(cursor, name)):
+                    cursor.execute(statement)
+                cursor.execute("SELECT has_schema_privilege(%s, 'public', 'CREATE')", [name])
+                may_create = cursor.fetchone()[0]
+        except Error as error:
+            reason = str(error).partition("\n")[0]
+            raise CommandError(f"the database refuses ({sqlstate(error)}): {reason}") from error
+        settings = connections[alias].settings_dict
+        where = f"{settings['HOST'] or 'localhost'}:{settings['PORT'] or 5432}/{settings['NAME']}"
+        self.stderr.write(f"Role {name} may insert {ecosystem} signals. Its URL, shown this once:")
+        if may_create:
+            self.stderr.write(
+                "Note: this server lets every role create tables in the schema public (as all did before "
+                "Postgres 15). To end that: REVOKE CREATE ON SCHEMA public FROM PUBLIC"
+            )
+        self.stdout.write(f"postgres://{name}:{password}@{where}")
+
+    def existing(self, cursor: Any, name: str) -> bool:
+        """Tell whether the role is there, and refuse one that this command did not make."""
+        cursor.execute(
+            "SELECT rolsuper OR rolcreaterole OR rolcreatedb OR rolbypassrls, rolname = current_user, "
+            "EXISTS (SELECT FROM pg_auth_members WHERE member = pg_roles.oid) "
+            "FROM pg_roles WHERE rolname = %s",
+            [name],
+        )
+        found = cursor.fetchone()
+        if found and any(found):
+            raise CommandError(f"the role {name} is there already and may do more; choose another name")
+        return found is not None
+
+
+def statements(name: str, ecosystem: str, password: str, exists: bool) -> list[sql.Composed]:
+    """Return the DDL: a login that may insert the public columns, and only rows of its ecosystem."""
+    role = sql.Identifier(name)
+    columns = sql.SQL(", ").join(map(sql.Identifier, RULES))
+    policy = sql.Identifier(f"{name}_ecosystem")
+    verb = sql.SQL("ALTER" if exists else "CREATE")
+    return [
+        sql.SQL("{} ROLE {} LOGIN NOINHERIT PASSWORD {}").format(verb, role, sql.Literal(password)),
+        sql.SQL("REVOKE ALL ON trading_signals FROM {}").format(role),
+        sql.SQL("GRANT INSERT ({}) ON trading_signals TO {}").format(columns, role),
+        sql.SQL("DROP POLICY IF EXISTS {} ON trading_signals").format(policy),
+        sql.SQL(
+            "CREATE POLICY {} ON trading_signals AS RESTRICTIVE TO {} "
+            "USING (false) WITH CHECK (ecosystem = {})"
+        ).format(policy, role, sql.Literal(ecosystem)),
+    ]
