@@ -1,0 +1,59 @@
+"""What reading leaves behind: usage, open streams, and what is known of the ledger's past."""
+
+from django.db import models
+
+from commerce.models.catalogue import Customer
+
+
+class UsageDay(models.Model):
+    """What a customer used on a day (UTC)."""
+
+    customer = models.ForeignKey(Customer, on_delete=models.CASCADE, related_name="usage")
+    day = models.DateField()
+    requests = models.BigIntegerField(default=0)
+    signals = models.BigIntegerField(default=0)
+
+    class Meta:
+        db_table = "usage_days"
+        constraints = [models.UniqueConstraint(fields=["customer", "day"], name="usage_days_key")]
+
+
+class StreamLease(models.Model):
+    """An open stream. It counts while its process renews it."""
+
+    id = models.UUIDField(primary_key=True)
+    customer = models.ForeignKey(Customer, on_delete=models.CASCADE, related_name="stream_leases")
+    process = models.UUIDField()
+    seen_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "stream_leases"
+        indexes = [models.Index(fields=["process"], name="stream_leases_process")]
+
+
+class Checkpoint(models.Model):
+    """Everything at or below `position` had been recorded by `recorded_at`, on the database's clock."""
+
+    position = models.BigIntegerField(primary_key=True)
+    recorded_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        db_table = "ledger_checkpoints"
+
+
+class FeedSeries(models.Model):
+    """Where in the ledger an agent's signals for an instrument lie."""
+
+    ecosystem = models.TextField()
+    instrument = models.TextField()
+    agent_source = models.TextField()
+    first_position = models.BigIntegerField()
+    last_position = models.BigIntegerField()
+
+    class Meta:
+        db_table = "feed_series"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["ecosystem", "instrument", "agent_source"], name="feed_series_key"
+            )
+        ]
