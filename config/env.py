@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 from urllib.parse import unquote, urlsplit
 
+from dotenv import load_dotenv
 from environs import FileAwareEnv
 
 T = TypeVar("T")
@@ -118,9 +119,7 @@ def load() -> Environment:
 
     Raises InvalidEnvironment with one line that names the variable, what it holds and what it may hold.
     """
-    dotenv = os.environ.get("SIGNAL_HUB_DOTENV") or str(ROOT / ".env")
-    if dotenv != "off" and Path(dotenv).is_file():
-        FileAwareEnv().read_env(dotenv, recurse=False, override=False)
+    _load_dotenv(os.environ.get("SIGNAL_HUB_DOTENV") or str(ROOT / ".env"))
     api_keys: tuple[tuple[str, str], ...] = _read(
         "CORE_API_KEYS", _api_keys, "id:value|id:value", (), secret=True
     )
@@ -167,6 +166,16 @@ def load() -> Environment:
     )
 
 
+def _load_dotenv(path: str) -> None:
+    try:
+        if path != "off" and Path(path).is_file():
+            load_dotenv(path)
+    except (ValueError, OSError) as error:
+        raise InvalidEnvironment(
+            f"{path} cannot be read: it may hold lines of NAME=value in UTF-8"
+        ) from error
+
+
 def _read(name: str, parse: Callable[[str], T], may_hold: str, default: T, *, secret: bool = False) -> T:
     try:
         text = FileAwareEnv(strip_whitespace=True).str(name, "").strip()
@@ -193,8 +202,13 @@ def _reason(error: ValueError) -> str:
 
 def masked(text: str) -> str:
     """Show a URL's scheme and host alone, and nothing at all of any other secret."""
-    match = re.match(r"([a-z][a-z0-9+.-]*)://(?:[^@/?#]*@)?([A-Za-z0-9.\-\[\]:_]*)(?=[/?#]|$)", text)
-    return f"{match[1]}://{HIDDEN}@{match[2]}" if match and match[2] else HIDDEN
+    match = re.match(
+        r"([a-z][a-z0-9+.-]*)://(?:[^@/?#]*@)?((?:[\w.-]+|\[[0-9a-f:.]+\])(?::[0-9]+)?)(?=[/?#]|$)",
+        text,
+        re.ASCII,
+    )
+    # An @ further on: what looks like the host may be the start of a password with a / in it.
+    return f"{match[1]}://{HIDDEN}@{match[2]}" if match and "@" not in text[match.end() :] else HIDDEN
 
 
 def _database_url(name: str) -> str | None:
@@ -282,6 +296,8 @@ def _name(text: str) -> str:
 
 def _names(text: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(filter(None, (piece.strip() for piece in text.split(",")))))
+    if not names:
+        raise ValueError
     return tuple(_name(name) for name in names)
 
 
