@@ -26,6 +26,8 @@ Backend = Literal["memory", "redis", "webhook"]
 
 ROOT = Path(__file__).resolve().parent.parent
 HIDDEN = "****"
+EMAIL_SCHEMES = {"smtp", "smtp+tls", "smtp+ssl", "submission", "console"}
+"""What `dj_email_url` reads: plain SMTP, STARTTLS, TLS, STARTTLS on port 587, and the log."""
 
 logger = logging.getLogger("signal_hub.bus")
 
@@ -62,6 +64,13 @@ class Environment:
     django_secret_key: str | None = field(repr=False)
     django_debug: bool
     django_allowed_hosts: tuple[str, ...]
+    delivery_networks: tuple[Network, ...]
+    """Networks that are not public where customers' endpoints may be all the same."""
+    stripe_api_key: str | None = field(repr=False)
+    stripe_webhook_secret: str | None = field(repr=False)
+    stripe_api_base: str | None = field(repr=False)
+    email_url: str | None = field(repr=False)
+    email_from: str
 
     def database_url(self, ecosystem: str) -> str | None:
         """Where rows of `ecosystem` go: its own database, else the core one, else nowhere."""
@@ -120,10 +129,10 @@ def load() -> Environment:
     Raises InvalidEnvironment with one line that names the variable, what it holds and what it may hold.
     """
     _load_dotenv(os.environ.get("SIGNAL_HUB_DOTENV") or str(ROOT / ".env"))
-    api_keys: tuple[tuple[str, str], ...] = _read(
+    api_keys: tuple[tuple[str, str], ...] = read(
         "CORE_API_KEYS", _api_keys, "id:value|id:value", (), secret=True
     )
-    endpoint = _read("AGG_SIGNAL_ENDPOINT", _http_url, "an http:// or https:// URL", None, secret=True)
+    endpoint = read("AGG_SIGNAL_ENDPOINT", http_url, "an http:// or https:// URL", None, secret=True)
     return Environment(
         core_db_url=_database_url("CORE_DB_URL"),
         ecosystem_db_urls={
@@ -131,38 +140,54 @@ def load() -> Environment:
             for name in ("crypto", "forex", "stock")
             if (url := _database_url(f"CORE_{name.upper()}_DB_URL"))
         },
-        event_bus_backend=_read("CORE_EVENT_BUS_BACKEND", _backend, "memory, redis or webhook", "memory"),
-        redis_url=_read(
+        event_bus_backend=read("CORE_EVENT_BUS_BACKEND", _backend, "memory, redis or webhook", "memory"),
+        redis_url=read(
             "CORE_REDIS_URL", _redis_url, "a redis://, rediss:// or unix:// URL", None, secret=True
         ),
-        event_webhook_url=_read(
-            "CORE_EVENT_WEBHOOK_URL", _http_url, "an http:// or https:// URL", endpoint, secret=True
+        event_webhook_url=read(
+            "CORE_EVENT_WEBHOOK_URL", http_url, "an http:// or https:// URL", endpoint, secret=True
         ),
-        event_webhook_secret=_read(
+        event_webhook_secret=read(
             "CORE_EVENT_WEBHOOK_SECRET", _secret, "whsec_<base64>, or any other text", None, secret=True
         ),
         api_keys=api_keys,
-        auth_secret=_read("CORE_AUTH_SECRET", str, "any text", None, secret=True),
+        auth_secret=read("CORE_AUTH_SECRET", str, "any text", None, secret=True),
         signal_endpoint=endpoint,
-        stream_prefix=_read(
-            "CORE_EVENT_STREAM_PREFIX", _name, "printable ASCII without spaces", "core_signals"
+        stream_prefix=read(
+            "CORE_EVENT_STREAM_PREFIX", name_text, "printable ASCII without spaces", "core_signals"
         ),
-        stream_topics=_read("CORE_EVENT_STREAM_TOPICS", _names, "a comma list of topic names", ("signals",)),
-        stream_maxlen=_read("CORE_EVENT_STREAM_MAXLEN", _positive, "a whole number above 0", 1_000_000),
-        webhook_require_key=_read("CORE_WEBHOOK_REQUIRE_KEY", _boolean, "on or off", bool(api_keys)),
-        webhook_allow_legacy=_read("CORE_WEBHOOK_ALLOW_LEGACY", _boolean, "on or off", True),
-        webhook_max_bytes=_read("CORE_WEBHOOK_MAX_BYTES", _positive, "a whole number above 0", 1_048_576),
-        webhook_max_signals=_read("CORE_WEBHOOK_MAX_SIGNALS", _positive, "a whole number above 0", 1000),
-        webhook_rate=_read("CORE_WEBHOOK_RATE", _rate, "a rate such as 600/minute", None),
-        webhook_failed_rate=_read(
+        stream_topics=read("CORE_EVENT_STREAM_TOPICS", _names, "a comma list of topic names", ("signals",)),
+        stream_maxlen=read("CORE_EVENT_STREAM_MAXLEN", _positive, "a whole number above 0", 1_000_000),
+        webhook_require_key=read("CORE_WEBHOOK_REQUIRE_KEY", _boolean, "on or off", bool(api_keys)),
+        webhook_allow_legacy=read("CORE_WEBHOOK_ALLOW_LEGACY", _boolean, "on or off", True),
+        webhook_max_bytes=read("CORE_WEBHOOK_MAX_BYTES", _positive, "a whole number above 0", 1_048_576),
+        webhook_max_signals=read("CORE_WEBHOOK_MAX_SIGNALS", _positive, "a whole number above 0", 1000),
+        webhook_rate=read("CORE_WEBHOOK_RATE", _rate, "a rate such as 600/minute", None),
+        webhook_failed_rate=read(
             "CORE_WEBHOOK_FAILED_RATE", _rate, "a rate such as 300/minute", "300/minute"
         ),
-        trusted_proxies=_read(
+        trusted_proxies=read(
             "CORE_TRUSTED_PROXIES", _networks, "a comma list of addresses or CIDR blocks", ()
         ),
-        django_secret_key=_read("DJANGO_SECRET_KEY", str, "any text", None, secret=True),
-        django_debug=_read("DJANGO_DEBUG", _boolean, "on or off", False),
-        django_allowed_hosts=_read("DJANGO_ALLOWED_HOSTS", _names, "a comma list of host names", ()),
+        django_secret_key=read("DJANGO_SECRET_KEY", str, "any text", None, secret=True),
+        django_debug=read("DJANGO_DEBUG", _boolean, "on or off", False),
+        django_allowed_hosts=read("DJANGO_ALLOWED_HOSTS", _names, "a comma list of host names", ()),
+        delivery_networks=read(
+            "CORE_DELIVERY_NETWORKS", _networks, "a comma list of addresses or CIDR blocks", ()
+        ),
+        stripe_api_key=read("STRIPE_API_KEY", name_text, "a key of Stripe's API", None, secret=True),
+        stripe_webhook_secret=read(
+            "STRIPE_WEBHOOK_SECRET", name_text, "the signing secret of a Stripe webhook", None, secret=True
+        ),
+        stripe_api_base=read("STRIPE_API_BASE", http_url, "an http:// or https:// URL", None, secret=True),
+        email_url=read(
+            "EMAIL_URL",
+            _email_url,
+            "an smtp://, smtp+tls://, smtp+ssl://, submission:// or console: URL",
+            None,
+            secret=True,
+        ),
+        email_from=read("EMAIL_FROM", str, "the sender of the hub's e-mail", "signal-hub@localhost"),
     )
 
 
@@ -176,7 +201,7 @@ def _load_dotenv(path: str) -> None:
         ) from error
 
 
-def _read(name: str, parse: Callable[[str], T], may_hold: str, default: T, *, secret: bool = False) -> T:
+def read(name: str, parse: Callable[[str], T], may_hold: str, default: T, *, secret: bool = False) -> T:
     try:
         text = FileAwareEnv(strip_whitespace=True).str(name, "").strip()
     except (ValueError, OSError) as error:
@@ -215,7 +240,7 @@ def _database_url(name: str) -> str | None:
     def parse(text: str) -> str:
         return _url(text, {"postgres", "postgresql"}, host=False)
 
-    return _read(name, parse, "a postgres:// URL", None, secret=True)
+    return read(name, parse, "a postgres:// URL", None, secret=True)
 
 
 def _redis_url(text: str) -> str:
@@ -226,8 +251,12 @@ def _redis_url(text: str) -> str:
     return url
 
 
-def _http_url(text: str) -> str:
+def http_url(text: str) -> str:
     return _url(text, {"http", "https"}, host=True)
+
+
+def _email_url(text: str) -> str:
+    return _url(text, EMAIL_SCHEMES, host=not text.startswith("console:"))
 
 
 def _url(text: str, schemes: set[str], *, host: bool) -> str:
@@ -288,7 +317,7 @@ def _rate(text: str) -> str:
     return text
 
 
-def _name(text: str) -> str:
+def name_text(text: str) -> str:
     if not re.fullmatch(r"[!-~]+", text):
         raise ValueError
     return text
@@ -298,7 +327,7 @@ def _names(text: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(filter(None, (piece.strip() for piece in text.split(",")))))
     if not names:
         raise ValueError
-    return tuple(_name(name) for name in names)
+    return tuple(name_text(name) for name in names)
 
 
 def _networks(text: str) -> tuple[Network, ...]:

@@ -5,6 +5,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import dj_database_url
+import dj_email_url  # type: ignore[import-untyped]
 from django.core.management.utils import get_random_secret_key
 
 from config import env
@@ -135,6 +136,15 @@ AXES_FAILURE_LIMIT = 10
 AXES_COOLOFF_TIME = 1
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_IPWARE_PROXY_COUNT = 1 if ENVIRONMENT.trusted_proxies else 0
+
+# Without a server for e-mail, debug prints it; elsewhere nothing is sent and pages offer no links by e-mail.
+EMAIL_URL = ENVIRONMENT.email_url or ("console:" if DEBUG else None)
+if EMAIL_URL:
+    globals().update({name: value for name, value in dj_email_url.parse(EMAIL_URL).items() if name.isupper()})
+else:
+    EMAIL_BACKEND = "django.core.mail.backends.dummy.EmailBackend"
+EMAIL_TIMEOUT = 15
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = ENVIRONMENT.email_from
 
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
