@@ -1,0 +1,95 @@
+"""The feed: signals in the ledger's order, a page at a time, each exactly once.
+
+A page is read behind a cursor and up to a frontier that was fixed before, so the cursor may move to the
+frontier when nothing else was found: no signal can appear behind it later. A page may therefore be empty and
+still have more to come: a reader goes on while `has_more`.
+"""
+
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db.models import Q
+
+from aggregator.models import TradingSignal
+from commerce import entitlements
+from commerce.entitlements import Scope
+
+SPAN = 20_000
+"""Positions that one query looks at. A filter that finds little would else read the ledger to its end."""
+LOOK_FOR_S = 0.25
+"""How long one page is looked for before the reader gets what was found so far."""
+AHEAD = timedelta(minutes=5)
+"""How far a signal's `timestamp` may be ahead of its recording (the contract's section 2)."""
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What of the visible signals a reader wants; None means all."""
+
+    ecosystem: str | None = None
+    instrument: str | None = None
+    action: str | None = None
+    agent: str | None = None
+    since: datetime | None = None
+    """The earliest `timestamp`, aware."""
+
+    def condition(self) -> Q:
+        wanted = {
+            "ecosystem": self.ecosystem,
+            "instrument": self.instrument,
+            "action": self.action,
+            "agent_source": self.agent,
+            "timestamp__gte": self.since,
+        }
+        return Q(**{name: value for name, value in wanted.items() if value is not None})
+
+
+NO_FILTERS = Filters()
+
+
+@dataclass(frozen=True)
+class Page:
+    """Signals in the ledger's order; `position` is where the next page goes on."""
+
+    signals: list[TradingSignal]
+    position: int
+    has_more: bool
+
+    def cut(self, count: int) -> "Page":
+        """Return the page with its first `count` signals only, and a position right behind them."""
+        if count >= len(self.signals):
+            return self
+        assert count, "a page that is cut to nothing has no position of its own"
+        return Page(self.signals[:count], _position(self.signals[count - 1]), has_more=True)
+
+
+def read(scope: Scope, filters: Filters, after: int, limit: int) -> Page:
+    """Return the next page behind position `after` (0: the start), of at most `limit` signals.
+
+    Its cost does not depend on the ledger's size. Its position is never below `after`.
+    """
+    since = filters.since - AHEAD if filters.since else None
+    window = scope.window(since)
+    rows = entitlements.visible(scope, window).filter(filters.condition()).order_by("position")
+    found: list[TradingSignal] = []
+    position = max(after, window.floor)
+    deadline = time.monotonic() + LOOK_FOR_S
+    while position < window.frontier and len(found) <= limit and time.monotonic() < deadline:
+        upto = min(position + SPAN, window.frontier)
+        found += rows.filter(position__gt=position, position__lte=upto)[: limit + 1 - len(found)]
+        position = upto
+    if len(found) > limit:
+        return Page(found[:limit], _position(found[limit - 1]), has_more=True)
+    return Page(found, max(position, after), has_more=position < window.frontier)
+
+
+def find(scope: Scope, ecosystem: str, signal_id: str) -> TradingSignal | None:
+    """Return one signal by its identity, if `scope` may see it."""
+    rows = entitlements.visible(scope, scope.window())
+    return rows.filter(ecosystem=ecosystem, signal_id=signal_id).first()
+
+
+def _position(signal: TradingSignal) -> int:
+    assert signal.position is not None, "a row without a position is not readable"
+    return signal.position
