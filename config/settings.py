@@ -202,7 +202,12 @@ LOGGING = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": "INFO"},
     # Django's own words on a 4xx add nothing to what the doors log.
-    "loggers": {"django.request": {"level": "ERROR"}, "axes": {"level": "WARNING"}},
+    "loggers": {
+        "django.request": {"level": "ERROR"},
+        "axes": {"level": "WARNING"},
+        # The survey logs what changes; this one would repeat every failure, with a traceback, at every poll.
+        "health_check": {"level": "ERROR"},
+    },
 }
 
 UNFOLD = {

@@ -1,0 +1,1 @@
+"""Probes: what the hub can find out about itself, one class a question. `survey` asks them all."""

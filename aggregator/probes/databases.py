@@ -1,0 +1,69 @@
+"""Probes of Postgres: does it answer, and is its schema this program's?"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
+from django.db import DEFAULT_DB_ALIAS, Error, connections
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.recorder import MigrationRecorder
+
+from aggregator.faults import sqlstate
+from aggregator.probes.base import Degraded, Failed, Probe
+
+
+class DatabaseProbe(Probe):
+    """Whether a database answers a query."""
+
+    def __init__(self, alias: str) -> None:
+        super().__init__("database" if alias == DEFAULT_DB_ALIAS else f"database:{alias}")
+        self.alias = alias
+
+    def probe(self) -> None:
+        try:
+            with connections[self.alias].cursor() as cursor:
+                cursor.execute("SELECT 1")
+        except Error as error:
+            raise Failed("does not answer", told(error)) from error
+
+
+class MigrationsProbe(Probe):
+    """Whether every database has the tables that this program expects."""
+
+    lasts_s = 30.0
+
+    def __init__(self) -> None:
+        super().__init__("migrations")
+
+    def probe(self) -> None:
+        missing = []
+        for alias in connections:
+            with needed():
+                applied = MigrationRecorder(connections[alias]).applied_migrations()
+            missing += [
+                f"{alias}: {app}.{name}" for app, name in expected(alias) if (app, name) not in applied
+            ]
+        if missing:
+            raise Failed("not all applied", f"run manage.py migrate; missing {', '.join(missing)}")
+
+
+@cache
+def expected(alias: str) -> list[tuple[str, str]]:
+    """Return the last migration of each app that has tables in the database `alias`, as (app, name)."""
+    leaves: list[tuple[str, str]] = MigrationLoader(None).graph.leaf_nodes()
+    return [leaf for leaf in leaves if alias == DEFAULT_DB_ALIAS or leaf[0] == "aggregator"]
+
+
+@contextmanager
+def needed() -> Iterator[None]:
+    """For probes of something else that read the database: that it is down is told by its own probe."""
+    try:
+        yield
+    except Error as error:
+        raise Degraded("cannot tell without the database", told(error)) from error
+
+
+def told(error: Error) -> str:
+    """Return what the server or libpq says, without the address that libpq puts before it."""
+    last = str(error).strip().splitlines()[-1:] or [""]
+    return " ".join(filter(None, (sqlstate(error), last[0].rpartition(" failed: ")[2].strip())))

@@ -1,0 +1,47 @@
+"""`manage.py healthcheck`."""
+
+import re
+import socket
+
+import pytest
+
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "forex"])
+
+
+def lines(program):
+    """The state of each probe by its name."""
+    found = re.findall(r"^(ok|degraded|failed) +(\S+)", program.text, re.M)
+    return {name: state for state, name in found}
+
+
+def test_a_line_for_each_probe(run_manage, redis_client):
+    program = run_manage("healthcheck")
+    assert program.wait() == 0, program.text
+    found = lines(program)
+    assert {"database", "database:forex", "migrations", "redis", "stream:signals"} <= set(found)
+    assert set(found.values()) == {"ok"}
+
+
+def test_one_failure_is_exit_status_1(run_manage, free_port):
+    program = run_manage("healthcheck", CORE_REDIS_URL=f"redis://:hidden-password@127.0.0.1:{free_port}/0")
+    assert program.wait() == 1
+    assert lines(program)["redis"] == "failed"
+    assert lines(program)["database"] == "ok"
+    assert "hidden-password" not in program.text
+
+
+def test_database_that_refuses_and_says_nothing_of_the_password(run_manage, free_port):
+    url = f"postgres://user:hidden-password@127.0.0.1:{free_port}/hub"
+    program = run_manage("healthcheck", CORE_DB_URL=url)
+    assert program.wait(10) == 1
+    assert lines(program)["database"] == "failed"
+    assert "hidden-password" not in program.text
+    assert "Traceback" not in program.text
+
+
+def test_database_that_never_answers_does_not_hang_the_command(run_manage):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgres://user:hidden-password@127.0.0.1:{silent.getsockname()[1]}/hub"
+        program = run_manage("healthcheck", CORE_DB_URL=url)
+        assert program.wait(15) == 1
+    assert lines(program)["database"] == "failed"
