@@ -1,20 +1,23 @@
 """The event bus: how an agent's signals leave it. Needs `requests`, `redis`, `msgspec` and `psycopg` alone.
 
-with EventBus.from_environment(config.env.load(), ecosystem="crypto") as bus:
+with EventBus.from_environment(config.env.load(), ecosystem="crypto", outbox="crypto.outbox") as bus:
     bus.publish(Signal(signal_id="…", ecosystem="crypto", …))
 """
 
-import math
 import threading
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Self
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
-import msgspec
-
-from ecosystems.bus.receipt import Delivery, Parked, Receipt, Unsent
+from ecosystems.bus.courier import Courier, CourierThread
+from ecosystems.bus.judging import InvalidSignal, judge
+from ecosystems.bus.outbox import Outbox, OutboxError, OutboxFull
+from ecosystems.bus.receipt import Delivery, Parked, Receipt, Unsent, merged
 from ecosystems.bus.transport import BusError, Callback, Entry, Transport, Unsubscribe, Unsupported
 from ecosystems.bus.wiring import Override, transports_of
-from ecosystems.signal import Refusal, Signal, parse
+from ecosystems.signal import Signal
 
 if TYPE_CHECKING:
     from config.env import Environment
@@ -24,6 +27,9 @@ __all__ = [
     "Delivery",
     "EventBus",
     "InvalidSignal",
+    "Outbox",
+    "OutboxError",
+    "OutboxFull",
     "Parked",
     "Receipt",
     "Transport",
@@ -32,56 +38,102 @@ __all__ = [
 ]
 
 TOPIC = "signals"
-
-
-class InvalidSignal(BusError):
-    """A signal breaks the schema; nothing of the call it came with was sent. `refusal` says why."""
-
-    def __init__(self, signal: Signal, refusal: Refusal) -> None:
-        super().__init__(f"signal {signal.signal_id!r:.140} is not valid: {refusal.detail}")
-        self.signal = signal
-        self.refusal = refusal
+CLOSE_S = 5.0
+"""How long `close` goes on delivering; what is left stays in the outbox."""
 
 
 class EventBus:
-    """Publishes signals through every transport that carries their ecosystem. Safe for several threads."""
+    """Publishes signals through every transport that carries their ecosystem. Safe for several threads.
 
-    def __init__(self, transports: Sequence[Transport], *, topic: str = TOPIC) -> None:
-        """`topic` is the one that calls without a topic mean."""
+    Without an outbox, publishing waits for the confirmations and raises when they do not come. With one, it
+    returns when the signals are on the disk: threads deliver them, or with `background=False` calls of
+    `flush`. Subscribers in this process never wait for the outbox.
+    """
+
+    def __init__(
+        self,
+        transports: Sequence[Transport],
+        *,
+        outbox: Outbox | None = None,
+        background: bool = True,
+        topic: str = TOPIC,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`topic` is the one that calls without a topic mean; the bus closes transports and outbox.
+
+        Names of transports are unique where there is an outbox: it keeps its progress by them.
+        """
         self.transports = tuple(transports)
+        self.outbox = outbox
         self.topic = topic
         self._carried = frozenset[str]().union(*(transport.ecosystems for transport in transports))
+        self._clock = clock
         self._sending = threading.Lock()
+        through = [transport for transport in transports if outbox is not None and not transport.local]
+        self._direct = [transport for transport in transports if transport not in through]
+        self._routes = {
+            ecosystem: [transport.name for transport in through if ecosystem in transport.ecosystems]
+            for ecosystem in self._carried
+        }
+        self.couriers = [Courier(outbox, transport, clock=clock) for transport in through if outbox]
+        if outbox is not None:
+            outbox.adopt(self._routes)
+        self._threads = [CourierThread(courier) for courier in self.couriers] if background else []
 
     @classmethod
     def from_environment(
-        cls, environment: "Environment", *, ecosystem: str | None = None, backend: Override | None = None
+        cls,
+        environment: "Environment",
+        *,
+        ecosystem: str | None = None,
+        backend: Override | None = None,
+        outbox: Path | str | None = None,
+        background: bool = True,
     ) -> Self:
         """Return the bus that the environment describes; logs its backend, and one warning for a fallback.
 
         Where a database URL is set for an ecosystem, its rows go there too. `ecosystem` limits the bus to
-        one; `backend` takes that transport alone. Raises BusError for what the environment lacks.
+        one; `backend` takes that transport alone; `outbox` is the path of its file. Raises BusError for what
+        the environment lacks, OutboxError for a file that cannot be used.
         """
         topics = environment.stream_topics
         topic = TOPIC if TOPIC in topics or not topics else topics[0]
-        return cls(transports_of(environment, ecosystem, backend), topic=topic)
+        transports = transports_of(environment, ecosystem, backend)
+        kept = None if outbox is None else Outbox(outbox)
+        return cls(transports, outbox=kept, background=background, topic=topic)
 
     def publish(self, signal: Signal, topic: str | None = None) -> Receipt:
         """Send one signal; see `publish_many`."""
         return self.publish_many((signal,), topic)
 
     def publish_many(self, signals: Iterable[Signal], topic: str | None = None) -> Receipt:
-        """Send signals, in their order, and return when every transport has confirmed them.
+        """Send signals, in their order.
 
-        Raises InvalidSignal before anything is sent, and Unsent with a receipt when a transport refused a
-        signal or could not be reached.
+        Raises InvalidSignal before anything is sent. With an outbox: they are on the disk when this returns,
+        and pending in the receipt; raises OutboxError when they could not be kept. Without one: raises
+        Unsent, with the receipt, when a transport refused a signal or did not confirm it.
         """
+        signals = list(signals)
         entries = [self._entry(signal, topic or self.topic) for signal in signals]
+        deliveries = self._keep(signals, entries) if self.couriers else []
         with self._sending:
-            receipt = Receipt(tuple(self._send(transport, entries) for transport in self.transports))
-        if not receipt.complete:
+            deliveries += [self._send(transport, entries) for transport in self._direct]
+        receipt = Receipt(tuple(deliveries))
+        if not self.couriers and not receipt.complete:
             raise Unsent(receipt)
         return receipt
+
+    def flush(self, seconds: float | None = None) -> Receipt:
+        """Deliver from the outbox until it is empty or its transports wait after a failure; no sleeping.
+
+        `seconds` ends that earlier, between two batches. The receipt tells of this call alone.
+        """
+        end = None if seconds is None else self._clock() + seconds
+        deliveries = []
+        for courier in self.couriers:
+            while (end is None or self._clock() < end) and (delivery := courier.run_once()):
+                deliveries.append(delivery)
+        return merged(deliveries)
 
     def subscribe(self, callback: Callback, topic: str | None = None) -> Unsubscribe:
         """Call `callback` with each signal of `topic` from now on; return what ends that.
@@ -96,9 +148,16 @@ class EventBus:
         return self.transports[0].subscribe(callback, topic or self.topic)
 
     def close(self) -> None:
-        """End subscriptions and connections."""
+        """End threads, after they tried for a few seconds what is due, subscriptions and connections."""
+        for thread in self._threads:
+            thread.stop()
+        if self._threads:
+            with suppress(OutboxError):  # its courier has said why
+                self.flush(CLOSE_S)
         for transport in self.transports:
             transport.close()
+        if self.outbox is not None:
+            self.outbox.close()
 
     def __enter__(self) -> Self:
         return self
@@ -113,38 +172,22 @@ class EventBus:
             raise BusError(f"no transport of this bus carries {signal.ecosystem} signals")
         return Entry(signal.ecosystem, signal.signal_id, topic, payload)
 
+    def _keep(self, signals: Sequence[Signal], entries: Sequence[Entry]) -> list[Delivery]:
+        """Put entries into the outbox and wake the couriers."""
+        assert self.outbox is not None
+        self.outbox.put([entry for entry in entries if self._routes[entry.ecosystem]], self._routes)
+        for thread in self._threads:
+            thread.wake()
+        return [
+            Delivery(
+                courier.transport.name,
+                pending=tuple(s for s in signals if s.ecosystem in courier.transport.ecosystems),
+                reason="it is in the outbox",
+            )
+            for courier in self.couriers
+        ]
+
     @staticmethod
     def _send(transport: Transport, entries: Sequence[Entry]) -> Delivery:
         carried = [entry for entry in entries if entry.ecosystem in transport.ecosystems]
         return Delivery.of(transport.name, carried, transport.send(carried) if carried else [])
-
-
-def judge(signal: Signal) -> bytes:
-    """Return the signal's JSON if the hub will find it valid. Raises InvalidSignal."""
-    try:
-        payload = signal.to_json()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidSignal(signal, Refusal("not_json", f"it has no JSON form ({error})")) from error
-    # The encoder writes NaN and infinities as null, which would pass. Only surplus nulls are worth a look.
-    if payload.count(b"null") > _absent(signal) and not _finite(msgspec.structs.astuple(signal)):
-        raise InvalidSignal(signal, Refusal("not_finite", "it holds a NaN or an infinity"))
-    judged = parse(payload)
-    if isinstance(judged, Refusal):
-        raise InvalidSignal(signal, judged)
-    return payload
-
-
-def _absent(signal: Signal) -> int:
-    """How many nulls the signal's JSON has by right, those in `raw_payload` aside."""
-    optional = (signal.entry_price, signal.stop_loss, signal.take_profit, signal.volume, signal.confidence)
-    return sum([value is None for value in optional])
-
-
-def _finite(value: Any) -> bool:
-    if isinstance(value, float):
-        return math.isfinite(value)
-    if isinstance(value, dict):
-        return all(map(_finite, value.values()))
-    if isinstance(value, (list, tuple)):
-        return all(map(_finite, value))
-    return True

@@ -55,13 +55,12 @@ class DatabaseTransport(Transport):
     so a conflict (other content under the same identity) looks like a duplicate here and the first stays.
     """
 
-    name = "database"
-
-    def __init__(self, url: str, *, ecosystems: Iterable[str] = ECOSYSTEMS) -> None:
+    def __init__(self, url: str, *, ecosystems: Iterable[str] = ECOSYSTEMS, name: str = "database") -> None:
         """`url` is `postgres://…`; `ecosystems` are those whose rows belong into that database.
 
         Connects at the first use. Raises BusError for a URL that Postgres's client does not understand.
         """
+        self.name = name
         self.ecosystems = frozenset(ecosystems)
         self._connection: psycopg.Connection | None = None
         try:

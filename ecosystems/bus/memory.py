@@ -14,6 +14,7 @@ class MemoryTransport(Transport):
     """Calls each subscriber in the publishing thread, in the order of subscription."""
 
     name = "memory"
+    local = True
 
     def __init__(self) -> None:
         self._subscribers: dict[str, list[Callback]] = defaultdict(list)

@@ -1,7 +1,7 @@
 """What became of published signals."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from ecosystems.bus.transport import BusError, Confirmed, Entry, Fate, Postponed, Refused
@@ -105,3 +105,14 @@ def counted(count: int) -> str:
 
 def _unique(signals: Iterable[Signal]) -> Iterable[Signal]:
     return {(signal.ecosystem, signal.signal_id): signal for signal in signals}.values()
+
+
+def merged(deliveries: Iterable[Delivery]) -> Receipt:
+    """Sum up deliveries of several batches, one for each transport; the last one tells what is pending."""
+    found: dict[str, Delivery] = {}
+    for new in deliveries:
+        old = found.get(new.transport, Delivery(new.transport))
+        found[new.transport] = replace(
+            new, confirmed=old.confirmed + new.confirmed, parked=old.parked + new.parked
+        )
+    return Receipt(tuple(found.values()))

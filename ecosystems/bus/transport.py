@@ -76,6 +76,8 @@ class Transport(ABC):
     name: str
     ecosystems: frozenset[str] = frozenset(ECOSYSTEMS)
     """The ecosystems whose signals it carries."""
+    local: bool = False
+    """Whether it ends in this process, where no outage is to be outlived."""
 
     @abstractmethod
     def send(self, entries: Sequence[Entry]) -> list[Fate]:

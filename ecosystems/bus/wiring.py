@@ -70,7 +70,7 @@ def _chosen(environment: "Environment") -> Transport:
 
 
 def _databases(environment: "Environment", ecosystems: Sequence[str]) -> list[Transport]:
-    """Return one transport for each database that any of the ecosystems has."""
+    """Return one transport for each database that any of the ecosystems has, under a name of its own."""
     homes: dict[str, list[str]] = defaultdict(list)
     for ecosystem in ecosystems:
         if url := environment.database_url(ecosystem):
@@ -79,7 +79,12 @@ def _databases(environment: "Environment", ecosystems: Sequence[str]) -> list[Tr
         return []
     from ecosystems.bus.database import DatabaseTransport
 
-    return [DatabaseTransport(url, ecosystems=names) for url, names in homes.items()]
+    if len(homes) == 1:
+        return [DatabaseTransport(url, ecosystems=names) for url, names in homes.items()]
+    return [
+        DatabaseTransport(url, ecosystems=names, name=f"database:{'+'.join(names)}")
+        for url, names in homes.items()
+    ]
 
 
 def _warn_of_memory(ecosystems: Sequence[str], databases: Sequence[Transport]) -> None:

@@ -174,7 +174,7 @@ def test_rows_also_go_to_the_database_of_each_ecosystem(program_environment, env
             event_webhook_secret="secret",
         )
         with EventBus.from_environment(mixed) as bus:
-            assert names(bus) == ["webhook", "database", "database"]
+            assert names(bus) == ["webhook", "database:crypto+stock", "database:forex"]
             bus.publish_many(
                 [a_signal("a"), a_signal("b", ecosystem="forex"), a_signal("c", ecosystem="stock")]
             )

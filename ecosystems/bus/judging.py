@@ -1,0 +1,49 @@
+"""The publisher's own judgement: what the hub would refuse never leaves the agent."""
+
+import math
+from typing import Any
+
+import msgspec
+
+from ecosystems.bus.transport import BusError
+from ecosystems.signal import Refusal, Signal, parse
+
+
+class InvalidSignal(BusError):
+    """A signal breaks the schema; nothing of the call it came with was sent. `refusal` says why."""
+
+    def __init__(self, signal: Signal, refusal: Refusal) -> None:
+        super().__init__(f"signal {signal.signal_id!r:.140} is not valid: {refusal.detail}")
+        self.signal = signal
+        self.refusal = refusal
+
+
+def judge(signal: Signal) -> bytes:
+    """Return the signal's JSON if the hub will find it valid. Raises InvalidSignal."""
+    try:
+        payload = signal.to_json()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidSignal(signal, Refusal("not_json", f"it has no JSON form ({error})")) from error
+    # The encoder writes NaN and infinities as null, which would pass. Only surplus nulls are worth a look.
+    if payload.count(b"null") > _absent(signal) and not _finite(msgspec.structs.astuple(signal)):
+        raise InvalidSignal(signal, Refusal("not_finite", "it holds a NaN or an infinity"))
+    judged = parse(payload)
+    if isinstance(judged, Refusal):
+        raise InvalidSignal(signal, judged)
+    return payload
+
+
+def _absent(signal: Signal) -> int:
+    """How many nulls the signal's JSON has by right, those in `raw_payload` aside."""
+    optional = (signal.entry_price, signal.stop_loss, signal.take_profit, signal.volume, signal.confidence)
+    return sum([value is None for value in optional])
+
+
+def _finite(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, dict):
+        return all(map(_finite, value.values()))
+    if isinstance(value, (list, tuple)):
+        return all(map(_finite, value))
+    return True

@@ -1,0 +1,147 @@
+"""The outbox's SQLite file: how it is made, opened, owned and what its errors mean."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ecosystems.bus.transport import BusError
+
+APPLICATION_ID = 0x53484F42
+"""Marks the file as an outbox (SQLite's `application_id`): "SHOB"."""
+
+VERSION = 1
+
+SCHEMA = f"""
+CREATE TABLE signals (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    ecosystem TEXT NOT NULL,
+    signal_id TEXT NOT NULL,
+    topic TEXT NOT NULL,
+    payload BLOB NOT NULL,
+    checksum INTEGER NOT NULL,
+    taken_at TEXT NOT NULL
+);
+CREATE TABLE deliveries (
+    transport TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('pending', 'parked')),
+    signal INTEGER NOT NULL REFERENCES signals (id) ON DELETE CASCADE,
+    code TEXT NOT NULL DEFAULT '',
+    detail TEXT NOT NULL DEFAULT '',
+    PRIMARY KEY (transport, state, signal)
+) WITHOUT ROWID;
+CREATE INDEX deliveries_of_signal ON deliveries (signal);
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {VERSION};
+"""
+"""A signal stays while it has a delivery; AUTOINCREMENT, because an id in flight must not be given anew."""
+
+BUSY_S = 10.0
+"""How long a write waits for another program's, such as `manage.py outbox`."""
+
+
+class OutboxError(BusError):
+    """The outbox cannot be used; what is in it stays there."""
+
+
+class OutboxFull(OutboxError):
+    """The outbox has no room for more: a new signal is refused, an old one is never dropped."""
+
+
+class _Damaged(sqlite3.DatabaseError):
+    """What SQLite's own check found, in its words."""
+
+
+def connect(path: Path, *, create: bool) -> sqlite3.Connection:
+    """Open the outbox at `path`, durable to the last commit (WAL, synchronous=FULL).
+
+    Raises OutboxError when it is not there and `create` is off, is damaged, or is no outbox.
+    """
+    with clear_errors(path):
+        if create:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.touch(mode=0o600)
+        elif not path.is_file():
+            raise OutboxError(f"there is no outbox at {path}")
+        connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+        try:
+            _prepare(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def own(path: Path) -> sqlite3.Connection:
+    """Return a lock on the outbox that ends with this process, however that ends.
+
+    It is an SQLite lock too, on an empty file beside the outbox: portable, where `flock` is not, and the
+    outbox itself stays open for `manage.py outbox`. Raises OutboxError when another process has it.
+    """
+    with clear_errors(path):
+        lock = sqlite3.connect(f"{path}.lock", timeout=0, isolation_level=None, check_same_thread=False)
+        try:
+            lock.execute("PRAGMA journal_mode = MEMORY")  # no journal beside a file that stays empty
+            lock.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError as error:
+            lock.close()
+            if _name(error) != "BUSY":
+                raise
+            raise OutboxError(
+                f"the outbox {path} is used by another process: give each agent one of its own"
+            ) from error
+        return lock
+
+
+@contextmanager
+def clear_errors(path: Path) -> Iterator[None]:
+    """Turn what SQLite and the file system raise into OutboxErrors that say what to do."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise OutboxError(f"the outbox {path} {_meaning(error)}") from error
+    except OSError as error:
+        raise OutboxError(f"the outbox {path} cannot be opened: {error.strerror}") from error
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("BEGIN IMMEDIATE")
+    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if (application_id, version, tables) == (0, 0, 0):
+        for statement in SCHEMA.split(";"):
+            connection.execute(statement)
+    elif (application_id, version) != (APPLICATION_ID, VERSION):
+        raise OutboxError(f"{path} is a database, but no outbox of this version: choose another path")
+    connection.execute("COMMIT")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA journal_size_limit = 16777216")
+    (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if verdict != "ok":
+        raise _Damaged(verdict)
+
+
+def _meaning(error: sqlite3.Error) -> str:
+    name = _name(error)
+    if name in {"CORRUPT", "NOTADB"} or isinstance(error, _Damaged):
+        found = " ".join(str(error).split())
+        return (
+            f"is damaged ({found}) and was left as it is: move it away with its -wal file to go on with "
+            "a new one; `sqlite3 FILE .recover` gets back what can be read"
+        )
+    known = {
+        "FULL": "could not be written: the disk is full",
+        "IOERR": f"could not be read or written: {error}",
+        "BUSY": "is being written by another program for too long",
+        "CANTOPEN": "cannot be opened for writing",
+        "READONLY": "cannot be opened for writing",
+    }
+    return known.get(name, f"cannot be used: {error}")
+
+
+def _name(error: sqlite3.Error) -> str:
+    """SQLite's name of the error, as `FULL` or `IOERR`; errors that Python itself raises have none."""
+    return str(getattr(error, "sqlite_errorname", "")).removeprefix("SQLITE_").partition("_")[0]
