@@ -7,7 +7,7 @@ it dies is claimed by another; what nobody manages to record in five deliveries 
 import os
 import socket
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -87,14 +87,15 @@ class StreamConsumer:
 
     def _read_stream(self, stream: str) -> list[Entry]:
         """Read without waiting, and look in the same instant whether anything was trimmed before it."""
-        pipeline = self.redis.pipeline(transaction=True)
-        pipeline.xinfo_stream(stream)
-        pipeline.xinfo_groups(stream)
-        pipeline.xreadgroup(GROUP, self.name, {stream: ">"}, count=BATCH)
-        replies = self._in_group(pipeline.execute)
-        if not replies:
-            return []
-        info, groups, reply = replies
+
+        def look_and_read() -> Any:
+            pipeline = self.redis.pipeline(transaction=True)
+            pipeline.xinfo_stream(stream)
+            pipeline.xinfo_groups(stream)
+            pipeline.xreadgroup(GROUP, self.name, {stream: ">"}, count=BATCH)
+            return pipeline.execute()
+
+        info, groups, reply = self._in_group(look_and_read)
         lost = trimming.gap(stream, GROUP, info, groups)
         return [*([lost] if lost else []), *_entries(reply)]
 
@@ -137,7 +138,7 @@ class StreamConsumer:
         """Acknowledge what is on record; return how many that were."""
         settled: dict[str, list[str]] = {}
         for entry, verdict in zip(entries, verdicts, strict=True):
-            if verdict.settled:
+            if verdict.settled and entry.entry_id:  # a gap in the stream has none
                 settled.setdefault(entry.stream, []).append(entry.entry_id)
         for stream, entry_ids in settled.items():
             self.redis.xack(stream, GROUP, *entry_ids)
@@ -153,12 +154,12 @@ class StreamConsumer:
             pass  # the group forgets nothing: the entries are claimed by the next consumer
         self.redis.close()
 
-    def _in_group(self, command: Any) -> Any:
-        """Run a command; where the group or the stream is gone, make it from the stream's start instead."""
+    def _in_group(self, command: Callable[[], Any]) -> Any:
+        """Run a command; where the group or the stream is gone, make it from the stream's start first."""
         try:
             return command()
         except redis.ResponseError as error:
-            if not str(error).startswith(("NOGROUP", "no such key")) and "no such key" not in str(error):
+            if "NOGROUP" not in str(error) and "no such key" not in str(error):
                 raise
         for stream in self.streams:
             try:
@@ -166,7 +167,7 @@ class StreamConsumer:
             except redis.ResponseError as error:
                 if not str(error).startswith("BUSYGROUP"):
                     raise
-        return []
+        return command()
 
 
 def _entries(reply: Any) -> Iterable[Entry]:

@@ -29,7 +29,7 @@ def gap(stream: str, group: str, info: dict[str, Any], groups: list[dict[str, An
     lost = _lost(info, ours)
     if lost == 0:
         return None
-    return _letter(stream, f"{after.decode()}..{before.decode()}", lost)
+    return _letter(stream, "", lost, after=after.decode(), before=before.decode())
 
 
 def _lost(info: dict[str, Any], group: dict[str, Any]) -> int:
@@ -49,10 +49,10 @@ def pending_gone(stream: str, entry_id: bytes) -> Entry:
     return _letter(stream, entry_id.decode(), 1)
 
 
-def _letter(stream: str, entry_id: str, lost: int) -> Entry:
+def _letter(stream: str, entry_id: str, lost: int, **where: str) -> Entry:
     detail = f"{lost} or more entries were trimmed from the stream before they were read; raise its cap"
     return Entry(
-        msgspec.json.encode({"stream": stream, "entries": entry_id, "lost": lost}),
+        msgspec.json.encode({"stream": stream, "lost": lost} | where),
         stream=stream,
         entry_id=entry_id,
         deliveries=lost,
