@@ -12,13 +12,12 @@ import os
 import secrets
 import signal
 import sys
-import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
 from config.embedded import Postgres, Redis, ServerError, data_home
-from config.run.announce import announce, box, say
+from config.run.announce import Announcer, box, say
 from config.run.dotenv import DotEnv
 from config.run.programs import (
     DATA,
@@ -75,10 +74,9 @@ def run(stack: ExitStack) -> int:
     say("Migrating …")
     manage(environment, "migrate", "--noinput")
     demo = os.environ.get("DEMO", "on").lower() not in {"off", "0", "no", "false"}
-    announcement = box(port, OPERATOR, operator_password(environment), demo=demo)
-    announcer = threading.Thread(target=announce, args=(port, announcement), daemon=True)
+    announcer = Announcer(port, box(port, OPERATOR, operator_password(environment), demo=demo))
     procfiles = [ROOT / "Procfile", *([ROOT / "Procfile.demo"] if demo else [])]
-    failure = supervise(procfiles, environment, on_started=announcer.start)
+    failure = supervise(procfiles, environment, announcer.start, announcer.cancel)
     say(failure or "Stopping …", error=bool(failure))
     return 1 if failure else 0
 

@@ -14,12 +14,27 @@ def say(text: str, *, error: bool = False) -> None:
         print(text, file=sys.stderr if error else sys.stdout, flush=True)
 
 
-def announce(port: int, announcement: str) -> None:
-    """Print the announcement as soon as the web server answers."""
-    waiting = threading.Event()
-    while not is_live(port):
-        waiting.wait(0.2)
-    say(announcement)
+class Announcer:
+    """Prints a text as soon as the web server answers, unless the hub is being stopped before that."""
+
+    def __init__(self, port: int, text: str) -> None:
+        self._port = port
+        self._text = text
+        self._cancelled = threading.Event()
+
+    def start(self) -> None:
+        """Begin to wait, in the background."""
+        threading.Thread(target=self._wait, daemon=True).start()
+
+    def cancel(self) -> None:
+        """Say nothing any more."""
+        self._cancelled.set()
+
+    def _wait(self) -> None:
+        while not self._cancelled.wait(0.2):
+            if is_live(self._port) and not self._cancelled.is_set():
+                say(self._text)
+                return
 
 
 def is_live(port: int) -> bool:

@@ -16,18 +16,22 @@ from honcho.environ import parse_procfile  # type: ignore[import-untyped]
 from honcho.printer import Printer  # type: ignore[import-untyped]
 
 TAIL_LINES = 15
-honcho.KILL_WAIT = 25
+honcho.KILL_WAIT = 40
 """Seconds between SIGTERM and SIGKILL: a consumer finishes its batch, commits and acknowledges first."""
 
 
 def supervise(
-    procfiles: Sequence[Path], environment: Mapping[str, str], on_started: Callable[[], None]
+    procfiles: Sequence[Path],
+    environment: Mapping[str, str],
+    on_started: Callable[[], None],
+    on_stopping: Callable[[], None],
 ) -> str:
     """Run all programs of the Procfiles until a signal or until one of them ends.
 
-    `on_started` is called once all are started. Returns what went wrong: empty after a signal.
+    `on_started` is called once all are started, `on_stopping` before they are ended. Returns what went wrong:
+    empty after a signal.
     """
-    console = Console(on_started)
+    console = Console(on_started, on_stopping)
     manager = Manager(console)
     for procfile in procfiles:
         for name, command in parse_procfile(procfile.read_text()).processes.items():
@@ -41,11 +45,12 @@ def supervise(
 class Console(Printer):  # type: ignore[misc]
     """Prints what the programs say and keeps the last lines of each."""
 
-    def __init__(self, on_started: Callable[[], None]) -> None:
+    def __init__(self, on_started: Callable[[], None], on_stopping: Callable[[], None]) -> None:
         super().__init__()
         self.manager: Manager | None = None
         self._culprit: re.Match[str] | None = None
         self._on_started = on_started
+        self._on_stopping = on_stopping
         self._interrupted = False
         self._tails: dict[str, deque[str]] = defaultdict(lambda: deque(maxlen=TAIL_LINES))
 
@@ -63,10 +68,13 @@ class Console(Printer):  # type: ignore[misc]
     def _note(self, text: str) -> None:
         if text.endswith(" received"):
             self._interrupted = True
+            self._on_stopping()
         elif " started (pid=" in text and self.manager is not None:
             self.manager.heard_start(self._on_started)
         elif self._culprit is None and not self._interrupted:
             self._culprit = re.fullmatch(r"(\S+) stopped \(rc=(-?\d+)\)", text)
+            if self._culprit:
+                self._on_stopping()
 
     def explanation(self) -> str:
         """Which program ended by itself, and its last lines; empty when none did."""
