@@ -1,23 +1,59 @@
-"""Rollups of what came in, and the questions that a dashboard asks of them."""
+"""Rollups of what came in: written with each batch, read by the dashboard, the alerts and the metrics.
 
+Their size depends on how many agents there are and for how long, never on how many signals came.
+"""
+
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
+from aggregator.aliases import has_certain_name
 from aggregator.verdicts import Fate, Verdict
+from ecosystems.signal import Signal
+
+LAG_BOUNDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 86_400)
+"""Upper bounds, in seconds, of the buckets in `arrival_minutes.lags`; one more is for what is later still."""
 
 MINUTES = """
+    WITH batch AS MATERIALIZED (
+        SELECT * FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[],
+            %s::text[]) AS batch (ecosystem, agent_source, accepted, duplicates, conflicts, refused, lags)
+        ORDER BY ecosystem, agent_source),
+    hours AS (
+        INSERT INTO arrival_hours AS rollup (hour, ecosystem, agent_source, transport, accepted, duplicates,
+            conflicts, refused, last_at)
+        SELECT date_trunc('hour', now()), ecosystem, agent_source, %s, accepted, duplicates, conflicts,
+            refused, now()
+        FROM batch
+        ON CONFLICT (hour, ecosystem, agent_source, transport) DO UPDATE SET
+            accepted = rollup.accepted + excluded.accepted,
+            duplicates = rollup.duplicates + excluded.duplicates,
+            conflicts = rollup.conflicts + excluded.conflicts, refused = rollup.refused + excluded.refused,
+            last_at = excluded.last_at)
     INSERT INTO arrival_minutes AS rollup
-        (minute, ecosystem, agent_source, transport, accepted, duplicates, conflicts, refused)
-    SELECT date_trunc('minute', now()), ecosystem, agent_source, %s, accepted, duplicates, conflicts, refused
-    FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[])
-        AS batch (ecosystem, agent_source, accepted, duplicates, conflicts, refused)
-    ORDER BY ecosystem, agent_source
+        (minute, ecosystem, agent_source, transport, accepted, duplicates, conflicts, refused, lags)
+    SELECT date_trunc('minute', now()), ecosystem, agent_source, %s, accepted, duplicates, conflicts, refused,
+        lags::bigint[]
+    FROM batch
     ON CONFLICT (minute, ecosystem, agent_source, transport) DO UPDATE SET
         accepted = rollup.accepted + excluded.accepted, duplicates = rollup.duplicates + excluded.duplicates,
-        conflicts = rollup.conflicts + excluded.conflicts, refused = rollup.refused + excluded.refused"""
+        conflicts = rollup.conflicts + excluded.conflicts, refused = rollup.refused + excluded.refused,
+        lags = ARRAY(
+            SELECT coalesce(before, 0) + coalesce(more, 0)
+            FROM unnest(rollup.lags, excluded.lags) WITH ORDINALITY AS each (before, more, bucket)
+            ORDER BY bucket)"""
 
 AGENTS = """
+    WITH nameless AS (
+        INSERT INTO symbol_aliases AS known (ecosystem, symbol, instrument, first_seen, last_seen, signals)
+        SELECT ecosystem, symbol, '', now(), now(), signals
+        FROM unnest(%s::text[], %s::text[], %s::bigint[]) AS seen (ecosystem, symbol, signals)
+        ORDER BY ecosystem, symbol
+        ON CONFLICT (ecosystem, symbol) DO UPDATE SET last_seen = excluded.last_seen,
+            first_seen = coalesce(known.first_seen, excluded.first_seen),
+            signals = known.signals + excluded.signals)
     INSERT INTO agents (ecosystem, agent_source, first_seen, last_seen, last_transport, signals)
     SELECT ecosystem, agent_source, now(), now(), %s, accepted
     FROM unnest(%s::text[], %s::text[], %s::bigint[]) AS batch (ecosystem, agent_source, accepted)
@@ -28,14 +64,27 @@ AGENTS = """
 
 COUNTED = (Fate.ACCEPTED, Fate.DUPLICATE, Fate.CONFLICT, Fate.REFUSED)
 
+Agent = tuple[str, str]
+"""An agent's ecosystem and name."""
+
 
 def roll_up(cursor: Any, verdicts: Iterable[Verdict], transport: str) -> None:
     """Count a batch by agent, in two queries of the caller's transaction, rows sorted by key."""
+    now = datetime.now(UTC)
     counts: Counter[tuple[str, str, Fate]] = Counter()
+    symbols: Counter[tuple[str, str]] = Counter()
+    lags: dict[Agent, list[int]] = {}
     for verdict in verdicts:
         subject = verdict.signal or verdict.refusal
-        if subject and verdict.settled:
-            counts[subject.ecosystem, subject.agent_source, verdict.fate] += 1
+        if subject is None or not verdict.settled:
+            continue
+        agent = (subject.ecosystem, subject.agent_source)
+        counts[*agent, verdict.fate] += 1
+        if verdict.fate is Fate.ACCEPTED and isinstance(subject, Signal):
+            symbols[subject.ecosystem, subject.symbol] += 1
+            late = (now - subject.timestamp).total_seconds()
+            histogram = lags.setdefault(agent, [0] * (len(LAG_BOUNDS) + 1))
+            histogram[bisect_left(LAG_BOUNDS, late)] += 1
     agents = sorted({key[:2] for key in counts})
     if not agents:
         return
@@ -44,5 +93,7 @@ def roll_up(cursor: Any, verdicts: Iterable[Verdict], transport: str) -> None:
         [agent for _, agent in agents],
         *([counts[(*agent, fate)] for agent in agents] for fate in COUNTED),
     ]
-    cursor.execute(MINUTES, [transport, *columns])
-    cursor.execute(AGENTS, [transport, *columns[:3]])
+    histograms = ["{" + ",".join(map(str, lags.get(agent, ()))) + "}" for agent in agents]
+    nameless = [(*name, count) for name, count in symbols.items() if not has_certain_name(*name)]
+    cursor.execute(MINUTES, [*columns, histograms, transport, transport])
+    cursor.execute(AGENTS, [*([row[n] for row in nameless] for n in range(3)), transport, *columns[:3]])

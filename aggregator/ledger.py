@@ -14,7 +14,7 @@ from django.db import OperationalError, connection, connections, transaction
 
 from aggregator import arrivals, dead_letters
 from aggregator.faults import LOCK_NOT_AVAILABLE, DataFault, classified, sqlstate
-from aggregator.staging import COLUMNS, TABLE, stage
+from aggregator.staging import COLUMNS, IN_ORDER, TABLE, stage
 from aggregator.verdicts import CONFLICT, DEFERRED, FORBIDDEN, Entry, Fate, Verdict
 from ecosystems.signal import Refusal, Signal, parse
 from ecosystems.symbols import instrument
@@ -31,7 +31,7 @@ ENTER = f"""
 INSERT = f"""
     INSERT INTO trading_signals ({COLUMNS}, transport, position)
     SELECT {COLUMNS}, %s, nextval('trading_signals_position_seq')
-    FROM (SELECT * FROM {TABLE} ORDER BY ord) AS staged
+    FROM {IN_ORDER} AS staged
     ON CONFLICT (ecosystem, signal_id) DO NOTHING"""
 
 # One text of a row for `parse`, so that an inserted row is judged by the same function as bytes from outside.
@@ -192,7 +192,7 @@ CLAIM = f"""
 ADOPT = f"""
     WITH numbered AS MATERIALIZED (
         SELECT ord, action, instrument, digest, nextval('trading_signals_position_seq') AS position
-        FROM (SELECT * FROM {TABLE} ORDER BY ord) AS staged)
+        FROM {IN_ORDER} AS staged)
     UPDATE trading_signals AS ledger SET action = numbered.action, instrument = numbered.instrument,
         digest = numbered.digest, position = numbered.position
     FROM numbered WHERE ledger.id = numbered.ord"""

@@ -37,6 +37,12 @@ class TradingSignal(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["ecosystem", "signal_id"], name="trading_signals_identity"),
         ]
+        # What the operator's list searches by, each in the list's own order. Every further index costs the
+        # ledger's throughput: ecosystem, transport and time are found by walking the primary key instead.
+        indexes = [
+            models.Index(fields=["instrument", "id"], name="trading_signals_instrument"),
+            models.Index(fields=["agent_source", "id"], name="trading_signals_agent"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.ecosystem}/{self.signal_id}"
@@ -137,6 +143,11 @@ class ArrivalMinute(models.Model):
     duplicates = models.BigIntegerField(default=0)
     conflicts = models.BigIntegerField(default=0)
     refused = models.BigIntegerField(default=0)
+    lags = ArrayField(
+        models.BigIntegerField(),
+        default=list,
+        help_text="How many were recorded within each of `arrivals.LAG_BOUNDS` after their timestamp.",
+    )
 
     class Meta:
         db_table = "arrival_minutes"
@@ -144,6 +155,29 @@ class ArrivalMinute(models.Model):
         constraints = [
             models.UniqueConstraint(
                 fields=["minute", "ecosystem", "agent_source", "transport"], name="arrival_minutes_key"
+            )
+        ]
+
+
+class ArrivalHour(models.Model):
+    """The same by hour: what a day's chart and a week's usual rate are read from."""
+
+    hour = models.DateTimeField()
+    ecosystem = models.TextField()
+    agent_source = models.TextField("agent")
+    transport = models.TextField()
+    accepted = models.BigIntegerField(default=0)
+    duplicates = models.BigIntegerField(default=0)
+    conflicts = models.BigIntegerField(default=0)
+    refused = models.BigIntegerField(default=0)
+    last_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "arrival_hours"
+        db_table_comment = "Rollup of arrivals by hour, ecosystem, agent and transport"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["hour", "ecosystem", "agent_source", "transport"], name="arrival_hours_key"
             )
         ]
 
@@ -168,3 +202,26 @@ class Agent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.ecosystem}/{self.agent_source or '(unnamed)'}"
+
+
+class SymbolAlias(models.Model):
+    """A symbol whose instrument cannot be told from its spelling: seen so far, or mapped by an operator."""
+
+    ecosystem = models.TextField(choices=ECOSYSTEM_CHOICES)
+    symbol = models.TextField(help_text="As the agent writes it.")
+    instrument = models.TextField(
+        blank=True, help_text="Its canonical name, as BTC/USDT or EUR/USD; empty while it is not mapped."
+    )
+    first_seen = models.DateTimeField(null=True, editable=False)
+    last_seen = models.DateTimeField(null=True, editable=False)
+    signals = models.BigIntegerField(default=0, editable=False)
+
+    class Meta:
+        db_table = "symbol_aliases"
+        db_table_comment = "Instruments of symbols whose spelling does not tell, as an operator mapped them"
+        verbose_name = "symbol alias"
+        verbose_name_plural = "symbol aliases"
+        constraints = [models.UniqueConstraint(fields=["ecosystem", "symbol"], name="symbol_aliases_key")]
+
+    def __str__(self) -> str:
+        return f"{self.ecosystem}/{self.symbol}"

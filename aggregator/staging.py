@@ -13,6 +13,15 @@ TABLE = "staged_signals_1"
 COLUMNS = """signal_id, ecosystem, "timestamp", symbol, action, signal_type, entry_price, stop_loss,
     take_profit, volume, confidence, agent_source, tags, raw_payload, instrument, digest"""
 
+# What is staged, in order, with what an operator says a symbol is in place of what its spelling says: see
+# `aggregator.aliases`.
+IN_ORDER = f"""(
+    SELECT ord, {COLUMNS.replace(" instrument,", " coalesce(aliased, instrument) AS instrument,")}
+    FROM {TABLE}
+    LEFT JOIN (SELECT ecosystem, symbol, nullif(instrument, '') AS aliased FROM symbol_aliases) AS alias
+        USING (ecosystem, symbol)
+    ORDER BY ord)"""
+
 # The table's own lock is taken before the ledger's, so that a migration makes this transaction wait and not
 # everyone behind it.
 BEGIN = f"""
