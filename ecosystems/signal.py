@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from datetime import UTC, datetime, timedelta
-from decimal import Context, Decimal
+from decimal import Context, Decimal, InvalidOperation
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -110,7 +110,10 @@ class _Refused(Exception):
 
 def _number(text: str) -> Decimal | int:
     """Give a JSON number with a point or an exponent exactly, in the one spelling equal numbers share."""
-    number = Decimal(text)
+    try:
+        number = Decimal(text)
+    except InvalidOperation:  # an exponent beyond Decimal's own bounds
+        number = _BEYOND
     if abs(number.adjusted()) > MAX_EXPONENT:
         raise _Refused("out_of_range", detail="a number is too large or too small")
     if number == number.to_integral_value():
@@ -118,6 +121,7 @@ def _number(text: str) -> Decimal | int:
     return number.normalize(_EXACT)
 
 
+_BEYOND = Decimal(f"1e{MAX_EXPONENT + 1}")
 _EXACT = Context(prec=MAX_PAYLOAD_BYTES)
 
 Token = Annotated[str, msgspec.Meta(pattern=r"\A[!-~]+\Z")]
@@ -159,7 +163,7 @@ def parse(data: bytes, now: datetime | None = None) -> Signal | Refusal:
     except _Refused as refused:
         return Refusal(refused.code, refused.detail, refused.field, **_hints(data))
     except UnicodeDecodeError:
-        return Refusal("not_utf8", "the text is not UTF-8")
+        return _NOT_UTF8
     except RecursionError:
         return _TOO_DEEP
     except (msgspec.DecodeError, ValueError):
@@ -175,7 +179,7 @@ def split(body: bytes) -> list[bytes] | Refusal:
     try:
         text = body.decode()
     except UnicodeDecodeError:
-        return Refusal("not_utf8", "the text is not UTF-8")
+        return _NOT_UTF8
     first = body.lstrip(_SPACE)[:1]
     if first == b"[":
         try:
@@ -193,6 +197,7 @@ def split(body: bytes) -> list[bytes] | Refusal:
 _SPACE = b" \t\r\n"
 _TEXT_SPACE = re.compile(r"[ \t\r\n]*")
 _TOO_DEEP = Refusal("json_too_deep", "the JSON is nested too deeply")
+_NOT_UTF8 = Refusal("not_utf8", "the text is not UTF-8")
 _NOT_JSON = Refusal("not_json", "the text is not JSON")
 _NO_SIGNALS = Refusal("not_object_or_array", "the text is neither an object nor an array")
 
@@ -201,6 +206,8 @@ def _undecodable(data: bytes) -> Refusal:
     """Say why msgspec gave up on text that may be JSON all the same, by the grammar of RFC 8259."""
     try:
         _grammar.decode(data.decode())
+    except UnicodeDecodeError:
+        return _NOT_UTF8
     except RecursionError:
         return _TOO_DEEP
     except ValueError:
@@ -254,8 +261,9 @@ def _parse(data: bytes, now: datetime) -> Signal:
         _check_text("agent_source", wire.agent_source)
         _check_text("tags", wire.tags)
         _check_text("raw_payload", wire.raw_payload)
+    # Fewer brackets are never too deep: one is the signal's, and unknown fields move two levels down.
     if (
-        data.count(b"{") + data.count(b"[") > MAX_PAYLOAD_DEPTH
+        data.count(b"{") + data.count(b"[") >= MAX_PAYLOAD_DEPTH
         and _depth(wire.raw_payload) > MAX_PAYLOAD_DEPTH
     ):
         raise _Refused("too_deep", "raw_payload")
@@ -401,7 +409,7 @@ def _depth(value: Any) -> int:
 
 
 def _hints(data: bytes) -> dict[str, str]:
-    """Return what can be told of a refused entry: its id, ecosystem and agent, each only where it is valid."""
+    """Return what can be told of a refused entry: id, ecosystem and agent, each only where it is valid."""
     try:
         fields = _any_decoder.decode(data)
     except (ValueError, RecursionError):
