@@ -32,13 +32,18 @@ def test_the_legacy_vector():
     assert signing.verify_legacy(["It's a Secret to Everybody"], LEGACY, b"Hello, World!")
 
 
-@pytest.mark.parametrize("body", [b"", b"\x00", b"[1]", "ä€😀".encode()])
-def test_an_independent_client_and_we_accept_each_other(body):
-    now = datetime.now(UTC)
-    theirs = standardwebhooks.Webhook(SECRET).sign("msg-1", now, body.decode())
-    assert signing.verify([SECRET], "msg-1", str(int(now.timestamp())), theirs, body, now.timestamp())
-    ours = signing.headers(SECRET, "msg-2", int(now.timestamp()), b'{"body":"%b"}' % body.strip(b"\x00"))
-    standardwebhooks.Webhook(SECRET).verify(b'{"body":"%b"}' % body.strip(b"\x00"), ours)
+@pytest.mark.parametrize("text", ["{}", "\0", '["\u00e4\u20ac\U0001f600"]'])
+def test_an_independent_client_and_we_accept_each_other(text):
+    now, client = datetime.now(UTC), standardwebhooks.Webhook(SECRET)
+    seconds = int(now.timestamp())
+    assert verified(
+        message_id="msg-1",
+        timestamp=str(seconds),
+        signatures=client.sign("msg-1", now, text),
+        body=text.encode(),
+        now=seconds,
+    )
+    client.verify(b'{"x":1}', signing.headers(SECRET, "msg-2", seconds, b'{"x":1}'))
 
 
 @pytest.mark.parametrize(
@@ -49,24 +54,22 @@ def test_a_timestamp_is_within_five_minutes_either_way(drift, passes):
 
 
 @pytest.mark.parametrize(
-    "timestamp",
+    ("timestamp", "now"),
     [
-        "",
-        "161426533",
-        "01614265330",
-        "16142653300",
-        " 1614265330",
-        "1614265330\n",
-        "1614265330.0",
-        "+614265330",
-    ]
-    + ["1_61426533", "-614265330", "١٦١٤٢٦٥٣٣٠", "2021-02-25", "0x60380000"],
+        ("161426533", 161426533),
+        ("16142653300", 16142653300),
+        ("-614265330", -614265330),
+        *(
+            (text, AT)
+            for text in ("01614265330", " 1614265330", "1614265330\n", "1614265330.0", "+1614265330")
+        ),
+        *((text, AT) for text in ("16142_65330", "\u0661614265330", "2021-02-25", "0x60380000", "")),
+    ],
 )
-def test_a_timestamp_is_ten_ascii_digits(timestamp):
-    signed = base64.b64encode(
-        hmac.digest(signing.key_of(SECRET), f"{ID}.{timestamp}.".encode() + BODY, "sha256")
-    )
-    assert not verified(timestamp=timestamp, signatures=f"v1,{signed.decode()}")
+def test_a_timestamp_is_ten_ascii_digits(timestamp, now):
+    signed = hmac.digest(signing.key_of(SECRET), f"{ID}.{timestamp}.".encode() + BODY, "sha256")
+    signatures = f"{signing.sign(SECRET, ID, now, BODY)} v1,{base64.b64encode(signed).decode()}"
+    assert not verified(timestamp=timestamp, signatures=signatures, now=now)
 
 
 @pytest.mark.parametrize("message_id", ["", "x" * 257, "a b", "a.b", "a,b", "ä", "a\n", "../a"])
@@ -156,8 +159,6 @@ def test_no_header_makes_it_raise(message_id, timestamp, signatures, body):
     assert not signing.verify_legacy([SECRET], signatures, body)
 
 
-@given(st.text(alphabet=st.characters(min_codepoint=33, max_codepoint=126)))
-def test_the_headers_id_and_time_are_signed(other):
-    assume(other != ID)
-    assert not verified(message_id=other)
+def test_the_id_and_the_time_are_signed():
+    assert not verified(message_id=ID[:-1])
     assert not verified(timestamp=str(AT + 1))
