@@ -10,13 +10,13 @@ import hmac
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from aggregator.faults import classified
@@ -168,11 +168,7 @@ class AuthManager:
 def _stored(digest: bytes) -> _Known | None:
     """Look a value up that is valid now; a look-up by HMAC tells an attacker's clock nothing of the value."""
     now = timezone.now()
-    key = (
-        ApiKey.objects.filter(Q(digest=digest) | Q(previous_digest=digest, previous_until__gt=now))
-        .filter(Q(expires_at=None) | Q(expires_at__gt=now), revoked_at=None)
-        .first()
-    )
+    key = valid_keys([digest], now).first()
     if key is None:
         return None
     _note_use(key, now)
@@ -185,6 +181,12 @@ def _stored(digest: bytes) -> _Known | None:
         frozenset(key.scopes),
         frozenset(key.ecosystems) if key.ecosystems else None,
     )
+
+
+def valid_keys(digests: Sequence[bytes], now: datetime) -> QuerySet[ApiKey]:
+    """Return the keys that are valid at `now` and have one of `digests` as a value that passes."""
+    current = Q(digest__in=digests) | Q(previous_digest__in=digests, previous_until__gt=now)
+    return ApiKey.objects.filter(current).filter(Q(expires_at=None) | Q(expires_at__gt=now), revoked_at=None)
 
 
 def _note_use(key: ApiKey, now: datetime) -> None:

@@ -50,6 +50,10 @@ class Entitlement:
     streams: int
     webhooks: int
 
+    def within(self, ecosystems: Iterable[str]) -> "Entitlement":
+        """Return these rights for `ecosystems` only."""
+        return replace(self, scope=self.scope.within(ecosystems))
+
 
 def entitlement(subscription: Subscription) -> Entitlement:
     """Return what a subscription gives right to; whether it is live is `Subscription.objects.entitling`'s."""

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, time, timedelta
 
 from django.db import connection
 
+ONE_DAY = timedelta(days=1)
 DAY_S = 86_400
 TODAY = "(statement_timestamp() AT TIME ZONE 'UTC')::date"
 
@@ -91,4 +92,4 @@ def today(customer_id: int) -> Usage:
 
 
 def _usage(requests: int, signals: int, day: datetime) -> Usage:
-    return Usage(requests, signals, datetime.combine(day, time(), UTC) + timedelta(days=1))
+    return Usage(requests, signals, datetime.combine(day, time(), UTC) + ONE_DAY)

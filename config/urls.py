@@ -2,11 +2,13 @@
 
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
-from django.urls import path
+from django.urls import include, path
 from django.views.generic import RedirectView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from aggregator.doors.webhook import SignalDoor
 from aggregator.health import HealthView
+from aggregator.metrics import MetricsView
 
 
 def livez(_request: HttpRequest) -> HttpResponse:
@@ -18,8 +20,12 @@ urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index"), name="home"),
     path("admin/", admin.site.urls),
     path("api/signals", SignalDoor.as_view(), name="signals"),
+    path("api/v1/", include("commerce.api.urls")),
+    path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("api/docs/", SpectacularSwaggerView.as_view(), name="docs"),
     path("health", HealthView.as_view(), name="health"),
     path("livez", livez, name="livez"),
+    path("metrics", MetricsView.as_view(), name="metrics"),
 ]
 
 handler400 = "aggregator.problems.bad_request"

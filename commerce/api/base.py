@@ -1,0 +1,161 @@
+"""What all of `/api/v1/` shares: who reads, how much of the day is left, and how errors look."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.renderers import BaseRenderer, JSONRenderer
+from rest_framework.request import Request
+from rest_framework.serializers import Serializer
+from rest_framework.views import APIView
+
+from aggregator import rates
+from aggregator.doors.exchange import headers_of
+from aggregator.faults import classified
+from aggregator.problems import Problem
+from commerce import access, usage
+from commerce.access import Reader
+from commerce.api import limits
+from commerce.entitlements import Entitlement
+from commerce.usage import LimitReached
+
+
+class ReaderKeyAuthentication(BaseAuthentication):
+    """A customer's API key, as `Authorization: Bearer` or `X-API-Key`."""
+
+    def authenticate(self, request: Request) -> tuple[Reader, None]:
+        """Return the reader. Raises Problem 401 or 403; 429 for too many failures from an address."""
+        try:
+            return access.reader(headers_of(request.META)), None
+        except Problem as problem:
+            if problem.status == 401:
+                environment = settings.ENVIRONMENT
+                address = rates.client_address(request.META, environment.trusted_proxies)
+                rates.limiter(environment).hit(environment.webhook_failed_rate, "failed", address)
+            raise
+
+
+class JSONOnly(BaseContentNegotiation):
+    """One form for all, whatever is accepted: a 406 would help nobody."""
+
+    def select_parser(self, request: Request, parsers: Iterable[Any]) -> Any:  # noqa: ARG002
+        return next(iter(parsers))
+
+    def select_renderer(
+        self,
+        request: Request,  # noqa: ARG002
+        renderers: Iterable[BaseRenderer],
+        format_suffix: str | None = None,  # noqa: ARG002
+    ) -> tuple[BaseRenderer, str]:
+        renderer = next(iter(renderers))
+        return renderer, renderer.media_type
+
+
+class ReaderView(APIView):
+    """A view for customers. `self.reader` is who asks."""
+
+    authentication_classes = [ReaderKeyAuthentication]
+    permission_classes = []
+    renderer_classes = [JSONRenderer]
+    content_negotiation_class = JSONOnly
+    http_method_names = ["get"]
+    counted = True
+    """Whether a request needs a live subscription and counts against its day."""
+
+    reader: Reader
+    used: usage.Usage | None = None
+
+    @property
+    def rights(self) -> Entitlement:
+        """The reader's rights. Raises Problem 403 where no subscription is live."""
+        return self.reader.entitled()
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        self.reader = request.user  # type: ignore[assignment]
+        if self.counted:
+            self.used = usage.count_request(self.rights.customer_id, self.rights.requests_per_day)
+
+    def http_method_not_allowed(self, *_args: Any, **_kwargs: Any) -> Any:
+        allowed = ", ".join(name.upper() for name in self.http_method_names if hasattr(self, name))
+        raise Problem(
+            405, "method_not_allowed", "This address takes other methods.", headers={"Allow": allowed}
+        )
+
+    def take(self, wanted: int) -> int:
+        """Return how many of `wanted` signals may be given out, having counted them.
+
+        Raises LimitReached when that is none.
+        """
+        granted = usage.take_signals(self.rights.customer_id, wanted, self.rights.signals_per_day)
+        if self.used:
+            self.used = replace(self.used, signals=self.used.signals + granted)
+            limit = self.rights.signals_per_day
+            if wanted and not granted and limit is not None:
+                raise LimitReached("signals", limit, self.used.resets_at)
+        return granted
+
+    def handle_exception(self, exc: Exception) -> Any:
+        try:
+            with classified():
+                raise exc
+        except LimitReached as reached:
+            return super().handle_exception(limits.problem(reached))
+        except Exception as error:
+            return super().handle_exception(error)
+
+    def finalize_response(
+        self, request: Request, response: HttpResponseBase, *args: Any, **kwargs: Any
+    ) -> Any:
+        if self.used:
+            for name, value in limits.headers(self.rights, self.used).items():
+                response.headers[name] = value
+        response.headers["Cache-Control"] = "private, no-cache"
+        response.headers["Vary"] = "Authorization, X-API-Key"
+        return super().finalize_response(request, response, *args, **kwargs)  # type: ignore[arg-type]
+
+
+def valid(serializer: type[Serializer[Any]], data: Any) -> dict[str, Any]:
+    """Return the checked values. Raises Problem 400 with `errors`; it quotes nothing that was sent."""
+    checked = serializer(data=data)
+    if checked.is_valid():
+        return dict(checked.validated_data)
+    errors = [
+        {"field": field, "code": error.code, "detail": _detail(serializer, field)}
+        for field, found in checked.errors.items()
+        for error in _flat(found)
+    ]
+    raise Problem(400, "invalid", "A parameter or field is not valid.", errors=errors)
+
+
+def _flat(found: Any) -> list[Any]:
+    """Return the errors in what DRF gives for a field: a list, or lists by index or name."""
+    if isinstance(found, dict):
+        return [error for part in found.values() for error in _flat(part)]
+    if isinstance(found, list):
+        return [error for part in found for error in _flat(part)]
+    return [found]
+
+
+def _detail(serializer: type[Serializer[Any]], field: str) -> str:
+    declared = getattr(serializer, "_declared_fields", {}).get(field)
+    return str(getattr(declared, "help_text", None) or "It is not valid.")
+
+
+def json(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> HttpResponse:
+    """Return what msgspec can encode as a JSON answer."""
+    return HttpResponse(
+        msgspec.json.encode(content), status=status, content_type="application/json", headers=headers
+    )
+
+
+def matches(request: HttpRequest | Request, etag: str) -> bool:
+    """Tell whether `If-None-Match` names this ETag, by weak comparison (RFC 9110, section 13.1.2)."""
+    known = [part.strip() for part in request.META.get("HTTP_IF_NONE_MATCH", "").split(",")]
+    return "*" in known or etag.removeprefix("W/") in {part.removeprefix("W/") for part in known}

@@ -1,0 +1,188 @@
+"""What the API takes, and (for its documentation) what it gives."""
+
+from typing import Any
+
+from django.core.validators import RegexValidator
+from rest_framework import serializers
+
+from aggregator.models import ECOSYSTEM_CHOICES
+from commerce import cursors
+
+MAX_PAGE = 500
+ECOSYSTEMS = [name for name, _ in ECOSYSTEM_CHOICES]
+ACTIONS = ["BUY", "SELL", "HOLD"]
+TOKEN = RegexValidator(r"\A[!-~]+\Z")
+
+
+class CursorField(serializers.RegexField):
+    """A cursor; its value is a position."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(rf"^[A-Za-z0-9_-]{{{cursors.LENGTH}}}$", **kwargs)
+
+    def to_internal_value(self, data: Any) -> Any:
+        try:
+            return cursors.decode(super().to_internal_value(data))
+        except cursors.InvalidCursor:
+            self.fail("invalid")
+
+
+class FilterQuery(serializers.Serializer[Any]):
+    ecosystem = serializers.ChoiceField(ECOSYSTEMS, required=False, help_text="One ecosystem.")
+    instrument = serializers.CharField(
+        required=False,
+        max_length=64,
+        validators=[TOKEN],
+        trim_whitespace=False,
+        help_text="One instrument by its canonical name, as `BTC/USDT`.",
+    )
+    action = serializers.ChoiceField(ACTIONS, required=False, help_text="BUY, SELL or HOLD.")
+    agent = serializers.CharField(
+        required=False, max_length=128, trim_whitespace=False, help_text="One agent, as in `agent_source`."
+    )
+    since = serializers.DateTimeField(
+        required=False, help_text="Only signals whose `timestamp` is at or after this (RFC 3339)."
+    )
+
+
+class SignalQuery(FilterQuery):
+    after = CursorField(
+        required=False, help_text="A cursor: signals behind it. Without it, from the start of the history."
+    )
+    limit = serializers.IntegerField(
+        required=False, default=100, min_value=1, max_value=MAX_PAGE, help_text=f"1 to {MAX_PAGE} signals."
+    )
+
+
+class StreamQuery(FilterQuery):
+    after = CursorField(
+        required=False, help_text="A cursor to go on from; `Last-Event-ID` wins. Without both, from now on."
+    )
+
+
+class SeriesQuery(serializers.Serializer[Any]):
+    ecosystem = serializers.ChoiceField(ECOSYSTEMS, required=False, help_text="One ecosystem.")
+    after = serializers.RegexField(
+        rf"^({'|'.join(ECOSYSTEMS)})/",
+        required=False,
+        max_length=160,
+        trim_whitespace=False,
+        help_text="The `next` of the page before.",
+    )
+    limit = serializers.IntegerField(
+        required=False, default=100, min_value=1, max_value=MAX_PAGE, help_text=f"1 to {MAX_PAGE} entries."
+    )
+
+
+class Signal(serializers.Serializer[Any]):
+    cursor = serializers.CharField(help_text="Reading goes on behind this signal with `after` set to it.")
+    signal_id = serializers.CharField()
+    ecosystem = serializers.ChoiceField(ECOSYSTEMS)
+    timestamp = serializers.DateTimeField(help_text="When the agent saw it.")
+    received_at = serializers.DateTimeField(help_text="When the hub took it.")
+    instrument = serializers.CharField(help_text="The canonical symbol.")
+    symbol = serializers.CharField(help_text="The symbol as the agent writes it.")
+    action = serializers.ChoiceField(ACTIONS)
+    signal_type = serializers.ChoiceField(["MARKET", "LIMIT", "STOP", "ANALYTICS", "TRADE"])
+    entry_price = serializers.CharField(allow_null=True, help_text="An exact decimal as text.")
+    stop_loss = serializers.CharField(allow_null=True, help_text="An exact decimal as text.")
+    take_profit = serializers.CharField(allow_null=True, help_text="An exact decimal as text.")
+    volume = serializers.CharField(allow_null=True, help_text="An exact decimal as text.")
+    confidence = serializers.FloatField(allow_null=True, min_value=0, max_value=1)
+    agent_source = serializers.CharField(allow_blank=True)
+    tags = serializers.ListField(child=serializers.CharField(allow_blank=True))
+    raw_payload = serializers.DictField(required=False, help_text="Only where the plan includes it.")
+
+
+class SignalPage(serializers.Serializer[Any]):
+    signals = Signal(many=True)
+    next = serializers.CharField(help_text="The cursor for the next request, also when there is no more yet.")
+    has_more = serializers.BooleanField(
+        help_text="Whether there is more to read at once. A page may be empty and have more behind it: "
+        "a request looks at a bounded part of the feed."
+    )
+
+
+class Instrument(serializers.Serializer[Any]):
+    ecosystem = serializers.ChoiceField(ECOSYSTEMS)
+    instrument = serializers.CharField()
+
+
+class InstrumentPage(serializers.Serializer[Any]):
+    instruments = Instrument(many=True)
+    next = serializers.CharField(allow_null=True, help_text="The `after` of the next page; null at the end.")
+
+
+class Agent(serializers.Serializer[Any]):
+    ecosystem = serializers.ChoiceField(ECOSYSTEMS)
+    agent = serializers.CharField(allow_blank=True)
+
+
+class AgentPage(serializers.Serializer[Any]):
+    agents = Agent(many=True)
+    next = serializers.CharField(allow_null=True, help_text="The `after` of the next page; null at the end.")
+
+
+class Rights(serializers.Serializer[Any]):
+    ecosystems = serializers.ListField(child=serializers.ChoiceField(ECOSYSTEMS), allow_null=True)
+    instruments = serializers.ListField(child=serializers.CharField(), allow_null=True)
+    delay_seconds = serializers.FloatField()
+    history_days = serializers.FloatField(allow_null=True)
+    raw_payload = serializers.BooleanField()
+    requests_per_day = serializers.IntegerField(allow_null=True)
+    signals_per_day = serializers.IntegerField(allow_null=True)
+    streams = serializers.IntegerField()
+    webhooks = serializers.IntegerField()
+
+
+class SubscriptionState(serializers.Serializer[Any]):
+    plan = serializers.CharField()
+    state = serializers.ChoiceField(["trialing", "active", "past_due"])
+    started_at = serializers.DateTimeField()
+    period_ends_at = serializers.DateTimeField(allow_null=True)
+    ends_at = serializers.DateTimeField(allow_null=True)
+
+
+class Me(serializers.Serializer[Any]):
+    customer = serializers.CharField(help_text="The customer's e-mail address.")
+    key = serializers.CharField(help_text="The id of the key that was used.")
+    subscription = SubscriptionState(allow_null=True, help_text="Null where none is live.")
+    rights = Rights(allow_null=True, help_text="Null where no subscription is live.")
+
+
+class Counter(serializers.Serializer[Any]):
+    used = serializers.IntegerField()
+    limit = serializers.IntegerField(allow_null=True, help_text="Null: unlimited.")
+    remaining = serializers.IntegerField(allow_null=True)
+
+
+class UsageOfDay(serializers.Serializer[Any]):
+    day = serializers.DateField()
+    requests = serializers.IntegerField()
+    signals = serializers.IntegerField()
+
+
+class UsageReport(serializers.Serializer[Any]):
+    requests = Counter()
+    signals = Counter()
+    resets_at = serializers.DateTimeField(help_text="When the day ends.")
+    days = UsageOfDay(many=True, help_text="The last 30 days with any use, newest first.")
+
+
+class FieldError(serializers.Serializer[Any]):
+    field = serializers.CharField()
+    code = serializers.CharField()
+    detail = serializers.CharField()
+
+
+class ProblemDetails(serializers.Serializer[Any]):
+    """RFC 9457."""
+
+    type = serializers.CharField()
+    title = serializers.CharField()
+    status = serializers.IntegerField()
+    detail = serializers.CharField()
+    code = serializers.CharField()
+    request_id = serializers.CharField()
+    errors = FieldError(many=True, required=False)  # type: ignore[assignment]
+    resets_at = serializers.DateTimeField(required=False, help_text="When a used up limit is whole again.")

@@ -1,0 +1,59 @@
+"""`GET signals` and `GET signals/<ecosystem>/<signal_id>`."""
+
+import hashlib
+
+import msgspec
+from django.http import HttpResponse
+from rest_framework.request import Request
+
+from aggregator.problems import Problem
+from commerce import cursors, feed, wire
+from commerce.api import serializers
+from commerce.api.base import ReaderView, json, matches, valid
+from commerce.api.documented import ALWAYS, IF_NONE_MATCH, NOT_MODIFIED, documented
+
+
+class Answer(msgspec.Struct, frozen=True):
+    signals: list[wire.PublicSignal]
+    next: str
+    has_more: bool
+
+
+class SignalList(ReaderView):
+    @documented(
+        {200: serializers.SignalPage, **NOT_MODIFIED},
+        summary="Read the feed",
+        description="Signals in the order of their recording; by `next`, each comes exactly once.",
+        operation_id="list_signals",
+        parameters=[serializers.SignalQuery, *IF_NONE_MATCH],
+    )
+    def get(self, request: Request) -> HttpResponse:
+        query = valid(serializers.SignalQuery, request.query_params)
+        limit, after = query.pop("limit"), query.pop("after", 0)
+        page = feed.read(self.rights.scope, feed.Filters(**query), after, limit)
+        if matches(request, self.etag(page)):
+            return HttpResponse(status=304, headers={"ETag": self.etag(page)})
+        page = page.cut(self.take(len(page.signals)))
+        signals = [wire.public(signal, self.rights.scope) for signal in page.signals]
+        answer = Answer(signals, cursors.encode(page.position), page.has_more)
+        return json(answer, headers={"ETag": self.etag(page)})
+
+    def etag(self, page: feed.Page) -> str:
+        """Return a weak ETag: `next` may move on while there is nothing new to this reader."""
+        about = (self.rights.scope.payload, page.has_more, [signal.position for signal in page.signals])
+        return f'W/"{hashlib.sha256(repr(about).encode()).hexdigest()[:32]}"'
+
+
+class SignalDetail(ReaderView):
+    @documented(
+        serializers.Signal,
+        summary="Read one signal",
+        operation_id="get_signal",
+        problems=(*ALWAYS, 404),
+    )
+    def get(self, _request: Request, ecosystem: str, signal_id: str) -> HttpResponse:
+        signal = feed.find(self.rights.scope, ecosystem, signal_id)
+        if signal is None:
+            raise Problem(404, "not_found", "There is no such signal in this subscription.")
+        self.take(1)
+        return json(wire.public(signal, self.rights.scope))

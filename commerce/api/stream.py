@@ -1,0 +1,35 @@
+"""`GET stream` where it is not served: in the processes that answer everything else."""
+
+from django.http import HttpResponse
+from drf_spectacular.utils import OpenApiParameter
+from rest_framework.request import Request
+
+from aggregator.problems import Problem
+from commerce.api import serializers
+from commerce.api.base import ReaderView
+from commerce.api.documented import ALWAYS, EVENT_STREAM, documented
+
+
+class Stream(ReaderView):
+    """Documents the stream, which `config.asgi` serves before any view is asked."""
+
+    counted = False
+
+    @documented(
+        EVENT_STREAM,
+        summary="Follow the feed",
+        description="Server-Sent Events: `event: signal`, with the cursor as `id` and the signal as `data`. "
+        "An `id` without data moves the cursor on. `event: end` holds the problem that ends the stream.",
+        operation_id="stream_signals",
+        parameters=[
+            serializers.StreamQuery,
+            OpenApiParameter(
+                "Last-Event-ID", str, OpenApiParameter.HEADER, description="A cursor to go on from."
+            ),
+        ],
+        problems=(*ALWAYS, 421),
+    )
+    def get(self, _request: Request) -> HttpResponse:
+        raise Problem(
+            421, "not_the_stream", "Streams are served by the hub's stream process, not by this one."
+        )
