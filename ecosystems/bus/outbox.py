@@ -15,6 +15,9 @@ from ecosystems.bus.transport import Confirmed, Entry, Fate, Refused
 
 __all__ = ["Kept", "Outbox", "OutboxError", "OutboxFull"]
 
+FOLDER = Path(__file__).resolve().parents[2] / ".data" / "outbox"
+"""Where the project's own agents keep their outboxes: one file `<agent>.sqlite3` each."""
+
 MAX_BYTES = 256 * 1024 * 1024
 """Room for some 400,000 usual signals."""
 
