@@ -9,7 +9,7 @@ from aggregator.probes.survey import survey
 
 
 class HealthView(View):
-    """Anybody may ask: the answer holds names, states and a few words, and costs a survey a second at most."""
+    """Anybody may ask: the answer holds names, states, few words, and costs a survey a second at most."""
 
     http_method_names = ["get", "head"]
 

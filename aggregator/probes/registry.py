@@ -3,9 +3,13 @@
 from django.conf import settings
 from django.db import connections
 
+from aggregator import heartbeats
 from aggregator.probes.base import Probe
 from aggregator.probes.databases import DatabaseProbe, MigrationsProbe
+from aggregator.probes.freshness import FreshnessProbe
+from aggregator.probes.programs import DiskProbe, EndpointProbe, HeartbeatProbe
 from aggregator.probes.streams import RedisProbe, StreamProbe
+from ecosystems import ECOSYSTEMS
 
 
 def all_probes() -> list[Probe]:
@@ -17,4 +21,9 @@ def all_probes() -> list[Probe]:
         MigrationsProbe(),
         RedisProbe(environment.redis_url),
         *(StreamProbe(environment, topic) for topic in topics),
+        HeartbeatProbe(heartbeats.WORKER, environment.redis_url),
+        HeartbeatProbe(heartbeats.BEAT, environment.redis_url),
+        EndpointProbe(environment.signal_endpoint),
+        DiskProbe(settings.BASE_DIR),
+        *(FreshnessProbe(ecosystem) for ecosystem in ECOSYSTEMS),
     ]

@@ -2,13 +2,10 @@
 
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
-from aggregator import stream_state
+from aggregator import heartbeats, stream_state
 from aggregator.doors import trimming
 from aggregator.doors.streams import GROUP
 from aggregator.probes.base import Degraded, Failed, Probe
@@ -18,20 +15,11 @@ LAG_LIMIT = 10_000
 """Unread entries from which on the hub is behind: seconds of work for one consumer."""
 PENDING_LIMIT_S = 300.0
 """Age of an unacknowledged entry from which on the hub is behind."""
-TIMEOUT_S = 1.5
 NOT_CONFIGURED = "not configured"
 
 
-@lru_cache(maxsize=4)
-def client(url: str) -> Any:
-    """Return a client that gives up soon; its answers are bytes in the second protocol's shapes."""
-    return redis.Redis.from_url(
-        url,
-        protocol=2,
-        socket_timeout=TIMEOUT_S,
-        socket_connect_timeout=TIMEOUT_S,
-        retry=Retry(NoBackoff(), 0),
-    )
+client = lru_cache(maxsize=4)(heartbeats.connect)
+"""Return a client of a URL, always the same one."""
 
 
 class RedisProbe(Probe):

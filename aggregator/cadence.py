@@ -1,0 +1,117 @@
+"""How often an agent usually sends, and for how long it may be silent before somebody should know."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import groupby, pairwise
+from operator import itemgetter
+
+from django.db import connection, transaction
+from django.utils import timezone
+
+from aggregator.open_time import OpenTime
+from ecosystems import ECOSYSTEMS
+
+LOOK_BACK = timedelta(days=30)
+"""How far back arrivals teach; a silence is measured no further either."""
+ACTIVE_MINUTES = 1000
+"""How many of an agent's latest minutes with arrivals teach."""
+FEWEST_GAPS = 20
+PERCENTILE = 0.95
+LEARN_EVERY = timedelta(hours=1)
+PATIENCE = 3
+"""A silence is noticed at so many times the learned cadence. Of an agent whose signals come at random, as a
+strategy's do, one gap in 8,000 is as long: e ** (-3 * 3), with a 95th percentile of three times the mean."""
+SHORTEST = timedelta(minutes=3)
+"""Rollups are by the minute: no shorter silence is noticed of an agent whose cadence was learned."""
+
+HISTORY = """
+    SELECT id, ecosystem, minute FROM (
+        SELECT agents.id, agents.ecosystem, minute,
+            row_number() OVER (PARTITION BY agents.id ORDER BY minute DESC) AS recency
+        FROM agents JOIN (
+            SELECT DISTINCT ecosystem, agent_source, minute FROM arrival_minutes
+            WHERE minute > %s AND accepted > 0) AS active USING (ecosystem, agent_source)) AS history
+    WHERE recency <= %s ORDER BY id, minute"""
+
+KEEP = """
+    INSERT INTO agent_cadences (agent_id, gap, gaps, learned_at)
+    SELECT agent_id, gap, gaps, now() FROM unnest(%s::bigint[], %s::interval[], %s::int[])
+        AS learned (agent_id, gap, gaps)
+    JOIN agents ON agents.id = agent_id
+    ORDER BY agent_id
+    ON CONFLICT (agent_id) DO UPDATE SET gap = excluded.gap, gaps = excluded.gaps, learned_at = now()"""
+
+AGENTS = """
+    SELECT ecosystem, agent_source, last_seen, expected_cadence, gap
+    FROM agents LEFT JOIN agent_cadences ON agent_id = agents.id
+    WHERE signals > 0
+    ORDER BY ecosystem, agent_source"""
+
+
+@dataclass(frozen=True)
+class Silence:
+    """How long an agent has been silent, and how long it may be."""
+
+    ecosystem: str
+    agent_source: str
+    last_seen: datetime
+    silent_for: timedelta
+    """While its market was open; at most LOOK_BACK."""
+    allowed: timedelta | None
+    """None while too little is known of the agent."""
+
+    @property
+    def too_long(self) -> bool:
+        return self.allowed is not None and self.silent_for > self.allowed
+
+
+def allowance(expected: timedelta | None, learned: timedelta | None) -> timedelta | None:
+    """Return how long an agent may be silent: what was set by hand, else from what was learned, else None."""
+    if expected is not None:
+        return expected
+    return max(SHORTEST, learned * PATIENCE) if learned is not None else None
+
+
+def silences(now: datetime | None = None) -> list[Silence]:
+    """Return every agent's silence, in one query."""
+    now = now or timezone.now()
+    clocks = {ecosystem: OpenTime(ecosystem, now - LOOK_BACK, now) for ecosystem in ECOSYSTEMS}
+    with connection.cursor() as cursor:
+        cursor.execute(AGENTS)
+        rows = cursor.fetchall()
+    return [
+        Silence(ecosystem, agent, seen, clocks[ecosystem].between(seen, now), allowance(expected, learned))
+        for ecosystem, agent, seen, expected, learned in rows
+        if ecosystem in clocks
+    ]
+
+
+def learn(now: datetime | None = None) -> int:
+    """Learn every agent's cadence from its arrivals; return how many agents have one now."""
+    now = now or timezone.now()
+    clocks = {ecosystem: OpenTime(ecosystem, now - LOOK_BACK, now) for ecosystem in ECOSYSTEMS}
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(HISTORY, [now - LOOK_BACK, ACTIVE_MINUTES])
+        learned = [
+            (agent_id, gap, gaps)
+            for (agent_id, ecosystem), rows in groupby(cursor.fetchall(), key=itemgetter(0, 1))
+            if ecosystem in clocks
+            for gap, gaps in [usual_gap(clocks[ecosystem], (minute for *_, minute in rows))]
+            if gap is not None
+        ]
+        if learned:
+            cursor.execute(KEEP, list(map(list, zip(*learned, strict=True))))
+    return len(learned)
+
+
+def usual_gap(clock: OpenTime, minutes: Iterable[datetime]) -> tuple[timedelta | None, int]:
+    """Return the PERCENTILE of the open time between minutes with arrivals, and how many gaps there were.
+
+    None for fewer than FEWEST_GAPS. A percentile, because one outage must not teach that outages are usual.
+    """
+    marks = [clock.until(minute) for minute in minutes]
+    gaps = sorted(after - before for before, after in pairwise(marks))
+    if len(gaps) < FEWEST_GAPS:
+        return None, len(gaps)
+    return gaps[int(len(gaps) * PERCENTILE)], len(gaps)

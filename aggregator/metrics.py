@@ -1,0 +1,197 @@
+"""`GET /metrics` for Prometheus.
+
+Everything is read from Postgres and Redis at the scrape, so that the answer is right and the same whichever
+process gives it, however many there are.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError
+from django.db.models import Count
+from django.http import HttpRequest, HttpResponse
+from django.views import View
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from aggregator import auth, stream_state, totals
+from aggregator.arrivals import LAG_BOUNDS
+from aggregator.doors.exchange import headers_of
+from aggregator.models import Agent, DeadLetter
+from aggregator.probes.base import State
+from aggregator.probes.survey import survey
+from aggregator.problems import Problem, as_problem
+from aggregator.verdicts import Outage
+
+logger = logging.getLogger("signal_hub.metrics")
+
+MOST_AGENTS = 500
+"""Agents with a series of their own, those seen last; Prometheus pays for every series ever made."""
+VERDICTS = ("accepted", "duplicate", "conflict", "refused")
+
+Families = Iterator[Metric]
+
+
+def arrivals() -> Families:
+    """Yield counters and the lags' histogram by ecosystem and transport."""
+    labels = ["ecosystem", "transport"]
+    counts = CounterMetricFamily("signal_hub_arrivals", "Entries by verdict.", labels=[*labels, "verdict"])
+    lags = HistogramMetricFamily(
+        "signal_hub_lag_seconds", "From a signal's timestamp to its recording.", labels=labels
+    )
+    for (ecosystem, transport), measures in sorted(totals.look().items()):
+        source = [ecosystem or "unknown", transport]
+        for verdict in VERDICTS:
+            counts.add_metric([*source, verdict], measures.get(verdict, 0))
+        lags.add_metric(source, list(_buckets(measures)), None)
+    yield counts
+    yield lags
+
+
+def _buckets(measures: dict[str, int]) -> Iterator[tuple[str, float]]:
+    """Yield the histogram's buckets, each counting those before it too, as Prometheus wants them."""
+    passed = 0
+    for number, bound in enumerate([*map(float, LAG_BOUNDS), float("inf")], start=1):
+        passed += measures.get(f"lag:{number}", 0)
+        yield ("+Inf" if bound == float("inf") else str(bound)), passed
+
+
+def dead_letters() -> Families:
+    """Yield how many dead letters wait for an operator, by code."""
+    waiting = GaugeMetricFamily("signal_hub_dead_letters", "Unresolved dead letters.", labels=["code"])
+    rows = DeadLetter.objects.filter(resolved_at=None).order_by("code").values_list("code")
+    for code, count in rows.annotate(Count("id")):
+        waiting.add_metric([code], count)
+    yield waiting
+
+
+def agents() -> Families:
+    """Yield when each of the agents seen last was last seen."""
+    seen = GaugeMetricFamily(
+        "signal_hub_agent_last_seen_timestamp_seconds",
+        f"When an agent last sent something; of the {MOST_AGENTS} seen last.",
+        labels=["ecosystem", "agent"],
+    )
+    rows = Agent.objects.order_by("-last_seen").values_list("ecosystem", "agent_source", "last_seen")
+    for ecosystem, agent, last_seen in rows[:MOST_AGENTS]:
+        seen.add_metric([ecosystem, agent], last_seen.timestamp())
+    yield seen
+    yield GaugeMetricFamily("signal_hub_agents", "Agents that were ever seen.", value=Agent.objects.count())
+
+
+def streams() -> Families:
+    """Yield what waits in each stream; nothing of one that cannot be asked."""
+    gauges = {
+        name: GaugeMetricFamily(f"signal_hub_stream_{name}", text, labels=["stream"])
+        for name, text in {
+            "length": "Entries in the stream.",
+            "lag": "Entries that no consumer has read.",
+            "pending": "Entries read and not acknowledged.",
+            "oldest_pending_seconds": "Age of the oldest of these.",
+            "consumers": "Consumers that are alive.",
+            "trimmed_unread": "Entries that were trimmed unread, unresolved.",
+        }.items()
+    }
+    for state in stream_state.states(settings.ENVIRONMENT):
+        if state.trimmed_unread is not None:
+            gauges["trimmed_unread"].add_metric([state.stream], state.trimmed_unread)
+        if state.error:
+            continue
+        gauges["oldest_pending_seconds"].add_metric([state.stream], state.oldest_pending_s or 0.0)
+        for name in ("length", "lag", "pending", "consumers"):
+            gauges[name].add_metric([state.stream], getattr(state, name))
+    yield from gauges.values()
+
+
+def probes() -> Families:
+    """Yield each probe's state, as one series of value 1 among three, and how long it took."""
+    states = GaugeMetricFamily(
+        "signal_hub_probe", "Whether a probe is in a state.", labels=["probe", "state"]
+    )
+    seconds = GaugeMetricFamily("signal_hub_probe_seconds", "How long a probe took.", labels=["probe"])
+    for outcome in survey().outcomes():
+        seconds.add_metric([outcome.name], outcome.seconds)
+        for state in State:
+            states.add_metric([outcome.name, state], float(outcome.state is state))
+    yield states
+    yield seconds
+
+
+class HubCollector(Collector):
+    """All of it. A part that cannot be read is left out and counted, so that the others are still seen."""
+
+    PARTS: tuple[Callable[[], Families], ...] = (probes, streams, arrivals, dead_letters, agents)
+    OF_THE_DATABASE = frozenset({arrivals, dead_letters, agents})
+
+    def collect(self) -> Iterable[Metric]:
+        failed = GaugeMetricFamily(
+            "signal_hub_scrape_failed", "Whether a part could not be read.", labels=["part"]
+        )
+        seconds = GaugeMetricFamily("signal_hub_scrape_seconds", "How long a part took.", labels=["part"])
+        # Each attempt to connect may take seconds, which a scrape does not have.
+        down = any(each.name == "database" and each.state is State.FAILED for each in survey().outcomes())
+        for part in self.PARTS:
+            began = time.monotonic()
+            families = [] if down and part in self.OF_THE_DATABASE else _read(part)
+            yield from families
+            failed.add_metric([part.__name__], float(not families))
+            seconds.add_metric([part.__name__], time.monotonic() - began)
+        yield failed
+        yield seconds
+
+
+def _read(part: Callable[[], Families]) -> list[Metric]:
+    try:
+        return list(part())
+    except (DatabaseError, InterfaceError) as error:
+        logger.warning("metrics part=%s cannot be read: %s", part.__name__, type(error).__name__)
+        return []
+
+
+REGISTRY = CollectorRegistry()
+REGISTRY.register(HubCollector())
+
+
+class MetricsView(View):
+    """For a key with the scope `read` and no limit to some ecosystems, and for staff who are logged in.
+
+    An address is no proof: behind a tunnel or a proxy on the same machine all of the world comes from
+    127.0.0.1.
+    """
+
+    http_method_names = ["get", "head"]
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        try:
+            require_reader(request)
+        except (Problem, auth.Unauthenticated, Outage) as error:
+            return as_problem(error).response()
+        encoder, content_type = choose_encoder(request.headers.get("Accept", ""))
+        body = encoder(REGISTRY)
+        return HttpResponse(body, content_type=content_type, headers={"Cache-Control": "no-store"})
+
+
+def require_reader(request: HttpRequest) -> None:
+    """Raise Unauthenticated or Problem 403 unless the request may read it all; Outage if nobody can tell."""
+    value = auth.key_value(headers_of(request.META))
+    if value is None:
+        if _is_staff(request):
+            return
+        raise auth.Unauthenticated
+    sender = auth.manager(settings.ENVIRONMENT).identify(value)
+    if sender is None:
+        raise auth.Unauthenticated
+    if auth.READ not in sender.scopes or sender.ecosystems is not None:
+        raise Problem(403, "scope_missing", "The API key may not read the hub's metrics.")
+
+
+def _is_staff(request: HttpRequest) -> bool:
+    if settings.SESSION_COOKIE_NAME not in request.COOKIES:
+        return False
+    try:
+        return request.user.is_active and request.user.is_staff
+    except (DatabaseError, InterfaceError):
+        return False
