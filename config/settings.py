@@ -212,6 +212,12 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SCHEDULE = {
     "consume-databases": {"task": "aggregator.tasks.consume_databases", "schedule": DATABASE_TURN_S},
+    "deliver-webhooks": {
+        "task": "commerce.tasks.deliver_webhooks",
+        "schedule": 1.0,
+        "options": {"expires": 5},
+    },
+    "prune-deliveries": {"task": "commerce.tasks.prune_deliveries", "schedule": 86_400.0},
 }
 
 LOGGING = {

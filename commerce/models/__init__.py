@@ -1,15 +1,21 @@
 """The tables of commerce, by subject."""
 
+from commerce.models.billing import StripeEvent
 from commerce.models.catalogue import Customer, Plan, ReaderKey, Subscription
+from commerce.models.deliveries import Attempt, Delivery, Endpoint
 from commerce.models.reading import Checkpoint, FeedSeries, StreamLease, UsageDay
 
 __all__ = [
+    "Attempt",
     "Checkpoint",
     "Customer",
+    "Delivery",
+    "Endpoint",
     "FeedSeries",
     "Plan",
     "ReaderKey",
     "StreamLease",
+    "StripeEvent",
     "Subscription",
     "UsageDay",
 ]

@@ -1,0 +1,24 @@
+"""`manage.py deliver_webhooks`: pushes signals to customers' endpoints."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from aggregator import consuming
+from commerce.deliveries.worker import IDLE_S, Deliverer
+
+
+class Command(BaseCommand):
+    help = (
+        "Push signals to customers' endpoints: webhooks, chats and e-mail. Any number of these may run. "
+        "Ends on SIGTERM after the requests under way."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--once", action="store_true", help="deliver what is due now and exit")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        stop = consuming.stop_on_signals()
+        made = consuming.run(Deliverer(), stop, once=options["once"], idle_s=IDLE_S, label="deliveries")
+        self.stdout.write(f"{made} deliveries attempted")

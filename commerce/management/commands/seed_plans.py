@@ -1,0 +1,18 @@
+"""Creates the default plans."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from commerce import catalogue
+
+
+class Command(BaseCommand):
+    help = "Create the four default plans; plans that exist stay as they are."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        made = catalogue.seed()
+        if not made:
+            self.stdout.write("All default plans exist already.")
+        for plan in made:
+            self.stdout.write(f"{plan.slug}: {plan.price} {plan.currency} a {plan.interval}")
