@@ -1,5 +1,6 @@
 """The webhook's two sides: what a request must look like, and which answer a batch gets."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ def read_body(request: HttpRequest, max_bytes: int) -> bytes:
     length = request.META.get("CONTENT_LENGTH") or ""
     if not length:
         raise Problem(411, "length_required", "Send a Content-Length.")
-    if not length.isascii() or not length.isdigit() or int(length) > max_bytes:
+    if not re.fullmatch(r"[0-9]{1,18}", length) or int(length) > max_bytes:
         raise Problem(413, "too_large", f"A body may have {max_bytes} bytes.")
     if request.META.get("HTTP_CONTENT_ENCODING"):
         raise Problem(415, "encoded", "Send the body without a Content-Encoding.")
