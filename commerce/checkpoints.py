@@ -77,7 +77,8 @@ def window(delay: timedelta, history: timedelta | None, since: datetime | None =
 
     Exact at the frontier; the floor may lie up to a checkpoint's distance too low.
     """
-    _take_lazily(delay)
+    if delay:
+        take_if_due()
     parameters: dict[str, Any] = {"delay": delay, "history": history, "since": since}
     with connection.cursor() as cursor:
         cursor.execute(WINDOW, parameters)
@@ -96,9 +97,9 @@ def frontiers(delays: Iterable[timedelta]) -> dict[timedelta, int]:
 _taken_at = 0.0
 
 
-def _take_lazily(delay: timedelta) -> None:
-    """Let readers of delayed plans take checkpoints too, so that the plan works where no beat runs."""
+def take_if_due() -> None:
+    """Take a checkpoint unless this process just did: so that delayed plans work where no beat runs."""
     global _taken_at
-    if delay and time.monotonic() - _taken_at >= EVERY_S:
+    if time.monotonic() - _taken_at >= EVERY_S:
         _taken_at = time.monotonic()
         take()

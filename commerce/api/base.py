@@ -1,11 +1,13 @@
 """What all of `/api/v1/` shares: who reads, how much of the day is left, and how errors look."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import msgspec
 from django.conf import settings
+from django.core.exceptions import SuspiciousOperation
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from rest_framework.authentication import BaseAuthentication
@@ -18,7 +20,7 @@ from rest_framework.views import APIView
 from aggregator import rates
 from aggregator.doors.exchange import headers_of
 from aggregator.faults import classified
-from aggregator.problems import Problem
+from aggregator.problems import Problem, as_problem
 from commerce import access, usage
 from commerce.access import Reader
 from commerce.api import limits
@@ -26,19 +28,26 @@ from commerce.entitlements import Entitlement
 from commerce.usage import LimitReached
 
 
+@contextmanager
+def failed(address: str) -> Iterator[None]:
+    """Count a failed authentication of an address; raises Problem 429 when those are too many."""
+    try:
+        yield
+    except Problem as problem:
+        if problem.status == 401:
+            environment = settings.ENVIRONMENT
+            rates.limiter(environment).hit(environment.webhook_failed_rate, "failed", address)
+        raise
+
+
 class ReaderKeyAuthentication(BaseAuthentication):
     """A customer's API key, as `Authorization: Bearer` or `X-API-Key`."""
 
     def authenticate(self, request: Request) -> tuple[Reader, None]:
         """Return the reader. Raises Problem 401 or 403; 429 for too many failures from an address."""
-        try:
+        address = rates.client_address(request.META, settings.ENVIRONMENT.trusted_proxies)
+        with failed(address):
             return access.reader(headers_of(request.META)), None
-        except Problem as problem:
-            if problem.status == 401:
-                environment = settings.ENVIRONMENT
-                address = rates.client_address(request.META, environment.trusted_proxies)
-                rates.limiter(environment).hit(environment.webhook_failed_rate, "failed", address)
-            raise
 
 
 class JSONOnly(BaseContentNegotiation):
@@ -105,10 +114,8 @@ class ReaderView(APIView):
         try:
             with classified():
                 raise exc
-        except LimitReached as reached:
-            return super().handle_exception(limits.problem(reached))
         except Exception as error:
-            return super().handle_exception(error)
+            return super().handle_exception(problem_of(error))
 
     def finalize_response(
         self, request: Request, response: HttpResponseBase, *args: Any, **kwargs: Any
@@ -119,6 +126,16 @@ class ReaderView(APIView):
         response.headers["Cache-Control"] = "private, no-cache"
         response.headers["Vary"] = "Authorization, X-API-Key"
         return super().finalize_response(request, response, *args, **kwargs)  # type: ignore[arg-type]
+
+
+def problem_of(error: Exception) -> Problem:
+    """Return any exception as the Problem that a customer gets."""
+    match error:
+        case LimitReached():
+            return limits.problem(error)
+        case SuspiciousOperation():
+            return Problem(400, "bad_request", "The request is malformed.")
+    return as_problem(error)
 
 
 def valid(serializer: type[Serializer[Any]], data: Any) -> dict[str, Any]:

@@ -27,6 +27,10 @@ class CursorField(serializers.RegexField):
             self.fail("invalid")
 
 
+class CursorQuery(serializers.Serializer[Any]):
+    cursor = CursorField(help_text="It is no cursor of this feed.")
+
+
 class FilterQuery(serializers.Serializer[Any]):
     ecosystem = serializers.ChoiceField(ECOSYSTEMS, required=False, help_text="One ecosystem.")
     instrument = serializers.CharField(

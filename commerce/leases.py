@@ -1,0 +1,42 @@
+"""How many streams a customer has open, over all processes: each is a lease that its process renews."""
+
+from uuid import UUID, uuid4
+
+from django.db import connection, transaction
+
+TTL_S = 15
+"""How long a lease outlives a process that died: what its customer waits for the place."""
+
+# The customer's row is locked, so that two processes cannot both take the last place.
+LOCK = "SELECT id FROM customers WHERE id = %s FOR UPDATE"
+EXPIRE = "DELETE FROM stream_leases WHERE seen_at < now() - make_interval(secs => %s)"
+TAKE = """
+    INSERT INTO stream_leases (id, customer_id, process, seen_at)
+    SELECT %(id)s, %(customer)s, %(process)s, clock_timestamp()
+    WHERE (SELECT count(*) FROM stream_leases WHERE customer_id = %(customer)s
+        AND seen_at >= now() - make_interval(secs => %(ttl)s)) < %(allowed)s"""
+RENEW = "UPDATE stream_leases SET seen_at = clock_timestamp() WHERE process = %s"
+
+
+def take(customer_id: int, process: UUID, allowed: int) -> UUID | None:
+    """Return a new lease, or None when the customer has `allowed` streams open."""
+    lease = uuid4()
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(LOCK, [customer_id])
+        cursor.execute(
+            TAKE,
+            {"id": lease, "customer": customer_id, "process": process, "ttl": TTL_S, "allowed": allowed},
+        )
+        return lease if cursor.rowcount else None
+
+
+def renew(process: UUID) -> None:
+    """Renew all leases of a process, and clear away those of dead ones, in two statements."""
+    with connection.cursor() as cursor:
+        cursor.execute(RENEW, [process])
+        cursor.execute(EXPIRE, [TTL_S * 4])
+
+
+def give_back(lease: UUID) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM stream_leases WHERE id = %s", [lease])

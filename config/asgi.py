@@ -1,0 +1,25 @@
+"""The ASGI application, for streams: `granian --interface asgi config.asgi:application`.
+
+It answers everything else as well, but a process of its own keeps thousands of open streams away from the
+threads that take signals in.
+"""
+
+import os
+from typing import Any
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+hub = get_asgi_application()
+
+from commerce import stream  # noqa: E402
+
+
+async def application(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] == "lifespan":
+        await stream.lifespan(receive, send)
+    elif scope["type"] == "http" and scope["path"] == stream.PATH:
+        await stream.application(scope, receive, send)
+    else:
+        await hub(scope, receive, send)
