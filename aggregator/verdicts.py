@@ -7,7 +7,7 @@ import msgspec
 from ecosystems.signal import Refusal, Signal
 
 
-class Entry(msgspec.Struct, frozen=True):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """Bytes that should be a signal, and where they came from."""
 
     raw: bytes
@@ -33,7 +33,7 @@ class Fate(StrEnum):
     """Another transaction that is still open holds the same identity: try again later."""
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class Verdict(msgspec.Struct, frozen=True, gc=False):
     fate: Fate
     signal: Signal | None = None
     refusal: Refusal | None = None

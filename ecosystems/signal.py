@@ -46,7 +46,7 @@ RULES = {
 """What each field may hold, in the words an agent's author reads."""
 
 
-class Signal(msgspec.Struct, frozen=True, kw_only=True):
+class Signal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A trading signal as the contract's section 2 defines it."""
 
     signal_id: str
@@ -84,7 +84,7 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
         return hashlib.sha256(_canonical_encoder.encode(msgspec.structs.astuple(self))).digest()
 
 
-class Refusal(msgspec.Struct, frozen=True):
+class Refusal(msgspec.Struct, frozen=True, gc=False):
     """Why an entry is no signal. `detail` never quotes what was sent."""
 
     code: str
@@ -110,6 +110,10 @@ class _Refused(Exception):
 
 def _number(text: str) -> Decimal | int:
     """Give a JSON number with a point or an exponent exactly, in the one spelling equal numbers share."""
+    whole, point, fraction = text.partition(".")
+    if point and len(text) < 40 and fraction.isdigit():
+        fraction = fraction.rstrip("0")
+        return Decimal(f"{whole}.{fraction}") if fraction else int(whole)
     try:
         number = Decimal(text)
     except InvalidOperation:  # an exponent beyond Decimal's own bounds
@@ -127,7 +131,7 @@ _EXACT = Context(prec=MAX_PAYLOAD_BYTES)
 Token = Annotated[str, msgspec.Meta(pattern=r"\A[!-~]+\Z")]
 
 
-class _Wire(msgspec.Struct, forbid_unknown_fields=True):
+class _Wire(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """What msgspec checks by itself, in one pass over the bytes."""
 
     signal_id: Annotated[Token, msgspec.Meta(max_length=128)]

@@ -104,7 +104,7 @@ def test_sigterm_ends_the_consumer_cleanly_and_it_leaves_the_group(run_manage, r
     ("fields", "code", "kept"),
     [
         ({"payload": b"nonsense"}, "not_json", b"nonsense"),
-        ({"payload": b"\xff\x00"}, "not_json", b"\xff\x00"),
+        ({"payload": b"\xff\x00"}, "not_utf8", b"\xff\x00"),
         ({"payload": raw(symbol="a b")}, "invalid_value", raw(symbol="a b")),
         ({"payload": b"[" + raw() + b"]"}, "not_an_object", b"[" + raw() + b"]"),
         ({"other": b"x"}, "no_payload", b'{"other":"x"}'),
