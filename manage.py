@@ -15,7 +15,8 @@ AGENT_COMMANDS = Path(__file__).resolve().parent / "ecosystems" / "management" /
 def main() -> None:
     command = sys.argv[1] if len(sys.argv) > 1 else ""
     of_agent = command.isidentifier() and (AGENT_COMMANDS / f"{command}.py").is_file()
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.agent_settings" if of_agent else "config.settings")
+    settings = "config.agent_settings" if of_agent else "config.settings"
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", settings)
     from django.core.management import execute_from_command_line
 
     execute_from_command_line(sys.argv)

@@ -66,7 +66,7 @@ def verify(
 
 
 def sign_legacy(secret: str, body: bytes) -> str:
-    """Return the `X-Signature` value, 64 hex digits. The key is the secret's UTF-8 bytes, whatever its form."""
+    """Return the `X-Signature` value, 64 hex digits; the key is the secret's UTF-8 bytes."""
     return hmac.digest(secret.encode(), body, hashlib.sha256).hex()
 
 
