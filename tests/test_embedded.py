@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -17,6 +18,7 @@ from redis.retry import Retry
 from config import embedded
 from config.embedded import Postgres, Redis, ServerError, data_home, place, throwaway
 from config.embedded import redis as embedded_redis
+from config.embedded.server import last_words
 from tests.servers import PROJECT, eventually
 
 
@@ -194,6 +196,22 @@ def test_a_damaged_cluster_is_explained_in_one_line(postgres):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("log", "cause"),
+    [
+        ("t LOG:  starting\nt FATAL:  could not start\nt LOG:  shut down\n", "could not start"),
+        ("t LOG:  could not bind: Address already in use\nt FATAL:  no sockets\n", "already in use"),
+        ("error: write: No space left on device\nPANIC:  cannot abort\n", "No space left on device"),
+        ("only this\n", "only this"),
+        ("", "it ended without a word"),
+    ],
+)
+def test_the_telling_line_of_a_log_is_found(tmp_path, log, cause):
+    file = tmp_path / "log"
+    file.write_text(log)
+    assert cause in last_words(file)
+
+
 def test_an_interrupted_initdb_is_begun_anew(home):
     (home / "postgres.part").mkdir()
     (home / "postgres.part" / "rubbish").touch()
@@ -244,3 +262,34 @@ def test_each_project_has_data_of_its_own(tmp_path):
 
 def test_free_ports_are_outside_of_those_for_outgoing_connections():
     assert all(20000 <= embedded.free_port() < 32000 for _ in range(20))
+
+
+def test_of_two_concurrent_copies_one_wins_and_both_are_content(tmp_path):
+    source = tmp_path / "package"
+    (source / "bin").mkdir(parents=True)
+    program = source / "bin" / "program"
+    program.write_text("x" * 1_000_000)
+    program.chmod(0o700)
+    (source / "include").mkdir()
+    target = tmp_path / "shared" / "package-1"
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(place.copy_once, [source], target) for _ in range(4)]:
+            done.result()
+
+    copy = target / "package" / "bin" / "program"
+    assert copy.read_text() == program.read_text()
+    assert copy.stat().st_mode & 0o777 == 0o755
+    assert [path.name for path in target.parent.iterdir()] == ["package-1"]
+    assert not (target / "package" / "include").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's programs may be out of reach")
+def test_a_program_in_a_private_folder_is_copied(tmp_path, monkeypatch):
+    monkeypatch.setattr(embedded_redis, "SHARED_HOME", tmp_path / "shared")
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    program = private / "redis-server"
+    program.touch(mode=0o755)
+    copy = tmp_path / "shared" / "redis-7.0.0" / "redis-server"
+    assert embedded_redis._reachable(program, "7.0.0") == copy
+    assert copy.stat().st_mode & 0o777 == 0o755

@@ -233,7 +233,7 @@ def test_a_taken_port_is_passed_over_and_the_endpoint_follows(run, project, give
     (project / "livez").write_text("ok")
     port = free_port()
     with socket.create_server(("127.0.0.1", port)):
-        hub = run(DEMO="off", PORT=str(port), **given)
+        hub = run(DEMO="off", PORT=str(port), PYTHONIOENCODING="latin-1", **given)
         hub.until_said("Signal Hub is running")
     taken = int(re.search(r"127\.0\.0\.1:(\d+)/admin/", hub.text)[1])
     assert taken > port

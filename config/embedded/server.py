@@ -240,9 +240,11 @@ def is_free(port: int, host: str = "127.0.0.1") -> bool:
 def last_words(log: Path) -> str:
     """Return the line of a server's log that most likely names the cause of its end."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    causes = [line for line in lines if re.search(r"FATAL|PANIC|error:|in use|No space left", line)]
-    words = (causes or lines or ["it ended without a word"])[-1]
-    return re.sub(r"^.*?(FATAL|PANIC|error): +", "", words)
+    for telling in ("No space left|free disk space", "in use", "FATAL|PANIC|error:"):
+        causes = [line for line in lines if re.search(telling, line)]
+        if causes:
+            return re.sub(r"^.*?(FATAL|PANIC|LOG|HINT|error): +", "", causes[-1])
+    return lines[-1] if lines else "it ended without a word"
 
 
 def _clean_environment() -> dict[str, str]:

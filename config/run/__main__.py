@@ -8,6 +8,7 @@ servers' data.
 from __future__ import annotations
 
 import base64
+import io
 import os
 import secrets
 import signal
@@ -38,6 +39,9 @@ DATABASE = "signal_hub"
 
 def main() -> int:
     """Run until interrupted; return the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal of another encoding gets question marks
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     try:
