@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from ecosystems import ECOSYSTEMS
 from ecosystems.signal import RULES, Refusal, Signal, parse, split
 from tests.ecosystems.examples import a_signal
+from tests.ecosystems.rules import BAD, FORBIDDEN, GOOD, nested
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 LEAST = {
@@ -58,69 +59,10 @@ def test_each_required_field_is_missed(name):
     assert (refusal.code, refusal.field) == ("missing_field", name)
 
 
-WIDE = "x" * 31 + "é"
-GOOD = [
-    ("signal_id", "!~" * 64),
-    ("signal_id", "whale:0x1\\"),
-    *(("ecosystem", name) for name in ECOSYSTEMS),
-    ("symbol", "~" * 64),
-    *(("signal_type", name) for name in ("MARKET", "LIMIT", "STOP", "ANALYTICS", "TRADE")),
-    ("confidence", 0),
-    ("confidence", 1),
-    ("confidence", 0.1),
-    ("confidence", None),
-    ("agent_source", "ä" * 128),
-    ("tags", [WIDE * 2] * 32),
-    ("tags", [""]),
-    ("raw_payload", {"x": [None, True, "ü\u200d", 1, {}]}),
-]
-
-
 @pytest.mark.parametrize(("name", "value"), GOOD)
 def test_what_a_field_may_hold_is_kept(name, value):
     kept = getattr(judged(**{name: value}), name)
     assert (list(kept) if name == "tags" else kept) == value
-
-
-BAD = [
-    *(
-        (name, value, code)
-        for name in ("signal_id", "symbol")
-        for value, code in [
-            ("", "invalid_value"),
-            ("a b", "invalid_value"),
-            ("a\n", "invalid_value"),
-            ("é", "invalid_value"),
-            ("\x7f", "invalid_value"),
-            (5, "wrong_type"),
-            (None, "wrong_type"),
-        ]
-    ),
-    ("signal_id", "x" * 129, "invalid_value"),
-    ("symbol", "x" * 65, "invalid_value"),
-    ("ecosystem", "CRYPTO", "unknown_ecosystem"),
-    ("ecosystem", "bonds", "unknown_ecosystem"),
-    ("ecosystem", None, "wrong_type"),
-    ("action", "CLOSE", "invalid_value"),
-    ("action", "\u017fell", "invalid_value"),
-    ("action", "", "invalid_value"),
-    ("action", 1, "wrong_type"),
-    ("signal_type", "market", "invalid_value"),
-    ("signal_type", None, "wrong_type"),
-    ("confidence", 1.0001, "invalid_value"),
-    ("confidence", -0.0001, "invalid_value"),
-    ("confidence", True, "wrong_type"),
-    ("confidence", "0.5", "wrong_type"),
-    ("agent_source", "x" * 129, "invalid_value"),
-    ("agent_source", None, "wrong_type"),
-    ("tags", ["x"] * 33, "invalid_value"),
-    ("tags", ["x" * 65], "invalid_value"),
-    ("tags", [1], "wrong_type"),
-    ("tags", "ema", "wrong_type"),
-    ("tags", None, "wrong_type"),
-    ("raw_payload", [], "wrong_type"),
-    ("raw_payload", None, "wrong_type"),
-]
 
 
 @pytest.mark.parametrize(("name", "value", "code"), BAD)
@@ -246,9 +188,6 @@ def test_an_exponent_beyond_all_bounds_is_refused():
         assert spelled(name, "1e-99999999999999999999").code == "out_of_range"
 
 
-FORBIDDEN = ["\0", "\x01", "\n", "\x1f", "\x7f", "\x80", "\x9f", "\u202a", "\u202e", "\u2066", "\u2069"]
-
-
 @pytest.mark.parametrize("character", FORBIDDEN)
 @pytest.mark.parametrize("escaped", [True, False])
 def test_no_text_holds_a_control_or_bidirectional_character(character, escaped):
@@ -287,13 +226,6 @@ def test_a_payload_has_at_most_64_kib():
 
 def test_white_space_does_not_count_for_a_payloads_size():
     assert isinstance(spelled("raw_payload", '{"x":' + " " * 70_000 + "1}"), Signal)
-
-
-def nested(levels, kind):
-    value = 1
-    for _ in range(levels - 1):
-        value = [value] if kind is list else {"x": value}
-    return {"x": value}
 
 
 @pytest.mark.parametrize("kind", [list, dict])
