@@ -16,7 +16,8 @@ app.autodiscover_tasks()
 
 @app.on_after_configure.connect
 def join_consumers(sender: Celery, **_: object) -> None:
-    """Make every worker of this application a consumer of the streams."""
+    """Make every worker of this application a consumer of the streams, and a watcher."""
+    from aggregator.alerts.step import WatchStep
     from aggregator.worker import StreamConsumerStep
 
-    sender.steps["worker"].add(StreamConsumerStep)
+    sender.steps["worker"].update({StreamConsumerStep, WatchStep})

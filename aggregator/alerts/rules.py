@@ -1,0 +1,118 @@
+"""What is wrong just now. Rules only look; `aggregator.alerts.turn` keeps the book."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import groupby
+from operator import attrgetter
+
+from django.conf import settings
+from django.db.models import F, Sum
+from django.utils import timezone
+
+from aggregator import cadence, stream_state
+from aggregator.alerts.models import AlertPolicy
+from aggregator.models import ArrivalMinute
+from aggregator.probes.base import Outcome, State
+from aggregator.probes.freshness import silent
+
+REFUSALS_WITHIN = timedelta(minutes=10)
+
+
+@dataclass(frozen=True)
+class Finding:
+    rule: str
+    subject: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Found:
+    findings: list[Finding]
+    blind: frozenset[str] = frozenset()
+    """Rules that could not look: nothing is over because of their silence."""
+
+
+def find(policy: AlertPolicy, outcomes: Sequence[Outcome]) -> Found:
+    """Apply every rule. Raises database errors; whatever else is down makes a rule blind."""
+    silences = cadence.silences()
+    lagging, blind = _streams(policy.stream_lag)
+    findings = [
+        *_failed(outcomes),
+        *lagging,
+        *_silent_ecosystems(silences),
+        *_silent_agents(silences),
+        *_refusals(policy),
+    ]
+    return Found(findings, frozenset({"stream_lag"} if blind else ()))
+
+
+def _failed(outcomes: Iterable[Outcome]) -> Iterator[Finding]:
+    for outcome in outcomes:
+        if outcome.state is State.FAILED:
+            text = "; ".join(filter(None, (outcome.text, outcome.detail)))
+            yield Finding("probe_failed", outcome.name, text)
+
+
+def _streams(most: int) -> tuple[list[Finding], bool]:
+    states = stream_state.states(settings.ENVIRONMENT)
+    findings = [
+        Finding("stream_lag", state.stream, f"{state.lag} unread entries, {state.consumers} consumers")
+        for state in states
+        if state.lag > most
+    ]
+    return findings, any(state.error for state in states)
+
+
+def _silent_ecosystems(silences: Sequence[cadence.Silence]) -> Iterator[Finding]:
+    for ecosystem, agents_ in groupby(silences, key=attrgetter("ecosystem")):
+        agents = list(agents_)
+        if silent(agents):
+            last = max(agent.last_seen for agent in agents)
+            yield Finding(
+                "ecosystem_silent", ecosystem, f"none of its {len(agents)} agents since {_moment(last)}"
+            )
+
+
+def _silent_agents(silences: Iterable[cadence.Silence]) -> Iterator[Finding]:
+    for each in silences:
+        if each.too_long and each.allowed is not None:
+            text = (
+                f"silent for {spoken(each.silent_for)} of open market, {spoken(each.allowed)} is usual; "
+                f"last seen {_moment(each.last_seen)}"
+            )
+            yield Finding("agent_silent", name(each.ecosystem, each.agent_source), text)
+
+
+def _refusals(policy: AlertPolicy) -> Iterator[Finding]:
+    since = timezone.now() - REFUSALS_WITHIN
+    rows = (
+        ArrivalMinute.objects.filter(minute__gt=since)
+        .order_by("ecosystem", "agent_source")
+        .values_list("ecosystem", "agent_source")
+        .annotate(
+            bad=Sum(F("refused") + F("conflicts")),
+            every=Sum(F("accepted") + F("duplicates") + F("refused") + F("conflicts")),
+        )
+    )
+    for ecosystem, agent, bad, every in rows:
+        if bad >= policy.refusal_count and bad * 100 >= policy.refusal_percent * every:
+            text = f"{bad} of {every} refused within {spoken(REFUSALS_WITHIN)}; see the dead letters"
+            yield Finding("refusals", name(ecosystem, agent), text)
+
+
+def name(ecosystem: str, agent: str) -> str:
+    return f"{ecosystem or 'unknown'}/{agent or '(unnamed)'}"
+
+
+def spoken(duration: timedelta) -> str:
+    """Return a duration as one says it: `40 s`, `12 min`, `3.5 h`, `2.1 d`."""
+    seconds = duration.total_seconds()
+    for most, size, unit in ((120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h")):
+        if seconds < most:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds / 86_400:.3g} d"
+
+
+def _moment(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M} UTC"

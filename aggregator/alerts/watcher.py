@@ -1,0 +1,107 @@
+"""Who looks: a loop in every Celery worker's main process, or `manage.py watch`. Any number may run.
+
+No task of Celery's: those stop with the broker, with beat and with the workers, which is what it must tell.
+"""
+
+import logging
+import threading
+from datetime import datetime
+
+from django.conf import settings
+from django.db import Error, close_old_connections, connection, transaction
+
+from aggregator import cadence, faults, totals
+from aggregator.alerts import rules, sending, turn, wording
+from aggregator.alerts.blackout import Blackout
+from aggregator.alerts.models import Alert, AlertPolicy
+from aggregator.probes.survey import survey
+
+logger = logging.getLogger("signal_hub.alerts")
+
+EVERY_S = 15.0
+
+LEARN = """
+    UPDATE alert_policy SET learned_at = now()
+    WHERE id = 1 AND (learned_at IS NULL OR learned_at < now() - make_interval(secs => %s)) RETURNING now()"""
+
+ALL_CLEAR = """
+    UPDATE alert_policy SET all_clear_on = (now() AT TIME ZONE 'UTC')::date
+    WHERE id = 1 AND (now() AT TIME ZONE 'UTC')::time >= all_clear_at
+        AND (all_clear_on IS NULL OR all_clear_on < (now() AT TIME ZONE 'UTC')::date)
+    RETURNING now()"""
+
+DAY = """
+    SELECT ecosystem, sum(accepted)::bigint, count(DISTINCT agent_source) FROM arrival_hours
+    WHERE hour > now() - interval '24 hours' AND accepted > 0 GROUP BY ecosystem ORDER BY ecosystem"""
+
+
+class Watcher:
+    """One watcher. Not for several threads."""
+
+    def __init__(self) -> None:
+        self._blackout = Blackout(settings.ENVIRONMENT)
+        self._targets: list[sending.Target] = []
+
+    def run(self, stop: threading.Event) -> None:
+        """Look every EVERY_S until `stop` is set."""
+        while not stop.is_set():
+            try:
+                self.run_once()
+            except Exception:
+                # Whoever watches must not be the first to go.
+                logger.exception("a turn of the alerts failed")
+            stop.wait(EVERY_S)
+        connection.close()
+
+    def run_once(self) -> turn.Changes | None:
+        """Look once, keep the book, send what is due; return what changed, None where others were at it."""
+        close_old_connections()
+        try:
+            changes = self._look()
+        except Error as error:
+            if not faults.is_outage(error):
+                raise
+            connection.close()
+            self._blackout.goes_on(self._targets)
+            return None
+        self._blackout.is_over(self._targets)
+        return changes
+
+    def _look(self) -> turn.Changes | None:
+        policy = AlertPolicy.current()
+        self._targets = sending.targets()
+        if _claimed(LEARN, cadence.LEARN_EVERY.total_seconds()):
+            cadence.learn()
+            totals.fold()
+        changes = turn.take(rules.find(policy, survey().ask_all()))
+        if changes:
+            _log(changes)
+        _all_clear()
+        sending.send_due()
+        return changes
+
+
+def _claimed(query: str, *parameters: float) -> datetime | None:
+    """Run a conditional UPDATE of the policy; return when, if this worker is the one that changed it."""
+    with connection.cursor() as cursor:
+        cursor.execute(query, parameters)
+        row = cursor.fetchone()
+    return row[0] if row else None
+
+
+def _all_clear() -> None:
+    """Write the daily notice, once a day among all workers."""
+    with transaction.atomic():
+        if not _claimed(ALL_CLEAR):
+            return
+        alerts = Alert.objects.filter(over_at=None).exclude(fired_at=None).order_by("since", "id")
+        with connection.cursor() as cursor:
+            cursor.execute(DAY)
+            arrivals = cursor.fetchall()
+            turn.tell(cursor, wording.all_clear(list(alerts.values_list("rule", "subject")), arrivals))
+
+
+def _log(changes: turn.Changes) -> None:
+    for word, alerts in (("fired", changes.fired), ("goes on", changes.repeated), ("over", changes.over)):
+        for alert in alerts:
+            logger.warning("alert %s rule=%s subject=%s: %s", word, alert.rule, alert.subject, alert.text)

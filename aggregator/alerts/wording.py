@@ -1,0 +1,97 @@
+"""What the operator reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from aggregator.alerts.rules import spoken
+
+if TYPE_CHECKING:
+    from aggregator.alerts.turn import Changed, Changes
+
+MOST_LINES = 20
+"""Lines of a kind in one message: chat services cut long ones, and nobody reads them."""
+
+RULES = {
+    "agent_silent": "agent silent",
+    "ecosystem_silent": "ecosystem silent",
+    "refusals": "refusals",
+    "stream_lag": "stream lag",
+    "probe_failed": "probe failed",
+}
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A message. The severity is one of apprise's: info, success, warning, failure."""
+
+    severity: str
+    title: str
+    body: str
+
+
+def of_changes(changes: Changes, now: datetime) -> Notice:
+    """Return one message about all that changed."""
+    counts = {"new": changes.fired, "going on": changes.repeated, "over": changes.over}
+    told = ", ".join(f"{len(alerts)} {word}" for word, alerts in counts.items() if alerts)
+    lines = [
+        *_lines("NEW", changes.fired, now),
+        *_lines("STILL", changes.repeated, now),
+        *_lines("OVER", changes.over, now),
+    ]
+    severity = "failure" if changes.fired else "warning" if changes.repeated else "success"
+    return Notice(severity, f"Signal Hub: {_headline(changes) or told}", "\n".join(lines))
+
+
+def _headline(changes: Changes) -> str:
+    """Return what it is about, where it is about one thing."""
+    alerts = [*changes.fired, *changes.repeated, *changes.over]
+    if len(alerts) != 1:
+        return ""
+    word = "over: " if changes.over else "still: " if changes.repeated else ""
+    return f"{word}{RULES.get(alerts[0].rule, alerts[0].rule)}: {alerts[0].subject}"
+
+
+def _lines(word: str, alerts: Sequence[Changed], now: datetime) -> list[str]:
+    lines = []
+    for alert in alerts[:MOST_LINES]:
+        subject = f"{RULES.get(alert.rule, alert.rule)}: {alert.subject}"
+        lasted = spoken(now - alert.since)
+        match word:
+            case "NEW":
+                lines.append(f"NEW {subject}: {alert.text}")
+            case "STILL":
+                lines.append(f"STILL {subject}, for {lasted}: {alert.text}")
+            case _:
+                lines.append(f"OVER {subject}, after {lasted}")
+    if len(alerts) > MOST_LINES:
+        lines.append(f"{word}: {len(alerts) - MOST_LINES} more, in the admin")
+    return lines
+
+
+def all_clear(open_alerts: Sequence[tuple[str, str]], arrivals: Sequence[tuple[str, int, int]]) -> Notice:
+    """Return the daily message: `arrivals` are (ecosystem, signals, agents) of the last day."""
+    lines = [
+        f"{ecosystem}: {signals} signals of {agents} agents in 24 h"
+        for ecosystem, signals, agents in arrivals
+    ]
+    lines = lines or ["No signal in 24 h."]
+    if not open_alerts:
+        return Notice("success", "Signal Hub: all clear", "\n".join(lines))
+    lines += [f"OPEN {RULES.get(rule, rule)}: {subject}" for rule, subject in open_alerts[:MOST_LINES]]
+    if len(open_alerts) > MOST_LINES:
+        lines.append(f"OPEN: {len(open_alerts) - MOST_LINES} more, in the admin")
+    return Notice("warning", f"Signal Hub: {len(open_alerts)} alerts open", "\n".join(lines))
+
+
+DATABASE_DOWN = Notice(
+    "failure",
+    "Signal Hub: the core database does not answer",
+    "Webhook requests are answered 503 and stream entries wait; nothing is lost meanwhile.",
+)
+DATABASE_BACK = Notice(
+    "success", "Signal Hub: over: the core database answers again", "The hub goes on by itself."
+)

@@ -1,0 +1,23 @@
+"""`manage.py watch`: the alerts, for hubs that run without Celery workers."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from aggregator import consuming
+from aggregator.alerts.watcher import Watcher
+
+
+class Command(BaseCommand):
+    help = "Look for what is wrong and alert the operator. Celery workers do that by themselves."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--once", action="store_true", help="look once and exit")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        watcher = Watcher()
+        if options["once"]:
+            watcher.run_once()
+        else:
+            watcher.run(consuming.stop_on_signals())
