@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -114,7 +115,8 @@ class EventBus:
         Unsent, with the receipt, when a transport refused a signal or did not confirm it.
         """
         signals = list(signals)
-        entries = [self._entry(signal, topic or self.topic) for signal in signals]
+        now = datetime.now(UTC)
+        entries = [self._entry(signal, topic or self.topic, now) for signal in signals]
         deliveries = self._keep(signals, entries) if self.couriers else []
         with self._sending:
             deliveries += [self._send(transport, entries) for transport in self._direct]
@@ -165,9 +167,9 @@ class EventBus:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _entry(self, signal: Signal, topic: str) -> Entry:
+    def _entry(self, signal: Signal, topic: str, now: datetime) -> Entry:
         """Judge a signal as the hub will. Raises InvalidSignal, or BusError when nothing carries it."""
-        payload = judge(signal)
+        payload = judge(signal, now)
         if signal.ecosystem not in self._carried:
             raise BusError(f"no transport of this bus carries {signal.ecosystem} signals")
         return Entry(signal.ecosystem, signal.signal_id, topic, payload)

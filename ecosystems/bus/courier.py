@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from ecosystems.bus.outbox import Outbox
 from ecosystems.bus.receipt import Delivery
-from ecosystems.bus.transport import BusError, Transport
+from ecosystems.bus.transport import BusError, Fate, Transport
 
 BATCH = 1000
 FIRST_WAIT_S = 1.0
@@ -38,6 +38,7 @@ class Courier:
         self._failures = 0
         self._due = clock()
         self._turn = threading.Lock()
+        self._unsettled: list[tuple[int, Fate]] = []
 
     def wait_s(self) -> float:
         """Seconds until the next try after a failure, or 0."""
@@ -58,20 +59,28 @@ class Courier:
                 raise
 
     def _deliver(self) -> Delivery | None:
+        self._settle()
         waiting = self._outbox.pending(self.transport.name, BATCH)
         if not waiting:
             return None
         entries = [entry for _, entry in waiting]
         fates = self.transport.send(entries)
-        self._outbox.settle(self.transport.name, zip((number for number, _ in waiting), fates, strict=True))
+        self._unsettled = [(number, fate) for (number, _), fate in zip(waiting, fates, strict=True)]
         delivery = Delivery.of(self.transport.name, entries, fates)
         for parked in delivery.parked:
             logger.error("EventBus: %s (parked in the outbox)", parked)
+        self._settle()
         if delivery.pending:
             self._back_off(delivery.after, delivery.reason)
         else:
             self._recovered()
         return delivery
+
+    def _settle(self) -> None:
+        """Write down what became of a batch; again later, before anything else is sent, on a full disk."""
+        if self._unsettled:
+            self._outbox.settle(self.transport.name, self._unsettled)
+            self._unsettled = []
 
     def _back_off(self, after: float | None, reason: str) -> None:
         """Wait exponentially, never less than the other side asks for, and up to half as long again."""
@@ -81,12 +90,12 @@ class Courier:
         self._failures = min(self._failures + 1, 30)
         self._due = self._clock() + wait
         logger.warning(
-            "EventBus: %s does not take signals: %s; next try in %.0f s", self.transport.name, reason, wait
+            "EventBus: delivery by %s waits: %s; next try in %.0f s", self.transport.name, reason, wait
         )
 
     def _recovered(self) -> None:
         if self._failures:
-            logger.info("EventBus: %s takes signals again", self.transport.name)
+            logger.info("EventBus: delivery by %s goes on", self.transport.name)
         self._failures = 0
 
 

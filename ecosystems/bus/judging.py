@@ -1,6 +1,7 @@
 """The publisher's own judgement: what the hub would refuse never leaves the agent."""
 
 import math
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -18,16 +19,17 @@ class InvalidSignal(BusError):
         self.refusal = refusal
 
 
-def judge(signal: Signal) -> bytes:
-    """Return the signal's JSON if the hub will find it valid. Raises InvalidSignal."""
+def judge(signal: Signal, now: datetime) -> bytes:
+    """Return the signal's JSON if the hub, at `now`, will find it valid. Raises InvalidSignal."""
     try:
         payload = signal.to_json()
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidSignal(signal, Refusal("not_json", f"it has no JSON form ({error})")) from error
     # The encoder writes NaN and infinities as null, which would pass. Only surplus nulls are worth a look.
-    if payload.count(b"null") > _absent(signal) and not _finite(msgspec.structs.astuple(signal)):
+    nulls = payload.count(b"null")
+    if nulls and nulls > _absent(signal) and not _finite(msgspec.structs.astuple(signal)):
         raise InvalidSignal(signal, Refusal("not_finite", "it holds a NaN or an infinity"))
-    judged = parse(payload)
+    judged = parse(payload, now)
     if isinstance(judged, Refusal):
         raise InvalidSignal(signal, judged)
     return payload

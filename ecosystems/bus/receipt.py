@@ -39,11 +39,14 @@ class Delivery:
     @classmethod
     def of(cls, transport: str, entries: Sequence[Entry], fates: Sequence[Fate]) -> Self:
         """Sum up one call of `Transport.send`."""
-        pairs = list(zip(entries, fates, strict=True))
+        confirmed = sum(isinstance(fate, Confirmed) for fate in fates)
+        if confirmed == len(fates):
+            return cls(transport, confirmed)
         postponed = next((fate for fate in fates if isinstance(fate, Postponed)), Postponed(""))
+        pairs = list(zip(entries, fates, strict=True))
         return cls(
             transport,
-            sum(isinstance(fate, Confirmed) for fate in fates),
+            confirmed,
             tuple(
                 Parked(entry.signal(), transport, fate.code, fate.detail)
                 for entry, fate in pairs

@@ -2,7 +2,8 @@
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import redis
@@ -21,7 +22,6 @@ from ecosystems.bus.transport import (
     Transport,
     Unsubscribe,
     postpone,
-    stopped,
 )
 from ecosystems.signal import Refusal, parse
 
@@ -60,33 +60,48 @@ class RedisTransport(Transport):
 
     def send(self, entries: Sequence[Entry]) -> list[Fate]:
         fates: list[Fate] = []
+        try:
+            with self._connection() as connection:
+                self._append(connection, entries, fates)
+        except (redis.RedisError, OSError) as error:
+            return fates + postpone(len(entries) - len(fates), _one_line(error))
+        stop = next((fate for fate in fates if isinstance(fate, Postponed)), Postponed(""))
+        return fates + [stop] * (len(entries) - len(fates))
+
+    def _append(self, connection: AbstractConnection, entries: Sequence[Entry], fates: list[Fate]) -> None:
+        """Send pipelines and add a fate for each answer; a pipeline is read while Redis works on the next.
+
+        Nothing more is sent after an error. Raises RedisError or OSError when the connection breaks.
+        """
+        heads = {topic: self._command_head(topic) for topic in {entry.topic for entry in entries}}
+        unread = 0
         for start in range(0, len(entries), BATCH):
             batch = entries[start : start + BATCH]
-            try:
-                fates += self._append(batch)
-            except (redis.RedisError, OSError) as error:
-                fates += postpone(len(batch), _one_line(error))
-            if stop := stopped(fates):
-                return fates + [stop] * (len(entries) - len(fates))
-        return fates
-
-    def _append(self, batch: Sequence[Entry]) -> list[Fate]:
-        """Send one pipeline. Raises RedisError or OSError when it breaks off."""
-        heads = {topic: self._command_head(topic) for topic in {entry.topic for entry in batch}}
-        # redis-py's own pipeline spends three times as long on packing as Redis does on the commands.
-        packed = b"".join(
-            b"%b$%d\r\n%b\r\n" % (heads[entry.topic], len(entry.payload), entry.payload) for entry in batch
-        )
-        # The pool hands out a connection that is open: one that Redis has closed since is opened again.
-        connection = self._client.connection_pool.get_connection()
-        try:
+            # redis-py's own pipeline spends three times as long on packing as Redis does on the commands.
+            packed = b"".join(
+                b"%b$%d\r\n%b\r\n" % (heads[entry.topic], len(entry.payload), entry.payload)
+                for entry in batch
+            )
             connection.send_packed_command([packed])  # type: ignore[no-untyped-call]
-            return [_answer(connection) for _ in batch]
+            answers = [_answer(connection) for _ in range(unread)]
+            fates += answers
+            unread = len(batch)
+            if any(answer is not CONFIRMED for answer in answers):
+                break
+        fates += [_answer(connection) for _ in range(unread)]
+
+    @contextmanager
+    def _connection(self) -> Iterator[AbstractConnection]:
+        """Lend an open connection: one that Redis has closed meanwhile is opened again."""
+        pool = self._client.connection_pool
+        connection = pool.get_connection()
+        try:
+            yield connection
         except BaseException:
             connection.disconnect()  # type: ignore[no-untyped-call]
             raise
         finally:
-            self._client.connection_pool.release(connection)
+            pool.release(connection)
 
     def _command_head(self, topic: str) -> bytes:
         """Return the command without its last argument, as the Redis protocol writes it."""

@@ -38,8 +38,7 @@ class Receiver:
     def __init__(self, port: int = 0) -> None:
         self.script: deque[Answer] = deque()
         self.requests: list[Received] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(self))
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", port), _handler(self))
         self.url = f"http://127.0.0.1:{self._server.server_port}/api/signals"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
 
@@ -59,6 +58,13 @@ class Receiver:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """Clients that are killed or give up are what the tests are about."""
 
 
 def accepted(count: int, *rejected: dict[str, Any]) -> Answer:

@@ -1,3 +1,4 @@
+import io
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -5,7 +6,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg.sql import SQL, Identifier
+from django.core.management import call_command
 
 from ecosystems.bus import BusError, EventBus, Unsent
 from ecosystems.bus.database import DatabaseTransport
@@ -35,21 +36,13 @@ def bus(url: str) -> Iterator[EventBus]:
 
 
 @pytest.fixture
-def insert_only_url(url: str, table: psycopg.Connection) -> Iterator[str]:
+def insert_only_url(table: psycopg.Connection) -> Iterator[str]:
     """A role that may insert the public columns of crypto signals, and nothing else."""
-    role = Identifier("bus_test_agent")
-    table.execute(SQL("CREATE ROLE {} LOGIN PASSWORD 'agent'").format(role))
-    table.execute(SQL(f"GRANT INSERT ({PUBLIC}) ON trading_signals TO {{}}").format(role))
-    table.execute(
-        SQL(
-            "CREATE POLICY bus_test ON trading_signals AS RESTRICTIVE FOR INSERT TO {} "
-            "WITH CHECK (ecosystem = 'crypto')"
-        ).format(role)
-    )
-    yield psycopg.conninfo.make_conninfo(url, user="bus_test_agent", password="agent")
-    table.execute("DROP POLICY bus_test ON trading_signals")
-    table.execute(SQL("DROP OWNED BY {}").format(role))
-    table.execute(SQL("DROP ROLE {}").format(role))
+    output = io.StringIO()
+    call_command("agent_role", "bus_test_agent", "--ecosystem", "crypto", stdout=output, stderr=output)
+    yield output.getvalue().split()[-1]
+    table.execute("DROP POLICY IF EXISTS bus_test_agent_ecosystem ON trading_signals")
+    table.execute("DROP OWNED BY bus_test_agent; DROP ROLE bus_test_agent")
 
 
 def ids(table: psycopg.Connection) -> list[str]:

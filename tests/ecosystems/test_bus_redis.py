@@ -1,3 +1,4 @@
+import itertools
 import os
 import threading
 import time
@@ -8,7 +9,8 @@ import pytest
 import redis
 
 from ecosystems.bus import BusError, EventBus, Unsent
-from ecosystems.bus.redis import RedisTransport
+from ecosystems.bus import redis as module
+from ecosystems.bus.redis import BATCH, RedisTransport
 from ecosystems.bus.transport import Unsubscribe
 from ecosystems.signal import parse
 from tests.ecosystems.examples import a_signal, signals
@@ -62,18 +64,53 @@ def test_what_redis_refuses_is_not_confirmed_and_can_be_sent_again(redis_client,
     assert bus.publish_many(caught.value.receipt.pending).confirmed == 2
 
 
-def test_an_outage_half_way_leaves_the_rest_untried(redis_client, bus):
-    """A key without the right to write stands for any failure that begins in the middle of a call."""
+@pytest.fixture
+def limited(redis_client: redis.Redis) -> Iterator[EventBus]:
+    """A bus whose user may only append, and only to one topic."""
     redis_client.acl_setuser(
         "agent", enabled=True, nopass=True, keys=["core_signals:good"], commands=["+xadd"]
     )
     host = os.environ["CORE_REDIS_URL"].rpartition("@")[2]
     with EventBus([RedisTransport(f"redis://agent:x@{host}")]) as limited:
-        assert limited.publish_many(signals(3), topic="good").confirmed == 3
-        with pytest.raises(Unsent, match="permissions") as caught:
-            limited.publish_many(signals(600))
+        yield limited
     redis_client.acl_deluser("agent")
-    assert len(caught.value.receipt.pending) == 600
+
+
+def test_the_right_to_append_is_all_that_is_needed(redis_client, limited):
+    assert limited.publish_many(signals(3), topic="good").confirmed == 3
+
+
+def test_after_an_error_nothing_more_is_sent(redis_client, limited):
+    """Two pipelines are on their way when the first answer is read: the others are not sent at all."""
+    with pytest.raises(Unsent, match="permissions") as caught:
+        limited.publish_many(signals(5 * BATCH))
+    assert len(caught.value.receipt.pending) == 5 * BATCH
+    refused = redis_client.info("commandstats")["cmdstat_xadd"]["rejected_calls"]
+    assert refused % BATCH == 0
+    assert refused <= 2 * BATCH
+
+
+def test_a_connection_that_breaks_half_way(redis_client, bus, monkeypatch):
+    real = module._answer
+    answers = itertools.count()
+
+    def breaking(connection):
+        if next(answers) == BATCH + 7:
+            redis_client.client_kill_filter(_type="normal", skipme=True)
+        return real(connection)
+
+    monkeypatch.setattr(module, "_answer", breaking)
+    with pytest.raises(Unsent, match="redis did not confirm") as caught:
+        bus.publish_many(signals(5 * BATCH))
+    pending = caught.value.receipt.pending
+    assert [signal.signal_id for signal in pending] == [
+        f"s-{n}" for n in range(5 * BATCH - len(pending), 5 * BATCH)
+    ]
+    assert 0 < len(pending) < 5 * BATCH
+
+    bus.publish_many(pending)
+    arrived = [parse(fields[b"payload"]).signal_id for _, fields in redis_client.xrange(KEY)]
+    assert list(dict.fromkeys(arrived)) == [f"s-{n}" for n in range(5 * BATCH)]
 
 
 @pytest.mark.parametrize(

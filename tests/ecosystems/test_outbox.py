@@ -15,7 +15,7 @@ from ecosystems.bus import EventBus, Outbox, OutboxError, OutboxFull
 from ecosystems.bus.courier import LONGEST_WAIT_S, Courier
 from ecosystems.bus.database import DatabaseTransport
 from ecosystems.bus.memory import MemoryTransport
-from ecosystems.bus.transport import CONFIRMED, Entry, Transport
+from ecosystems.bus.transport import CONFIRMED, Entry, Transport, postpone
 from ecosystems.bus.webhook import WebhookTransport
 from tests.ecosystems.examples import a_signal, signals
 from tests.ecosystems.receiver import Receiver, accepted, problem
@@ -160,17 +160,15 @@ def test_waits_double_up_to_a_minute_and_are_spread(path, clock):
         name = "silent"
 
         def send(self, entries):
-            from ecosystems.bus.transport import postpone
-
             return postpone(len(entries), "no answer")
 
     outbox = Outbox(path)
     outbox.put([Entry("crypto", "s-1", "signals", a_signal().to_json())], {"crypto": ["silent"]})
     for chance, expected in ((0.0, [1, 2, 4, 8, 16, 32, 60, 60]), (1.0, [1.5, 3, 6, 12, 24, 48, 90, 90])):
-        courier = Courier(outbox, Silent(), clock=clock, chance=lambda chance=chance: chance)
+        courier = Courier(outbox, Silent(), clock=clock, chance=itertools.repeat(chance).__next__)
         waits = []
         for _ in expected:
-            assert courier.run_once().pending
+            assert courier.run_once() is not None
             assert courier.run_once() is None
             waits.append(courier.wait_s())
             clock.now += waits[-1]
@@ -320,6 +318,26 @@ def test_a_full_database_is_named(path, hub, bus):
     with pytest.raises(OutboxError, match="could not be written: the disk is full"):
         bus.publish_many(signals(1000))
     assert bus.flush().confirmed == 1
+
+
+def test_what_was_sent_while_the_disk_was_full_is_not_sent_again(path, hub, bus, clock, monkeypatch):
+    bus.publish_many(signals(3))
+    with monkeypatch.context() as full:
+        full.setattr(bus.outbox, "settle", failing)
+        for _ in range(3):
+            with pytest.raises(OutboxError, match="full"):
+                bus.flush()
+            clock.now += 100
+    assert hub.ids == ["s-0", "s-1", "s-2"]
+
+    bus.publish(a_signal("next"))
+    assert bus.flush().confirmed == 1
+    assert hub.ids == ["s-0", "s-1", "s-2", "next"]
+    assert inside(path) == []
+
+
+def failing(*_: object) -> None:
+    raise OutboxError("the disk is full")
 
 
 def filled(path: Path, count: int = 200) -> None:

@@ -57,7 +57,8 @@ def closure(distributions: set[str]) -> set[str]:
 
 
 def installed() -> set[str]:
-    return {normal(found.name) for found in importlib.metadata.distributions()}
+    names = {found.metadata["Name"] for found in importlib.metadata.distributions()}
+    return {normal(name) for name in names if name}
 
 
 def distribution(requirement: str) -> str:
