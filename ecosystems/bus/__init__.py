@@ -76,6 +76,8 @@ class EventBus:
             ecosystem: [transport.name for transport in through if ecosystem in transport.ecosystems]
             for ecosystem in self._carried
         }
+        if len({transport.name for transport in through}) < len(through):
+            raise ValueError("transports that share an outbox need names of their own")
         self.couriers = [Courier(outbox, transport, clock=clock) for transport in through if outbox]
         if outbox is not None:
             outbox.adopt(self._routes)

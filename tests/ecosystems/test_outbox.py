@@ -222,6 +222,14 @@ def test_a_backlog_follows_its_agent_to_another_transport(program_environment, p
     assert inside(path) == [("f", "webhook", "pending")]
 
 
+def test_transports_of_one_name_cannot_share_an_outbox(path):
+    twins = [DatabaseTransport("postgres://one/x"), DatabaseTransport("postgres://two/x")]
+    outbox = Outbox(path)
+    with pytest.raises(ValueError, match="names of their own"):
+        EventBus(twins, outbox=outbox)
+    outbox.close()
+
+
 def test_local_subscribers_do_not_wait_for_the_outbox(hub, path):
     seen: list[str] = []
     transports = [MemoryTransport(), WebhookTransport(hub.url, SECRET)]
