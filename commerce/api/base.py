@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from django.conf import settings
 from django.core.exceptions import SuspiciousOperation
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.http.response import HttpResponseBase
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.negotiation import BaseContentNegotiation
@@ -140,7 +140,8 @@ def problem_of(error: Exception) -> Problem:
 
 def valid(serializer: type[Serializer[Any]], data: Any) -> dict[str, Any]:
     """Return the checked values. Raises Problem 400 with `errors`; it quotes nothing that was sent."""
-    checked = serializer(data=data)
+    # A plain dict: from a QueryDict, DRF takes an empty value for none.
+    checked = serializer(data=data.dict() if isinstance(data, QueryDict) else data)
     if checked.is_valid():
         return dict(checked.validated_data)
     errors = [

@@ -20,9 +20,10 @@ class CursorField(serializers.RegexField):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(rf"^[A-Za-z0-9_-]{{{cursors.LENGTH}}}$", **kwargs)
 
-    def to_internal_value(self, data: Any) -> Any:
+    def run_validation(self, data: Any = serializers.empty) -> Any:
+        text = super().run_validation(data)
         try:
-            return cursors.decode(super().to_internal_value(data))
+            return cursors.decode(text)
         except cursors.InvalidCursor:
             self.fail("invalid")
 
@@ -42,7 +43,11 @@ class FilterQuery(serializers.Serializer[Any]):
     )
     action = serializers.ChoiceField(ACTIONS, required=False, help_text="BUY, SELL or HOLD.")
     agent = serializers.CharField(
-        required=False, max_length=128, trim_whitespace=False, help_text="One agent, as in `agent_source`."
+        required=False,
+        allow_blank=True,
+        max_length=128,
+        trim_whitespace=False,
+        help_text="One agent, as in `agent_source`.",
     )
     since = serializers.DateTimeField(
         required=False, help_text="Only signals whose `timestamp` is at or after this (RFC 3339)."

@@ -1,0 +1,33 @@
+"""manage.py seed_plans"""
+
+from decimal import Decimal
+
+import pytest
+from django.core.management import call_command
+
+from commerce.models import Plan
+
+pytestmark = pytest.mark.django_db
+
+
+def test_it_creates_the_four_plans():
+    call_command("seed_plans")
+    rows = Plan.objects.values_list(
+        "slug", "price", "currency", "interval", "requests_per_day", "signals_per_day", "history_days"
+    )
+    assert list(rows) == [
+        ("free", Decimal("0.00"), "USD", "month", 100, 10, 7),
+        ("basic", Decimal("9.99"), "USD", "month", 1_000, 100, 30),
+        ("pro", Decimal("29.99"), "USD", "month", 10_000, 1_000, 90),
+        ("enterprise", Decimal("99.99"), "USD", "month", None, None, 365),
+    ]
+
+
+def test_it_leaves_alone_what_the_operator_changed(capsys):
+    call_command("seed_plans")
+    Plan.objects.filter(slug="pro").update(price=Decimal("49.00"))
+    Plan.objects.filter(slug="free").delete()
+    capsys.readouterr()
+    call_command("seed_plans")
+    assert Plan.objects.get(slug="pro").price == Decimal("49.00")
+    assert capsys.readouterr().out.splitlines() == ["free: 0.00 USD a month"]
