@@ -1,9 +1,190 @@
-"""What the admin's index page shows."""
+"""What the admin's index page shows, from rollups alone: its cost does not grow with the ledger."""
 
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
-from django.http import HttpRequest
+from django.conf import settings
+from django.db.models import Q
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+from django.utils.http import urlencode
+
+from aggregator import arrivals, first_use, pulse, stream_state
+from aggregator.answers import Background
+from aggregator.models import DeadLetter, SymbolAlias
+from aggregator.probes.base import Outcome
+from aggregator.probes.base import State as Health
+from aggregator.probes.streams import NOT_CONFIGURED
+from aggregator.probes.survey import survey
+from aggregator.pulse import State
+
+COUNTED = 1000
+"""Up to how many dead letters are counted."""
+SHOWN_AGENTS = 50
+ASK_EVERY_S = 5.0
+
+LOOKS = {
+    State.LIVE: ("success", "sensors"),
+    State.QUIET: ("warning", "hourglass_top"),
+    State.SILENT: ("danger", "sensors_off"),
+    State.CLOSED: ("info", "bedtime"),
+    State.NEVER: ("default", "pending"),
+}
+"""A label's colour and its sign: the colour is never the only one."""
+
+HEALTH = {
+    Health.OK: ("success", "check_circle"),
+    Health.DEGRADED: ("warning", "warning"),
+    Health.FAILED: ("danger", "error"),
+}
+
+CHART_OPTIONS = json.dumps(
+    {
+        "animation": False,
+        "responsive": True,
+        "maintainAspectRatio": False,
+        "plugins": {"legend": {"display": False}},
+        "scales": {
+            "x": {
+                "stacked": True,
+                "grid": {"display": False},
+                "ticks": {"maxTicksLimit": 6, "maxRotation": 0},
+            },
+            "y": {"stacked": True, "beginAtZero": True, "ticks": {"precision": 0, "maxTicksLimit": 4}},
+        },
+    }
+)
+
+_outcomes: Background[list[Outcome]] = Background(lambda: survey().outcomes(), ASK_EVERY_S)
+_streams: Background[list[stream_state.StreamState]] = Background(
+    lambda: stream_state.states(settings.ENVIRONMENT), ASK_EVERY_S
+)
 
 
-def context(_request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    return context
+@dataclass
+class Card:
+    """An ecosystem, ready to be shown."""
+
+    pulse: pulse.EcosystemPulse
+    variant: str
+    icon: str
+    p50: float | None
+    p95: float | None
+    against_usual: str
+    chart: str
+    chart_in_words: str
+
+
+def context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+    """Add to the index page's context what `live` renders anew every few seconds."""
+    return context | {"title": "Dashboard", "every_ms": 5000} | _live(request)
+
+
+def live(request: HttpRequest) -> HttpResponse:
+    """Render the part of the index page that changes."""
+    response = render(request, "admin/hub/live.html", _live(request))
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+def _live(request: HttpRequest) -> dict[str, Any]:
+    now = timezone.now()
+    taken = pulse.take(now)
+    agents = taken.agents or []
+    outcomes = _outcomes.latest()
+    checks = {outcome.name: outcome for outcome in outcomes or []}
+    shown = {
+        "now": now,
+        "chart_options": CHART_OPTIONS,
+        "cards": [_card(each, now) for each in taken.ecosystems],
+        "transports": [
+            _transport(each, name, checks) for each in taken.ecosystems for name in pulse.TRANSPORTS
+        ],
+        "agents": [_agent(agent) for agent in agents[:SHOWN_AGENTS]],
+        "knows_agents": taken.agents is not None,
+        "more_agents": max(0, len(agents) - SHOWN_AGENTS),
+        "streams": _streams.latest() or [],
+        "checks": [(outcome, *_look(outcome)) for outcome in outcomes or []],
+        "troubles": [outcome for outcome in outcomes or [] if outcome.state is not Health.OK],
+        "letters": _unresolved(),
+        "unmapped": SymbolAlias.objects.filter(instrument="")[:COUNTED].count(),
+    }
+    if all(each.state is State.NEVER for each in taken.ecosystems):
+        shown["first_use"] = first_use.commands(request)
+    return shown
+
+
+def _card(each: pulse.EcosystemPulse, now: datetime) -> Card:
+    total = each.total
+    return Card(
+        each,
+        *LOOKS[each.state],
+        arrivals.percentile(total.lags, 0.5),
+        arrivals.percentile(total.lags, 0.95),
+        _against_usual(total.hour, each.usual_hour),
+        _chart(each, now),
+        ", ".join(f"{figures.day:,} by {name}" for name, figures in each.transports.items()),
+    )
+
+
+def _against_usual(hour: int, usual: float | None) -> str:
+    if not usual:
+        return ""
+    change = hour / usual - 1
+    return "as usual" if abs(change) < 0.05 else f"{change:+,.0%}"
+
+
+def _chart(each: pulse.EcosystemPulse, now: datetime) -> str:
+    """Return Chart.js data: a day by the hour, stacked by transport."""
+    first = now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=23)
+    slots = [first + timedelta(hours=number) for number in range(24)]
+    return json.dumps(
+        {
+            "labels": [slot.strftime("%H:%M") for slot in slots],
+            "datasets": [
+                {
+                    "label": name,
+                    "data": [figures.by_hour.get(slot, 0) for slot in slots],
+                    "backgroundColor": f"var(--hub-{name})",
+                    "stack": "all",
+                }
+                for name, figures in each.transports.items()
+            ],
+        }
+    )
+
+
+def _look(outcome: Outcome, unset: str = NOT_CONFIGURED) -> tuple[str, str, str]:
+    """Return a probe's word, colour and sign; `unset` is the word for one of something not configured."""
+    if outcome.text == NOT_CONFIGURED:
+        return unset, "default", "remove"
+    return outcome.state, *HEALTH[outcome.state]
+
+
+def _transport(each: pulse.EcosystemPulse, name: str, checks: dict[str, Outcome]) -> dict[str, Any]:
+    """Return a row of the table of transports; `check` is the probe of the server it goes over."""
+    own = f"database:{each.ecosystem}"
+    probe = {"database": own if own in checks else "database", "redis": "redis", "webhook": "endpoint"}[name]
+    outcome = checks.get(probe)
+    return {
+        "ecosystem": each.ecosystem,
+        "name": name,
+        "figures": each.transports[name],
+        "check": outcome,
+        "look": _look(outcome, "not probed" if name == "webhook" else NOT_CONFIGURED) if outcome else None,
+    }
+
+
+def _agent(agent: pulse.AgentPulse) -> dict[str, Any]:
+    variant, icon = LOOKS[agent.state]
+    query = urlencode({"ecosystem": agent.ecosystem, "agent": agent.name or "-"})
+    return {"agent": agent, "variant": variant, "icon": icon, "query": query}
+
+
+def _unresolved() -> str:
+    """Return how many dead letters wait for somebody, counting no further than COUNTED."""
+    count = DeadLetter.objects.filter(Q(resolved_at=None))[: COUNTED + 1].count()
+    return f"{COUNTED:,} and more" if count > COUNTED else f"{count:,}" if count else ""

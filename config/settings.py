@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import dj_database_url
 import dj_email_url  # type: ignore[import-untyped]
 from django.core.management.utils import get_random_secret_key
+from django.templatetags.static import static
 
 from config import env
 
@@ -242,6 +243,14 @@ UNFOLD = {
     "SITE_HEADER": "Signal Hub",
     "SITE_SYMBOL": "hub",
     "DASHBOARD_CALLBACK": "aggregator.dashboard.context",
+    "SITE_FAVICONS": [
+        {
+            "rel": "icon",
+            "type": "image/svg+xml",
+            "href": lambda _request: static("signal_hub/favicon.svg"),
+        }
+    ],
+    "STYLES": [lambda _request: static("signal_hub/hub.css")],
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
 }

@@ -6,6 +6,7 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
+from aggregator import dashboard
 from aggregator.doors.webhook import SignalDoor
 from aggregator.health import HealthView
 from aggregator.metrics import MetricsView
@@ -18,6 +19,7 @@ def livez(_request: HttpRequest) -> HttpResponse:
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index"), name="home"),
+    path("admin/live", admin.site.admin_view(dashboard.live), name="hub-live"),
     path("admin/", admin.site.urls),
     path("api/signals", SignalDoor.as_view(), name="signals"),
     path("api/v1/", include("commerce.api.urls")),

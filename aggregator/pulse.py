@@ -1,0 +1,194 @@
+"""Is it alive? What the rollups, the agents' cadences and the trading hours say together."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from aggregator import arrivals, cadence
+from aggregator.answers import Background
+from aggregator.open_time import OpenTime
+from ecosystems import ECOSYSTEMS, hours
+
+TRANSPORTS = ("database", "redis", "webhook")
+DAY = timedelta(days=1)
+USUAL = timedelta(days=7)
+"""What the usual rate is the mean of, counting the hours in which the market was open."""
+FIRST_HOURS = timedelta(hours=1)
+"""How much open time must have passed before a rate is called usual."""
+STRANGER = timedelta(minutes=15)
+"""For how long an agent counts as live of which too little is known to have a cadence."""
+
+
+class State(StrEnum):
+    LIVE = "live"
+    QUIET = "quiet"
+    SILENT = "silent"
+    CLOSED = "closed market"
+    NEVER = "no signals yet"
+
+
+@dataclass
+class AgentPulse:
+    ecosystem: str
+    name: str
+    state: State
+    last_seen: datetime
+    allowed: timedelta | None
+    """The longest silence that is no cause for worry; None while it is not known."""
+    day: arrivals.AgentDay
+
+
+@dataclass
+class Figures:
+    """What one ecosystem got, over one transport or over all."""
+
+    minute: int = 0
+    hour: int = 0
+    day: int = 0
+    duplicates: int = 0
+    refused: int = 0
+    last_at: datetime | None = None
+    lags: list[int] = field(default_factory=lambda: [0] * (len(arrivals.LAG_BOUNDS) + 1))
+    by_hour: dict[datetime, int] = field(default_factory=dict)
+
+
+@dataclass
+class EcosystemPulse:
+    ecosystem: str
+    state: State
+    total: Figures
+    transports: dict[str, Figures]
+    usual_hour: float | None
+    """Signals in an hour of open market; None while too little is known."""
+    is_open: bool
+    next_change: datetime | None
+    """When the market opens or closes next; None if it never does, or while that is not known."""
+
+
+@dataclass
+class Pulse:
+    ecosystems: list[EcosystemPulse]
+    agents: list[AgentPulse] | None
+    """None while the trading calendars are being loaded."""
+
+
+def _load_calendars() -> bool:
+    """Trading calendars take seconds to load, once in a process."""
+    return bool([hours.is_open(name, datetime.now().astimezone()) for name in ECOSYSTEMS])
+
+
+_calendars = Background(_load_calendars, float("inf"))
+
+
+def take(now: datetime) -> Pulse:
+    """Return how everything stands at `now`, in four queries."""
+    recent = arrivals.recent(now)
+    week = arrivals.by_hour(now - USUAL, now - DAY)
+    knows_hours = bool(_calendars.latest())
+    agents = _agents(now) if knows_hours else None
+    return Pulse([_ecosystem(name, now, recent, week, agents) for name in ECOSYSTEMS], agents)
+
+
+def _agents(now: datetime) -> list[AgentPulse]:
+    days = arrivals.agent_days(now)
+    nothing = arrivals.AgentDay(0, 0, 0, [])
+    pulses = [
+        AgentPulse(
+            silence.ecosystem,
+            silence.agent_source,
+            _judge(silence, now),
+            silence.last_seen,
+            silence.allowed,
+            days.get((silence.ecosystem, silence.agent_source), nothing),
+        )
+        for silence in cadence.silences(now)
+    ]
+    return sorted(pulses, key=lambda agent: agent.last_seen, reverse=True)
+
+
+def _judge(silence: cadence.Silence, now: datetime) -> State:
+    """Live up to half of what is allowed; silent beyond all of it, counting open time only."""
+    allowed = silence.allowed or STRANGER
+    if now - silence.last_seen <= allowed / 2:
+        return State.LIVE
+    if not hours.is_open(silence.ecosystem, now):
+        return State.CLOSED
+    if silence.silent_for <= allowed / 2:
+        return State.QUIET
+    return State.SILENT if silence.too_long else State.QUIET
+
+
+def _ecosystem(
+    name: str,
+    now: datetime,
+    recent: dict[arrivals.Place, arrivals.Recent],
+    week: dict[arrivals.Place, list[arrivals.Hour]],
+    agents: list[AgentPulse] | None,
+) -> EcosystemPulse:
+    figures = {
+        transport: _figures(recent.get((name, transport)), week.get((name, transport), []))
+        for transport in TRANSPORTS
+    }
+    total = _sum(list(figures.values()))
+    all_hours = [hour for transport in TRANSPORTS for hour in week.get((name, transport), [])]
+    states = [agent.state for agent in agents or [] if agent.ecosystem == name]
+    return EcosystemPulse(
+        name,
+        _together(states, total, now),
+        total,
+        figures,
+        _usual(name, all_hours, now) if agents is not None else None,
+        agents is None or hours.is_open(name, now),
+        hours.next_change(name, now) if agents is not None else None,
+    )
+
+
+def _together(states: list[State], total: Figures, now: datetime) -> State:
+    """One live agent makes its ecosystem live; it is silent when all of its agents are."""
+    if not states:
+        if total.last_at is None:
+            return State.NEVER
+        return State.LIVE if now - total.last_at <= STRANGER else State.QUIET
+    for state in (State.LIVE, State.CLOSED, State.QUIET):
+        if state in states:
+            return state
+    return State.SILENT
+
+
+def _figures(recent: arrivals.Recent | None, week: list[arrivals.Hour]) -> Figures:
+    day = [hour for hour in week if hour.hour]
+    return Figures(
+        minute=recent.minute if recent else 0,
+        hour=recent.hour if recent else 0,
+        day=sum(hour.accepted for hour in day),
+        duplicates=sum(hour.duplicates for hour in day),
+        refused=sum(hour.refused for hour in day),
+        last_at=max((hour.last_at for hour in week), default=None),
+        lags=recent.lags if recent else Figures().lags,
+        by_hour={hour.since: hour.accepted for hour in day},
+    )
+
+
+def _sum(parts: list[Figures]) -> Figures:
+    return Figures(
+        minute=sum(part.minute for part in parts),
+        hour=sum(part.hour for part in parts),
+        day=sum(part.day for part in parts),
+        duplicates=sum(part.duplicates for part in parts),
+        refused=sum(part.refused for part in parts),
+        last_at=max((part.last_at for part in parts if part.last_at), default=None),
+        lags=[sum(bucket) for bucket in zip(*(part.lags for part in parts), strict=True)],
+    )
+
+
+def _usual(ecosystem: str, week: list[arrivals.Hour], now: datetime) -> float | None:
+    """Return the mean rate of the past week's open hours, the current one left out."""
+    this_hour = now.replace(minute=0, second=0, microsecond=0)
+    past = [hour for hour in week if hour.since < this_hour]
+    if not past:
+        return None
+    start = min(hour.since for hour in past)
+    open_time = OpenTime(ecosystem, start, this_hour).until(this_hour)
+    if open_time < FIRST_HOURS:
+        return None
+    return sum(hour.accepted for hour in past) / (open_time / timedelta(hours=1))
