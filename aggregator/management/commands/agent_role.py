@@ -13,7 +13,16 @@ from aggregator.faults import sqlstate
 from ecosystems import ECOSYSTEMS
 from ecosystems.signal import RULES
 
-DUPLICATE_OBJECT = "42710"
+# What it may do more: by an attribute, as a member of another role, as an owner, or by a grant in this
+# database on anything but the ledger.
+EXISTING = """
+    SELECT rolsuper OR rolcreaterole OR rolcreatedb OR rolbypassrls OR rolreplication,
+        rolname = current_user,
+        EXISTS (SELECT FROM pg_auth_members WHERE member = role.oid),
+        EXISTS (SELECT FROM pg_shdepend WHERE refclassid = 'pg_authid'::regclass AND refobjid = role.oid
+            AND (deptype = 'o' OR deptype = 'a' AND objid <> 'trading_signals'::regclass
+                AND dbid = (SELECT oid FROM pg_database WHERE datname = current_database())))
+    FROM pg_roles AS role WHERE rolname = %s"""
 
 
 class Command(BaseCommand):
@@ -29,8 +38,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         name, ecosystem, alias = options["name"], options["ecosystem"], options["database"]
-        if not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", name):
-            raise CommandError("a role's name is of lower-case letters, digits and underscores")
+        # Ten more name its policy: Postgres cuts names at 63, and two roles must not share a policy.
+        if not re.fullmatch(r"[a-z_][a-z0-9_]{0,52}", name):
+            raise CommandError("a role's name is of up to 53 lower-case letters, digits and underscores")
         if alias not in connections:
             raise CommandError(f"there is no database {alias!r}; there are: {', '.join(connections)}")
         password = secrets.token_urlsafe(24)
@@ -55,12 +65,7 @@ class Command(BaseCommand):
 
     def existing(self, cursor: Any, name: str) -> bool:
         """Tell whether the role is there, and refuse one that this command did not make."""
-        cursor.execute(
-            "SELECT rolsuper OR rolcreaterole OR rolcreatedb OR rolbypassrls, rolname = current_user, "
-            "EXISTS (SELECT FROM pg_auth_members WHERE member = pg_roles.oid) "
-            "FROM pg_roles WHERE rolname = %s",
-            [name],
-        )
+        cursor.execute(EXISTING, [name])
         found = cursor.fetchone()
         if found and any(found):
             raise CommandError(f"the role {name} is there already and may do more; choose another name")
