@@ -1,0 +1,326 @@
+import json
+import os
+import shutil
+import subprocess
+from contextlib import closing
+
+import psycopg
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connections
+from psycopg import sql
+
+from aggregator.doors.databases import DatabaseConsumer
+from aggregator.models import TradingSignal
+from tests.servers import SERVERS
+
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "forex"])
+DENIED = psycopg.errors.InsufficientPrivilege
+INSERT = (
+    'INSERT INTO trading_signals (signal_id, ecosystem, "timestamp", symbol, action) '
+    "VALUES ('{}', 'crypto', '2026-01-02T03:04:05Z', 'BTCUSDT', 'buy')"
+)
+
+
+@pytest.fixture
+def make_role(capsys):
+    """`make_role("agent_x", ecosystem="crypto")` makes the role and returns its URL."""
+    made = []
+
+    def run(name="agent_test", ecosystem="crypto", database="default"):
+        made.append((name, database))
+        call_command("agent_role", name, ecosystem=ecosystem, database=database)
+        return capsys.readouterr().out.strip()
+
+    yield run
+    for name, database in made:
+        drop(name, database)
+
+
+def drop(name, database="default"):
+    with connections[database].cursor() as cursor:
+        cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [name])
+        if cursor.fetchone():
+            cursor.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(name)))
+            cursor.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def agent(make_role):
+    """A connection of the agent."""
+    with closing(psycopg.connect(make_role(), autocommit=True)) as connection:
+        yield connection
+
+
+def test_a_plain_insert_of_the_role_is_recorded(agent):
+    agent.execute(INSERT.format("s-1"))
+    assert DatabaseConsumer("default").run_once() == 1
+    row = TradingSignal.objects.get()
+    assert (row.transport, row.instrument, row.action) == ("database", "BTC/USDT", "BUY")
+    assert row.position is not None
+
+
+def test_every_public_column_may_be_written(agent):
+    columns = {
+        "signal_id": "s-1",
+        "ecosystem": "crypto",
+        "timestamp": "2026-01-02T03:04:05Z",
+        "symbol": "BTCUSDT",
+        "action": "SELL",
+        "signal_type": "LIMIT",
+        "entry_price": "64000.123456789012345678",
+        "stop_loss": "1",
+        "take_profit": "2",
+        "volume": "0",
+        "confidence": 0.5,
+        "agent_source": "scout",
+        "tags": json.dumps(["a"]),
+        "raw_payload": json.dumps({"b": 1}),
+    }
+    names, marks = ", ".join(f'"{name}"' for name in columns), ", ".join(["%s"] * len(columns))
+    agent.execute(f"INSERT INTO trading_signals ({names}) VALUES ({marks})", [*columns.values()])
+    row = TradingSignal.objects.values(*columns).get()
+    assert str(row["entry_price"]) == columns["entry_price"]
+
+
+def test_psql_is_enough(make_role):
+    psql = shutil.which("psql")
+    if not psql and SERVERS.postgres:
+        psql = shutil.which("psql", path=str(SERVERS.postgres._programs))
+    if not psql:
+        pytest.skip("there is no psql")
+    subprocess.run([psql, make_role(), "-c", INSERT.format("s-1")], check=True, env=os.environ, timeout=20)
+    assert DatabaseConsumer("default").run_once() == 1
+
+
+def test_inserting_again_what_is_there_need_not_fail(agent):
+    for _ in range(2):
+        agent.execute(INSERT.format("s-1") + " ON CONFLICT DO NOTHING")
+    assert TradingSignal.objects.count() == 1
+
+
+@pytest.mark.parametrize("ecosystem", ["forex", "stock", "CRYPTO"])
+def test_no_other_ecosystem_may_be_written(agent, ecosystem):
+    for off in ("", "SET row_security = off; "):
+        with pytest.raises((DENIED, psycopg.errors.CheckViolation)):
+            agent.execute(off + INSERT.format("s-1").replace("crypto", ecosystem))
+
+
+def test_the_hubs_columns_may_not(agent):
+    for column in ("id", "transport", "received_at", "instrument", "digest", "position"):
+        statement = INSERT.format("s-1").replace("action)", f'action, "{column}")')
+        with pytest.raises(DENIED):
+            agent.execute(statement.replace("'buy')", "'buy', DEFAULT)"))
+
+
+TABLES = [
+    "trading_signals",
+    "api_keys",
+    "dead_letters",
+    "sightings",
+    "agents",
+    "arrival_minutes",
+    "ledger_lock",
+]
+
+
+FORBIDDEN = [
+    *(f"SELECT 1 FROM {table}" for table in [*TABLES, "auth_user", "django_session"]),
+    *(f"DELETE FROM {table}" for table in TABLES),
+    *(f"TRUNCATE {table}" for table in TABLES),
+    *(
+        f"BEGIN; LOCK TABLE {table} IN {mode} MODE"
+        for table in TABLES
+        for mode in ("ACCESS SHARE", "SHARE", "EXCLUSIVE")
+    ),
+    "SELECT count(signal_id) FROM trading_signals",
+    "UPDATE trading_signals SET action = 'SELL'",
+    "UPDATE trading_signals SET position = 1",
+    f"{INSERT.format('s-1')} RETURNING id",
+    f"{INSERT.format('s-1')} ON CONFLICT (ecosystem, signal_id) DO UPDATE SET action = 'SELL'",
+    "INSERT INTO trading_signals DEFAULT VALUES",
+    "INSERT INTO dead_letters DEFAULT VALUES",
+    "INSERT INTO sightings DEFAULT VALUES",
+    "MERGE INTO trading_signals t USING (SELECT 1) s ON false WHEN MATCHED THEN DELETE",
+    "COPY trading_signals TO STDOUT",
+    "COPY (SELECT * FROM trading_signals) TO STDOUT",
+    "COPY trading_signals FROM '/etc/passwd'",
+    "COPY trading_signals (signal_id) FROM PROGRAM 'id'",
+    "TABLE trading_signals",
+    "SELECT nextval('trading_signals_position_seq')",
+    "SELECT setval('trading_signals_position_seq', 1)",
+    "SELECT last_value FROM trading_signals_position_seq",
+    "SELECT nextval(pg_get_serial_sequence('trading_signals', 'id'))",
+    "CREATE TABLE mine ()",
+    "CREATE SCHEMA mine",
+    "CREATE FUNCTION f() RETURNS int LANGUAGE sql RETURN 1",
+    "CREATE FUNCTION public.now() RETURNS timestamptz LANGUAGE sql RETURN 'infinity'",
+    "CREATE VIEW v AS SELECT 1",
+    "DROP EXTENSION plpgsql",
+    "CREATE EVENT TRIGGER t ON ddl_command_start EXECUTE FUNCTION f()",
+    "CREATE PUBLICATION p FOR TABLE trading_signals",
+    "CREATE ROLE other",
+    "CREATE DATABASE other",
+    "CREATE INDEX ON trading_signals (symbol)",
+    "CREATE POLICY p ON trading_signals USING (true)",
+    "CREATE TRIGGER t AFTER INSERT ON trading_signals EXECUTE FUNCTION tsvector_update_trigger()",
+    "CREATE STATISTICS st ON symbol, action FROM trading_signals",
+    "DROP POLICY agent_test_ecosystem ON trading_signals",
+    "ALTER TABLE trading_signals DISABLE ROW LEVEL SECURITY",
+    "ALTER TABLE trading_signals ADD COLUMN x int",
+    "ALTER ROLE agent_test BYPASSRLS",
+    "ALTER ROLE agent_test SUPERUSER",
+    "ALTER ROLE agent_test CREATEROLE",
+    "ALTER DATABASE {database} SET search_path = mine",
+    "ALTER SYSTEM SET fsync = off",
+    "DROP TABLE trading_signals",
+    "COMMENT ON TABLE trading_signals IS 'mine'",
+    "SET ROLE {owner}",
+    "SET SESSION AUTHORIZATION {owner}",
+    "GRANT {owner} TO agent_test",
+    "GRANT SELECT ON trading_signals TO agent_test",
+    "SELECT pg_read_file('/etc/passwd')",
+    "SELECT pg_ls_dir('/')",
+    "SELECT lo_import('/etc/passwd')",
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{owner}'",
+    "SELECT pg_reload_conf()",
+    "SELECT rolpassword FROM pg_authid",
+    "CHECKPOINT",
+    "SET session_replication_role = replica",
+    "SET log_statement = 'none'",
+]
+
+
+def test_nothing_else_may_be_done(agent):
+    with connections["default"].cursor() as cursor:
+        cursor.execute("SELECT current_user, current_database()")
+        owner, database = cursor.fetchone()
+    done = []
+    for template in FORBIDDEN:
+        statement = template.replace("{owner}", owner).replace("{database}", database)
+        # Before Postgres 15 there was no MERGE, and every role could create in the schema public.
+        if agent.info.server_version < 150000 and statement.startswith(("MERGE", "CREATE")):
+            continue
+        try:
+            agent.execute(statement)
+            done.append(statement)
+        except DENIED:
+            pass
+        finally:
+            agent.execute("ROLLBACK")
+    assert done == []
+    assert not TradingSignal.objects.exists()
+
+
+def test_what_others_write_and_ask_is_hidden(agent):
+    with connections["default"].cursor() as cursor:
+        cursor.execute("SELECT 'sesame'")
+        (shown,) = agent.execute("SELECT string_agg(query, '') FROM pg_stat_activity").fetchone()
+        assert "sesame" not in shown
+    agent.execute(INSERT.format("sesame"))
+    with pytest.raises(psycopg.errors.UniqueViolation) as caught:
+        agent.execute(INSERT.format("sesame"))
+    assert caught.value.diag.message_detail is None
+
+
+def test_no_lock_of_its_own_stops_the_ledger(agent):
+    """All the locks it can take, held in an open transaction, while the hub records."""
+    agent.execute("BEGIN")
+    agent.execute("SELECT pg_advisory_lock(n) FROM generate_series(0, 100) AS n")
+    agent.execute(INSERT.format("held"))
+    with psycopg.connect(agent.info.dsn, password=agent.info.password, autocommit=True) as second:
+        second.execute(INSERT.format("free"))
+    assert DatabaseConsumer("default").run_once() == 1
+    agent.execute("ROLLBACK")
+
+
+def test_run_again_it_gives_a_new_password(make_role):
+    old = make_role()
+    new = make_role()
+    assert old != new
+    with closing(psycopg.connect(new, autocommit=True)) as connection:
+        connection.execute(INSERT.format("s-1"))
+    with pytest.raises(psycopg.OperationalError, match="authentication failed"):
+        psycopg.connect(old)
+
+
+def test_and_may_move_the_role_to_another_ecosystem(make_role):
+    make_role(ecosystem="crypto")
+    with closing(psycopg.connect(make_role(ecosystem="stock"), autocommit=True)) as connection:
+        connection.execute(INSERT.format("s-1").replace("crypto", "stock"))
+        with pytest.raises(DENIED):
+            connection.execute(INSERT.format("s-2"))
+
+
+def test_an_ecosystems_own_database_gets_its_own_role(make_role):
+    url = make_role("agent_forex", ecosystem="forex", database="forex")
+    with closing(psycopg.connect(url, autocommit=True)) as connection:
+        connection.execute(INSERT.format("s-1").replace("crypto", "forex"))
+        with pytest.raises(DENIED):
+            connection.execute(INSERT.format("s-2"))
+    assert DatabaseConsumer("forex").run_once() == 1
+    assert TradingSignal.objects.get().ecosystem == "forex"
+
+
+@pytest.mark.parametrize("name", ["", "Agent", "a b", "a;b", 'a"b', "1a", "agent-x", "é", "x" * 54])
+def test_a_name_that_is_no_plain_identifier_is_refused(name):
+    with pytest.raises(CommandError, match="lower-case"):
+        call_command("agent_role", name, ecosystem="crypto")
+
+
+@pytest.mark.parametrize("name", ["pg_agent", "public", "none"])
+def test_a_name_that_postgres_keeps_is_refused_in_one_line(name):
+    with pytest.raises(CommandError, match="the database refuses") as caught:
+        call_command("agent_role", name, ecosystem="crypto")
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_ecosystem_or_database_is_refused():
+    with pytest.raises(CommandError, match="invalid choice"):
+        call_command("agent_role", "agent_test", "--ecosystem", "bonds")
+    with pytest.raises(CommandError, match="default, forex"):
+        call_command("agent_role", "agent_test", ecosystem="crypto", database="stock")
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        *(
+            f"ALTER ROLE agent_other {right}"
+            for right in ("SUPERUSER", "CREATEROLE", "CREATEDB", "BYPASSRLS")
+        ),
+        "ALTER ROLE agent_other REPLICATION",
+        "GRANT pg_read_all_data TO agent_other",
+        "GRANT SELECT ON api_keys TO agent_other",
+        "GRANT SELECT (raw) ON dead_letters TO agent_other",
+        "GRANT CREATE ON SCHEMA public TO agent_other",
+        "GRANT USAGE ON SEQUENCE trading_signals_position_seq TO agent_other",
+        "CREATE TABLE theirs (); ALTER TABLE theirs OWNER TO agent_other",
+    ],
+)
+def test_a_role_that_is_there_and_may_do_more_is_left_alone(right):
+    with connections["default"].cursor() as cursor:
+        cursor.execute(f"CREATE ROLE agent_other; {right}")
+    try:
+        with pytest.raises(CommandError, match="may do more"):
+            call_command("agent_role", "agent_other", ecosystem="crypto")
+    finally:
+        drop("agent_other")
+
+
+def test_the_hubs_own_role_is_refused():
+    with connections["default"].cursor() as cursor:
+        cursor.execute("SELECT current_user")
+        (name,) = cursor.fetchone()
+    with pytest.raises(CommandError, match="may do more"):
+        call_command("agent_role", name, ecosystem="crypto")
+
+
+def test_rights_on_the_ledger_that_somebody_gave_the_role_are_taken_back(make_role):
+    make_role()
+    with connections["default"].cursor() as cursor:
+        cursor.execute("GRANT SELECT, UPDATE (position) ON trading_signals TO agent_test")
+    with closing(psycopg.connect(make_role(), autocommit=True)) as connection:
+        for statement in ("SELECT 1 FROM trading_signals", "UPDATE trading_signals SET position = 1"):
+            with pytest.raises(DENIED):
+                connection.execute(statement)
