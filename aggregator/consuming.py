@@ -52,7 +52,7 @@ def run(
         delay = FIRST_WAIT_S
         settled += count
         if count:
-            logger.info("consumer=%s settled=%d", label, count)
+            logger.debug("consumer=%s settled=%d", label, count)  # the ledger has logged the batch
         elif once:
             break
         else:

@@ -7,18 +7,24 @@ while a transaction is under way queues, and all of the queue goes into the next
 import threading
 from collections.abc import Sequence
 
+from structlog.contextvars import bound_contextvars
+
 from aggregator import ledger
 from aggregator.verdicts import Entry, Outage, Verdict
+from config.request_log import current_request_id
 
 MAX_SIGNALS = 5000
 """Signals in one transaction; a request of more is one of its own."""
 PATIENCE_S = 8.0
 """How long a request waits for its turn: agents give up after ten seconds."""
+MOST_REQUESTS = 20
+"""Ids of requests in the log event of one transaction."""
 
 
 class _Ticket:
     def __init__(self, judged: list[ledger.Judged]) -> None:
         self.judged = judged
+        self.request_id = current_request_id()
         self.woken = threading.Event()
         self.leads = False
         self.verdicts: list[Verdict] | None = None
@@ -54,7 +60,10 @@ class GroupCommit:
         with self._lock:
             group = self._take()
         try:
-            verdicts = ledger.write([judged for ticket in group for judged in ticket.judged], self.transport)
+            with bound_contextvars(**_requests(group)):
+                verdicts = ledger.write(
+                    [judged for ticket in group for judged in ticket.judged], self.transport
+                )
             for ticket in group:
                 ticket.verdicts, verdicts = verdicts[: len(ticket.judged)], verdicts[len(ticket.judged) :]
         except BaseException as error:
@@ -87,3 +96,9 @@ class GroupCommit:
             if ticket in self._queue:
                 self._queue.remove(ticket)
         raise Outage("the database did not answer in time")
+
+
+def _requests(group: Sequence[_Ticket]) -> dict[str, str]:
+    """Return the ids of the requests of a group, for the log; of a lone one its own context has the id."""
+    ids = [ticket.request_id for ticket in group[:MOST_REQUESTS] if ticket.request_id]
+    return {"request_ids": ",".join(ids)} if len(group) > 1 and ids else {}

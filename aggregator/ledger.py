@@ -12,7 +12,7 @@ from typing import Any
 
 from django.db import OperationalError, connection, connections, transaction
 
-from aggregator import arrivals, dead_letters
+from aggregator import arrivals, batch_log, dead_letters
 from aggregator.faults import LOCK_NOT_AVAILABLE, DataFault, classified, sqlstate
 from aggregator.staging import COLUMNS, IN_ORDER, TABLE, stage
 from aggregator.verdicts import CONFLICT, DEFERRED, FORBIDDEN, Entry, Fate, Verdict
@@ -91,7 +91,7 @@ def write(judged: Sequence[Judged], transport: str) -> list[Verdict]:
         return []
     try:
         with classified():
-            return _write(judged, transport)
+            verdicts = _write(judged, transport)
     except (DataFault, Contended) as fault:
         if len(judged) > 1:
             middle = len(judged) // 2
@@ -103,6 +103,8 @@ def write(judged: Sequence[Judged], transport: str) -> list[Verdict]:
             return [Verdict(Fate.DEFERRED, signal, DEFERRED.about(signal))]
         refusal = Refusal("database_refused", str(fault)).about(signal)
         return write([(entry, refusal, b"")], transport)
+    batch_log.recorded(verdicts, transport)
+    return verdicts
 
 
 def _write(judged: Sequence[Judged], transport: str) -> list[Verdict]:
@@ -222,6 +224,7 @@ def adopt(limit: int) -> list[Verdict]:
         verdicts = [_verdict(signal, None) for _, signal, _ in judged]
         _bury(cursor, rows, verdicts)
         _keep_account(cursor, [entry for entry, _, _ in judged], verdicts, "database")
+    batch_log.recorded(verdicts, "database")
     return verdicts
 
 

@@ -1,11 +1,11 @@
 """Errors of the HTTP API as RFC 9457 problems. They never quote a body, a signature or a key."""
 
-import logging
 import uuid
 from http import HTTPStatus
 from typing import Any
 
 import msgspec
+import structlog
 from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from django.views import defaults
@@ -13,8 +13,9 @@ from rest_framework import exceptions
 
 from aggregator.auth import Unauthenticated
 from aggregator.verdicts import Outage
+from config.request_log import current_request_id
 
-logger = logging.getLogger("signal_hub.api")
+logger = structlog.get_logger("signal_hub.api")
 
 RETRY_AFTER_S = 5
 
@@ -33,7 +34,7 @@ class Problem(Exception):
         self.members = members
 
     def response(self) -> HttpResponse:
-        request_id = uuid.uuid4().hex
+        request_id = current_request_id() or uuid.uuid4().hex
         body = {
             "type": "about:blank",
             "title": self.status.phrase,
@@ -43,7 +44,7 @@ class Problem(Exception):
             "request_id": request_id,
             **self.members,
         }
-        logger.info("problem status=%d code=%s request_id=%s", self.status, self.code, request_id)
+        logger.info("problem", status=self.status.value, code=self.code, request_id=request_id)
         return HttpResponse(
             msgspec.json.encode(body),
             status=self.status,

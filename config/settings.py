@@ -9,7 +9,7 @@ import dj_email_url  # type: ignore[import-untyped]
 from django.core.management.utils import get_random_secret_key
 from django.templatetags.static import static
 
-from config import env
+from config import env, logs
 
 try:
     ENVIRONMENT = env.load()
@@ -45,12 +45,14 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
     "axes",
     "health_check",
+    "django_structlog",
     "ecosystems",
     "aggregator",
     "commerce",
 ]
 
 MIDDLEWARE = [
+    "config.request_log.RequestLog",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -221,22 +223,7 @@ CELERY_BEAT_SCHEDULE = {
     "prune-deliveries": {"task": "commerce.tasks.prune_deliveries", "schedule": 86_400.0},
 }
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {
-        "line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s", "datefmt": "%Y-%m-%dT%H:%M:%S%z"}
-    },
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["stderr"], "level": "INFO"},
-    # Django's own words on a 4xx add nothing to what the doors log.
-    "loggers": {
-        "django.request": {"level": "ERROR"},
-        "axes": {"level": "WARNING"},
-        # The survey logs what changes; this one would repeat every failure, with a traceback, at every poll.
-        "health_check": {"level": "ERROR"},
-    },
-}
+LOGGING = logs.configure(ENVIRONMENT)
 
 UNFOLD = {
     "SITE_TITLE": "Signal Hub",

@@ -1,0 +1,129 @@
+"""How the hub logs: one line an event, as logfmt, which people read and Loki, Vector and grep take as it is.
+
+Lines of structlog and of the standard library come out alike, with the ids of the request or task they belong
+to. A secret of the environment that slips into a line, for instance with an error's text, is masked there.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from config.env import HIDDEN, Environment
+
+SHORTEST_SECRET = 6
+"""Shorter ones are words that stand in many a line."""
+
+PROCESSORS: list[Processor] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.add_logger_name,
+    structlog.stdlib.PositionalArgumentsFormatter(),
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.processors.StackInfoRenderer(),
+]
+
+# All that could end a line, start a terminal's sequence or turn its direction.
+UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+QUOTED = re.compile(r"^(DETAIL|CONTEXT): .*$", re.MULTILINE)
+
+
+class OneLine:
+    """A renderer's last step: no control characters, no secrets."""
+
+    def __init__(self, secrets: list[str]) -> None:
+        self._secrets = re.compile("|".join(map(re.escape, secrets))) if secrets else None
+
+    def __call__(self, _logger: WrappedLogger, _name: str, line: Any) -> str:
+        if self._secrets is not None:
+            line = self._secrets.sub(HIDDEN, line)
+        escaped: str = UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", line)
+        return escaped
+
+
+def without_values(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
+    """Cut what Postgres quotes of a row out of an error's text: it may be a body."""
+    if "exception" in event:
+        event["exception"] = QUOTED.sub(r"\1: …", event["exception"])
+    return event
+
+
+def readable_keys(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
+    """Leave out what has no value, and spaces in names, which logfmt does not allow."""
+    return {re.sub(r"\s", "_", str(key)): value for key, value in event.items() if value is not None}
+
+
+def secrets_of(environment: Environment) -> list[str]:
+    """Return every secret that the environment holds, the longest first."""
+    return sorted({text for text in _secrets(environment) if len(text) >= SHORTEST_SECRET}, key=len)[::-1]
+
+
+def _secrets(environment: Environment) -> Iterator[str]:
+    for secret in (environment.event_webhook_secret, environment.auth_secret, environment.django_secret_key):
+        yield secret or ""
+    yield from (value for _, value in environment.api_keys)
+    urls = (
+        environment.core_db_url,
+        environment.redis_url,
+        environment.event_webhook_url,
+        *environment.ecosystem_db_urls.values(),
+    )
+    for url in filter(None, urls):
+        password = urlsplit(url).password or ""
+        yield from (password, unquote(password))
+
+
+def configure(environment: Environment) -> dict[str, Any]:
+    """Set structlog up and return Django's LOGGING."""
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *PROCESSORS,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "logfmt": {
+                "()": structlog.stdlib.ProcessorFormatter,
+                "foreign_pre_chain": PROCESSORS,
+                "processors": [
+                    structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                    structlog.processors.format_exc_info,
+                    without_values,
+                    readable_keys,
+                    structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "logger", "event"]),
+                    OneLine(secrets_of(environment)),
+                ],
+            }
+        },
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "logfmt"}},
+        "root": {"handlers": ["stderr"], "level": "INFO"},
+        "loggers": {name: {"level": level} for name, level in LEVELS.items()},
+    }
+
+
+LEVELS = {
+    # What goes wrong in a request is logged by `config.request_log` and `aggregator.problems`.
+    "django.request": "CRITICAL",
+    # Scanners send any Host; a traceback each would drown the rest.
+    "django.security.DisallowedHost": "CRITICAL",
+    "axes": "WARNING",
+    # The survey logs what changes; this one would repeat every failure, with a traceback, at every poll.
+    "health_check": "ERROR",
+    # Two lines a task would be a dozen a second; what tasks do is logged by the batch.
+    "celery.worker.strategy": "WARNING",
+    "celery.app.trace": "WARNING",
+    # Both write URLs, which in alert channels hold tokens.
+    "apprise": "CRITICAL",
+    "urllib3": "ERROR",
+}
