@@ -2,8 +2,9 @@
 
 from django.contrib import admin
 
+from aggregator.admin import signals  # noqa: F401
 from aggregator.admin.base import ReadOnlyAdmin
-from aggregator.models import Agent, ApiKey, DeadLetter, SymbolAlias, TradingSignal
+from aggregator.models import Agent, ApiKey, DeadLetter, SymbolAlias
 
-for m in (Agent, ApiKey, DeadLetter, SymbolAlias, TradingSignal):
+for m in (Agent, ApiKey, DeadLetter, SymbolAlias):
     admin.site.register(m, ReadOnlyAdmin)

@@ -1,11 +1,14 @@
 """How figures and times read on the operator's pages."""
 
 from datetime import datetime, timedelta
+from typing import Any
 
 from django import template
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+
+from aggregator.finding import WINDOW
 
 register = template.Library()
 
@@ -59,3 +62,14 @@ def per_hour(rate: float | None) -> str:
 def grouped(number: int | None) -> str:
     """Return a whole number with its thousands set apart."""
     return "—" if number is None else f"{number:,}"
+
+
+@register.simple_tag
+def keyset_links(changes: Any) -> dict[str, str]:
+    """Return the addresses of the pages around one of `KeysetChangeList`; empty where there is none."""
+    page = changes.page
+    return {
+        "newer": changes.link(after=page.newer) if page.newer is not None else "",
+        "older": changes.link(before=page.older) if page.older is not None else "",
+        "window": f"{WINDOW:,}",
+    }

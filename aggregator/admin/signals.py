@@ -1,0 +1,253 @@
+"""The ledger as an operator reads it."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db import OperationalError
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, StreamingHttpResponse
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from unfold.contrib.filters.admin import DropdownFilter, RangeDateTimeFilter, TextFilter
+from unfold.utils import parse_datetime_str
+from unfold.views import ChangeList
+
+from aggregator import finding
+from aggregator.admin.base import ReadOnlyAdmin, raw_json
+from aggregator.export import FORMATS
+from aggregator.models import ECOSYSTEM_CHOICES, TRANSPORTS, TradingSignal
+from aggregator.templatetags.hub import ago, span
+from ecosystems import ECOSYSTEMS
+
+CURSORS = ("before", "after")
+PER_PAGE = 50
+MOST_SIGHTINGS = 200
+
+
+class EcosystemFilter(DropdownFilter):  # type: ignore[misc] # the package has no types
+    title = "ecosystem"
+    parameter_name = "ecosystem"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Any:  # noqa: ARG002
+        return ECOSYSTEM_CHOICES
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:  # noqa: ARG002
+        return queryset.filter(ecosystem=self.value()) if self.value() else queryset
+
+
+class TransportFilter(DropdownFilter):  # type: ignore[misc]
+    title = "transport"
+    parameter_name = "transport"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Any:  # noqa: ARG002
+        return TRANSPORTS
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:  # noqa: ARG002
+        return queryset.filter(transport=self.value()) if self.value() else queryset
+
+
+class AgentFilter(TextFilter):  # type: ignore[misc]
+    title = "agent (exact; - for none)"
+    parameter_name = "agent"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:  # noqa: ARG002
+        name = self.value()
+        return queryset.filter(agent_source="" if name == "-" else name) if name else queryset
+
+
+class ReceivedFilter(RangeDateTimeFilter):  # type: ignore[misc]
+    """Time of receipt, which bounds the ids to look through."""
+
+    low = 0
+    high: int | None = None
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:  # noqa: ARG002
+        start, end = self._moment("from", "00:00"), self._moment("to", "23:59:59.999999")
+        if start:
+            self.low = finding.first_id(start - finding.SLACK)
+            queryset = queryset.filter(received_at__gte=start)
+        if end:
+            self.high = finding.first_id(end + finding.SLACK)
+            queryset = queryset.filter(received_at__lte=end)
+        return queryset
+
+    def _moment(self, which: str, default_time: str) -> Any:
+        day = self.used_parameters.get(f"received_at_{which}_0")
+        time = self.used_parameters.get(f"received_at_{which}_1") or default_time
+        moment = parse_datetime_str(f"{day} {time}") if day else None
+        return timezone.make_aware(moment) if moment and timezone.is_naive(moment) else moment
+
+
+class _NoPages:
+    """Stands in for a paginator: pages are found by key."""
+
+    template_name = "admin/hub/keyset.html"
+    num_pages = 1
+    per_page = PER_PAGE
+
+
+class KeysetChangeList(ChangeList):  # type: ignore[misc]
+    """A change list of `finding.Search`'s pages."""
+
+    query: str
+    search: finding.Search
+    page: finding.Page
+
+    def get_filters_params(self, params: Any = None) -> dict[str, Any]:
+        given: dict[str, Any] = super().get_filters_params(params)
+        return {name: value for name, value in given.items() if name not in CURSORS}
+
+    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
+        term, self.query = self.query, ""  # the term is looked up by index, not by the framework's LIKE
+        base: QuerySet[Any] = super().get_queryset(request, exclude_parameters)
+        self.query = term
+        chosen = [name for name in ECOSYSTEMS if request.GET.get("ecosystem") in {None, "", name}]
+        received = next((spec for spec in self.filter_specs if isinstance(spec, ReceivedFilter)), None)
+        self.search = finding.Search(
+            base.order_by(),
+            branches=finding.branches(term.strip(), chosen) if term.strip() else None,
+            indexed=bool(request.GET.get("agent")),
+            low=received.low if received else 0,
+            high=received.high if received else None,
+        )
+        return base
+
+    def get_results(self, request: HttpRequest) -> None:
+        cursors = {name: _number(request.GET.get(name)) for name in CURSORS}
+        try:
+            self.page = self.search.page(PER_PAGE, **cursors)
+        except OperationalError as error:
+            if getattr(error.__cause__, "sqlstate", "") != "57014":
+                raise
+            messages.warning(request, "That takes too long: narrow it, for instance by time.")
+            self.page = finding.Page([])
+        self.result_list = self.page.rows
+        self.result_count = self.full_result_count = len(self.page.rows)
+        self.show_full_result_count = self.show_admin_actions = False
+        self.can_show_all = self.multi_page = False
+        self.paginator = _NoPages()
+
+    def link(self, **cursor: int | None) -> str:
+        """Return the address of another page of this list."""
+        return self.get_query_string(cursor, remove=list(CURSORS))  # type: ignore[no-any-return]
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 19 else None
+
+
+@admin.register(TradingSignal)
+class SignalAdmin(ReadOnlyAdmin):
+    list_display = ("time", "ecosystem", "name", "side", "price", "agent", "transport", "late", "signal_id")
+    list_filter = (EcosystemFilter, TransportFilter, AgentFilter, ("received_at", ReceivedFilter))
+    list_filter_submit = True
+    list_display_links = ("time",)
+    search_fields = ("signal_id",)
+    search_help_text = "Instrument, agent or id"
+    ordering = ("-pk",)
+    sortable_by = ()
+    actions = None
+    list_fullwidth = True
+    show_full_result_count = False
+    list_before_template = "admin/hub/signals_before.html"
+    change_form_after_template = "admin/hub/signal_after.html"
+    fieldsets = (
+        (None, {"fields": (("ecosystem", "signal_id"), ("instrument", "symbol"), ("action", "signal_type"))}),
+        (
+            "Values",
+            {"fields": (("entry_price", "volume"), ("stop_loss", "take_profit"), ("confidence", "tags"))},
+        ),
+        (
+            "Origin",
+            {"fields": (("agent_source", "transport"), ("timestamp", "received_at"), ("position", "number"))},
+        ),
+        ("Raw payload", {"fields": ("payload",)}),
+    )
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[KeysetChangeList]:  # noqa: ARG002
+        return KeysetChangeList
+
+    def get_custom_urls(self) -> tuple[Any, ...]:
+        return (("export.<str:form>", "aggregator_tradingsignal_export", self.export),)
+
+    def export(self, request: HttpRequest, form: str, **_: Any) -> StreamingHttpResponse:
+        """Stream the signals that the list's address selects, as CSV or JSON lines."""
+        if form not in FORMATS:
+            raise Http404
+        content_type, lines = FORMATS[form]
+        search = self.get_changelist_instance(request).search
+        name = f"signals-{timezone.now():%Y%m%dT%H%M%SZ}.{form}"
+        return StreamingHttpResponse(
+            lines(search),
+            content_type=content_type,
+            headers={"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"},
+        )
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> Any:
+        signal = self.get_object(request, object_id)
+        extra = _around(signal) if signal else {}
+        return super().change_view(request, object_id, form_url, extra | (extra_context or {}))
+
+    @admin.display(description="received")
+    def time(self, signal: TradingSignal) -> str:
+        return ago(signal.received_at)
+
+    @admin.display(description="instrument")
+    def name(self, signal: TradingSignal) -> str:
+        return signal.instrument or signal.symbol
+
+    @admin.display(description="action")
+    def side(self, signal: TradingSignal) -> str:
+        return f"{signal.action} {signal.signal_type.lower()}"
+
+    @admin.display(description="price")
+    def price(self, signal: TradingSignal) -> str:
+        return "—" if signal.entry_price is None else f"{signal.entry_price.normalize():f}"
+
+    @admin.display(description="agent")
+    def agent(self, signal: TradingSignal) -> str:
+        return signal.agent_source or "(unnamed)"
+
+    @admin.display(description="lag")
+    def late(self, signal: TradingSignal) -> str:
+        return span(signal.received_at - signal.timestamp)
+
+    @admin.display(description="id")
+    def number(self, signal: TradingSignal) -> int:
+        return signal.pk
+
+    @admin.display(description="raw payload")
+    def payload(self, signal: TradingSignal) -> str:
+        return raw_json(signal.raw_payload)
+
+
+def _around(signal: TradingSignal) -> dict[str, Any]:
+    """Return a signal's path and its neighbours, each by one step along an index."""
+    rows = TradingSignal.objects.order_by()
+    lines = (
+        ("in the ledger", rows),
+        ("of this agent", rows.filter(agent_source=signal.agent_source)),
+        ("of this instrument", rows.filter(instrument=signal.instrument)),
+    )
+    return {
+        "sightings": signal.sightings.order_by("seen_at")[:MOST_SIGHTINGS],
+        "neighbours": [
+            (
+                words,
+                _link(line.filter(pk__lt=signal.pk).order_by("-pk").first()),
+                _link(line.filter(pk__gt=signal.pk).order_by("pk").first()),
+            )
+            for words, line in lines
+        ],
+    }
+
+
+def _link(signal: TradingSignal | None) -> str:
+    if signal is None:
+        return "—"
+    address = reverse("admin:aggregator_tradingsignal_change", args=[signal.pk])
+    told = f"{signal.action} {signal.instrument or signal.symbol}, {signal.agent_source or '(unnamed)'}"
+    return format_html('<a href="{}">{}</a> {}', address, told, ago(signal.received_at))
