@@ -31,8 +31,8 @@ types: $(VENV)/installed ## Types
 tests: $(VENV)/installed ## The test suite alone (ARGS="-k name" chooses)
 	$(BIN)/python -m pytest $(ARGS)
 
-bench: $(VENV)/installed ## The benchmarks against their peers, one table
-	@$(BIN)/python -m benchmarks
+bench: $(VENV)/benchmarks ## The benchmarks against their peers, one table (RACES="drain web" chooses)
+	@$(BIN)/python -m benchmarks $(RACES)
 
 format: $(VENV)/installed ## Format the code
 	$(BIN)/ruff check --fix
@@ -41,6 +41,8 @@ format: $(VENV)/installed ## Format the code
 lock: ## Compile the requirements anew (needs uv)
 	$(COMPILE) requirements.in -o requirements.txt
 	$(COMPILE) requirements-dev.in -o requirements-dev.txt
+	$(COMPILE) requirements-bench.in -o requirements-bench.txt
+	$(COMPILE) -c requirements.txt ecosystems/requirements-agent.in -o ecosystems/requirements-agent.txt
 
 clean: ## Remove the virtual environment and caches; data and .env stay
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -76,4 +78,9 @@ $(VENV)/installed: requirements.txt requirements-dev.txt
 	@echo "Installing the requirements into $(VENV) …"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		-r requirements.txt -r requirements-dev.txt
+	@touch $@
+
+$(VENV)/benchmarks: $(VENV)/installed requirements-bench.txt
+	@echo "Installing the benchmarks' peers into $(VENV) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
 	@touch $@

@@ -1,0 +1,138 @@
+"""The servers and programs that the benchmarks run on."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.request import urlopen
+
+import psycopg
+import redis
+
+from config.embedded import Postgres, Redis, free_port, throwaway
+
+ROOT = Path(__file__).parent.parent
+SECRET = "whsec_YmVuY2htYXJrLXNlY3JldC0wMTIzNDU2Nzg5YWJj"
+STREAM = "core_signals:signals"
+
+
+@dataclass
+class Stage:
+    """Running servers, and the environment of programs that use them."""
+
+    environ: dict[str, str]
+    database_url: str
+    redis_url: str
+
+    def sql(self, statement: str) -> list[tuple[object, ...]]:
+        with psycopg.connect(self.database_url, autocommit=True) as connection:
+            cursor = connection.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+
+    def redis(self) -> redis.Redis:
+        return redis.Redis.from_url(self.redis_url)
+
+    def empty(self) -> None:
+        """Empty the tables and the streams, as before the first signal."""
+        self.sql(
+            "TRUNCATE trading_signals, sightings, dead_letters, arrival_minutes, arrival_hours, agents, "
+            "symbol_aliases, peer_signals CASCADE"
+        )
+        self.sql("CHECKPOINT")
+        self.redis().flushdb()
+
+    def start(self, *command: str, **variables: str) -> subprocess.Popen[bytes]:
+        """Start a Python program of the project in a process group of its own."""
+        return subprocess.Popen(
+            [sys.executable, *command],
+            cwd=ROOT,
+            env=self.environ | variables,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def run(self, *command: str, **variables: str) -> bytes:
+        """Run a Python program to its end; return what it printed."""
+        finished = subprocess.run(
+            [sys.executable, *command],
+            cwd=ROOT,
+            env=self.environ | variables,
+            check=True,
+            capture_output=True,
+        )
+        return finished.stdout
+
+    @contextmanager
+    def serving(self, *command: str, path: str = "/livez") -> Iterator[int]:
+        """Run a web server, whose command may hold `{port}`; give its port when it answers."""
+        port = free_port()
+        program = self.start(*(part.format(port=port) for part in command))
+        try:
+            until(lambda: _answers(f"http://127.0.0.1:{port}{path}"), f"{command} to answer")
+            yield port
+        finally:
+            end(program)
+
+
+@contextmanager
+def stage() -> Iterator[Stage]:
+    """Start embedded Postgres and Redis with the hub's schema and the peers' table."""
+    with ExitStack() as stack:
+        home = stack.enter_context(throwaway())
+        # As one would set it up: fsync and synchronous_commit stay on.
+        postgres = stack.enter_context(
+            Postgres(home, shared_buffers="512MB", max_wal_size="4GB", track_commit_timestamp="on")
+        )
+        cache = stack.enter_context(Redis(home, durable=False))
+        url = postgres.create_database("bench")
+        environ = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("CORE_", "DJANGO_", "AGG_"))
+        } | {
+            "SIGNAL_HUB_DOTENV": "off",
+            "CORE_DB_URL": url,
+            "CORE_REDIS_URL": cache.url,
+            "CORE_AUTH_SECRET": "benchmarks",
+            "CORE_EVENT_WEBHOOK_SECRET": SECRET,
+            "DJANGO_SECRET_KEY": "benchmarks-only-secret-key-0123456789-0123456789-0123456789",
+            "PYTHONPATH": str(ROOT),
+        }
+        ready = Stage(environ, url, cache.url)
+        ready.run("manage.py", "migrate", "--verbosity", "0")
+        # The peers insert into the same table without the hub's rollups, positions and dead letters.
+        ready.sql("CREATE TABLE peer_signals (LIKE trading_signals INCLUDING ALL)")
+        yield ready
+
+
+def until(condition: object, what: str, seconds: float = 120.0) -> None:
+    """Poll a callable until it is true; RuntimeError after the deadline."""
+    deadline = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"waited {seconds:.0f} s for {what}")
+        time.sleep(0.02)
+
+
+def end(program: subprocess.Popen[bytes]) -> None:
+    """Ask a program to end, and make it where it does not."""
+    program.terminate()
+    try:
+        program.wait(20)
+    except subprocess.TimeoutExpired:
+        os.killpg(program.pid, signal.SIGKILL)
+        program.wait()
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urlopen(url, timeout=2) as response:
+            return bool(response.status == 200)
+    except OSError:
+        return False
