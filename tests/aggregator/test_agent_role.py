@@ -290,7 +290,7 @@ def test_an_unknown_ecosystem_or_database_is_refused():
             for right in ("SUPERUSER", "CREATEROLE", "CREATEDB", "BYPASSRLS")
         ),
         "ALTER ROLE agent_other REPLICATION",
-        "GRANT pg_read_all_data TO agent_other",
+        "GRANT pg_monitor TO agent_other",
         "GRANT SELECT ON api_keys TO agent_other",
         "GRANT SELECT (raw) ON dead_letters TO agent_other",
         "GRANT CREATE ON SCHEMA public TO agent_other",

@@ -53,15 +53,15 @@ def test_the_command_goes_on_until_sigterm(run_manage):
 
 
 def test_a_row_that_no_check_can_refuse_moves_to_the_dead_letters_and_frees_its_id():
-    deep = json.dumps({"deep": json.loads("[" * 40 + "]" * 40)})
+    huge = '{"huge": 1e401}'
     with connection.cursor() as cursor:
         insert(cursor, "a")
         insert(cursor, "b")
-        cursor.execute("UPDATE trading_signals SET raw_payload = %s WHERE signal_id = 'a'", [deep])
+        cursor.execute("UPDATE trading_signals SET raw_payload = %s WHERE signal_id = 'a'", [huge])
     consume()
     assert list(TradingSignal.objects.values_list("signal_id", flat=True)) == ["b"]
     letter = DeadLetter.objects.get()
-    assert (letter.code, letter.signal_id, letter.transport) == ("too_deep", "a", "database")
+    assert (letter.code, letter.signal_id, letter.transport) == ("out_of_range", "a", "database")
     assert json.loads(bytes(letter.raw))["symbol"] == "BTCUSDT"
     assert [str(verdict.fate) for verdict in ledger.record([entry("a")], "redis")] == ["accepted"]
 
