@@ -8,7 +8,7 @@ COMPILE := uv pip compile --universal --fork-strategy fewest --python-version 3.
 	--no-header --no-annotate --no-emit-index-url -q
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types tests bench format lock clean
+.PHONY: help run test lint types tests node bench format lock clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \

@@ -39,8 +39,9 @@ CLAIM = """
 RELEASE = """
     UPDATE endpoints SET lease = NULL, leased_until = NULL,
         plan_at = greatest(plan_at, now() + %(rest)s),
-        wake_at = greatest(now() + %(rest)s, (
-            SELECT min(due_at) FROM deliveries WHERE endpoint_id = %(endpoint)s AND state = 'waiting'))
+        wake_at = (
+            SELECT greatest(min(due_at), now() + %(rest)s) FROM deliveries
+            WHERE endpoint_id = %(endpoint)s AND state = 'waiting' HAVING count(*) > 0)
     WHERE id = %(endpoint)s AND lease = %(lease)s"""
 
 

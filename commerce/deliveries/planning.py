@@ -29,8 +29,8 @@ def rights_of(endpoint: Endpoint, now: datetime) -> Entitlement | None:
     return rights.within(endpoint.ecosystems) if endpoint.ecosystems else rights
 
 
-def plan(endpoint_id: int) -> int:
-    """Make deliveries of the next signals of an endpoint; return how many, and note when to look again.
+def plan(endpoint_id: int) -> bool:
+    """Make deliveries of the next signals of an endpoint; return whether that led anywhere.
 
     The endpoint moves on in the transaction that makes its deliveries, so none is skipped and none is made
     twice, whoever is killed when.
@@ -39,7 +39,7 @@ def plan(endpoint_id: int) -> int:
     with transaction.atomic():
         endpoint = Endpoint.objects.select_for_update().get(pk=endpoint_id)
         if endpoint.plan_at > now:
-            return 0
+            return False
         rights = rights_of(endpoint, now)
         if rights is None:
             return _look_again(endpoint, now + UNENTITLED_LOOK_AGAIN)
@@ -53,16 +53,17 @@ def plan(endpoint_id: int) -> int:
         page = page.cut(granted)
         _create(endpoint, page, now)
         endpoint.position = page.position
-        if not page.has_more:
+        if not page.has_more and rights.scope.delay:
+            # The head of the ledger would wake it all the time; without a delay it has reached the head.
             endpoint.plan_at = now + LOOK_AGAIN
         endpoint.save(update_fields=["position", "plan_at"])
-        return len(page.signals)
+        return bool(page.signals) or page.has_more
 
 
-def _look_again(endpoint: Endpoint, at: datetime) -> int:
+def _look_again(endpoint: Endpoint, at: datetime) -> bool:
     endpoint.plan_at = at
     endpoint.save(update_fields=["plan_at"])
-    return 0
+    return False
 
 
 def _create(endpoint: Endpoint, page: feed.Page, now: datetime) -> None:

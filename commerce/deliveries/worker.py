@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from django.db import close_old_connections, connections
+from django.db import close_old_connections
 from django.utils import timezone
 
 from aggregator.faults import classified
@@ -44,16 +44,13 @@ class Lane:
         name = "deliver-failing" if self.failing else "deliver"
         self.pool = ThreadPoolExecutor(self.threads, thread_name_prefix=name)
 
-    def fill(self) -> bool:
-        """Start a turn for each free thread while there is work; return whether any was started."""
-        started = False
+    def fill(self) -> None:
+        """Start a turn in each free thread while there is work."""
         while len(self.turns) < self.threads:
             held = claims.lease(failing=self.failing)
             if held is None:
                 break
             self.turns.add(self.pool.submit(take_turn, held, self.stop))
-            started = True
-        return started
 
     def collect(self) -> int:
         """Forget the turns that ended; return how many attempts they made. Raises what they raised."""
@@ -63,65 +60,59 @@ class Lane:
 
 
 class Deliverer:
-    """A consumer (see `aggregator.consuming`) of endpoints that have work."""
+    """A consumer (see `aggregator.consuming`) of endpoints that have work; it ends when `stop` is set."""
 
-    def __init__(self, threads: int = THREADS, failing_threads: int = FAILING_THREADS) -> None:
-        self.stop = threading.Event()
+    def __init__(
+        self,
+        stop: threading.Event | None = None,
+        threads: int = THREADS,
+        failing_threads: int = FAILING_THREADS,
+    ) -> None:
+        self.stop = stop or threading.Event()
         self.lanes = [Lane(False, threads, self.stop), Lane(True, failing_threads, self.stop)]
 
     def run_once(self, *, wait: bool) -> int:
         """Start what can be started; return how many attempts were made since. Raises Outage.
 
-        Without `wait` it returns when at least one turn ended, so that 0 means that nothing is left.
+        Without `wait` it goes on until nothing is left to do now.
         """
+        if wait:
+            return self._turn(IDLE_S)
+        made = 0
+        while self._fill() and not self.stop.is_set():
+            made += self._turn(None)
+        return made
+
+    def _fill(self) -> list[Future[int]]:
+        """Start turns in all free threads; return those under way."""
         close_old_connections()
         with classified():
             for lane in self.lanes:
                 lane.fill()
             notices.send()
-        turns = [turn for lane in self.lanes for turn in lane.turns]
-        if turns:
-            futures.wait(turns, IDLE_S if wait else None, futures.FIRST_COMPLETED)
-        ended = sum(turn.done() for turn in turns)
-        made = sum(lane.collect() for lane in self.lanes)
-        return made if wait else max(made, ended)
+        return [turn for lane in self.lanes for turn in lane.turns]
+
+    def _turn(self, seconds: float | None) -> int:
+        futures.wait(self._fill(), seconds, futures.FIRST_COMPLETED)
+        return sum(lane.collect() for lane in self.lanes)
 
     def close(self) -> None:
         """Wait for the requests under way; their deliveries are settled and their endpoints let go."""
         self.stop.set()
         for lane in self.lanes:
             lane.pool.shutdown(wait=True)
-        connections.close_all()
 
 
 def take_turn(held: claims.Lease, stop: threading.Event) -> int:
-    """Plan for an endpoint and send what is due, one after the other; return the attempts made.
+    """Send to an endpoint what is due, one after the other, and plan more; return the attempts made.
 
     Ends at the first failure, when nothing is due, when told to stop, or after TURN_S.
     """
     close_old_connections()
-    made, until = 0, time.monotonic() + TURN_S
-    rest = timedelta(0)
+    made = 0
     try:
         with classified():
-            while time.monotonic() < until and not stop.is_set():
-                planned = plan(held.endpoint_id)
-                endpoint = held.renew()
-                if endpoint is None:
-                    break
-                rights = rights_of(endpoint, timezone.now())
-                if rights is None:
-                    rest = UNENTITLED_REST
-                    break
-                delivery = held.claim()
-                if delivery is None:
-                    if planned:
-                        continue
-                    break
-                made += 1
-                if not attempt(endpoint, delivery, rights):
-                    rest = rest_of(endpoint, timezone.now())
-                    break
+            made, rest = _serve(held, stop)
             held.release(rest)
     except Outage as outage:
         # The lease runs out by itself, and what was claimed comes up again.
@@ -130,6 +121,27 @@ def take_turn(held: claims.Lease, stop: threading.Event) -> int:
         # One endpoint's trouble, even a bug that only it brings out, must not stop the others.
         logger.exception("a turn crashed endpoint=%d", held.endpoint_id)
     return made
+
+
+def _serve(held: claims.Lease, stop: threading.Event) -> tuple[int, timedelta]:
+    """Return the attempts made, and how long the endpoint is left alone now."""
+    made, until = 0, time.monotonic() + TURN_S
+    while time.monotonic() < until and not stop.is_set():
+        endpoint = held.renew()
+        if endpoint is None:
+            break
+        rights = rights_of(endpoint, timezone.now())
+        if rights is None:
+            return made, UNENTITLED_REST
+        delivery = held.claim()
+        if delivery is None:
+            if plan(held.endpoint_id):
+                continue
+            break
+        made += 1
+        if not attempt(endpoint, delivery, rights):
+            return made, rest_of(endpoint, timezone.now())
+    return made, timedelta(0)
 
 
 def rest_of(endpoint: Endpoint, now: datetime) -> timedelta:

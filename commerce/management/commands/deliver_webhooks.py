@@ -20,5 +20,5 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         stop = consuming.stop_on_signals()
-        made = consuming.run(Deliverer(), stop, once=options["once"], idle_s=IDLE_S, label="deliveries")
+        made = consuming.run(Deliverer(stop), stop, once=options["once"], idle_s=IDLE_S, label="deliveries")
         self.stdout.write(f"{made} deliveries attempted")
