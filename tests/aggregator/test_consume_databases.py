@@ -53,11 +53,11 @@ def test_the_command_goes_on_until_sigterm(run_manage):
 
 
 def test_a_row_that_no_check_can_refuse_moves_to_the_dead_letters_and_frees_its_id():
-    huge = '{"huge": 1e401}'
+    tiny = '{"tiny": 1e-401}'
     with connection.cursor() as cursor:
         insert(cursor, "a")
         insert(cursor, "b")
-        cursor.execute("UPDATE trading_signals SET raw_payload = %s WHERE signal_id = 'a'", [huge])
+        cursor.execute("UPDATE trading_signals SET raw_payload = %s WHERE signal_id = 'a'", [tiny])
     consume()
     assert list(TradingSignal.objects.values_list("signal_id", flat=True)) == ["b"]
     letter = DeadLetter.objects.get()
