@@ -7,6 +7,7 @@ EventSource sends back as `Last-Event-ID` when it connects again.
 import asyncio
 import logging
 import signal
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ logger = logging.getLogger("signal_hub.stream")
 
 PATH = "/api/v1/stream"
 HEARTBEAT_S = 15.0
+PROGRESS_S = 2.0
+"""How soon a reader hears that its cursor moved over signals that are not for it."""
 SEND_WITHIN_S = 30.0
 """How long a reader may leave what was sent unread; its place is needed for others."""
 RECONNECT_MS = 3000
@@ -113,15 +116,22 @@ class _Stream:
         self.admission = admission
         self.position = admission.position
         self._send = send
+        self._told = self.position
+        """The position that the reader knows."""
+        self._told_at = time.monotonic()
 
     async def run(self) -> None:
         """Send until the reader goes or has to."""
         await self._start()
         while not self.follower.over:
-            if self.position < self.follower.frontier and await self._page():
-                continue
-            if not await self.follower.news(HEARTBEAT_S):
+            moved = self.position < self.follower.frontier and await self._page()
+            # News that are nothing to this reader's filter must not keep the connection silent for long.
+            quiet = PROGRESS_S if self.position != self._told else HEARTBEAT_S
+            left = self._told_at + quiet - time.monotonic()
+            if left <= 0:
                 await self._write(progress(self.position))
+            elif not moved:
+                await self.follower.news(left)
         await self._write(_last_words(self.follower.over))
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
@@ -164,6 +174,7 @@ class _Stream:
     async def _write(self, chunk: bytes) -> None:
         async with asyncio.timeout(SEND_WITHIN_S):
             await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+        self._told, self._told_at = self.position, time.monotonic()
 
 
 def _reached(batch: Batch, granted: int, before: int) -> int:

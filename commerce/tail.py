@@ -53,7 +53,7 @@ class Follower:
         self._news = asyncio.Event()
 
     async def news(self, seconds: float) -> bool:
-        """Wait for a new frontier, or for the end, at most so long; return whether there was one."""
+        """Wait for a new frontier, or for the end, at most so long; return whether there was either."""
         try:
             async with asyncio.timeout(seconds):
                 await self._news.wait()

@@ -7,12 +7,15 @@ from functools import lru_cache
 from celery import shared_task
 from django.utils import timezone
 
+from aggregator.faults import classified
 from aggregator.verdicts import Outage
+from commerce import checkpoints, series
 from commerce.deliveries.worker import Deliverer
 from commerce.models import Delivery
 
 DELIVERIES_KEPT_FOR = timedelta(days=30)
 PRUNED_AT_A_TIME = 5000
+ROLLED_UP_AT_A_TIME = 10
 
 _turn = threading.Lock()
 
@@ -45,3 +48,20 @@ def prune_deliveries() -> int:
     while batch := [row["pk"] for row in settled[:PRUNED_AT_A_TIME]]:
         pruned += Delivery.objects.filter(pk__in=batch).delete()[1].get("commerce.Delivery", 0)
     return pruned
+
+
+@shared_task(ignore_result=True)
+def note_ledger() -> None:
+    """Take a checkpoint of the ledger, and roll up which series it holds."""
+    try:
+        with classified():
+            checkpoints.take()
+            series.roll_up(ROLLED_UP_AT_A_TIME)
+    except Outage:
+        pass  # delayed plans wait; the next turn tries again
+
+
+@shared_task(ignore_result=True)
+def thin_checkpoints() -> int:
+    """Drop checkpoints that are too old to be kept whole; return how many."""
+    return checkpoints.thin()

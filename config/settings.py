@@ -196,9 +196,12 @@ SPECTACULAR_SETTINGS = {
     "PREPROCESSING_HOOKS": ["commerce.api.documented.only_customers"],
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "ENUM_NAME_OVERRIDES": {
         "Ecosystem": ["crypto", "forex", "stock"],
         "Action": ["BUY", "SELL", "HOLD"],
+        "EndpointState": ["active", "paused", "disabled"],
+        "DeliveryState": ["waiting", "delivered", "failed", "withheld"],
     },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
@@ -220,6 +223,12 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 1.0,
         "options": {"expires": 5},
     },
+    "note-ledger": {
+        "task": "commerce.tasks.note_ledger",
+        "schedule": 1.0,
+        "options": {"expires": 2},
+    },
+    "thin-checkpoints": {"task": "commerce.tasks.thin_checkpoints", "schedule": 3600.0},
     "prune-deliveries": {"task": "commerce.tasks.prune_deliveries", "schedule": 86_400.0},
 }
 

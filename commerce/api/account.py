@@ -19,7 +19,13 @@ UNPAID = tuple(status for status in ALWAYS if status != 400)
 class Me(ReaderView):
     counted = False
 
-    @documented(serializers.Me, summary="See who I am and what I may", operation_id="get_me", problems=UNPAID)
+    @documented(
+        serializers.Me,
+        summary="See who I am and what I may",
+        description="Not counted, and open to customers without a live subscription.",
+        operation_id="get_me",
+        problems=UNPAID,
+    )
     def get(self, _request: Request) -> HttpResponse:
         rights = self.reader.rights
         customer = Customer.objects.get(pk=self.reader.customer_id)
@@ -37,7 +43,13 @@ class Me(ReaderView):
 class Usage(ReaderView):
     counted = False
 
-    @documented(serializers.UsageReport, summary="See what I used", operation_id="get_usage", problems=UNPAID)
+    @documented(
+        serializers.UsageReport,
+        summary="See what I used",
+        description="Not counted, and open to customers without a live subscription.",
+        operation_id="get_usage",
+        problems=UNPAID,
+    )
     def get(self, _request: Request) -> HttpResponse:
         rights = self.reader.rights
         used = usage.today(self.reader.customer_id)

@@ -17,6 +17,7 @@ PROBLEMS = {
     403: "The key may not read, or no subscription is live.",
     404: "There is no such thing, or not for this reader.",
     405: "The address takes other methods.",
+    409: "It contradicts what is there, or the plan has no room for it.",
     421: "This process serves no streams; the operator routes this address to the one that does.",
     429: "A limit is used up; `Retry-After` tells for how long.",
     503: "The hub cannot answer now; `Retry-After` tells when to try again.",
@@ -30,6 +31,9 @@ RATE_LIMIT = [
         ("RateLimit-Policy", "The day's limits."),
     )
 ]
+RETRY_AFTER = OpenApiParameter(
+    "Retry-After", int, OpenApiParameter.HEADER, response=[429, 503], description="Seconds to wait."
+)
 IF_NONE_MATCH = [
     OpenApiParameter(
         "If-None-Match", str, OpenApiParameter.HEADER, description="The ETag of an answer before."
@@ -39,7 +43,7 @@ IF_NONE_MATCH = [
 
 
 def documented(
-    answer: Any, *, summary: str, problems: tuple[int, ...] = ALWAYS, **options: Any
+    answer: Any, *, summary: str, description: str = "", problems: tuple[int, ...] = ALWAYS, **options: Any
 ) -> Callable[..., Any]:
     """Return the decorator that documents a method: its answers, and those that all of the API may give.
 
@@ -50,8 +54,10 @@ def documented(
         (status, PROBLEM): OpenApiResponse(serializers.ProblemDetails, PROBLEMS[status])
         for status in problems
     }
-    options["parameters"] = [*options.get("parameters", []), *RATE_LIMIT]
-    return extend_schema(summary=summary, responses={**answers, **failures}, **options)
+    options["parameters"] = [*options.get("parameters", []), *RATE_LIMIT, RETRY_AFTER]
+    return extend_schema(
+        summary=summary, description=description, responses={**answers, **failures}, **options
+    )
 
 
 NOT_MODIFIED = {304: OpenApiResponse(None, "Nothing has changed since that ETag.")}
@@ -61,6 +67,9 @@ EVENT_STREAM = {(200, "text/event-stream"): OpenApiResponse(OpenApiTypes.STR, "S
 class ReaderKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     target_class = "commerce.api.base.ReaderKeyAuthentication"
     name = ["bearer", "apiKey"]
+
+    def get_security_requirement(self, auto_schema: Any) -> Any:  # noqa: ARG002 - the library's signature
+        return [{"bearer": []}, {"apiKey": []}]  # either will do
 
     def get_security_definition(self, auto_schema: Any) -> Any:  # noqa: ARG002 - the library's signature
         return [

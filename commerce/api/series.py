@@ -45,6 +45,7 @@ class InstrumentList(SeriesView):
     @documented(
         serializers.InstrumentPage,
         summary="List the instruments",
+        description="The instruments of the visible signals, in order: what `instrument` can filter by.",
         operation_id="list_instruments",
         parameters=[serializers.SeriesQuery],
     )
@@ -61,6 +62,7 @@ class AgentList(SeriesView):
     @documented(
         serializers.AgentPage,
         summary="List the agents",
+        description="The agents of the visible signals, in order: what `agent` can filter by.",
         operation_id="list_agents",
         parameters=[serializers.SeriesQuery],
     )

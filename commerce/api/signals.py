@@ -48,6 +48,7 @@ class SignalDetail(ReaderView):
     @documented(
         serializers.Signal,
         summary="Read one signal",
+        description="A signal by its identity. It counts as one of the day's signals.",
         operation_id="get_signal",
         problems=(*ALWAYS, 404),
     )

@@ -6,7 +6,7 @@ from rest_framework.request import Request
 
 from aggregator.problems import Problem
 from commerce.api import serializers
-from commerce.api.base import ReaderView
+from commerce.api.base import ReaderView, valid
 from commerce.api.documented import ALWAYS, EVENT_STREAM, documented
 
 
@@ -29,7 +29,8 @@ class Stream(ReaderView):
         ],
         problems=(*ALWAYS, 421),
     )
-    def get(self, _request: Request) -> HttpResponse:
+    def get(self, request: Request) -> HttpResponse:
+        valid(serializers.StreamQuery, request.query_params)
         raise Problem(
             421, "not_the_stream", "Streams are served by the hub's stream process, not by this one."
         )

@@ -6,6 +6,16 @@ from commerce.api.account import Me, Usage
 from commerce.api.series import AgentList, InstrumentList
 from commerce.api.signals import SignalDetail, SignalList
 from commerce.api.stream import Stream
+from commerce.api.webhooks import (
+    WebhookDeliveries,
+    WebhookDetail,
+    WebhookList,
+    WebhookPause,
+    WebhookReplay,
+    WebhookResume,
+    WebhookRotate,
+    WebhookTest,
+)
 
 app_name = "v1"
 urlpatterns = [
@@ -16,4 +26,12 @@ urlpatterns = [
     path("usage", Usage.as_view(), name="usage"),
     path("me", Me.as_view(), name="me"),
     path("stream", Stream.as_view(), name="stream"),
+    path("webhooks", WebhookList.as_view(), name="webhooks"),
+    path("webhooks/<slug:endpoint_id>", WebhookDetail.as_view(), name="webhook"),
+    path("webhooks/<slug:endpoint_id>/test", WebhookTest.as_view(), name="webhook-test"),
+    path("webhooks/<slug:endpoint_id>/rotate", WebhookRotate.as_view(), name="webhook-rotate"),
+    path("webhooks/<slug:endpoint_id>/pause", WebhookPause.as_view(), name="webhook-pause"),
+    path("webhooks/<slug:endpoint_id>/resume", WebhookResume.as_view(), name="webhook-resume"),
+    path("webhooks/<slug:endpoint_id>/replay", WebhookReplay.as_view(), name="webhook-replay"),
+    path("webhooks/<slug:endpoint_id>/deliveries", WebhookDeliveries.as_view(), name="webhook-deliveries"),
 ]

@@ -27,6 +27,7 @@ from config.run.programs import (
     ROOT,
     RunError,
     end_leftovers,
+    free_port_from,
     manage,
     only_run,
     operator_password,
@@ -119,6 +120,7 @@ def child_environment(dotenv: DotEnv, local: Mapping[str, str], port: int) -> di
         "SIGNAL_HUB_DOTENV": str(dotenv.path),
         "PATH": os.pathsep.join([programs, os.environ.get("PATH", os.defpath)]),
         "PORT": str(port),
+        "STREAM_PORT": os.environ.get("STREAM_PORT") or str(free_port_from(port + 1)),
         "PYTHONUNBUFFERED": "1",
         # A proxy of the user's network cannot reach this machine's loopback.
         "no_proxy": ",".join(filter(None, [unproxied, "127.0.0.1", "localhost"])),

@@ -61,7 +61,12 @@ def web_port() -> int:
     wanted = os.environ.get("PORT") or "8000"
     if not re.fullmatch("[0-9]{1,5}", wanted) or not 0 < int(wanted) < 65536:
         raise RunError(f"PORT holds {wanted!r}: it may hold a port number")
-    for port in range(int(wanted), min(int(wanted) + 100, 65536)):
+    return free_port_from(int(wanted))
+
+
+def free_port_from(wanted: int) -> int:
+    """Return a port, or the next one that is free. Raises RunError."""
+    for port in range(wanted, min(wanted + 100, 65536)):
         if is_free(port):
             return port
     raise RunError(f"no free port from {wanted} on")
