@@ -1,9 +1,12 @@
 """What the operator's pages share."""
 
+import unicodedata
 from typing import Any
 
 import msgspec
-from django.http import HttpRequest
+from django import forms
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
 from django.utils.html import format_html
 from unfold.admin import ModelAdmin
 
@@ -25,3 +28,30 @@ def raw_json(value: Any) -> str:
     """Return JSON to be read, as an element that scrolls by itself."""
     text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
     return format_html('<pre class="hub-raw" tabindex="0" aria-label="JSON">{}</pre>', text)
+
+
+SHOWN_BYTES = 65_536
+UNSEEN = {"Cc", "Cf", "Co", "Cs", "Zl", "Zp"}
+"""Unicode's categories of what has no shape of its own, or turns the text around."""
+
+
+def raw_bytes(raw: bytes) -> str:
+    """Return bytes from outside as text to be read: what could deceive the eye is written as an escape."""
+    text = raw[:SHOWN_BYTES].decode("utf-8", "backslashreplace")
+    seen = "".join(
+        character
+        if character == "\n" or unicodedata.category(character) not in UNSEEN
+        else f"\\u{ord(character):04x}"
+        for character in text
+    )
+    more = f" The first {SHOWN_BYTES:,} are shown." if len(raw) > SHOWN_BYTES else ""
+    element = '<p>{} bytes.{}</p><pre class="hub-raw" tabindex="0" aria-label="Raw content">{}</pre>'
+    return format_html(element, f"{len(raw):,}", more, seen)
+
+
+def confirmation(
+    admin: ModelAdmin, request: HttpRequest, title: str, text: str, form: forms.Form | None = None
+) -> HttpResponse:
+    """Return a page whose button sends the same address again, as a POST."""
+    context = {**admin.admin_site.each_context(request), "title": title, "text": text, "form": form}
+    return render(request, "admin/hub/confirm.html", context | {"opts": admin.opts})
