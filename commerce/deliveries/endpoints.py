@@ -46,6 +46,8 @@ def create(
     with transaction.atomic():
         # Two requests at once must not exceed the plan together: the customer's row orders them.
         customer = Customer.objects.select_for_update().get(pk=rights.customer_id)
+        if channel == Endpoint.Channel.EMAIL and address.lower() != customer.email.lower():
+            raise Rejected("bad_address", "E-mail goes to the customer's own address.")
         if customer.endpoints.count() >= rights.webhooks:
             raise Rejected("too_many_endpoints", f"The plan allows {rights.webhooks} push endpoints.")
         endpoint = customer.endpoints.create(
