@@ -6,6 +6,7 @@ A worker runs the stream consumer itself (see `aggregator.worker`); beat trigger
 import os
 
 from celery import Celery
+from django.conf import settings
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
@@ -20,4 +21,6 @@ def join_consumers(sender: Celery, **_: object) -> None:
     from aggregator.alerts.step import WatchStep
     from aggregator.worker import StreamConsumerStep
 
+    if not settings.ENVIRONMENT.redis_url:
+        raise SystemExit("signal-hub: Celery needs CORE_REDIS_URL; without it, run manage.py consume_databases")
     sender.steps["worker"].update({StreamConsumerStep, WatchStep})

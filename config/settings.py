@@ -1,5 +1,6 @@
 """Settings of the hub. Everything that differs between two servers comes from `config.env`."""
 
+import ssl
 import sys
 from typing import Any
 from urllib.parse import urlsplit
@@ -128,6 +129,8 @@ AUTHENTICATION_BACKENDS = [
     "axes.backends.AxesStandaloneBackend",
     "django.contrib.auth.backends.ModelBackend",
 ]
+LOGIN_URL = "admin:login"
+LOGIN_REDIRECT_URL = "admin:index"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (
@@ -212,6 +215,8 @@ DATABASE_TURN_S = 0.5
 
 # kombu's name of the scheme for a socket is its own.
 CELERY_BROKER_URL = (ENVIRONMENT.redis_url or "redis://").replace("unix://", "redis+socket://", 1)
+if ENVIRONMENT.redis_url and ENVIRONMENT.redis_url.startswith("rediss://"):
+    CELERY_BROKER_USE_SSL = {"ssl_cert_reqs": ssl.CERT_REQUIRED}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_TRANSPORT_OPTIONS = {"global_keyprefix": "signal_hub:celery:"}
 CELERY_TASK_IGNORE_RESULT = True
