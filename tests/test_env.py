@@ -194,6 +194,22 @@ def test_an_ecosystem_without_a_database_uses_the_core_one(load):
     assert loaded.database_url("stock") == "postgres://core/x"
 
 
+def test_options_in_a_database_url_pass_through_and_win():
+    from config.settings import database
+
+    url = "postgres://postgres.ref:p%2Fw@db.example:6543/hub?sslmode=verify-full&connect_timeout=1"
+    settings = database(url)
+    assert {name: settings[name] for name in ("USER", "PASSWORD", "HOST", "PORT", "NAME")} == {
+        "USER": "postgres.ref",
+        "PASSWORD": "p/w",
+        "HOST": "db.example",
+        "PORT": 6543,
+        "NAME": "hub",
+    }
+    assert settings["OPTIONS"]["sslmode"] == "verify-full"
+    assert int(settings["OPTIONS"]["connect_timeout"]) == 1
+
+
 REDIS = {"CORE_REDIS_URL": "redis://r"}
 WEBHOOK = {"CORE_EVENT_WEBHOOK_URL": "https://hub.example", "CORE_EVENT_WEBHOOK_SECRET": "s"}
 
@@ -329,4 +345,4 @@ def test_a_fallback_is_logged_when_the_hub_starts(hub_environment):
     logged = [line for line in output.splitlines() if "EventBus" in line]
     assert len(logged) == 2
     assert "CORE_REDIS_URL is not set; using memory instead" in logged[0]
-    assert logged[1].endswith("EventBus backend=memory")
+    assert "EventBus backend=memory" in logged[1]

@@ -391,6 +391,13 @@ def test_an_address_that_fails_too_often_is_told_so_and_others_go_on(post, envir
     assert post(wire()).status_code == 202
 
 
+def test_without_redis_each_process_counts_for_itself(post, environment, free_port, caplog):
+    environment(webhook_rate="1/minute", redis_url=f"redis://127.0.0.1:{free_port}")
+    assert [post(wire()).status_code for _ in range(2)] == [202, 429]
+    assert post(wire(), REMOTE_ADDR="192.0.2.1").status_code == 200
+    assert caplog.text.count("counted in this process alone") == 1
+
+
 @pytest.mark.parametrize(
     ("peer", "forwarded", "sender"),
     [

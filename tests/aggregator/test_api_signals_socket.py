@@ -162,6 +162,14 @@ def test_a_key_of_the_environment_is_then_required(live_hub):
     assert speak(url, request(body, {"Authorization": "Bearer hunter3"}), body)[0] == 202
 
 
+def test_the_public_address_is_allowed_as_host_and_no_other(live_hub):
+    url = live_hub(AGG_SIGNAL_ENDPOINT="https://hub.example/api/signals", DJANGO_ALLOWED_HOSTS="")
+    body = as_bytes(wire())
+    assert speak(url, request(body, {"Host": "hub.example"}), body)[0] == 202
+    status, headers, _ = speak(url, request(body, {"Host": "other.example"}), body)
+    assert (status, headers["content-type"]) == (400, "application/problem+json")
+
+
 def test_while_postgres_is_down_the_server_says_so_and_recovers(live_hub, postgres_server):
     url = live_hub()
     body = as_bytes(wire())
