@@ -22,5 +22,5 @@ def join_consumers(sender: Celery, **_: object) -> None:
     from aggregator.worker import StreamConsumerStep
 
     if not settings.ENVIRONMENT.redis_url:
-        raise SystemExit("signal-hub: Celery needs CORE_REDIS_URL; without it, run manage.py consume_databases")
+        raise SystemExit("signal-hub: Celery needs CORE_REDIS_URL; or run manage.py consume_databases")
     sender.steps["worker"].update({StreamConsumerStep, WatchStep})
