@@ -1,6 +1,6 @@
 """How often an agent usually sends, and for how long it may be silent before somebody should know."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby, pairwise
@@ -32,7 +32,7 @@ HISTORY = """
         FROM agents JOIN (
             SELECT DISTINCT ecosystem, agent_source, minute FROM arrival_minutes
             WHERE minute > %s AND accepted > 0) AS active USING (ecosystem, agent_source)) AS history
-    WHERE recency <= %s ORDER BY id, minute"""
+    WHERE recency <= %s AND ecosystem = ANY (%s) ORDER BY id, minute"""
 
 KEEP = """
     INSERT INTO agent_cadences (agent_id, gap, gaps, learned_at)
@@ -45,7 +45,7 @@ KEEP = """
 AGENTS = """
     SELECT ecosystem, agent_source, last_seen, expected_cadence, gap
     FROM agents LEFT JOIN agent_cadences ON agent_id = agents.id
-    WHERE signals > 0
+    WHERE signals > 0 AND ecosystem = ANY (%s)
     ORDER BY ecosystem, agent_source"""
 
 
@@ -73,30 +73,30 @@ def allowance(expected: timedelta | None, learned: timedelta | None) -> timedelt
     return max(SHORTEST, learned * PATIENCE) if learned is not None else None
 
 
-def silences(now: datetime | None = None) -> list[Silence]:
-    """Return every agent's silence, in one query."""
+def silences(now: datetime | None = None, ecosystems: Sequence[str] = ECOSYSTEMS) -> list[Silence]:
+    """Return the silence of every agent of the ecosystems, in one query."""
     now = now or timezone.now()
-    clocks = {ecosystem: OpenTime(ecosystem, now - LOOK_BACK, now) for ecosystem in ECOSYSTEMS}
     with connection.cursor() as cursor:
-        cursor.execute(AGENTS)
+        cursor.execute(AGENTS, [list(ecosystems)])
         rows = cursor.fetchall()
+    # Only where there are agents: a trading calendar takes seconds to load.
+    clocks = {ecosystem: OpenTime(ecosystem, now - LOOK_BACK, now) for ecosystem in {row[0] for row in rows}}
     return [
         Silence(ecosystem, agent, seen, clocks[ecosystem].between(seen, now), allowance(expected, learned))
         for ecosystem, agent, seen, expected, learned in rows
-        if ecosystem in clocks
     ]
 
 
 def learn(now: datetime | None = None) -> int:
     """Learn every agent's cadence from its arrivals; return how many agents have one now."""
     now = now or timezone.now()
-    clocks = {ecosystem: OpenTime(ecosystem, now - LOOK_BACK, now) for ecosystem in ECOSYSTEMS}
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(HISTORY, [now - LOOK_BACK, ACTIVE_MINUTES])
+        cursor.execute(HISTORY, [now - LOOK_BACK, ACTIVE_MINUTES, list(ECOSYSTEMS)])
+        history = cursor.fetchall()
+        clocks = {name: OpenTime(name, now - LOOK_BACK, now) for name in {row[1] for row in history}}
         learned = [
             (agent_id, gap, gaps)
-            for (agent_id, ecosystem), rows in groupby(cursor.fetchall(), key=itemgetter(0, 1))
-            if ecosystem in clocks
+            for (agent_id, ecosystem), rows in groupby(history, key=itemgetter(0, 1))
             for gap, gaps in [usual_gap(clocks[ecosystem], (minute for *_, minute in rows))]
             if gap is not None
         ]

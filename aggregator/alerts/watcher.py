@@ -5,20 +5,23 @@ No task of Celery's: those stop with the broker, with beat and with the workers,
 
 import logging
 import threading
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import Error, close_old_connections, connection, transaction
+from django.utils import timezone
 
 from aggregator import cadence, faults, totals
 from aggregator.alerts import rules, sending, turn, wording
 from aggregator.alerts.blackout import Blackout
-from aggregator.alerts.models import Alert, AlertPolicy
+from aggregator.alerts.models import Alert, AlertNotice, AlertPolicy
 from aggregator.probes.survey import survey
 
 logger = logging.getLogger("signal_hub.alerts")
 
 EVERY_S = 15.0
+KEPT = timedelta(days=90)
+"""How long notices stay to be looked up."""
 
 LEARN = """
     UPDATE alert_policy SET learned_at = now()
@@ -73,6 +76,7 @@ class Watcher:
         if _claimed(LEARN, cadence.LEARN_EVERY.total_seconds()):
             cadence.learn()
             totals.fold()
+            AlertNotice.objects.filter(created_at__lt=timezone.now() - KEPT).delete()
         changes = turn.take(rules.find(policy, survey().ask_all()))
         if changes:
             _log(changes)

@@ -65,5 +65,5 @@ def needed() -> Iterator[None]:
 
 def told(error: Error) -> str:
     """Return what the server or libpq says, without the address that libpq puts before it."""
-    last = str(error).strip().splitlines()[-1:] or [""]
-    return " ".join(filter(None, (sqlstate(error), last[0].rpartition(" failed: ")[2].strip())))
+    first = str(error).strip().partition("\n")[0]
+    return " ".join(filter(None, (sqlstate(error), first.rpartition(" failed: ")[2].strip())))

@@ -24,7 +24,7 @@ class FreshnessProbe(Probe):
 
     def probe(self) -> tuple[str, str]:
         with needed():
-            agents = [each for each in cadence.silences() if each.ecosystem == self.ecosystem]
+            agents = cadence.silences(ecosystems=[self.ecosystem])
         if not agents:
             return "nothing has come yet", ""
         last = max(agents, key=lambda each: each.last_seen)

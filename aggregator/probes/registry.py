@@ -4,6 +4,7 @@ from django.conf import settings
 from django.db import connections
 
 from aggregator import heartbeats
+from aggregator.alerts.probe import ChannelsProbe
 from aggregator.probes.base import Probe
 from aggregator.probes.databases import DatabaseProbe, MigrationsProbe
 from aggregator.probes.freshness import FreshnessProbe
@@ -25,5 +26,6 @@ def all_probes() -> list[Probe]:
         HeartbeatProbe(heartbeats.BEAT, environment.redis_url),
         EndpointProbe(environment.signal_endpoint),
         DiskProbe(settings.BASE_DIR),
+        ChannelsProbe(),
         *(FreshnessProbe(ecosystem) for ecosystem in ECOSYSTEMS),
     ]

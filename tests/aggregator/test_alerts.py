@@ -12,10 +12,11 @@ from django.db import connection, transaction
 from aggregator import ledger
 from aggregator.alerts import sealing, sending, turn, watcher
 from aggregator.alerts.models import Alert, AlertChannel, AlertNotice, AlertPolicy
+from aggregator.alerts.probe import ChannelsProbe
 from aggregator.alerts.rules import Finding, Found, find
 from aggregator.models import Agent
 from aggregator.probes.base import Outcome, State
-from aggregator.probes.survey import survey
+from aggregator.probes.survey import Survey, survey
 from tests.aggregator.samples import entry, rows
 from tests.servers import eventually
 
@@ -230,6 +231,20 @@ def test_a_service_that_is_down_gets_it_later_and_holds_up_no_other(channel, rec
     assert (channel.last_error, channel.last_sent_at is not None) == ("", True)
     healthy.shutdown()
     healthy.server_close()
+
+
+def test_a_channel_that_takes_nothing_degrades_the_hub(channel, receiver):
+    def alerts():
+        (outcome,) = Survey([ChannelsProbe()]).ask_all()
+        return outcome.state.value, outcome.text
+
+    assert alerts() == ("ok", "")
+    receiver.status = 500
+    take(SILENT)
+    sending.send_due()
+    assert alerts() == ("degraded", "a channel does not take alerts")
+    AlertChannel.objects.update(enabled=False)
+    assert alerts() == ("ok", "no channel")
 
 
 def test_a_service_that_stays_down_is_given_up(channel, receiver):

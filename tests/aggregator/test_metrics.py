@@ -1,5 +1,7 @@
 """`GET /metrics`, as Prometheus reads it."""
 
+import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -95,6 +97,18 @@ def test_streams_agents_and_probes(client, redis_client):
     assert found("signal_hub_probe", probe="stream:signals", state="degraded") == 1
     assert found("signal_hub_probe", probe="stream:signals", state="ok") == 0
     assert found("signal_hub_scrape_failed", part="arrivals") == 0
+
+
+def test_the_files_for_grafana_and_prometheus_know_these_names(client, redis_client):
+    redis_client.xadd("core_signals:signals", {"payload": b"{}"})
+    ledger.record([entry("a"), entry("c", ecosystem="nowhere")], "webhook")
+    known = {each.name for each in Scrape(client).samples}
+    for name in ("grafana-dashboard.json", "prometheus-rules.yml"):
+        text = (settings.BASE_DIR / "deploy" / name).read_text()
+        used = set(re.findall(r"signal_hub_\w+", text))
+        assert used, name
+        assert used <= known, name
+    json.loads((settings.BASE_DIR / "deploy" / "grafana-dashboard.json").read_text())
 
 
 def test_counters_never_fall(client, redis_client):
