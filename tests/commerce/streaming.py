@@ -36,13 +36,13 @@ def stream_process(run_program: Callable[..., Program], free_port: int) -> Calla
     def start() -> tuple[str, Program]:
         url = f"http://127.0.0.1:{free_port}"
         program = run_program(granian(free_port))
-        program.until(lambda: _answers(f"{url}/livez"), what="/livez", seconds=40)
+        program.until(lambda: answers(f"{url}/livez"), what="/livez", seconds=40)
         return url, program
 
     return start
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
     with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310 - our own server
         return bool(response.status == 200)
 

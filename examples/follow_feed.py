@@ -1,0 +1,159 @@
+#!/usr/bin/env python3
+"""Follow the feed into a file, each signal exactly once, however often this program or the hub is killed.
+
+    export SIGNAL_HUB_KEY=shk_…
+    python follow_feed.py https://hub.example.com signals.jsonl
+
+Needs `requests`. The file is all that is remembered: a signal and its cursor are one line of it, so they are
+written together or not at all, and reading goes on behind the last whole line. Keep the cursor in the same
+transaction as the signal if you write to a database instead.
+
+What is there already is read page by page over REST; then the stream tells what is new. Where the plan or the
+operator offers no stream, `--poll SECONDS` asks for pages instead.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import requests
+
+TIMEOUT = (10, 60)
+"""Seconds to connect, and between two bytes; the stream sends a heartbeat every 15."""
+LONGEST_PAUSE = 60.0
+
+
+class Wait(Exception):
+    """The hub asks to come back later."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"waiting {seconds:.0f} s")
+        self.seconds = seconds
+
+
+def main() -> None:
+    options = arguments()
+    session = requests.Session()
+    session.headers["Authorization"] = f"Bearer {os.environ['SIGNAL_HUB_KEY']}"
+    with options.file.open("a+b") as file:
+        cursor = last_cursor(file)
+        failures = 0
+        while True:
+            try:
+                for step in follow(session, options, cursor):
+                    (cursor, signal), failures = step, 0
+                    if signal is not None:
+                        file.write(json.dumps(signal).encode() + b"\n")
+                        file.flush()
+                pause = options.poll or 0.5
+            except Wait as wait:
+                pause = wait.seconds
+            except requests.RequestException as error:
+                failures += 1
+                pause = min(2.0**failures, LONGEST_PAUSE)
+                tell(f"{type(error).__name__}, again in {pause:.0f} s")
+            if options.once:
+                return
+            time.sleep(pause)
+
+
+def tell(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("hub", help="where the hub is, as https://hub.example.com")
+    parser.add_argument("file", type=Path, help="where the signals go, a JSON object a line")
+    parser.add_argument("--stream", metavar="URL", help="the stream's address, if not the hub's")
+    parser.add_argument("--poll", type=float, metavar="SECONDS", help="ask so often instead of streaming")
+    parser.add_argument("--once", action="store_true", help="read to the end and stop")
+    return parser.parse_args()
+
+
+def last_cursor(file: BinaryIO) -> str | None:
+    """Return the cursor of the last whole line, and cut off a line that was not finished."""
+    end, cursor = 0, None
+    file.seek(0)
+    for line in file:
+        if not line.endswith(b"\n"):
+            break
+        end += len(line)
+        cursor = json.loads(line)["cursor"]
+    file.truncate(end)
+    file.seek(end)
+    return cursor
+
+
+Step = tuple[str | None, dict[str, Any] | None]
+"""Where to go on from, and a signal unless there was none."""
+
+
+def follow(session: requests.Session, options: argparse.Namespace, cursor: str | None) -> Iterator[Step]:
+    for step in pages(session, options.hub, cursor):
+        cursor = step[0]
+        yield step
+    if options.poll is None and not options.once:
+        yield from events(session, options.stream or options.hub, cursor)
+
+
+def pages(session: requests.Session, hub: str, cursor: str | None) -> Iterator[Step]:
+    """Read the feed to its present end."""
+    has_more = True
+    while has_more:
+        query = {"limit": "500", **({"after": cursor} if cursor else {})}
+        page = checked(session.get(f"{hub}/api/v1/signals", params=query, timeout=TIMEOUT)).json()
+        for signal in page["signals"]:
+            yield signal["cursor"], signal
+        cursor, has_more = page["next"], page["has_more"]
+        yield cursor, None
+
+
+def events(session: requests.Session, hub: str, cursor: str | None) -> Iterator[Step]:
+    """Read the stream until it ends."""
+    headers = {"Accept": "text/event-stream", **({"Last-Event-ID": cursor} if cursor else {})}
+    with session.get(f"{hub}/api/v1/stream", headers=headers, stream=True, timeout=TIMEOUT) as response:
+        checked(response)
+        kind, data = "message", ""
+        for line in lines(response):
+            name, _, value = line.partition(":")
+            value = value.removeprefix(" ")
+            if name == "event":
+                kind = value
+            elif name == "data":
+                data += value
+            elif name == "id":
+                cursor = value
+            elif not line:
+                if kind == "end":
+                    tell(f"the stream ended: {json.loads(data)['detail']}")
+                    return
+                yield cursor, json.loads(data) if kind == "signal" else None
+                kind, data = "message", ""
+
+
+def lines(response: requests.Response) -> Iterator[str]:
+    """Yield the lines as they arrive; one that was cut off by the end is none."""
+    rest = b""
+    for chunk in response.iter_content(chunk_size=None):
+        *whole, rest = (rest + chunk).split(b"\n")
+        yield from (line.decode() for line in whole)
+
+
+def checked(response: requests.Response) -> requests.Response:
+    """Return a success. Raises Wait, or HTTPError; ends the program where only its owner can help."""
+    if response.status_code in {429, 503}:
+        raise Wait(float(response.headers.get("Retry-After", 5)))
+    if response.status_code in {400, 401, 403, 421}:
+        sys.exit(f"the hub refuses: {response.json()['detail']}")
+    response.raise_for_status()
+    return response
+
+
+if __name__ == "__main__":
+    main()
