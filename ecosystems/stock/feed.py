@@ -18,6 +18,7 @@ from alpaca.trading.client import TradingClient
 
 from ecosystems.candle import Candle, FeedError, duration
 from ecosystems.feeds import (
+    INSTANT,
     TIMEOUT_S,
     FeedOutage,
     candle_of,
@@ -26,6 +27,7 @@ from ecosystems.feeds import (
     unreachable,
     wait_asked,
 )
+from ecosystems.stock.hours import is_open
 from ecosystems.stock.symbols import canonical
 
 PAGE = 1000
@@ -86,13 +88,14 @@ class AlpacaFeed:
     def candles(self, symbol: str, timeframe: str, since: datetime | None = None) -> Iterator[Candle]:
         """Yield the closed candles that opened at `since` or later; without it, those of some time back.
 
-        Raises FeedError, FeedOutage for what may pass, and ValueError for a timeframe that is none.
+        Candles of extended hours are left out. Raises FeedError, FeedOutage for what may pass, and
+        ValueError for a timeframe that is none.
         """
         length = duration(timeframe)
         frame = _frame(timeframe)
         ticker = canonical(symbol) or symbol
         self._check(ticker)
-        return closed_candles(
+        candles = closed_candles(
             partial(self._page, ticker, frame),
             ecosystem="stock",
             since=since,
@@ -101,6 +104,7 @@ class AlpacaFeed:
             span=timedelta(days=36_500),
             clock=self._clock,
         )
+        return (candle for candle in candles if _regular(candle.timestamp, length))
 
     def _check(self, ticker: str) -> None:
         """Ask the account's side for the symbol: the data side answers with no candles to any name."""
@@ -158,6 +162,11 @@ class AlpacaFeed:
                 f"Alpaca answered {status}{said}", None if response is None else _wait(response.headers)
             )
         return FeedError(f"Alpaca answered {status}{said}: check {variable} and the options")
+
+
+def _regular(opened: datetime, length: timedelta) -> bool:
+    """Tell whether a candle has a part in the regular session: that of 9:00 to 10:00 in New York has."""
+    return length >= timedelta(days=1) or is_open(opened) or is_open(opened + length - INSTANT)
 
 
 def _frame(timeframe: str) -> TimeFrame:

@@ -110,6 +110,16 @@ def test_a_gap_in_trading_hours_is_fetched_again_and_a_night_is_none():
     assert len(found) == 4
 
 
+def test_extended_hours_do_not_count():
+    early = [bar(OPEN - n * MINUTE) for n in range(1500, 0, -1)]
+    with Alpaca([*early, bar(OPEN), bar(OPEN + MINUTE)]) as alpaca:
+        found = list(feed(alpaca, OPEN + 2.1 * MINUTE).candles("AAPL", "1m", OPEN - 1500 * MINUTE))
+        assert minutes_of(found) == [0, 1]
+        alpaca.bars = [bar(OPEN - 90 * MINUTE), bar(OPEN - 30 * MINUTE)]
+        hours = list(feed(alpaca, OPEN + 90 * MINUTE).candles("AAPL", "1h", OPEN - 90 * MINUTE))
+    assert minutes_of(hours) == [-30]
+
+
 def test_a_symbol_without_candles_is_quiet():
     with Alpaca([]) as alpaca:
         alpaca.script.extend([alpaca.asset("AAPL"), Reply({"bars": {}, "next_page_token": None})])

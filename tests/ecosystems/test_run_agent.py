@@ -209,19 +209,29 @@ MISTAKES = {
     "exchange": (["--feed", "live:binanc"], {}, "ccxt knows no exchange 'binanc': try binance"),
     "address": (["--feed", "live:kraken"], {"CCXT_URL": "http://127.0.0.1:1"}, "kraken cannot be reached"),
     "speed": (["--feed", "live", "--speed", "2"], {}, "--speed paces a replay"),
-    "name": (["--agent", ""], {}, ""),
+    "name": (["--agent", "a\nb"], {}, "--agent: a name has 1 to 128 printable characters"),
     "variable": ([], {"CORE_EVENT_BUS_BACKEND": "kafka"}, "CORE_EVENT_BUS_BACKEND holds 'kafka'"),
     "redis": ([], {"CORE_REDIS_URL": "localhost:6379"}, "CORE_REDIS_URL holds"),
 }
 
 
-@pytest.mark.parametrize("mistake", [name for name in MISTAKES if name != "name"])
+@pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_one_line_at_the_start(run_agent, mistake):
     arguments, variables, words = MISTAKES[mistake]
     agent = run_agent(*MARKET, *arguments, **NOWHERE | {"CCXT_EXCHANGE": "kraken"} | variables)
     assert agent.wait() == 2, agent.text
     assert "Traceback" not in agent.text
     assert words in agent.text.splitlines()[-1]
+
+
+def test_a_broken_outbox_is_said_and_left_as_it_is(run_agent, tmp_path):
+    file = tmp_path / "outbox.sqlite3"
+    file.write_bytes(b"not an outbox " * 1000)
+    with Hub() as hub:
+        agent = run_agent(*MARKET, "--feed", "synthetic", **webhook(hub.url))
+        assert agent.wait() == 2, agent.text
+    assert "was left as it is: move it away" in agent.text.splitlines()[-1]
+    assert file.read_bytes() == b"not an outbox " * 1000
 
 
 def refused(run_agent, **variables) -> str:
