@@ -44,8 +44,8 @@ def summary(fates: dict[int, Fate | None]) -> dict[str, int]:
     counts = Counter(fates.values())
     return {
         "recorded": counts[Fate.ACCEPTED],
-        "duplicates": counts[Fate.DUPLICATE],
-        "refused": counts[Fate.REFUSED] + counts[Fate.CONFLICT],
+        "on record before": counts[Fate.DUPLICATE],
+        "refused again": counts[Fate.REFUSED] + counts[Fate.CONFLICT],
         "skipped": counts[None] + counts[Fate.DEFERRED],
     }
 

@@ -50,10 +50,10 @@ class StateFilter(DropdownFilter):  # type: ignore[misc] # the package has no ty
     parameter_name = "state"
     all_option = None
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Any:  # noqa: ARG002
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
         return [("", "Unresolved"), ("resolved", "Resolved"), ("all", "All")]
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:  # noqa: ARG002
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if self.value() == "all":
             return queryset
         return queryset.filter(resolved_at__isnull=self.value() != "resolved")
@@ -63,7 +63,7 @@ class CodeFilter(TextFilter):  # type: ignore[misc]
     title = "code"
     parameter_name = "code"
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:  # noqa: ARG002
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(code=self.value()) if self.value() else queryset
 
 
@@ -128,7 +128,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         self.message_user(request, f"{_resolve(request, ids):,} dead letters are resolved.")
 
     @action(description="Replay", permissions=["replay"], icon="replay")  # type: ignore[untyped-decorator]
-    def replay_one(self, request: HttpRequest, object_id: str) -> HttpResponse:  # noqa: ARG002
+    def replay_one(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return HttpResponseRedirect(_replay_url(f"ids={object_id}&state=all"))
 
     @action(description="Mark as resolved", permissions=["replay"], icon="check")  # type: ignore[untyped-decorator]
@@ -148,16 +148,22 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     def replay_page(self, request: HttpRequest, **_: Any) -> HttpResponse:
         """Show what would be replayed; a script does it step by step when the button is pressed."""
         chosen = _chosen(request.GET)
+        total = chosen.count()
         context = {
             **self.admin_site.each_context(request),
             "title": "Replay dead letters",
-            "total": chosen.count(),
+            "text": f"{total:,} dead letters go through the ledger again. What is recorded now is resolved; "
+            "what is refused as before stays.",
+            "button": "Replay",
+            "step": f"{reverse('admin:aggregator_deadletter_step')}?{request.GET.urlencode()}",
+            "total": total,
+            "after": 0,
             "last": chosen.order_by("-pk").values_list("pk", flat=True).first() or 0,
-            "query": request.GET.urlencode(),
+            "back": reverse("admin:aggregator_deadletter_changelist"),
             "opts": self.opts,
             "allowed": self.may(request),
         }
-        return render(request, "admin/hub/replay.html", context)
+        return render(request, "admin/hub/steps.html", context)
 
     def replay_step(self, request: HttpRequest, **_: Any) -> HttpResponse:
         """Replay the next letters after the one of id `after`, up to `last`; tell what became of them."""
@@ -176,7 +182,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
                 "count": len(letters),
                 "after": letters[-1].pk if letters else last,
                 "finished": len(letters) < STEP,
-                **replay.summary(fates),
+                "told": replay.summary(fates),
             }
         )
 

@@ -29,10 +29,10 @@ class EcosystemFilter(DropdownFilter):  # type: ignore[misc] # the package has n
     title = "ecosystem"
     parameter_name = "ecosystem"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Any:  # noqa: ARG002
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
         return ECOSYSTEM_CHOICES
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:  # noqa: ARG002
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(ecosystem=self.value()) if self.value() else queryset
 
 
@@ -40,10 +40,10 @@ class TransportFilter(DropdownFilter):  # type: ignore[misc]
     title = "transport"
     parameter_name = "transport"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Any:  # noqa: ARG002
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
         return TRANSPORTS
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:  # noqa: ARG002
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(transport=self.value()) if self.value() else queryset
 
 
@@ -51,7 +51,7 @@ class AgentFilter(TextFilter):  # type: ignore[misc]
     title = "agent (exact; - for none)"
     parameter_name = "agent"
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:  # noqa: ARG002
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         name = self.value()
         return queryset.filter(agent_source="" if name == "-" else name) if name else queryset
 
@@ -62,7 +62,7 @@ class ReceivedFilter(RangeDateTimeFilter):  # type: ignore[misc]
     low = 0
     high: int | None = None
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:  # noqa: ARG002
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         start, end = self._moment("from", "00:00"), self._moment("to", "23:59:59.999999")
         if start:
             self.low = finding.first_id(start - finding.SLACK)
@@ -165,7 +165,7 @@ class SignalAdmin(ReadOnlyAdmin):
         ("Raw payload", {"fields": ("payload",)}),
     )
 
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[KeysetChangeList]:  # noqa: ARG002
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[KeysetChangeList]:
         return KeysetChangeList
 
     def get_custom_urls(self) -> tuple[Any, ...]:
