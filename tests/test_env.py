@@ -8,6 +8,9 @@ from ipaddress import ip_network
 import pytest
 
 from config import env
+from ecosystems.bus import EventBus
+from tests.ecosystems.examples import a_signal
+from tests.ecosystems.receiver import Receiver
 from tests.servers import PROJECT, manage
 
 WHSEC = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -186,6 +189,15 @@ def test_a_webhook_target_falls_back_to_the_endpoint(load):
 def test_configured_keys_are_required_unless_told_otherwise(load):
     assert load(CORE_API_KEYS="id:value").webhook_require_key
     assert not load(CORE_API_KEYS="id:value", CORE_WEBHOOK_REQUIRE_KEY="off").webhook_require_key
+
+
+def test_an_agent_sends_the_first_keys_value(load):
+    with Receiver() as hub:
+        secret = {"CORE_EVENT_WEBHOOK_SECRET": "s", "CORE_API_KEYS": "a:first|b:second"}
+        environment = load(CORE_EVENT_BUS_BACKEND="webhook", AGG_SIGNAL_ENDPOINT=hub.url, **secret)
+        with EventBus.from_environment(environment) as bus:
+            bus.publish(a_signal())
+    assert [request.headers["authorization"] for request in hub.requests] == ["Bearer first"]
 
 
 def test_an_ecosystem_without_a_database_uses_the_core_one(load):
