@@ -160,8 +160,8 @@ USE_TZ = True
 USE_I18N = True
 
 STATIC_URL = "static/"
-# The files are served straight from the packages: no server needs a collectstatic, and a STATIC_ROOT that is not
-# there would make each start warn of it.
+# The files are served straight from the packages: no server needs a collectstatic, and each start would warn
+# of a STATIC_ROOT that is not there.
 WHITENOISE_USE_FINDERS = True
 
 # A signal's door has its own limit, checked before the body is read.
