@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from aggregator.faults import classified
 from aggregator.verdicts import Outage
-from commerce import checkpoints, series
+from commerce import checkpoints, series, subscriptions
 from commerce.deliveries.worker import Deliverer
 from commerce.models import Delivery
 
@@ -65,3 +65,9 @@ def note_ledger() -> None:
 def thin_checkpoints() -> int:
     """Drop checkpoints that are too old to be kept whole; return how many."""
     return checkpoints.thin()
+
+
+@shared_task(ignore_result=True)
+def expire_subscriptions() -> int:
+    """Note which subscriptions came to their end; return how many."""
+    return subscriptions.expire(timezone.now())

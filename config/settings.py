@@ -234,6 +234,7 @@ CELERY_BEAT_SCHEDULE = {
         "options": {"expires": 2},
     },
     "thin-checkpoints": {"task": "commerce.tasks.thin_checkpoints", "schedule": 3600.0},
+    "expire-subscriptions": {"task": "commerce.tasks.expire_subscriptions", "schedule": 600.0},
     "prune-deliveries": {"task": "commerce.tasks.prune_deliveries", "schedule": 86_400.0},
 }
 

@@ -10,6 +10,7 @@ from aggregator import dashboard
 from aggregator.doors.webhook import SignalDoor
 from aggregator.health import HealthView
 from aggregator.metrics import MetricsView
+from commerce.billing.door import StripeDoor
 
 
 def livez(_request: HttpRequest) -> HttpResponse:
@@ -22,6 +23,7 @@ urlpatterns = [
     path("admin/live", admin.site.admin_view(dashboard.live), name="hub-live"),
     path("admin/", admin.site.urls),
     path("api/signals", SignalDoor.as_view(), name="signals"),
+    path("api/stripe", StripeDoor.as_view(), name="stripe"),
     path("api/v1/", include("commerce.api.urls")),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerView.as_view(), name="docs"),

@@ -17,6 +17,7 @@ class Received:
     headers: dict[str, str]
     """Names in lower case."""
     body: bytes
+    method: str = "POST"
 
 
 @dataclass
@@ -66,7 +67,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
-        received = Received(self.path, {k.lower(): v for k, v in self.headers.items()}, body)
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        received = Received(self.path, headers, body, self.command)
         with self.server.lock:
             self.server.received.append(received)
         answer = self.server.answer(received)
