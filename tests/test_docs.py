@@ -1,0 +1,266 @@
+"""The documents: they name what is there, their links lead somewhere, and their examples work."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from django.core.management import get_commands, load_command_class
+from django.db import connection
+
+from config import env, markets
+from ecosystems.signal import Signal, parse
+from ecosystems.symbols import instrument
+from tests.guides import blocks
+from tests.servers import PROJECT, WEBHOOK_SECRET
+
+DOCS = PROJECT / "docs"
+PAGES = sorted([PROJECT / "README.md", PROJECT / "CHANGELOG.md", *DOCS.glob("*.md")])
+FAMILIES = "CORE|DJANGO|AGG|EMAIL|STRIPE|CCXT|OANDA|ALPACA|SIGNAL_HUB|WEB|WORKER|STREAM"
+VARIABLE = re.compile(rf"\b(?:{FAMILIES})_[A-Z_]*[A-Z]\b")
+FOREIGN = {"DJANGO_SUPERUSER_PASSWORD", "DJANGO_SETTINGS_MODULE"}
+ROW = re.compile(r"^\| `([A-Z_]+)` \|(.*)\|$", re.MULTILINE)
+
+page = pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(PROJECT)))
+
+
+@pytest.fixture
+def clear(monkeypatch):
+    """An environment in which no variable of the hub is set."""
+    for name in [name for name in os.environ if VARIABLE.match(name)]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("SIGNAL_HUB_DOTENV", "off")
+    return monkeypatch
+
+
+@pytest.fixture
+def read(clear) -> set[str]:
+    """The variables that the code asks for."""
+    asked, real = set(), env.read
+
+    def listen(name, *arguments, **options):
+        asked.add(name)
+        return real(name, *arguments, **options)
+
+    clear.setattr(env, "read", listen)
+    clear.setattr(markets, "read", listen)
+    env.load()
+    markets.load()
+    return asked
+
+
+def starting() -> set[str]:
+    """The names under `Starting programs`, which other programs read."""
+    section = (DOCS / "configuration.md").read_text().partition("## Starting programs")[2]
+    return {name for name, _ in ROW.findall(section)}
+
+
+def table() -> dict[str, str]:
+    """The variables of configuration.md with the last cell of their row, the default."""
+    text = (DOCS / "configuration.md").read_text().partition("## Starting programs")[0]
+    return {name: cells.rpartition(" | ")[2].strip() for name, cells in ROW.findall(text)}
+
+
+def test_the_table_names_what_is_read(read):
+    assert set(table()) == read
+
+
+def test_the_template_names_what_is_read(read):
+    named = re.findall(r"^#([A-Z_]+)=", (PROJECT / ".env.example").read_text(), re.MULTILINE)
+    assert sorted(named) == sorted(read)
+
+
+@page
+def test_pages_name_no_other_variables(page, read):
+    named = {name.removesuffix("_FILE") for name in VARIABLE.findall(page.read_text())}
+    assert named - read - starting() <= FOREIGN
+
+
+def test_what_starts_programs_is_read_by_them():
+    texts = [PROJECT / "Makefile", PROJECT / "Procfile", PROJECT / "config/env.py"]
+    texts += (PROJECT / "config/run").glob("*.py")
+    known = "\n".join(path.read_text() for path in texts)
+    assert {name for name in starting() if not re.search(rf"\b{name}\b", known)} == set()
+    assert set(re.findall(r"\$\{([A-Z_]+):-", (PROJECT / "Procfile").read_text())) <= starting()
+
+
+def test_the_template_sets_nothing_by_itself():
+    lines = (PROJECT / ".env.example").read_text().splitlines()
+    assert all(line.startswith("#") for line in lines if line)
+
+
+def test_every_value_of_the_template_is_accepted(clear, tmp_path):
+    text = re.sub(r"^#([A-Z_]+=)", r"\1", (PROJECT / ".env.example").read_text(), flags=re.MULTILINE)
+    (tmp_path / "env").write_text(text)
+    clear.setenv("SIGNAL_HUB_DOTENV", str(tmp_path / "env"))
+    before = dict(os.environ)
+    try:
+        environment = env.load()
+        environment.require_hub()
+        assert environment.bus_backend() == ("redis", None)
+        assert markets.load().oanda_token == "token"
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def test_defaults_are_those_of_the_code(clear):
+    untouched = asdict(env.load()) | asdict(markets.load())
+    given = {name: match[1] for name, text in table().items() if (match := re.fullmatch("`(.+)`", text))}
+    literal = {name: value for name, value in given.items() if value not in table()}
+    assert len(literal) > 10
+    for name, value in literal.items():
+        clear.setenv(name, value)
+    assert asdict(env.load()) | asdict(markets.load()) == untouched
+
+
+def anchors(path: Path) -> set[str]:
+    """The anchors of a page's headings, made as GitHub makes them."""
+    text = re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@page
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if re.match(r"https?://", target):
+            continue
+        name, _, anchor = target.partition("#")
+        path = page.parent / name if name else page
+        assert path.exists(), target
+        assert not anchor or anchor in anchors(path), target
+
+
+def test_every_page_is_in_the_index():
+    index = (DOCS / "README.md").read_text()
+    assert {path.name for path in DOCS.glob("*.md")} - {"README.md"} <= set(re.findall(r"\w+\.md", index))
+
+
+COMMAND = re.compile(r"manage\.py ([a-z_]+)((?: [^\n`|&;>]*)?)")
+
+
+@page
+def test_commands_and_their_options_exist(page):
+    apps = get_commands()
+    for name, rest in COMMAND.findall(page.read_text()):
+        assert name in apps, f"manage.py {name}"
+        app = apps[name]
+        command = load_command_class(app, name) if isinstance(app, str) else app
+        usage = command.create_parser("manage.py", name).format_help()
+        for option in re.findall(r"(?<= )--[a-z-]+", rest.partition("#")[0]):
+            assert re.search(rf"{option}\b", usage), f"manage.py {name} {option}"
+
+
+@page
+def test_targets_and_programs_exist(page):
+    text = page.read_text()
+    targets = set(re.findall(r"^([a-z]+):", (PROJECT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"(?:`|^|=\S+ )make ([a-z]+)", text, re.MULTILINE)) <= targets
+    assert set(re.findall(r"celery -A config ([a-z]+)", text)) <= {"worker", "beat"}
+    for path in re.findall(r"`((?:config|aggregator|ecosystems|commerce|deploy)/[\w./]*)`", text):
+        assert (PROJECT / path).exists(), path
+
+
+def run(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a block with bash, in a shell that knows nothing of the hub."""
+    clean = {"PATH": os.environ["PATH"], "HOME": str(folder)}
+    shell = ["bash", "-euo", "pipefail", "-c", script]
+    return subprocess.run(shell, cwd=folder, env=clean, capture_output=True, text=True)
+
+
+def test_the_first_signal_of_the_readme_is_accepted(live_hub, tmp_path):
+    url = live_hub() + "/api/signals"
+    (tmp_path / ".env").write_text(f"CORE_EVENT_WEBHOOK_SECRET={WEBHOOK_SECRET}\nAGG_SIGNAL_ENDPOINT={url}\n")
+    (block,) = blocks("../README.md", "bash")
+    done = run(block.text, tmp_path)
+    assert " 202 " in done.stdout.splitlines()[0], done
+    (promised,) = blocks("../README.md", "json")
+    assert done.stdout.splitlines()[-1] == promised.text.strip()
+
+
+def test_the_curl_of_the_webhooks_page(live_hub, tmp_path):
+    url = live_hub(CORE_API_KEYS="docs:value-of-the-key") + "/api/signals"
+    (block,) = blocks("webhook.md", "bash")
+    given = {"url": url, "secret": WEBHOOK_SECRET, "key": "value-of-the-key"}
+    script = block.text
+    for name, value in given.items():
+        script, changed = re.subn(rf'^{name}="[^"]*"', f"{name}={shlex.quote(value)}", script, flags=re.M)
+        assert changed == 1
+    assert " 202 " in run(script, tmp_path).stdout.splitlines()[0]
+    without = run(script.replace("value-of-the-key", ""), tmp_path)
+    assert " 401 " in without.stdout.splitlines()[0]
+
+
+def test_the_webhooks_page_shows_a_body_of_every_answer():
+    bodies = [json.loads(block.text) for block in blocks("webhook.md", "json")]
+    shown = {body["status"] for body in bodies if isinstance(body["status"], int)} | {200, 202}
+    section = (DOCS / "webhook.md").read_text().partition("## Answers")[2]
+    rows = re.findall(r"^\| ([0-9, ]+) \|", section, re.MULTILINE)
+    assert {int(number) for row in rows for number in row.split(",")} == shown
+
+
+def test_the_example_of_a_signal_is_one():
+    (block,) = blocks("signals.md", "json")
+    signal = parse(block.text.encode())
+    assert isinstance(signal, Signal)
+    assert "extra" not in signal.raw_payload
+
+
+def test_instruments_are_as_the_table_says():
+    rows = re.findall(r"^\| (crypto|forex|stock) \| (.*) \| `(\S+)`", (DOCS / "signals.md").read_text(), re.M)
+    assert len(rows) > 5
+    for ecosystem, spellings, name in rows:
+        for symbol in re.findall("`([^`]+)`", spellings):
+            assert instrument(ecosystem, symbol) == name
+
+
+def test_codes_are_those_of_the_code():
+    sources = ["ecosystems/signal.py", "aggregator/verdicts.py", "aggregator/ledger.py"]
+    sources += ["aggregator/doors/streams.py", "aggregator/doors/trimming.py"]
+    code = "\n".join((PROJECT / name).read_text() for name in sources)
+    section = (DOCS / "signals.md").read_text().partition("## Codes of refusals")[2]
+    documented = {
+        name for row in re.findall(r"^\| (`.*?) \|", section, re.M) for name in re.findall(r"`(\w+)`", row)
+    }
+    used = set(re.findall(r'(?:_Refused|Refusal)\(\s*"(\w+)"', code)) - {"busy"}  # that one is a 503
+    assert used <= documented
+    assert {name for name in documented if f'"{name}"' not in code} == set()
+
+
+@pytest.mark.django_db
+def test_the_sql_of_the_database_page():
+    *ours, supabase = blocks("database.md", "sql")
+    with connection.cursor() as cursor:
+        for block in ours:
+            cursor.execute(block.text)
+        cursor.execute("SELECT count(*) FROM trading_signals WHERE signal_id LIKE 'psql-%%'")
+        assert cursor.fetchone() == (2,)
+        cursor.execute("CREATE ROLE anon; CREATE ROLE authenticated")
+        cursor.execute("GRANT ALL ON ALL TABLES IN SCHEMA public TO anon, authenticated")
+        cursor.execute("ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON TABLES TO anon, authenticated")
+        cursor.execute(supabase.text.replace("ROLE postgres", "ROLE current_user"))
+        cursor.execute("CREATE TABLE made_later (id int)")
+        cursor.execute(
+            "SELECT rolname, relname FROM pg_class, pg_roles WHERE rolname IN ('anon', 'authenticated') "
+            "AND relkind = 'r' AND relnamespace = 'public'::regnamespace "
+            "AND has_table_privilege(rolname, pg_class.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE')"
+        )
+        assert cursor.fetchall() == []
+
+
+def test_an_agents_rights_in_redis_suffice(redis_client, run_manage):
+    (block,) = blocks("streams.md", "redis")
+    redis_client.execute_command(*block.text.replace(" agent ", " docs-agent ").split())
+    try:
+        url = re.sub(r"//.*@", "//docs-agent:password@", os.environ["CORE_REDIS_URL"])
+        options = ["--ecosystem", "forex", "--symbol", "EUR_USD", "--action", "SELL", "--backend", "redis"]
+        published = run_manage("publish_signal", *options, CORE_REDIS_URL=url)
+        assert published.wait() == 0, published.text
+        assert redis_client.xlen("core_signals:signals") == 1
+    finally:
+        redis_client.execute_command("ACL", "DELUSER", "docs-agent")
