@@ -7,20 +7,19 @@ still have more to come: a reader goes on while `has_more`.
 
 import time
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from django.db.models import Q
 
 from aggregator.models import TradingSignal
 from commerce import entitlements
 from commerce.entitlements import Scope
+from ecosystems.signal import EARLIEST, MAX_AHEAD
 
 SPAN = 20_000
 """Positions that one query looks at. A filter that finds little would else read the ledger to its end."""
 LOOK_FOR_S = 0.25
 """How long one page is looked for before the reader gets what was found so far."""
-AHEAD = timedelta(minutes=5)
-"""How far a signal's `timestamp` may be ahead of its recording (the contract's section 2)."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def read(scope: Scope, filters: Filters, after: int, limit: int) -> Page:
 
     Its cost does not depend on the ledger's size. Its position is never below `after`.
     """
-    since = filters.since - AHEAD if filters.since else None
+    since = max(filters.since, EARLIEST) - MAX_AHEAD if filters.since else None
     window = scope.window(since)
     rows = entitlements.visible(scope, window).filter(filters.condition()).order_by("position")
     found: list[TradingSignal] = []

@@ -1,5 +1,6 @@
 """Who gets in: each endpoint with keys that should not."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -104,8 +105,6 @@ def test_a_key_has_a_last_use_and_only_its_digest_is_kept():
 
 
 def test_too_many_failures_from_an_address_are_a_429(client, settings, redis_client):
-    from dataclasses import replace
-
     settings.ENVIRONMENT = replace(settings.ENVIRONMENT, webhook_failed_rate="3/minute")
     answers = [client.get("/api/v1/me").status_code for _ in range(4)]
     assert answers == [401, 401, 401, 429]

@@ -3,8 +3,10 @@
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
+from aggregator import ledger
 from aggregator.models import ApiKey
 from commerce import checkpoints
 from commerce.models import Checkpoint, Subscription
@@ -66,10 +68,6 @@ def test_a_delayed_plan_shows_a_prefix():
 
 def test_a_delay_counts_from_the_recording_and_not_from_the_insert():
     """An agent's row that was inserted long ago and is recorded now is as fresh as any."""
-    from django.db import connection
-
-    from aggregator import ledger
-
     with connection.cursor() as cursor:
         cursor.execute(
             'INSERT INTO trading_signals (signal_id, ecosystem, "timestamp", symbol, action, received_at) '

@@ -1,6 +1,7 @@
 """GET /api/v1/signals/<ecosystem>/<signal_id>"""
 
 from datetime import timedelta
+from urllib.parse import quote
 
 import pytest
 
@@ -18,8 +19,6 @@ def test_a_signal_is_found_by_its_identity():
 
 @pytest.mark.parametrize("signal_id", ["trade:1/2", "a/b/c", "x%2Fy", "?q=1#z"])
 def test_an_id_may_hold_any_printable_character(signal_id):
-    from urllib.parse import quote
-
     record(signal_id)
     assert reader().get(f"signals/crypto/{quote(signal_id, safe='')}").json()["signal_id"] == signal_id
 

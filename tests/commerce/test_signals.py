@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db import connection
 
 from commerce import cursors, feed
 from tests.commerce.reading import reader, record
@@ -44,8 +45,6 @@ def test_a_row_that_is_not_recorded_yet_is_not_shown(db_row):
 
 @pytest.fixture
 def db_row():
-    from django.db import connection
-
     def insert(signal_id):
         with connection.cursor() as cursor:
             cursor.execute(
@@ -95,7 +94,33 @@ def test_since_goes_by_the_agents_timestamp():
     now = datetime.now(UTC)
     record("old", timestamp=(now - timedelta(hours=2)).isoformat())
     record("new", timestamp=(now - timedelta(minutes=1)).isoformat())
-    assert reader().ids(since=(now - timedelta(hours=1)).isoformat()) == ["new"]
+    someone = reader()
+    assert someone.ids(since=(now - timedelta(hours=1)).isoformat()) == ["new"]
+    assert someone.ids(since="0001-01-01T00:00:00Z") == ["old", "new"]
+    assert someone.ids(since="9999-12-31T23:59:59Z") == []
+
+
+def test_a_page_costs_the_same_queries_however_long_it_is(django_assert_num_queries):
+    record(*(f"s{number}" for number in range(300)))
+    someone = reader(requests_per_day=100, signals_per_day=1000)
+    someone.page(limit=1)  # notes the key's use
+    for limit in (2, 300):
+        with django_assert_num_queries(7):
+            assert len(someone.page(limit=limit)["signals"]) == limit
+
+
+def test_an_outage_is_a_503_and_over_when_it_is(postgres_server):
+    someone = reader()
+    postgres_server.stop()
+    connection.close()
+    response = someone.get("signals")
+    assert response.status_code == 503
+    assert int(response["Retry-After"]) > 0
+    assert response["Content-Type"] == "application/problem+json"
+    postgres_server.start()
+    connection.close()
+    record("after")
+    assert someone.ids() == ["after"]
 
 
 def test_a_filter_that_finds_nothing_moves_the_cursor_on(monkeypatch):
