@@ -75,7 +75,7 @@ $(VENV)/installed: requirements.txt requirements-dev.txt
 		python=$$(sh -c "$$FIND_PYTHON") && \
 		echo "Making $(VENV) with $$python …" && \
 		"$$python" -m venv --clear $(VENV); }
-	@echo "Installing the requirements into $(VENV) …"
+	@echo "Installing the requirements into $(VENV), which takes some minutes …"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		-r requirements.txt -r requirements-dev.txt
 	@touch $@
