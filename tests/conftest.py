@@ -62,7 +62,7 @@ def postgres_server(transactional_db: None) -> Iterator[Postgres]:
 @pytest.fixture
 def program_environment(transactional_db: None) -> dict[str, str]:
     """Environment for real subprocesses of the hub: they use the databases that this test sees."""
-    environment = dict(os.environ)
+    environment = dict(os.environ) | {"PYTHONUNBUFFERED": "1"}  # a test waits for what a program says
     del environment["DJANGO_SETTINGS_MODULE"]  # each program chooses its own
     for alias, variable in {"default": "CORE_DB_URL", "forex": "CORE_FOREX_DB_URL"}.items():
         name = connections[alias].settings_dict["NAME"]

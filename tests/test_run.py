@@ -174,7 +174,7 @@ def test_a_fresh_hub_shows_arrivals_over_every_transport_and_keeps_them(run):
 
     os.killpg(first.process.pid, signal.SIGINT)
     assert first.end() == 0, first.text
-    assert "Traceback" not in first.text
+    assert "Traceback" not in first.text, first.text
     assert first.processes() == []
 
     before = dotenv_values(dotenv)
@@ -186,7 +186,7 @@ def test_a_fresh_hub_shows_arrivals_over_every_transport_and_keeps_them(run):
 
     again.process.terminate()
     assert again.end() == 0, again.text
-    assert "Traceback" not in again.text
+    assert "Traceback" not in again.text, again.text
     assert again.processes() == []
 
 
@@ -257,4 +257,4 @@ def test_what_is_wrong_is_said_in_one_line(run, given, variables, message):
     hub = run(DEMO="off", **given | variables)
     assert hub.end() == 1
     assert re.search(message, hub.text)
-    assert "Traceback" not in hub.text
+    assert "Traceback" not in hub.text, hub.text

@@ -129,4 +129,5 @@ class Command(BaseCommand):
             else:
                 if failed:
                     self.stdout.write("published again")
+                    self.stdout.flush()
                 return
