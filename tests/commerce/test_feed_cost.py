@@ -1,0 +1,90 @@
+"""What a page costs, in pages of memory that the database touches: no clock is involved."""
+
+import json
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from commerce import feed, series
+from commerce.entitlements import Scope
+from commerce.feed import Filters
+
+pytestmark = pytest.mark.django_db
+
+FILL = """
+    INSERT INTO trading_signals
+        (signal_id, ecosystem, "timestamp", symbol, action, agent_source, instrument, digest, position)
+    SELECT 's' || n, 'crypto', now(), 'SYM', CASE WHEN n = 1 THEN 'SELL' ELSE 'BUY' END, 'bot', 'SYM',
+        sha256(n::text::bytea), n
+    FROM generate_series(%s, %s) AS n"""
+
+
+def fill(first, last):
+    with connection.cursor() as cursor:
+        cursor.execute(FILL, [first, last])
+        cursor.execute("ANALYZE trading_signals")
+
+
+def nodes(plan):
+    yield plan
+    for child in plan.get("Plans", []):
+        yield from nodes(child)
+
+
+def explained(call):
+    """The plans of the queries that `call` makes, with what they touched."""
+    with CaptureQueriesContext(connection) as queries:
+        call()
+    plans = []
+    for query in queries:
+        with connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {query['sql']}")
+            found = cursor.fetchone()[0]
+        plans.append((json.loads(found) if isinstance(found, str) else found)[0]["Plan"])
+    return plans
+
+
+def touched(plans):
+    return sum(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] for plan in plans)
+
+
+def test_a_page_touches_the_same_however_long_the_ledger_is():
+    def costs():
+        """A page at the start, in the middle and at the end."""
+        last = Scope().window().frontier
+        places = (0, last // 2, last - 500)
+        return [touched(explained(lambda at=at: feed.read(Scope(), Filters(), at, 500))) for at in places]
+
+    fill(1, 2_000)
+    short = costs()
+    fill(2_001, 40_000)
+    long = costs()
+    assert max(long) <= 1.3 * max(short)
+
+
+def test_no_query_of_a_filter_that_finds_nothing_reads_more_than_a_span(monkeypatch):
+    monkeypatch.setattr(feed, "LOOK_FOR_S", 60.0)
+    fill(1, 40_000)
+    plans = explained(lambda: feed.read(Scope(), Filters(action="HOLD"), 0, 500))
+    scanned = [
+        node["Rows Removed by Filter"]
+        for plan in plans
+        for node in nodes(plan)
+        if "Rows Removed by Filter" in node
+    ]
+    assert sum(scanned) == 40_000
+    assert max(scanned) <= feed.SPAN
+
+
+def test_no_offset_and_no_count():
+    fill(1, 50)
+    with CaptureQueriesContext(connection) as queries:
+        page = feed.read(Scope(), Filters(), 0, 10)
+        feed.read(Scope(), Filters(), page.position, 10)
+        series.roll_up()
+        list(series.visible(Scope()))
+    text = " ".join(query["sql"].upper() for query in queries)
+    assert 'FROM "TRADING_SIGNALS"' in text
+    assert "OFFSET" not in text
+    assert "COUNT(" not in text
