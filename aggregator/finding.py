@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import connection, transaction
-from django.db.models import Max, Q, QuerySet
+from django.db.models import Max, Min, Q, QuerySet
 
 from aggregator.models import Agent, TradingSignal
 from ecosystems import ECOSYSTEMS
@@ -101,16 +101,19 @@ class Search:
 
     def _backward(self, size: int, before: int | None) -> tuple[list[TradingSignal], int | None]:
         """Return up to `size` + 1 rows below `before`, and where the window ended if it ended too early."""
-        upper = min(value for value in (before, self.high, _beyond()) if value is not None)
-        found = self.base.filter(pk__lt=upper, pk__gte=self.low)
+        first, beyond = _ends()
+        upper = min(value for value in (before, self.high, beyond) if value is not None)
+        lowest = max(self.low, first)
+        found = self.base.filter(pk__lt=upper, pk__gte=lowest)
         if self.branches is not None or self.indexed:
             return self._pick(found, "-pk", size), None
-        lower = max(self.low, upper - WINDOW)
+        lower = max(lowest, upper - WINDOW)
         rows = list(found.filter(pk__gte=lower).order_by("-pk")[: size + 1])
-        return rows, lower if len(rows) <= size and lower > max(self.low, 1) else None
+        return rows, lower if len(rows) <= size and lower > lowest else None
 
     def _forward(self, size: int, after: int) -> tuple[list[TradingSignal], int | None]:
-        beyond = min(value for value in (self.high, _beyond()) if value is not None)
+        last = _ends()[1]
+        beyond = last if self.high is None else min(self.high, last)
         lower = max(self.low, after + 1)
         found = self.base.filter(pk__gte=lower, pk__lt=beyond)
         if self.branches is not None or self.indexed:
@@ -153,5 +156,7 @@ def first_id(moment: datetime) -> int:
         return int(cursor.fetchone()[0])
 
 
-def _beyond() -> int:
-    return (TradingSignal.objects.aggregate(last=Max("pk"))["last"] or 0) + 1
+def _ends() -> tuple[int, int]:
+    """Return the first id there is, and one more than the last."""
+    ends = TradingSignal.objects.aggregate(first=Min("pk"), last=Max("pk"))
+    return ends["first"] or 0, (ends["last"] or 0) + 1

@@ -7,6 +7,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import get_object_or_404, render
@@ -125,6 +126,8 @@ class AliasAdmin(ModelAdmin):  # type: ignore[misc]
 
     def mend_page(self, request: HttpRequest, pk: int, **_: Any) -> HttpResponse:
         """Show how far the mending of a symbol's rows is; a script does it step by step."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
         alias = get_object_or_404(SymbolAlias, pk=pk)
         step = reverse("admin:aggregator_symbolalias_step", args=[pk])
         context = {

@@ -4,6 +4,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.models import CHANGE, LogEntry
+from django.core.exceptions import PermissionDenied
 from django.db import connection
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse, QueryDict
@@ -17,7 +18,7 @@ from unfold.paginator import InfinitePaginator
 
 from aggregator import replay
 from aggregator.admin.base import ReadOnlyAdmin, confirmation, raw_bytes
-from aggregator.admin.signals import AgentFilter, EcosystemFilter, TransportFilter
+from aggregator.admin.signals import AgentFilter, EcosystemFilter, TransportFilter, plain
 from aggregator.models import DeadLetter
 from aggregator.templatetags.hub import ago
 from aggregator.verdicts import Fate, Outage
@@ -64,7 +65,8 @@ class CodeFilter(TextFilter):  # type: ignore[misc]
     parameter_name = "code"
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(code=self.value()) if self.value() else queryset
+        code = plain(self.value())
+        return queryset.filter(code=code) if code else queryset
 
 
 @admin.register(DeadLetter)
@@ -138,7 +140,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         _resolve(request, [int(object_id)])
         return HttpResponseRedirect(reverse("admin:aggregator_deadletter_change", args=[object_id]))
 
-    @action(description="Download", icon="download")  # type: ignore[untyped-decorator]
+    @action(description="Download", permissions=["view"], icon="download")  # type: ignore[untyped-decorator]
     def download(self, request: HttpRequest, object_id: str) -> HttpResponse:
         letter = get_object_or_404(self.get_queryset(request), pk=object_id)
         response = HttpResponse(bytes(letter.raw), content_type="application/octet-stream")
@@ -147,6 +149,8 @@ class DeadLetterAdmin(ReadOnlyAdmin):
 
     def replay_page(self, request: HttpRequest, **_: Any) -> HttpResponse:
         """Show what would be replayed; a script does it step by step when the button is pressed."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
         chosen = _chosen(request.GET)
         total = chosen.count()
         context = {
@@ -205,8 +209,8 @@ def _chosen(query: QueryDict) -> QuerySet[DeadLetter]:
         return letters.filter(pk__in=ids[:MOST_IDS])
     for name in ("code", "ecosystem", "transport"):
         if query.get(name):
-            letters = letters.filter(**{name: query[name]})
-    if agent := query.get("agent"):
+            letters = letters.filter(**{name: plain(str(query[name]))})
+    if agent := plain(query.get("agent")):
         letters = letters.filter(agent_source="" if agent == "-" else agent)
     return letters
 

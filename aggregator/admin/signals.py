@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db import OperationalError
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, StreamingHttpResponse
@@ -47,12 +48,17 @@ class TransportFilter(DropdownFilter):  # type: ignore[misc]
         return queryset.filter(transport=self.value()) if self.value() else queryset
 
 
+def plain(text: str | None) -> str:
+    """Return an address's text without what Postgres cannot hold."""
+    return (text or "").replace("\0", "")
+
+
 class AgentFilter(TextFilter):  # type: ignore[misc]
     title = "agent (exact; - for none)"
     parameter_name = "agent"
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        name = self.value()
+        name = plain(self.value())
         return queryset.filter(agent_source="" if name == "-" else name) if name else queryset
 
 
@@ -175,6 +181,8 @@ class SignalAdmin(ReadOnlyAdmin):
         """Stream the signals that the list's address selects, as CSV or JSON lines."""
         if form not in FORMATS:
             raise Http404
+        if not self.has_view_permission(request):
+            raise PermissionDenied
         content_type, lines = FORMATS[form]
         search = self.get_changelist_instance(request).search
         name = f"signals-{timezone.now():%Y%m%dT%H%M%SZ}.{form}"

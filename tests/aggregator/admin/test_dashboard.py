@@ -1,0 +1,139 @@
+"""The index page: what it says, what it costs, what it survives."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.db import connection
+from django.test import override_settings
+from django.test.utils import CaptureQueriesContext
+
+from aggregator import dashboard, pulse
+from aggregator.answers import Background
+from aggregator.cadence import Silence
+from aggregator.models import Agent, ArrivalHour
+from tests.servers import eventually
+
+LIVE = "/admin/live"
+
+
+@pytest.fixture(autouse=True)
+def calendars():
+    """The trading calendars are loaded in the background; figures that need them come after that."""
+    eventually(pulse._calendars.latest, 60, "trading calendars")
+
+
+@pytest.fixture
+def fresh_answers(monkeypatch):
+    """Nothing is known of other servers yet."""
+    for name in ("_outcomes", "_streams"):
+        monkeypatch.setattr(dashboard, name, Background(getattr(dashboard, name)._ask, 5.0))
+
+
+def text(response):
+    assert response.status_code == 200
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", response.content.decode()))
+
+
+def test_first_use_shows_a_command_for_each_transport(page):
+    seen = text(page.get("/admin/"))
+    assert "Send the first signal" in seen
+    assert "psql" in seen
+    assert "redis-cli" in seen
+    assert "curl -sS &quot;http://localhost/api/signals&quot;" in page.get("/admin/").content.decode()
+    assert "no signals yet" in seen
+
+
+def test_arrivals_replace_the_first_use_page(page, record):
+    record({}, {}, {"ecosystem": "stock", "symbol": "AAPL"}, transport="redis")
+    seen = text(page.get(LIVE))
+    assert "Send the first signal" not in seen
+    assert re.search(r"Crypto .*? live Last arrival \d+ (ms|s) ago", seen)
+    assert re.search(r"Last hour 2 Last day 2", seen)
+    assert "momentum" in seen
+    assert 'aria-label="Arrivals of the last 24 hours: 0 by database, 2 by redis, 0 by webhook"' in (
+        page.get(LIVE).content.decode()
+    )
+
+
+def test_the_cost_does_not_grow(page, record):
+    def queries():
+        with CaptureQueriesContext(connection) as captured:
+            page.get("/admin/")
+        return len(captured)
+
+    record({}, {"action": "HODL"})
+    few = queries()
+    record(*({"agent_source": f"a{n}", "ecosystem": "forex", "symbol": "EURUSD"} for n in range(60)))
+    assert queries() == few
+    assert few < 20
+
+
+@pytest.mark.usefixtures("fresh_answers")
+def test_it_opens_while_redis_is_down(page, record, free_port, settings):
+    record({})
+    url = f"redis://:hush@127.0.0.1:{free_port}/0"
+    with override_settings(ENVIRONMENT=dataclasses.replace(settings.ENVIRONMENT, redis_url=url)):
+        seen = eventually(lambda: "not readable" in (seen := text(page.get(LIVE))) and seen, 10)
+    assert "ConnectionError" in seen
+    assert "hush" not in seen
+
+
+def test_only_the_staff_sees_it(client):
+    for path in ("/admin/", LIVE):
+        assert client.get(path, headers={"host": "localhost"}).status_code == 302
+
+
+def test_open_dead_letters_and_unmapped_symbols_are_pointed_at(page, record):
+    record({"action": "HODL"}, {"symbol": "tBTCUSD"})
+    seen = text(page.get(LIVE))
+    assert "1 unresolved dead letters" in seen
+    assert "1 unmapped symbols" in seen
+
+
+NOW = datetime(2026, 11, 25, 15, 0, tzinfo=UTC)  # a Wednesday: all three markets are open
+SUNDAY = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("ecosystem", "now", "silent_for", "allowed", "expected"),
+    [
+        ("crypto", NOW, timedelta(minutes=1), timedelta(minutes=10), pulse.State.LIVE),
+        ("crypto", NOW, timedelta(minutes=7), timedelta(minutes=10), pulse.State.QUIET),
+        ("crypto", NOW, timedelta(minutes=11), timedelta(minutes=10), pulse.State.SILENT),
+        ("crypto", SUNDAY, timedelta(minutes=11), timedelta(minutes=10), pulse.State.SILENT),
+        ("stock", SUNDAY, timedelta(minutes=11), timedelta(minutes=10), pulse.State.CLOSED),
+        ("stock", SUNDAY, timedelta(minutes=1), timedelta(minutes=10), pulse.State.LIVE),
+        ("forex", NOW, timedelta(hours=3), None, pulse.State.QUIET),
+    ],
+)
+def test_an_agents_state(ecosystem, now, silent_for, allowed, expected):
+    silence = Silence(ecosystem, "a", now - silent_for, silent_for, allowed)
+    assert pulse._judge(silence, now) is expected
+
+
+def test_one_live_agent_makes_its_ecosystem_live(db):
+    for name, minutes in (("dead", 600), ("alive", 1)):
+        seen = NOW - timedelta(minutes=minutes)
+        Agent.objects.create(
+            ecosystem="crypto", agent_source=name, first_seen=seen, last_seen=seen, signals=5,
+            last_transport="redis", expected_cadence=timedelta(minutes=10),
+        )  # fmt: skip
+    crypto, forex, _ = pulse.take(NOW).ecosystems
+    assert (crypto.state, forex.state) == (pulse.State.LIVE, pulse.State.NEVER)
+    Agent.objects.filter(agent_source="alive").delete()
+    assert pulse.take(NOW).ecosystems[0].state is pulse.State.SILENT
+
+
+def test_the_usual_rate_counts_open_hours_only(db):
+    for hours in (20, 21):  # the evening before, 19:00 and 18:00 UTC, with the market open until 21:00
+        hour = NOW - timedelta(hours=hours)
+        ArrivalHour.objects.create(
+            hour=hour, ecosystem="stock", agent_source="a", transport="redis", accepted=30, last_at=hour
+        )
+    stock = pulse.take(NOW).ecosystems[2]
+    # Open from 18:00 to 21:00, and from 14:30 to 15:00 on the day: three hours and a half.
+    assert stock.usual_hour == pytest.approx(60 / 3.5)

@@ -1,0 +1,56 @@
+"""Exports of what the list selects."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from decimal import Decimal
+
+from aggregator import export
+from aggregator.models import TradingSignal
+
+EXPORT = "/admin/aggregator/tradingsignal/export."
+
+
+def body(response):
+    assert response.status_code == 200
+    assert response.streaming
+    return b"".join(response.streaming_content).decode()
+
+
+def test_csv_holds_every_selected_signal_over_many_batches(page, record, monkeypatch):
+    monkeypatch.setattr(export, "BATCH", 7)
+    record(*({"signal_id": f"c{n}"} for n in range(40)), {"ecosystem": "stock", "symbol": "AAPL"})
+    rows = list(csv.DictReader(io.StringIO(body(page.get(EXPORT + "csv?ecosystem=crypto")))))
+    assert [row["signal_id"] for row in rows] == [f"c{n}" for n in reversed(range(40))]
+    assert rows[0]["instrument"] == "BTC/USDT"
+
+
+def test_json_lines_keep_prices_exact(page, record):
+    price = "0.123456789012345678"
+    record({"signal_id": "x", "entry_price": price, "tags": ["a"], "raw_payload": {"k": [1, None]}})
+    [line] = body(page.get(EXPORT + "jsonl")).splitlines()
+    told = json.loads(line)
+    assert Decimal(told["entry_price"]) == Decimal(price)
+    assert (told["tags"], told["raw_payload"]) == (["a"], {"k": [1, None]})
+    assert told["position"] == TradingSignal.objects.get().position
+
+
+def test_searches_are_exported_too(page, record):
+    record({"signal_id": "c"}, {"signal_id": "s", "ecosystem": "stock", "symbol": "AAPL"})
+    assert [
+        json.loads(line)["signal_id"] for line in body(page.get(EXPORT + "jsonl?q=AAPL")).splitlines()
+    ] == ["s"]
+
+
+def test_a_spreadsheet_runs_no_formula(page, record):
+    record({"signal_id": "=1+1", "agent_source": "@SUM(A1)", "symbol": "-BTC"})
+    [row] = csv.DictReader(io.StringIO(body(page.get(EXPORT + "csv"))))
+    assert (row["signal_id"], row["agent_source"], row["symbol"]) == ("'=1+1", "'@SUM(A1)", "'-BTC")
+
+
+def test_files_are_for_who_may_see_signals(page, stranger, client):
+    assert page.get(EXPORT + "xml").status_code == 404
+    assert stranger.get(EXPORT + "csv").status_code == 403
+    assert client.get(EXPORT + "csv", headers={"host": "localhost"}).status_code == 302

@@ -1,0 +1,99 @@
+"""What is rolled up with each batch, and what is asked of it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from aggregator import arrivals
+from aggregator.models import ArrivalHour, ArrivalMinute, SymbolAlias
+
+
+def ago(seconds):
+    return (datetime.now(UTC) - timedelta(seconds=seconds)).isoformat()
+
+
+def test_hours_minutes_and_lags_add_up(record):
+    record({"timestamp": ago(0.2)}, {"timestamp": ago(40)}, transport="redis")
+    record({"timestamp": ago(40)}, {"action": "HODL"}, transport="redis")
+    minutes = ArrivalMinute.objects.filter(agent_source="momentum")
+    assert sum(sum(minute.lags) for minute in minutes) == 3
+    together = [sum(bucket) for bucket in zip(*(minute.lags for minute in minutes), strict=True)]
+    assert together[arrivals.LAG_BOUNDS.index(60)] == 2
+    hours = ArrivalHour.objects.filter(agent_source="momentum", transport="redis")
+    assert sum(hour.accepted for hour in hours) == 3
+    assert sum(hour.refused for hour in hours) == 1
+
+
+def test_the_questions_see_what_was_recorded(record):
+    record({}, {}, transport="database")
+    same = {"signal_id": "twice", "timestamp": ago(1)}
+    record(same, same, transport="webhook")
+    now = datetime.now(UTC)
+    recent = arrivals.recent(now)
+    assert recent["crypto", "database"].hour == 2
+    assert sum(recent["crypto", "database"].lags) == 2
+    [hour] = arrivals.by_hour(now - timedelta(days=7), now - timedelta(days=1))["crypto", "webhook"]
+    assert (hour.accepted, hour.duplicates) == (1, 1)
+    day = arrivals.agent_days(now)["crypto", "momentum"]
+    assert (day.accepted, day.duplicates, day.transports) == (3, 1, ["database", "webhook"])
+
+
+def test_the_last_minute_slides(db):
+    now = datetime.now(UTC).replace(second=45, microsecond=0)
+    for minutes, count in ((0, 10), (1, 100), (2, 1000)):
+        ArrivalMinute.objects.create(
+            minute=now.replace(second=0) - timedelta(minutes=minutes),
+            ecosystem="crypto", agent_source="a", transport="redis", accepted=count,
+        )  # fmt: skip
+    assert arrivals.recent(now)["crypto", "redis"].minute == 10 + 25
+
+
+def test_older_hours_are_told_as_one(db):
+    now = datetime.now(UTC).replace(minute=30)
+    for hours in (1, 30, 40):
+        hour = now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=hours)
+        ArrivalHour.objects.create(
+            hour=hour, ecosystem="stock", agent_source="a", transport="redis", accepted=hours, last_at=hour
+        )
+    told = arrivals.by_hour(now - timedelta(days=7), now - timedelta(days=1))["stock", "redis"]
+    assert sorted((each.hour is None, each.accepted) for each in told) == [(False, 1), (True, 70)]
+
+
+def test_symbols_without_a_certain_name_are_noted_once(record):
+    record({"symbol": "tBTCUSD"}, {"symbol": "tBTCUSD"}, {"symbol": "BTCUSDT"})
+    record({"symbol": "tBTCUSD"})
+    [alias] = SymbolAlias.objects.all()
+    assert (alias.symbol, alias.instrument, alias.signals) == ("tBTCUSD", "", 3)
+
+
+def test_queries_do_not_grow_with_the_batch(record):
+    record({})
+
+    def queries(count):
+        with CaptureQueriesContext(
+            connection,
+        ) as captured:
+            record(*({"agent_source": f"a{n}", "symbol": f"t{n}BTCUSD"} for n in range(count)))
+        return len(captured)
+
+    assert queries(2) == queries(200)
+
+
+@pytest.mark.parametrize(
+    ("lags", "share", "expected"),
+    [
+        ([], 0.5, None),
+        ([4], 0.5, 0.025),
+        ([0, 10], 0.5, 0.075),
+        ([95, 0, 0, 0, 0, 0, 5], 0.95, 0.05),
+        ([1] + [0] * 13 + [9], 0.5, float("inf")),
+    ],
+)
+def test_percentiles_are_read_off_the_histogram(lags, share, expected):
+    padded = lags + [0] * (len(arrivals.LAG_BOUNDS) + 1 - len(lags))
+    found = arrivals.percentile(padded, share)
+    assert found == (pytest.approx(expected) if expected else expected)
