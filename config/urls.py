@@ -27,6 +27,7 @@ urlpatterns = [
     path("api/v1/", include("commerce.api.urls")),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerView.as_view(), name="docs"),
+    path("", include("commerce.pages.urls")),
     path("health", HealthView.as_view(), name="health"),
     path("livez", livez, name="livez"),
     path("metrics", MetricsView.as_view(), name="metrics"),

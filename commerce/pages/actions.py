@@ -1,0 +1,114 @@
+"""What a customer does on the account page: keys and push endpoints."""
+
+from collections.abc import Callable
+
+from django.conf import settings
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_POST
+
+from aggregator import auth, rates
+from aggregator.problems import Problem
+from commerce.deliveries import endpoints
+from commerce.entitlements import entitlement
+from commerce.models import Customer, Endpoint
+from commerce.pages import context, forms
+from commerce.pages.views import for_customers
+
+MOST_KEYS = 20
+CHANGES_RATE = "60/minute"
+
+
+@require_POST
+@for_customers
+def create_key(request: HttpRequest, customer: Customer) -> HttpResponse:
+    form = forms.KeyForm(request.POST)
+    live = customer.reader_keys.filter(key__revoked_at=None).count()
+    if not form.is_valid() or live >= MOST_KEYS:
+        messages.error(request, f"A key needs a name; {MOST_KEYS} keys at most.")
+        return redirect("shop:account")
+    grant = customer.issue_key(form.cleaned_data["name"])
+    return _once(request, f"Key {grant.key.key_id}", "key", grant.value)
+
+
+@require_POST
+@for_customers
+def change_key(request: HttpRequest, customer: Customer, key_id: str, action: str) -> HttpResponse:
+    """Rotate or revoke a key of the customer's."""
+    key = get_object_or_404(customer.reader_keys.select_related("key"), key__key_id=key_id).key
+    manager = auth.manager(settings.ENVIRONMENT)
+    if action == "rotate" and key.revoked_at is None:
+        return _once(request, f"Key {key.key_id}", "rotated", manager.rotate(key).value)
+    manager.revoke(key)
+    messages.success(request, f"Key {key.key_id} is revoked.")
+    return redirect("shop:account")
+
+
+@require_POST
+@for_customers
+def create_endpoint(request: HttpRequest, customer: Customer) -> HttpResponse:
+    form = forms.EndpointForm(request.POST)
+    live = customer.subscription()
+    if live is None:
+        messages.error(request, "Choose a plan first.")
+    elif not form.is_valid():
+        messages.error(request, "An endpoint needs a channel and an address.")
+    elif _within_rate(request, customer):
+        try:
+            endpoint, secret = endpoints.create(
+                entitlement(live), form.cleaned_data["channel"], form.cleaned_data["url"].strip()
+            )
+        except endpoints.Rejected as rejected:
+            messages.error(request, str(rejected))
+        else:
+            if secret:
+                return _once(request, f"Webhook {endpoint.label}", "secret", secret)
+            messages.success(request, f"Signals go to {endpoint.label} from now on.")
+    return redirect("shop:account")
+
+
+@require_POST
+@for_customers
+def change_endpoint(request: HttpRequest, customer: Customer, endpoint_id: str, action: str) -> HttpResponse:
+    """Test, rotate, pause, resume or delete an endpoint of the customer's."""
+    endpoint = get_object_or_404(Endpoint, customer=customer, public_id=endpoint_id)
+    if not _within_rate(request, customer):
+        return redirect("shop:account")
+    if action == "rotate":
+        return _once(request, f"Webhook {endpoint.label}", "secret", endpoints.rotate(endpoint))
+    if action not in ACTIONS:
+        raise Http404
+    act, said = ACTIONS[action]
+    if action == "test" and customer.subscription() is None:
+        messages.error(request, "Choose a plan first.")
+    else:
+        act(endpoint)
+        messages.success(request, said)
+    return redirect("shop:account")
+
+
+ACTIONS: dict[str, tuple[Callable[[Endpoint], object], str]] = {
+    "test": (endpoints.send_test, "A test message is on its way; what comes of it is shown below."),
+    "pause": (lambda endpoint: endpoints.set_paused(endpoint, True), "Paused: signals wait."),
+    "resume": (
+        lambda endpoint: endpoints.set_paused(endpoint, False),
+        "Deliveries go on.",
+    ),
+    "delete": (lambda endpoint: endpoint.delete(), "The endpoint is deleted."),
+}
+
+
+def _within_rate(request: HttpRequest, customer: Customer) -> bool:
+    try:
+        rates.limiter(settings.ENVIRONMENT).hit(CHANGES_RATE, "webhook-changes", str(customer.pk))
+    except Problem:
+        messages.error(request, "That is too fast; try again in a minute.")
+        return False
+    return True
+
+
+def _once(request: HttpRequest, title: str, kind: str, value: str) -> HttpResponse:
+    """Show a secret, in the answer to the very request that made it and nowhere else."""
+    page = context.base(request, title, kind=kind, value=value)
+    return render(request, "commerce/pages/once.html", page)

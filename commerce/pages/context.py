@@ -1,0 +1,135 @@
+"""What the customers' pages show."""
+
+import json
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Prefetch
+from django.http import HttpRequest
+from django.utils import timezone
+
+from commerce import usage
+from commerce.billing.client import is_configured
+from commerce.models import Customer, Delivery, Endpoint, Plan, Subscription, UsageDay
+
+DAYS = 30
+LATEST = 5
+"""Deliveries shown of each endpoint."""
+KEYS_SHOWN = 50
+
+
+def base(request: HttpRequest, title: str, **more: Any) -> dict[str, Any]:
+    """Return what every page needs: the admin's look, and who is signed in."""
+    customer = customer_of(request)
+    return {**admin.site.each_context(request), "title": title, "customer": customer, **more}
+
+
+def customer_of(request: HttpRequest) -> Customer | None:
+    """Return the customer that is signed in."""
+    if not request.user.is_authenticated:
+        return None
+    return Customer.objects.filter(user=request.user).first()
+
+
+def prices(customer: Customer | None) -> dict[str, Any]:
+    """Return the price list, and which plan the customer has."""
+    live = live_of(customer) if customer else None
+    return {
+        "plans": [
+            {"plan": plan, "delay": _spoken(plan.delay)} for plan in Plan.objects.filter(is_public=True)
+        ],
+        "live": live,
+        "payable": is_configured(),
+        "had_one": bool(customer and customer.subscriptions.exists()),
+    }
+
+
+def _spoken(length: timedelta) -> str:
+    """Return a length of time in words: the largest unit that it fills whole."""
+    for name, unit in (("day", 86_400), ("hour", 3600), ("minute", 60)):
+        number, rest = divmod(int(length.total_seconds()), unit)
+        if number and not rest:
+            return f"{number} {name}{'s' if number > 1 else ''}"
+    return f"{length.total_seconds():g} seconds" if length else ""
+
+
+def live_of(customer: Customer) -> Subscription | None:
+    """Return the subscription that the account is about: a live one, also where its rights are over."""
+    found = customer.subscriptions.filter(state__in=Subscription.LIVE).select_related("plan").first()
+    return found or customer.subscription()
+
+
+def account(customer: Customer) -> dict[str, Any]:
+    """Return all that an account shows."""
+    now = timezone.now()
+    subscription = live_of(customer)
+    entitled = customer.subscription()
+    used = usage.today(customer.pk)
+    plan = entitled.plan if entitled else None
+    return {
+        "owner": customer,
+        "subscription": subscription,
+        "entitled": entitled,
+        "today": used,
+        "meters": [
+            meter("Requests today", used.requests, plan.requests_per_day if plan else 0),
+            meter("Signals today", used.signals, plan.signals_per_day if plan else 0),
+        ],
+        "usage_chart": usage_chart(customer, now.date()),
+        "keys": _keys(customer, now),
+        "endpoints": _endpoints(customer),
+        "allowed_endpoints": plan.webhooks if plan else 0,
+        "payable": is_configured() and bool(customer.stripe_customer_id),
+    }
+
+
+def meter(name: str, used: int, limit: int | None) -> dict[str, Any]:
+    share = 0 if not limit else min(100, round(100 * used / limit))
+    return {"name": name, "used": used, "limit": limit, "share": share}
+
+
+def usage_chart(customer: Customer, today: date) -> str:
+    """Return the last 30 days' signals and requests as data of unfold's chart."""
+    days = [today - timedelta(days=DAYS - 1 - number) for number in range(DAYS)]
+    rows = {row.day: row for row in UsageDay.objects.filter(customer=customer, day__gte=days[0])}
+    return json.dumps(
+        {
+            "labels": [f"{day:%b} {day.day}" for day in days],
+            "datasets": [
+                {
+                    "label": "Signals",
+                    "data": [rows[day].signals if day in rows else 0 for day in days],
+                    "backgroundColor": "var(--color-primary-600)",
+                },
+                {
+                    "label": "Requests",
+                    "data": [rows[day].requests if day in rows else 0 for day in days],
+                    "backgroundColor": "var(--color-base-400)",
+                },
+            ],
+        }
+    )
+
+
+def _keys(customer: Customer, now: datetime) -> list[dict[str, Any]]:
+    rows = customer.reader_keys.select_related("key").order_by("-key__created_at")[:KEYS_SHOWN]
+    return [{"key": row.key, "state": _key_state(row.key, now)} for row in rows]
+
+
+def _key_state(key: Any, now: datetime) -> str:
+    if key.revoked_at:
+        return "revoked"
+    return "expired" if key.expires_at and key.expires_at <= now else "active"
+
+
+def _endpoints(customer: Customer) -> list[dict[str, Any]]:
+    tries = Prefetch("tries", to_attr="answers")
+    return [
+        {
+            "endpoint": endpoint,
+            "latest": list(endpoint.deliveries.order_by("-id").prefetch_related(tries)[:LATEST]),
+            "waiting": endpoint.deliveries.filter(state=Delivery.State.WAITING).count(),
+        }
+        for endpoint in Endpoint.objects.filter(customer=customer).order_by("id")
+    ]

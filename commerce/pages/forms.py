@@ -1,0 +1,61 @@
+"""Forms of the customers' pages, with the admin's widgets."""
+
+from django import forms
+from django.contrib.auth.password_validation import validate_password
+from unfold.widgets import (
+    UnfoldAdminEmailInputWidget,
+    UnfoldAdminPasswordWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextInputWidget,
+)
+
+from commerce.models import Endpoint
+from commerce.ssrf import MAX_URL
+
+
+class LinkForm(forms.Form):
+    email = forms.EmailField(
+        label="E-mail", max_length=254, widget=UnfoldAdminEmailInputWidget(attrs={"autocomplete": "email"})
+    )
+
+
+class PasswordForm(LinkForm):
+    password = forms.CharField(
+        max_length=4096, widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "current-password"})
+    )
+
+
+class NewPasswordForm(forms.Form):
+    password = forms.CharField(
+        label="New password",
+        max_length=4096,
+        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
+    )
+
+    def clean_password(self) -> str:
+        password: str = self.cleaned_data["password"]
+        validate_password(password)
+        return password
+
+
+class SignUpForm(NewPasswordForm, LinkForm):
+    field_order = ["email", "password"]
+
+
+class KeyForm(forms.Form):
+    name = forms.CharField(
+        label="What it is for",
+        max_length=64,
+        widget=UnfoldAdminTextInputWidget(attrs={"placeholder": "my trading bot"}),
+    )
+
+
+class EndpointForm(forms.Form):
+    channel = forms.ChoiceField(label="To", choices=Endpoint.Channel.choices, widget=UnfoldAdminSelectWidget)
+    url = forms.CharField(
+        label="Address",
+        max_length=MAX_URL,
+        widget=UnfoldAdminTextInputWidget(attrs={"placeholder": "https://example.com/signals"}),
+        help_text="A webhook: its https:// URL. Telegram: <bot token>/<chat id>. Discord and Slack: the URL "
+        "of an incoming webhook. E-mail: your own address.",
+    )

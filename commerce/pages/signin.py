@@ -1,0 +1,98 @@
+"""How customers get in: a link by e-mail, or a password. Operators never do this way."""
+
+from datetime import timedelta
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.core import signing
+from django.core.mail import send_mail
+from django.db import transaction
+from django.http import HttpRequest
+from django.template.loader import render_to_string
+from django.urls import reverse
+
+from aggregator import rates
+from commerce.models import Customer
+
+SALT = "commerce.signin"
+LINK_LASTS = timedelta(minutes=15)
+LINKS_TO_ADDRESS = "5/hour"
+LINKS_FROM_ADDRESS = "30/hour"
+
+
+class NoEntry(Exception):
+    """The link is too old, was used, or is none; the text is for the customer."""
+
+
+def by_mail() -> bool:
+    """Tell whether the hub can send e-mail."""
+    return bool(settings.EMAIL_URL)
+
+
+def send_link(request: HttpRequest, email: str) -> None:
+    """Mail a link that signs `email` in, also one that is new here. Raises Problem 429, or OSError."""
+    limiter = rates.limiter(settings.ENVIRONMENT)
+    address = rates.client_address(request.META, settings.ENVIRONMENT.trusted_proxies)
+    limiter.hit(LINKS_FROM_ADDRESS, "sign-in links from", address)
+    limiter.hit(LINKS_TO_ADDRESS, "sign-in links to", email.lower())
+    token = signing.dumps({"email": email.lower(), "state": _state(email)}, salt=SALT, compress=True)
+    link = request.build_absolute_uri(reverse("shop:sign-in-link", args=[token]))
+    minutes = LINK_LASTS.seconds // 60
+    text = render_to_string("commerce/email/sign_in.txt", {"link": link, "minutes": minutes})
+    send_mail("Your link to Signal Hub", text, settings.DEFAULT_FROM_EMAIL, [email])
+
+
+def enter(token: str) -> User:
+    """Return the user that a link signs in; a new customer becomes one here. Raises NoEntry."""
+    try:
+        content = signing.loads(token, salt=SALT, max_age=LINK_LASTS)
+    except signing.BadSignature:
+        raise NoEntry("This link is too old, or not complete. Ask for another.") from None
+    with transaction.atomic():
+        if content["state"] != _state(content["email"]):
+            raise NoEntry("This link was used already. Ask for another.")
+        customer, _ = Customer.objects.get_or_create(email=content["email"])
+        user = user_of(customer)
+    if user.is_staff or not user.is_active:
+        raise NoEntry("This account signs in elsewhere.")
+    return user
+
+
+def _state(email: str) -> str:
+    """Return what changes with every sign-in, so that a link works once."""
+    customer = Customer.objects.filter(email__iexact=email).select_related("user").first()
+    if customer is None or customer.user is None:
+        return "new" if customer is None else f"{customer.pk}"
+    return f"{customer.pk} {customer.user.last_login} {customer.user.password[-12:]}"
+
+
+def user_of(customer: Customer) -> User:
+    """Return the user that a customer signs in as, made if need be."""
+    if customer.user is None:
+        # Not the e-mail address: an operator's name may be the same.
+        user = User(username=f"customer-{customer.pk}", email=customer.email)
+        user.set_unusable_password()
+        user.save()
+        customer.user = user
+        customer.save(update_fields=["user"])
+    return customer.user
+
+
+def username_of(email: str) -> str:
+    """Return the name to authenticate for an e-mail address; one that nobody has where it is unknown."""
+    customer = Customer.objects.filter(email__iexact=email).select_related("user").first()
+    if customer is None or customer.user is None or customer.user.is_staff:
+        return f"unknown {email.lower()}"[:150]
+    return customer.user.get_username()
+
+
+def sign_up(email: str, password: str) -> User | None:
+    """Make a customer with a password; None where the address is taken. For hubs without e-mail."""
+    with transaction.atomic():
+        customer, created = Customer.objects.get_or_create(email=email.lower())
+        if not created:
+            return None
+        user = user_of(customer)
+        user.set_password(password)
+        user.save(update_fields=["password"])
+        return user

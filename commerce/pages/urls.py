@@ -1,0 +1,25 @@
+"""Where the customers' pages are."""
+
+from django.urls import path
+
+from commerce.pages import actions, views
+
+app_name = "shop"
+urlpatterns = [
+    path("plans/", views.plans, name="plans"),
+    path("plans/<slug:slug>/subscribe", views.subscribe, name="subscribe"),
+    path("account/", views.account, name="account"),
+    path("account/sign-in", views.sign_in, name="sign-in"),
+    path("account/sign-in/link", views.send_link, name="send-link"),
+    path("account/sign-in/<str:token>", views.enter, name="sign-in-link"),
+    path("account/sign-up", views.sign_up, name="sign-up"),
+    path("account/sign-out", views.sign_out, name="sign-out"),
+    path("account/password", views.set_password, name="password"),
+    path("account/portal", views.portal, name="portal"),
+    path("account/keys", actions.create_key, name="create-key"),
+    path("account/keys/<slug:key_id>/<slug:action>", actions.change_key, name="change-key"),
+    path("account/endpoints", actions.create_endpoint, name="create-endpoint"),
+    path(
+        "account/endpoints/<slug:endpoint_id>/<slug:action>", actions.change_endpoint, name="change-endpoint"
+    ),
+]

@@ -1,0 +1,204 @@
+"""The pages: prices, sign-in, account."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+from urllib.parse import urlencode
+
+import stripe
+from django.contrib import messages
+from django.contrib.auth import authenticate, login, logout, update_session_auth_hash
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_POST, require_safe
+
+from aggregator.problems import Problem
+from commerce import subscriptions
+from commerce.billing import checkout
+from commerce.billing.client import is_configured
+from commerce.models import Customer, Plan
+from commerce.pages import context, forms, signin
+
+View = Callable[..., HttpResponse]
+BACKEND = "django.contrib.auth.backends.ModelBackend"
+
+
+def for_customers(view: View) -> View:
+    """Let customers in, each as the second argument; send others to sign in."""
+
+    @wraps(view)
+    def inner(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        customer = context.customer_of(request)
+        if customer is None:
+            after = request.get_full_path() if request.method == "GET" else reverse("shop:account")
+            return redirect(f"{reverse('shop:sign-in')}?{urlencode({'next': after})}")
+        return view(request, customer, *args, **kwargs)
+
+    return never_cache(inner)
+
+
+@require_safe
+def plans(request: HttpRequest) -> HttpResponse:
+    page = context.base(request, "Prices")
+    return render(request, "commerce/pages/plans.html", page | context.prices(page["customer"]))
+
+
+@require_POST
+@for_customers
+def subscribe(request: HttpRequest, customer: Customer, slug: str) -> HttpResponse:
+    """Start what is free, lead to payment for the rest."""
+    plan = get_object_or_404(Plan, slug=slug, is_public=True)
+    live = context.live_of(customer)
+    if live and live.stripe_subscription_id:
+        return portal(request)  # paying for two at once is nobody's wish
+    if plan.price == 0 or not is_configured():
+        if subscriptions.start_trial_or_free(customer, plan):
+            messages.success(request, f"{plan.name} is yours.")
+        else:
+            messages.error(request, "This hub takes no payment here: write to its operator for this plan.")
+        return redirect("shop:account")
+    account = request.build_absolute_uri(reverse("shop:account"))
+    prices = request.build_absolute_uri(reverse("shop:plans"))
+    try:
+        return HttpResponseRedirect(checkout.checkout_url(customer, plan, f"{account}?paid=1", prices))
+    except stripe.StripeError:
+        messages.error(request, "Stripe does not answer now. Try again in a minute.")
+        return redirect("shop:plans")
+
+
+@require_POST
+@for_customers
+def portal(request: HttpRequest, customer: Customer) -> HttpResponse:
+    """Lead to Stripe's portal: invoices, cards, cancelling."""
+    if not (is_configured() and customer.stripe_customer_id):
+        return redirect("shop:account")
+    try:
+        back = request.build_absolute_uri(reverse("shop:account"))
+        return HttpResponseRedirect(checkout.portal_url(customer, back))
+    except stripe.StripeError:
+        messages.error(request, "Stripe does not answer now. Try again in a minute.")
+        return redirect("shop:account")
+
+
+@require_safe
+@for_customers
+def account(request: HttpRequest, customer: Customer) -> HttpResponse:
+    page = context.base(
+        request, "Account", key_form=forms.KeyForm(), endpoint_form=forms.EndpointForm(auto_id="endpoint_%s")
+    )
+    page |= context.account(customer) | {"acts": True, "paid": "paid" in request.GET}
+    page["password_form"] = forms.NewPasswordForm()
+    return render(request, "commerce/pages/account.html", page)
+
+
+@never_cache
+@sensitive_post_parameters("password")
+def sign_in(request: HttpRequest) -> HttpResponse:
+    """Sign in by password, or show the ways in."""
+    if context.customer_of(request):
+        return redirect(_next(request))
+    form = forms.PasswordForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        name = signin.username_of(form.cleaned_data["email"])
+        user = authenticate(request, username=name, password=form.cleaned_data["password"])
+        if user is not None:
+            login(request, user)
+            return redirect(_next(request))
+        form.add_error(None, "This e-mail address and password do not belong together.")
+    return _ways_in(request, form, status=400 if form.errors else 200)
+
+
+@require_POST
+@never_cache
+def send_link(request: HttpRequest) -> HttpResponse:
+    form = forms.LinkForm(request.POST, auto_id="link_%s")
+    if not signin.by_mail() or not form.is_valid():
+        return _ways_in(request, forms.PasswordForm(), link_form=form, status=400)
+    try:
+        signin.send_link(request, form.cleaned_data["email"])
+    except Problem:
+        form.add_error(None, "Too many links were asked for. Try again in an hour.")
+        return _ways_in(request, forms.PasswordForm(), link_form=form, status=429)
+    except OSError:
+        form.add_error(None, "The mail cannot be sent now. Try again later.")
+        return _ways_in(request, forms.PasswordForm(), link_form=form, status=503)
+    return render(
+        request,
+        "commerce/pages/link_sent.html",
+        context.base(request, "A link is on its way", sent=form.cleaned_data),
+    )
+
+
+@never_cache
+def enter(request: HttpRequest, token: str) -> HttpResponse:
+    """Sign in by a link: on a button, because mail scanners follow links."""
+    if request.method != "POST":
+        return render(request, "commerce/pages/enter.html", context.base(request, "Sign in"))
+    try:
+        user = signin.enter(token)
+    except signin.NoEntry as no:
+        messages.error(request, str(no))
+        return redirect("shop:sign-in")
+    login(request, user, BACKEND)
+    return redirect("shop:account")
+
+
+@never_cache
+@sensitive_post_parameters("password")
+def sign_up(request: HttpRequest) -> HttpResponse:
+    """Make an account with a password, where no link can be sent."""
+    if signin.by_mail():
+        return redirect("shop:sign-in")
+    form = forms.SignUpForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        user = signin.sign_up(form.cleaned_data["email"], form.cleaned_data["password"])
+        if user:
+            login(request, user, BACKEND)
+            return redirect("shop:account")
+        form.add_error("email", "This address has an account already.")
+    page = context.base(request, "Make an account", form=form)
+    return render(request, "commerce/pages/sign_up.html", page, status=400 if form.errors else 200)
+
+
+@require_POST
+def sign_out(request: HttpRequest) -> HttpResponse:
+    logout(request)
+    return redirect("shop:plans")
+
+
+@require_POST
+@sensitive_post_parameters("password")
+@for_customers
+def set_password(request: HttpRequest, customer: Customer) -> HttpResponse:
+    form = forms.NewPasswordForm(request.POST)
+    if form.is_valid():
+        user = signin.user_of(customer)
+        user.set_password(form.cleaned_data["password"])
+        user.save(update_fields=["password"])
+        update_session_auth_hash(request, user)
+        messages.success(request, "The password is set.")
+    else:
+        messages.error(request, " ".join(map(str, form.errors.get("password", []))))
+    return redirect("shop:account")
+
+
+def _ways_in(
+    request: HttpRequest, form: forms.PasswordForm, link_form: forms.LinkForm | None = None, status: int = 200
+) -> HttpResponse:
+    page = context.base(
+        request, "Sign in", form=form, link_form=link_form or forms.LinkForm(auto_id="link_%s")
+    )
+    page |= {"by_mail": signin.by_mail(), "next": request.GET.get("next", "")}
+    return render(request, "commerce/pages/sign_in.html", page, status=status)
+
+
+def _next(request: HttpRequest) -> str:
+    """Return where to go after signing in; only to a page of this hub's."""
+    wanted = request.GET.get("next", "")
+    if url_has_allowed_host_and_scheme(wanted, {request.get_host()}, require_https=request.is_secure()):
+        return wanted
+    return reverse("shop:account")
