@@ -148,6 +148,7 @@ def test_a_file_that_cannot_be_read_is_named(refusal, tmp_path):
         ("CORE_DB_URL", "postgres://u:hunter2@db:port/x", "****: it may hold a postgres:// URL"),
         ("CORE_DB_URL", "postgres://u:hunter2/x@db:5432/x", "****: it may hold a postgres:// URL"),
         ("CORE_DB_URL", "postgres://u:hunter2#x@db:5432/x", "****: it may hold a postgres:// URL"),
+        ("CORE_REDIS_URL", "redis://u:123/hunter2@r:6379/0", "****: it may hold a redis://"),
         ("CORE_DB_URL", "postgres://u:hunt er2@db/x", "postgres://****@db: it may hold a postgres:// URL"),
         ("CORE_STOCK_DB_URL", "hunter2", "****: it may hold a postgres:// URL"),
         ("CORE_REDIS_URL", "redis://", "****: it may hold a redis://, rediss:// or unix:// URL"),

@@ -240,6 +240,8 @@ def test_run_again_it_gives_a_new_password(make_role):
     assert old != new
     with closing(psycopg.connect(new, autocommit=True)) as connection:
         connection.execute(INSERT.format("s-1"))
+    if SERVERS.postgres is None:
+        pytest.skip("the Postgres of CORE_TEST_DB_URL may trust everyone")
     with pytest.raises(psycopg.OperationalError, match="authentication failed"):
         psycopg.connect(old)
 

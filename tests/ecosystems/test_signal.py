@@ -423,6 +423,11 @@ def test_equal_numbers_have_one_digest(one, other):
     assert len({spelled("raw_payload", text).digest() for text in payload}) == 1
 
 
+def test_a_confidence_of_minus_zero_is_zero():
+    assert str(spelled("confidence", "-0.0").confidence) == "0.0"
+    assert spelled("confidence", "-0.0").digest() == spelled("confidence", "0").digest()
+
+
 def test_every_field_counts_for_the_digest():
     changed = {
         "signal_id": "s-2",
