@@ -10,7 +10,6 @@ from celery import bootsteps
 from django.conf import settings
 
 from aggregator import consuming
-from aggregator.doors.streams import StreamConsumer
 
 logger = logging.getLogger("signal_hub.consumer")
 
@@ -42,6 +41,8 @@ class StreamConsumerStep(bootsteps.StartStopStep):
     terminate = stop
 
     def _consume(self) -> None:
+        from aggregator.doors.streams import StreamConsumer  # models, which are not there yet at the import
+
         consumer = StreamConsumer.from_environment(settings.ENVIRONMENT)
         try:
             consuming.run(consumer, self.stop_event, label="streams")
