@@ -11,6 +11,7 @@ from aggregator.models import TradingSignal
 from commerce import checkpoints
 from commerce.checkpoints import Window
 from commerce.models import Plan, Subscription
+from ecosystems import heartbeat
 
 
 @dataclass(frozen=True)
@@ -82,9 +83,12 @@ def scope(plan: Plan) -> Scope:
 
 
 def visible(scope: Scope, window: Window) -> QuerySet[TradingSignal]:
-    """Return the ledger's rows that `scope` may see in `window`; ask for them `order_by("position")`."""
+    """Return the ledger's rows that `scope` may see in `window`; ask for them `order_by("position")`.
+
+    Agents' signs of life are for the operator: no customer pays a day's allowance for them.
+    """
     rows = TradingSignal.objects.filter(position__gt=window.floor, position__lte=window.frontier)
-    rows = rows.filter(covered(scope))
+    rows = rows.filter(covered(scope)).exclude(signal_type="ANALYTICS", tags__contains=[heartbeat.TAG])
     return rows if scope.payload else rows.defer("raw_payload")
 
 

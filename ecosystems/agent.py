@@ -3,7 +3,6 @@
 `python -m ecosystems.agent` runs one without Django; `manage.py run_agent` is the same.
 """
 
-import hashlib
 import logging
 import random
 from collections.abc import Callable, Iterable, Iterator
@@ -13,6 +12,7 @@ from typing import Any, Protocol
 from ecosystems.bus import InvalidSignal, OutboxError
 from ecosystems.candle import Candle, Feed, duration
 from ecosystems.feeds import GRACE, INSTANT, FeedOutage
+from ecosystems.heartbeat import heartbeat
 from ecosystems.progress import Progress
 from ecosystems.replay import paced
 from ecosystems.signal import Signal
@@ -249,28 +249,6 @@ class Agent:
         except OutboxError as error:
             logger.error("agent: no sign of life: %s", error)
         self._beaten = slot
-
-
-def heartbeat(strategy: Strategy[Any], at: datetime) -> Signal:
-    """Return the sign of life for a time: an analytics signal, tagged `heartbeat`, that advises nothing.
-
-    It follows from the time alone, so that an agent that starts again repeats it harmlessly.
-    """
-    facts = (
-        f"{strategy.agent}\n{strategy.ecosystem}\n{strategy.symbol}\n{strategy.timeframe}\n{strategy.name}"
-    )
-    digest = hashlib.sha256(facts.encode()).hexdigest()[:16]
-    return Signal(
-        signal_id=f"heartbeat:{digest}:{at:%Y%m%dT%H%M%SZ}",
-        ecosystem=strategy.ecosystem,
-        timestamp=at,
-        symbol=strategy.symbol,
-        action="HOLD",
-        signal_type="ANALYTICS",
-        agent_source=strategy.agent,
-        tags=("heartbeat", *strategy.tags),
-        raw_payload={"strategy": strategy.name, "timeframe": strategy.timeframe},
-    )
 
 
 if __name__ == "__main__":

@@ -8,11 +8,12 @@ from itertools import pairwise
 import pytest
 
 from ecosystems import signal as wire
-from ecosystems.agent import Agent, heartbeat
+from ecosystems.agent import Agent
 from ecosystems.bus import EventBus, InvalidSignal, Outbox, OutboxFull
 from ecosystems.bus.webhook import WebhookTransport
 from ecosystems.candle import FeedError
 from ecosystems.feeds import FeedOutage
+from ecosystems.heartbeat import heartbeat
 from ecosystems.progress import Progress
 from ecosystems.replay import CsvFeed
 from ecosystems.signal import Refusal
