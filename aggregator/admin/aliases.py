@@ -44,31 +44,42 @@ class MappedFilter(DropdownFilter):  # type: ignore[misc] # the package has no t
         return queryset.exclude(instrument="") if self.value() == "yes" else queryset
 
 
-class AliasForm(forms.ModelForm):  # type: ignore[type-arg]
+def checked(text: str) -> str:
+    """Return what may name a symbol or an instrument; raises ValidationError for the rest."""
+    if not NAME.fullmatch(text):
+        raise forms.ValidationError("Printable ASCII characters without spaces.")
+    return text
+
+
+class NameForm(forms.ModelForm):  # type: ignore[type-arg]
+    """What a row of the list lets one edit."""
+
     instrument = forms.CharField(
         required=False,
         max_length=64,
         widget=UnfoldAdminTextInputWidget({"aria-label": "Instrument"}),
         help_text="Its canonical name, as BTC/USDT, BTC/USDT:USDT, EUR/USD or AAPL.",
     )
+
+    class Meta:
+        model = SymbolAlias
+        fields = ("instrument",)
+
+    def clean_instrument(self) -> str:
+        name = str(self.cleaned_data["instrument"])
+        ecosystem = self.cleaned_data.get("ecosystem") or self.instance.ecosystem
+        return aliases.cleaned(ecosystem, checked(name)) if name and ecosystem else name
+
+
+class AliasForm(NameForm):
     symbol = forms.CharField(max_length=64, widget=UnfoldAdminTextInputWidget())
 
     class Meta:
         model = SymbolAlias
         fields = ("ecosystem", "symbol", "instrument")
 
-    def clean_instrument(self) -> str:
-        name = str(self.cleaned_data["instrument"])
-        if name and not NAME.fullmatch(name):
-            raise forms.ValidationError("Printable ASCII characters without spaces.")
-        ecosystem = self.cleaned_data.get("ecosystem") or self.instance.ecosystem
-        return aliases.cleaned(ecosystem, name) if name and ecosystem else name
-
     def clean_symbol(self) -> str:
-        symbol = str(self.cleaned_data["symbol"])
-        if not NAME.fullmatch(symbol):
-            raise forms.ValidationError("Printable ASCII characters without spaces.")
-        return symbol
+        return checked(str(self.cleaned_data["symbol"]))
 
 
 @admin.register(SymbolAlias)
@@ -91,7 +102,7 @@ class AliasAdmin(ModelAdmin):  # type: ignore[misc]
         return False  # emptied instead: the rows go back to the symbol as it is written
 
     def get_changelist_form(self, request: HttpRequest, **kwargs: Any) -> Any:
-        return AliasForm
+        return NameForm
 
     def get_custom_urls(self) -> tuple[Any, ...]:
         return (

@@ -1,0 +1,101 @@
+"""Symbols without a certain name: seen, mapped, their rows mended."""
+
+from __future__ import annotations
+
+import pytest
+
+from aggregator import aliases
+from aggregator.models import SymbolAlias, TradingSignal
+
+LIST = "/admin/aggregator/symbolalias/"
+
+
+def names(symbol="tBTCUSD"):
+    return set(TradingSignal.objects.filter(symbol=symbol).values_list("instrument", flat=True))
+
+
+@pytest.fixture
+def alias(record):
+    record(*({"symbol": "tBTCUSD"} for _ in range(7)), {"symbol": "BTCUSD"})
+    return SymbolAlias.objects.get()
+
+
+def test_an_unmapped_symbol_is_shown_with_a_suggestion(page, alias):
+    seen = page.get(LIST + "?mapped=no").content.decode()
+    assert "tBTCUSD" in seen
+    assert "Map to BTC/USD</button>" in seen
+
+
+def test_one_click_maps_it_and_mends_its_rows(page, alias, monkeypatch, record):
+    monkeypatch.setattr(aliases, "BATCH", 3)
+    assert names() == {"tBTCUSD"}
+    response = page.post(f"{LIST}{alias.pk}/map", {"map": "BTC/USD"}, follow=True)
+    assert "7 signals are called BTC/USD now" in response.content.decode()
+    assert names() == {"BTC/USD"}
+    record({"symbol": "tBTCUSD"}, transport="redis")
+    assert names() == {"BTC/USD"}
+
+
+def test_another_name_is_typed_into_the_list(page, alias):
+    form = {
+        "form-TOTAL_FORMS": 1, "form-INITIAL_FORMS": 1, "form-0-id": alias.pk,
+        "form-0-instrument": "BTCUSDT", "_save": "Save",
+    }  # fmt: skip
+    page.post(LIST, form)
+    assert names() == {"BTC/USDT"}, "as the hub writes it"
+    page.post(LIST, form | {"form-0-instrument": ""})
+    assert names() == {"tBTCUSD"}
+    assert names("BTCUSD") == {"BTC/USD"}, "other symbols keep their names"
+
+
+def test_a_symbol_can_be_mapped_before_it_comes(page, record):
+    page.post(LIST + "add/", {"ecosystem": "forex", "symbol": "CABLE", "instrument": "GBPUSD"})
+    record({"ecosystem": "forex", "symbol": "CABLE"})
+    assert names("CABLE") == {"GBP/USD"}
+
+
+def test_rows_that_agents_insert_get_the_name_too(page, alias):
+    from django.db import connection
+
+    from aggregator import ledger
+
+    page.post(f"{LIST}{alias.pk}/map", {"map": "BTC/USD"})
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO trading_signals (signal_id, ecosystem, timestamp, symbol, action) "
+            "VALUES ('sql', 'crypto', now(), 'tBTCUSD', 'SELL')"
+        )
+    ledger.adopt(10)
+    assert TradingSignal.objects.get(signal_id="sql").instrument == "BTC/USD"
+
+
+def test_a_long_mending_goes_on_in_steps(page, alias, monkeypatch):
+    monkeypatch.setattr(aliases, "BATCH", 2)
+    monkeypatch.setattr("aggregator.admin.aliases.AT_ONCE_S", 0.0)
+    response = page.post(f"{LIST}{alias.pk}/map", {"map": "BTC/USD"})
+    assert "/mend?" in response["Location"]
+    assert "Mend</button>" in " ".join(page.get(response["Location"]).content.decode().split()).replace(
+        " <", "<"
+    )
+    query = response["Location"].partition("?")[2]
+    after, mended = 0, 2
+    while after is not None:
+        told = page.post(f"{LIST}{alias.pk}/mend/step?{query}", {"after": after}).json()
+        after, mended = told["after"], mended + told["count"]
+    assert mended == 7
+    assert names() == {"BTC/USD"}
+
+
+def test_strangers_map_nothing(stranger, alias):
+    assert stranger.post(f"{LIST}{alias.pk}/map", {"map": "X/Y"}).status_code == 403
+    assert stranger.get(f"{LIST}{alias.pk}/mend").status_code == 403
+    assert stranger.post(f"{LIST}{alias.pk}/mend/step", {"after": 0}).status_code == 403
+    assert names() == {"tBTCUSD"}
+
+
+@pytest.mark.parametrize(
+    ("ecosystem", "symbol", "expected"),
+    [("crypto", "tBTCUSD", "BTC/USD"), ("forex", "FX:EURUSD-weird", "EUR/USD"), ("crypto", "???", "")],
+)
+def test_suggestions(ecosystem, symbol, expected):
+    assert aliases.suggestion(ecosystem, symbol) == expected

@@ -1,0 +1,157 @@
+"""Dead letters in the admin: groups, raw content, replay, resolving, who did it."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.utils import timezone
+
+from aggregator.models import ApiKey, DeadLetter, TradingSignal
+from tests.aggregator.admin.conftest import signal
+
+LIST = "/admin/aggregator/deadletter/"
+
+
+def letter(raw, code="invalid_value", **fields):
+    """Return a letter as if `raw` had been refused before a mending."""
+    now = timezone.now()
+    given = {"transport": "webhook", "detail": "was wrong", "agent_source": "momentum", "times": 3}
+    return DeadLetter.objects.create(
+        fingerprint=raw[:16] + bytes([DeadLetter.objects.count() % 256]), code=code, raw=raw,
+        first_at=now, last_at=now, **given | fields,
+    )  # fmt: skip
+
+
+def step(client, query, after=0, last=2**40):
+    response = client.post(f"{LIST}replay/step?{query}", {"after": after, "last": last})
+    assert response.status_code == 200
+    return response.json()
+
+
+def test_the_list_groups_what_waits_by_code_and_agent(page, record):
+    record(*({"action": "HODL"} for _ in range(3)), {"agent_source": "value", "action": "HODL"}, b"{")
+    seen = page.get(LIST).content.decode()
+    rows = re.findall(r'<th scope="row" data-label="Code">.*?</tr>', seen, re.DOTALL)
+    told = [re.findall(r'data-label="\w+"[^>]*>(?:<a[^>]*>)?([^<]*)', row)[:4] for row in rows]
+    assert ["invalid_value", "momentum", "crypto", "3"] in told
+    assert ["invalid_value", "value", "crypto", "1"] in told
+    assert len(told) == 3
+    [one] = re.findall(r'<a href="(\?code=invalid_value&amp;agent=value[^"]*)"', seen)
+    assert page.get(LIST + one.replace("&amp;", "&")).content.decode().count("field-code") == 1
+
+
+def test_raw_content_is_shown_and_downloaded_safely(page, record):
+    raw = b'\xff\x00{"a": "\xe2\x80\xae<script>alert(1)</script>"}'
+    record(raw)
+    found = DeadLetter.objects.get()
+    seen = page.get(f"{LIST}{found.pk}/change/").content.decode()
+    assert "\\xff\\u0000{" in seen
+    assert "\\u202e&lt;script&gt;" in seen
+    assert "<script>alert" not in seen
+    assert f"{len(raw)} bytes" in seen
+    file = page.get(f"{LIST}{found.pk}/download/")
+    assert (file.content, file["Content-Type"]) == (raw, "application/octet-stream")
+    assert file["Content-Disposition"].startswith("attachment")
+
+
+def test_replay_settles_what_can_be_settled(page, record):
+    known = signal(signal_id="known")
+    record(known)
+    good, twice = letter(signal(signal_id="good")), letter(known)
+    record({"signal_id": "bad", "action": "HODL"})
+    bad = DeadLetter.objects.get(signal_id="bad")
+    lost = letter(b"{}", code="trimmed_unread")
+    told = step(page, "")
+    assert told["told"] == {"recorded": 1, "on record before": 1, "refused again": 1, "skipped": 1}
+    assert (told["count"], told["finished"]) == (4, True)
+    assert TradingSignal.objects.get(signal_id="good").transport == "webhook"
+    for each in (good, twice, bad, lost):
+        each.refresh_from_db()
+    assert good.resolved_at
+    assert twice.resolved_at
+    assert (bad.resolved_at, bad.times, lost.resolved_at) == (None, 1, None)
+
+
+def test_what_is_refused_for_another_reason_is_another_letter(page, db):
+    old = letter(signal(action="HODL"), code="database_refused")
+    assert step(page, f"ids={old.pk}")["told"]["refused again"] == 1
+    old.refresh_from_db()
+    assert old.resolved_at
+    assert DeadLetter.objects.get(resolved_at=None).code == "invalid_value"
+
+
+def test_a_replay_goes_on_step_by_step_by_a_filter(page, monkeypatch):
+    monkeypatch.setattr("aggregator.admin.dead_letters.STEP", 4)
+    for number in range(10):
+        letter(signal(signal_id=f"m{number}"))
+    letter(signal(signal_id="other"), agent_source="value")
+    seen = page.get(f"{LIST}replay?code=invalid_value&agent=momentum").content.decode()
+    assert 'data-total="10"' in seen
+    told, steps = {"after": 0, "finished": False}, []
+    while not told["finished"]:
+        told = step(page, "code=invalid_value&agent=momentum", told["after"])
+        steps.append(told["count"])
+    assert steps == [4, 4, 2]
+    assert DeadLetter.objects.filter(resolved_at=None).count() == 1
+    assert not TradingSignal.objects.filter(signal_id="other").exists()
+
+
+def test_replaying_gives_a_key_no_more_than_it_has(page, db):
+    key = ApiKey.objects.create(
+        key_id="desk", digest=b"d", scopes=["publish"], ecosystems=["stock"], created_at=timezone.now()
+    )
+    held = letter(signal(signal_id="held"), code="ecosystem_forbidden", sender="key:desk")
+    assert step(page, "")["told"]["recorded"] == 0
+    assert not TradingSignal.objects.exists()
+    key.ecosystems = []
+    key.save()
+    assert step(page, "state=all")["told"]["recorded"] >= 1
+    held.refresh_from_db()
+    assert held.resolved_at
+
+
+def test_a_selection_is_replayed_or_resolved(page):
+    first, second = letter(signal()), letter(signal())
+    chosen = {"action": "replay_selected", "_selected_action": [first.pk, second.pk]}
+    response = page.post(LIST, chosen)
+    assert response.status_code == 302
+    assert 'data-total="2"' in page.get(response["Location"]).content.decode()
+    page.post(LIST, chosen | {"action": "resolve_selected"})
+    assert not DeadLetter.objects.filter(resolved_at=None).exists()
+    assert not TradingSignal.objects.exists()
+
+
+def test_one_is_resolved_by_a_post_alone(page):
+    lost = letter(b"{}", code="trimmed_unread")
+    address = f"{LIST}{lost.pk}/resolve_one/"
+    assert "Nothing of it will be recorded" in page.get(address).content.decode()
+    lost.refresh_from_db()
+    assert lost.resolved_at is None
+    page.post(address)
+    lost.refresh_from_db()
+    assert lost.resolved_at
+
+
+def test_the_history_says_who_did_what(page, operator):
+    found = letter(signal())
+    step(page, f"ids={found.pk}")
+    entry = LogEntry.objects.get(object_id=str(found.pk))
+    assert (entry.user, entry.get_change_message()) == (operator, "Replayed: recorded.")
+
+
+@pytest.mark.parametrize("path", ["replay", "{}/download/", "{}/change/", ""])
+def test_strangers_see_no_letters(stranger, path):
+    found = letter(signal())
+    assert stranger.get(LIST + path.format(found.pk)).status_code == 403
+
+
+def test_strangers_replay_and_resolve_nothing(stranger):
+    found = letter(signal())
+    assert (
+        stranger.post(f"{LIST}replay/step?ids={found.pk}", {"after": 0, "last": found.pk}).status_code == 403
+    )
+    assert stranger.post(f"{LIST}{found.pk}/resolve_one/").status_code == 403
+    found.refresh_from_db()
+    assert found.resolved_at is None
