@@ -20,6 +20,7 @@ def livez(_request: HttpRequest) -> HttpResponse:
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index"), name="home"),
+    path("admin", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/live", admin.site.admin_view(dashboard.live), name="hub-live"),
     path("admin/", admin.site.urls),
     path("api/signals", SignalDoor.as_view(), name="signals"),

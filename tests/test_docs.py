@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from django.core.management import get_commands, load_command_class
 from django.db import connection
+from django.urls import resolve
 
 from config import env, markets
 from ecosystems.signal import Signal, parse
@@ -164,6 +165,17 @@ def test_targets_and_programs_exist(page):
     assert set(re.findall(r"celery -A config ([a-z]+)", text)) <= {"worker", "beat"}
     for path in re.findall(r"`((?:config|aggregator|ecosystems|commerce|deploy)/[\w./]*)`", text):
         assert (PROJECT / path).exists(), path
+
+
+@page
+def test_addresses_exist(page):
+    own = re.compile(r"`(?:(?:GET|POST) )?(/(?:admin|account|api|plans|health|livez|metrics)\b[^\s`?]*)`")
+    for address in set(own.findall(page.read_text())) - {"/api/v1/"}:
+        resolve(re.sub(r"<[a-z_]+>", "x", address))
+
+
+def test_the_admin_needs_no_slash(client):
+    assert client.get("/admin").headers["Location"] == "/admin/"
 
 
 def run(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
