@@ -9,6 +9,7 @@ from django.db.models import Prefetch
 from django.http import HttpRequest
 from django.utils import timezone
 
+from aggregator.dashboard import CHART_OPTIONS
 from commerce import usage
 from commerce.billing.client import is_configured
 from commerce.models import Customer, Delivery, Endpoint, Plan, Subscription, UsageDay
@@ -76,7 +77,8 @@ def account(customer: Customer) -> dict[str, Any]:
             meter("Requests today", used.requests, plan.requests_per_day if plan else 0),
             meter("Signals today", used.signals, plan.signals_per_day if plan else 0),
         ],
-        "usage_chart": usage_chart(customer, now.date()),
+        "chart_options": CHART_OPTIONS,
+        "usage_charts": usage_charts(customer, now.date()),
         "keys": _keys(customer, now),
         "endpoints": _endpoints(customer),
         "allowed_endpoints": plan.webhooks if plan else 0,
@@ -89,27 +91,18 @@ def meter(name: str, used: int, limit: int | None) -> dict[str, Any]:
     return {"name": name, "used": used, "limit": limit, "share": share}
 
 
-def usage_chart(customer: Customer, today: date) -> str:
-    """Return the last 30 days' signals and requests as data of unfold's chart."""
+def usage_charts(customer: Customer, today: date) -> list[dict[str, Any]]:
+    """Return the last 30 days' signals and requests, each as data of unfold's chart with its greatest day."""
     days = [today - timedelta(days=DAYS - 1 - number) for number in range(DAYS)]
     rows = {row.day: row for row in UsageDay.objects.filter(customer=customer, day__gte=days[0])}
-    return json.dumps(
-        {
-            "labels": [f"{day:%b} {day.day}" for day in days],
-            "datasets": [
-                {
-                    "label": "Signals",
-                    "data": [rows[day].signals if day in rows else 0 for day in days],
-                    "backgroundColor": "var(--color-primary-600)",
-                },
-                {
-                    "label": "Requests",
-                    "data": [rows[day].requests if day in rows else 0 for day in days],
-                    "backgroundColor": "var(--color-base-400)",
-                },
-            ],
-        }
-    )
+    charts = []
+    for name in ("signals", "requests"):
+        counts = [getattr(rows[day], name) if day in rows else 0 for day in days]
+        bars = {"label": name, "data": counts, "backgroundColor": "var(--color-primary-600)"}
+        labels = [f"{day:%b} {day.day}" for day in days]
+        data = json.dumps({"labels": labels, "datasets": [bars]})
+        charts.append({"name": name, "most": max(counts), "data": data})
+    return charts
 
 
 def _keys(customer: Customer, now: datetime) -> list[dict[str, Any]]:

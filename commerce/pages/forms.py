@@ -56,6 +56,6 @@ class EndpointForm(forms.Form):
         label="Address",
         max_length=MAX_URL,
         widget=UnfoldAdminTextInputWidget(attrs={"placeholder": "https://example.com/signals"}),
-        help_text="A webhook: its https:// URL. Telegram: <bot token>/<chat id>. Discord and Slack: the URL "
-        "of an incoming webhook. E-mail: your own address.",
+        help_text="A webhook: its https:// URL. Telegram: the bot's token/the chat's id. Discord and Slack: "
+        "the URL of an incoming webhook. E-mail: your own address.",
     )

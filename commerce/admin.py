@@ -1,0 +1,196 @@
+"""The operator's side of commerce: plans, customers, subscriptions, deliveries, revenue."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.db.models import Count, Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, render
+from unfold.admin import ModelAdmin, TabularInline
+from unfold.decorators import action, display
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
+
+from aggregator.admin.base import ReadOnlyAdmin
+from aggregator.dashboard import CHART_OPTIONS
+from aggregator.models import ECOSYSTEM_CHOICES
+from commerce import overview
+from commerce.models import (
+    Attempt,
+    Customer,
+    Delivery,
+    Endpoint,
+    Plan,
+    StripeEvent,
+    Subscription,
+)
+from commerce.pages import context
+
+LOOKS = {
+    "active": "success",
+    "trialing": "info",
+    "past_due": "warning",
+    "delivered": "success",
+    "waiting": "warning",
+    "failed": "danger",
+    "disabled": "danger",
+}
+
+
+class PlanForm(forms.ModelForm):  # type: ignore[type-arg]
+    ecosystems = forms.MultipleChoiceField(
+        choices=ECOSYSTEM_CHOICES,
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
+        required=False,
+        help_text="None means all of them.",
+    )
+
+    class Meta:
+        model = Plan
+        fields = "__all__"  # noqa: DJ007 - the admin's fieldsets choose
+
+
+@admin.register(Plan)
+class PlanAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
+    form = PlanForm
+    list_display = ("name", "price", "currency", "interval", "signals_per_day", "live", "is_public")
+    fieldsets = (
+        (None, {"fields": (("name", "slug"), "description", ("rank", "is_public"))}),
+        ("Price", {"fields": (("price", "currency", "interval"), ("trial_days", "stripe_price_id"))}),
+        ("What it shows", {"fields": ("ecosystems", "instruments", ("delay", "history_days"), "payload")}),
+        ("How much", {"fields": (("requests_per_day", "signals_per_day"), ("streams", "webhooks"))}),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Plan]:
+        live = Q(subscriptions__state__in=Subscription.LIVE)
+        rows: QuerySet[Plan] = super().get_queryset(request)
+        return rows.annotate(live_count=Count("subscriptions", filter=live))
+
+    @display(description="Subscriptions", ordering="live_count")  # type: ignore[untyped-decorator]
+    def live(self, plan: Any) -> int:
+        return int(plan.live_count)
+
+
+class SubscriptionInline(TabularInline):  # type: ignore[misc]
+    model = Subscription
+    extra = 0
+    fields = ("plan", "state", "started_at", "period_ends_at", "ends_at", "grace_until")
+    show_change_link = True
+
+
+@admin.register(Customer)
+class CustomerAdmin(ModelAdmin):  # type: ignore[misc]
+    list_display = ("email", "name", "plan", "state", "created_at")
+    search_fields = ("email", "name", "stripe_customer_id")
+    list_filter = (("subscriptions__plan", admin.RelatedOnlyFieldListFilter),)
+    ordering = ("-created_at",)
+    autocomplete_fields = ("user",)
+    inlines = (SubscriptionInline,)
+    actions_list = ("overview",)
+    actions_detail = ("as_customer",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Customer]:
+        rows: QuerySet[Customer] = super().get_queryset(request)
+        return rows.prefetch_related("subscriptions__plan")
+
+    @display(description="Plan")  # type: ignore[untyped-decorator]
+    def plan(self, customer: Customer) -> str:
+        live = self._live(customer)
+        return live.plan.name if live else "none"
+
+    @display(description="State", label=LOOKS)  # type: ignore[untyped-decorator]
+    def state(self, customer: Customer) -> Any:
+        live = self._live(customer)
+        return (live.state, live.get_state_display()) if live else ("none", "none")
+
+    def _live(self, customer: Customer) -> Subscription | None:
+        """Return the live subscription, from what was prefetched."""
+        rows = customer.subscriptions.all()
+        return next((row for row in rows if row.state in Subscription.LIVE), None)
+
+    @action(description="Revenue and usage", icon="monitoring", url_path="overview")  # type: ignore[untyped-decorator]
+    def overview(self, request: HttpRequest) -> HttpResponse:
+        """Show monthly recurring revenue, subscriptions, usage and deliveries."""
+        page = {**self.admin_site.each_context(request), "title": "Revenue and usage", "opts": self.opts}
+        page |= overview.figures() | {"chart_options": CHART_OPTIONS}
+        return render(request, "admin/commerce/overview.html", page)
+
+    @action(description="As the customer sees it", icon="visibility", url_path="seen")  # type: ignore[untyped-decorator]
+    def as_customer(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Show the customer's own account page, without what acts."""
+        customer = get_object_or_404(Customer, pk=object_id)
+        page = {**self.admin_site.each_context(request), "opts": self.opts, "acts": False}
+        page |= {"title": f"{customer.email}, as the customer sees it", **context.account(customer)}
+        return render(request, "admin/commerce/as_customer.html", page)
+
+
+@admin.register(Subscription)
+class SubscriptionAdmin(ModelAdmin):  # type: ignore[misc]
+    list_display = ("customer", "plan", "shown_state", "started_at", "period_ends_at", "ends_at", "paid_by")
+    list_filter = ("state", "plan")
+    list_select_related = ("customer", "plan")
+    search_fields = ("customer__email", "stripe_subscription_id")
+    autocomplete_fields = ("customer",)
+    ordering = ("-started_at",)
+    readonly_fields = ("stripe_subscription_id", "stripe_event_at")
+    fieldsets = (
+        (None, {"fields": (("customer", "plan"), "state")}),
+        ("When", {"fields": (("started_at", "period_ends_at"), ("ends_at", "grace_until"), "cancelled_at")}),
+        ("Stripe", {"fields": (("stripe_subscription_id", "stripe_event_at"),)}),
+    )
+
+    @display(description="State", ordering="state", label=LOOKS)  # type: ignore[untyped-decorator]
+    def shown_state(self, subscription: Subscription) -> Any:
+        return subscription.state, subscription.get_state_display()
+
+    @display(description="Paid by")  # type: ignore[untyped-decorator]
+    def paid_by(self, subscription: Subscription) -> str:
+        return "Stripe" if subscription.stripe_subscription_id else "given by hand"
+
+
+@admin.register(Endpoint)
+class EndpointAdmin(ReadOnlyAdmin):
+    list_display = ("public_id", "customer", "channel", "label", "shown_state", "failing_since", "reason")
+    list_filter = ("state", "channel")
+    list_select_related = ("customer",)
+    search_fields = ("public_id", "customer__email", "label")
+    exclude = ("sealed", "lease", "leased_until", "notify", "generation")
+    ordering = ("-created_at",)
+
+    @display(description="State", ordering="state", label=LOOKS)  # type: ignore[untyped-decorator]
+    def shown_state(self, endpoint: Endpoint) -> Any:
+        return endpoint.state, endpoint.get_state_display()
+
+
+class AttemptInline(TabularInline):  # type: ignore[misc]
+    model = Attempt
+    extra = 0
+    fields = readonly_fields = ("number", "at", "status", "error", "excerpt", "duration_ms")
+    can_delete = False
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        return False
+
+
+@admin.register(Delivery)
+class DeliveryAdmin(ReadOnlyAdmin):
+    list_display = ("message_id", "endpoint", "shown_state", "attempts", "created_at", "due_at")
+    list_filter = ("state",)
+    list_select_related = ("endpoint",)
+    search_fields = ("=message_id", "=endpoint__public_id")
+    ordering = ("-id",)
+    show_full_result_count = False
+    inlines = (AttemptInline,)
+
+    @display(description="State", ordering="state", label=LOOKS)  # type: ignore[untyped-decorator]
+    def shown_state(self, delivery: Delivery) -> Any:
+        return delivery.state, delivery.get_state_display()
+
+
+@admin.register(StripeEvent)
+class StripeEventAdmin(ReadOnlyAdmin):
+    list_display = ("event_id", "type", "object_id", "created_at", "handled_at", "outcome")
+    list_filter = ("type",)
+    search_fields = ("=event_id", "=object_id")
+    ordering = ("-created_at",)
+    show_full_result_count = False

@@ -1,0 +1,133 @@
+"""The operator's questions about the business: revenue, subscriptions, usage, deliveries."""
+
+import json
+from collections import Counter
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.db.models import Case, Count, DecimalField, F, Q, QuerySet, Sum, When
+from django.db.models.functions import Coalesce, TruncDate
+from django.utils import timezone
+
+from commerce.models import Attempt, Endpoint, Subscription, UsageDay
+
+DAYS = 30
+MONTHS = 12
+COLOURS = ("var(--color-primary-600)", "var(--color-base-400)")
+FAILED_COLOUR = "#b91c1c"
+
+State = Subscription.State
+Chart = dict[str, Any]
+
+# A year's price counts by twelfths.
+A_MONTH = Case(
+    When(plan__interval="year", then=F("plan__price") / 12),
+    default=F("plan__price"),
+    output_field=DecimalField(max_digits=14, decimal_places=4),
+)
+
+
+def figures() -> dict[str, Any]:
+    """Return all that the overview shows."""
+    now = timezone.now()
+    since = now - timedelta(days=DAYS)
+    live = Subscription.objects.entitling(now)
+    by_plan = live.values("plan__name").annotate(count=Count("pk")).order_by("plan__rank")
+    return {
+        "revenue": monthly_revenue(now),
+        "by_plan": [(row["plan__name"], row["count"]) for row in by_plan],
+        "begun": Subscription.objects.filter(started_at__gte=since).count(),
+        "cancelled": Subscription.objects.filter(cancelled_at__gte=since).count(),
+        "past_due": Subscription.objects.filter(state=State.PAST_DUE).count(),
+        "failing": Endpoint.objects.filter(state=Endpoint.State.ACTIVE, failing_since__isnull=False).count(),
+        "disabled": Endpoint.objects.filter(state=Endpoint.State.DISABLED).count(),
+        "charts": [*revenue_charts(now), usage_chart(now.date()), deliveries_chart(now.date())],
+    }
+
+
+def paying(at: datetime) -> QuerySet[Subscription]:
+    """Return the subscriptions that were paid for at a moment; trials and free plans are not."""
+    expired = Case(When(state=State.EXPIRED, then=Coalesce("grace_until", "period_ends_at", "started_at")))
+    ended = Coalesce("ends_at", "cancelled_at", expired)
+    rows = Subscription.objects.annotate(ended=ended).exclude(state=State.TRIALING)
+    return rows.filter(Q(ended=None) | Q(ended__gt=at), started_at__lte=at, plan__price__gt=0)
+
+
+def monthly_revenue(at: datetime) -> dict[str, Decimal]:
+    """Return the monthly recurring revenue at a moment by currency, in today's prices of the plans."""
+    rows = paying(at).values("plan__currency").annotate(sum=Sum(A_MONTH)).order_by("plan__currency")
+    return {row["plan__currency"]: row["sum"].quantize(Decimal("0.01")) for row in rows}
+
+
+def revenue_charts(now: datetime) -> list[Chart]:
+    """Return a chart of the last twelve months for each currency."""
+    ends = _month_ends(now)
+    months = [monthly_revenue(at) for at in ends]
+    currencies = sorted(set().union(*months))
+    labels = [f"{at:%b %Y}" for at in ends]
+    return [
+        _chart(
+            f"Monthly recurring revenue, {currency}",
+            labels,
+            {currency: [float(month.get(currency, 0)) for month in months]},
+            unit="now",
+        )
+        for currency in currencies
+    ]
+
+
+def usage_chart(today: date) -> Chart:
+    days = _days(today)
+    rows = UsageDay.objects.filter(day__gte=days[0]).values("day")
+    sums = rows.annotate(given=Sum("signals"), asked=Sum("requests"))
+    by_day = {row["day"]: (row["given"], row["asked"]) for row in sums}
+    given, asked = zip(*(by_day.get(day, (0, 0)) for day in days), strict=True)
+    series = {"signals given out": list(given), "requests": list(asked)}
+    return _chart("Usage of all customers", [_label(day) for day in days], series)
+
+
+def deliveries_chart(today: date) -> Chart:
+    days = _days(today)
+    since = datetime.combine(days[0], time(), UTC)
+    took = Q(status__gte=200, status__lt=300)
+    rows = (
+        Attempt.objects.filter(at__gte=since)
+        .annotate(day=TruncDate("at", tzinfo=UTC))
+        .values("day")
+        .annotate(delivered=Count("pk", filter=took), failed=Count("pk", filter=~took))
+    )
+    counts = {name: Counter({row["day"]: row[name] for row in rows}) for name in ("delivered", "failed")}
+    series = {name: [found[day] for day in days] for name, found in counts.items()}
+    return _chart("Delivery attempts", [_label(day) for day in days], series)
+
+
+def _chart(title: str, labels: list[str], series: dict[str, list[Any]], unit: str = "today") -> Chart:
+    """Return what the page needs of a chart: its data for the drawing, its last column for the words."""
+    colours = dict(zip(series, COLOURS, strict=False)) | {"failed": FAILED_COLOUR}
+    sets = [
+        {"label": name, "data": values, "backgroundColor": colours[name]} for name, values in series.items()
+    ]
+    return {
+        "title": title,
+        "unit": unit,
+        "data": json.dumps({"labels": labels, "datasets": sets}),
+        "legend": [(name, colours[name], values[-1]) for name, values in series.items()],
+    }
+
+
+def _days(today: date) -> list[date]:
+    return [today - timedelta(days=DAYS - 1 - number) for number in range(DAYS)]
+
+
+def _label(day: date) -> str:
+    return f"{day:%b} {day.day}"
+
+
+def _month_ends(now: datetime) -> list[datetime]:
+    """Return the ends of the last eleven months and the present moment."""
+    ends, first = [now], now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    while len(ends) < MONTHS:
+        ends.append(first - timedelta(microseconds=1))
+        first = ends[-1].replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    return ends[::-1]
