@@ -18,6 +18,9 @@ from ecosystems.signal import EARLIEST, MAX_AHEAD
 
 SPAN = 20_000
 """Positions that one query looks at. A filter that finds little would else read the ledger to its end."""
+WIDEST_SPAN = 32 * SPAN
+QUICK_S = 0.002
+"""A query faster than this had an index for its filter, or a gap: the next one may look at twice as much."""
 LOOK_FOR_S = 0.25
 """How long one page is looked for before the reader gets what was found so far."""
 
@@ -73,11 +76,14 @@ def read(scope: Scope, filters: Filters, after: int, limit: int) -> Page:
     rows = entitlements.visible(scope, window).filter(filters.condition()).order_by("position")
     found: list[TradingSignal] = []
     position = max(after, window.floor)
-    deadline = time.monotonic() + LOOK_FOR_S
-    while position < window.frontier and len(found) <= limit and time.monotonic() < deadline:
-        upto = min(position + SPAN, window.frontier)
+    span, now = SPAN, time.monotonic()
+    deadline = now + LOOK_FOR_S
+    while position < window.frontier and len(found) <= limit and now < deadline:
+        started, upto = now, min(position + span, window.frontier)
         found += rows.filter(position__gt=position, position__lte=upto)[: limit + 1 - len(found)]
-        position = upto
+        position, now = upto, time.monotonic()
+        if now - started < QUICK_S:
+            span = min(span * 2, WIDEST_SPAN)
     if len(found) > limit:
         return Page(found[:limit], _position(found[limit - 1]), has_more=True)
     return Page(found, max(position, after), has_more=position < window.frontier)

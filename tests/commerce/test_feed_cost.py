@@ -65,6 +65,7 @@ def test_a_page_touches_the_same_however_long_the_ledger_is():
 
 def test_no_query_of_a_filter_that_finds_nothing_reads_more_than_a_span(monkeypatch):
     monkeypatch.setattr(feed, "LOOK_FOR_S", 60.0)
+    monkeypatch.setattr(feed, "QUICK_S", 0.0)
     fill(1, 40_000)
     plans = explained(lambda: feed.read(Scope(), Filters(action="HOLD"), 0, 500))
     scanned = [
@@ -75,6 +76,17 @@ def test_no_query_of_a_filter_that_finds_nothing_reads_more_than_a_span(monkeypa
     ]
     assert sum(scanned) == 40_000
     assert max(scanned) <= feed.SPAN
+
+
+def test_what_is_found_quickly_is_looked_for_in_ever_longer_spans(monkeypatch):
+    monkeypatch.setattr(feed, "LOOK_FOR_S", 60.0)
+    monkeypatch.setattr(feed, "QUICK_S", 60.0)
+    monkeypatch.setattr(feed, "SPAN", 10)
+    fill(1, 5_000)
+    with CaptureQueriesContext(connection) as queries:
+        page = feed.read(Scope(), Filters(agent="nobody"), 0, 500)
+    assert not page.has_more
+    assert len(queries) < 5_000 / feed.WIDEST_SPAN + 12
 
 
 def test_no_offset_and_no_count():

@@ -125,6 +125,7 @@ def test_an_outage_is_a_503_and_over_when_it_is(postgres_server):
 
 def test_a_filter_that_finds_nothing_moves_the_cursor_on(monkeypatch):
     monkeypatch.setattr(feed, "SPAN", 3)
+    monkeypatch.setattr(feed, "QUICK_S", 0.0)
     monkeypatch.setattr(feed, "LOOK_FOR_S", 0.0001)
     record(*(f"s{number}" for number in range(20)))
     record("wanted", action="SELL")
