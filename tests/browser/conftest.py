@@ -1,0 +1,86 @@
+"""A real Chromium on a real server, signed in; everything it complains about fails the test."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+PASSWORD = "correct horse battery"
+CONTRAST = (Path(__file__).parent / "contrast.js").read_text()
+OPTIONS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--no-first-run",
+]
+"""Without a sandbox, since tests may run as root; it opens nothing but our own server."""
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """One Chromium for the whole run."""
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if program is None:
+        pytest.skip("no Chromium on the PATH: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    # Playwright's synchronous interface keeps an event loop in this thread, and Django refuses queries there.
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=OPTIONS)
+        yield browser
+        browser.close()
+    del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
+
+
+@pytest.fixture
+def operator(transactional_db):
+    from django.contrib.auth.models import User
+
+    return User.objects.create_superuser("olga", password=PASSWORD)
+
+
+@pytest.fixture
+def hub(live_hub, free_port, redis_client):
+    """The address of a running hub, whose cookies may travel without TLS."""
+    return live_hub(AGG_SIGNAL_ENDPOINT=f"http://127.0.0.1:{free_port}/api/signals")
+
+
+@pytest.fixture
+def complaints():
+    """What the browser's console said; a test that expects something takes it out."""
+    said: list[str] = []
+    yield said
+    assert said == []
+
+
+@pytest.fixture
+def sign_in(chromium, hub, operator, complaints):
+    """Open the admin: `sign_in(width=390, dark=True)` returns the page."""
+    contexts = []
+
+    def do(width=1360, *, dark=False):
+        context = chromium.new_context(
+            viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light", base_url=hub
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.on(
+            "console",
+            lambda each: complaints.append(each.text) if each.type in {"error", "warning"} else None,
+        )
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto("/admin/")
+        page.fill("[name=username]", "olga")
+        page.fill("[name=password]", PASSWORD)
+        page.press("[name=password]", "Enter")
+        page.wait_for_selector("#hub-live")
+        return page
+
+    yield do
+    for context in contexts:
+        context.close()
