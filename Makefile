@@ -40,9 +40,9 @@ format: $(VENV)/installed ## Format the code
 
 lock: ## Compile the requirements anew (needs uv)
 	$(COMPILE) requirements.in -o requirements.txt
+	$(COMPILE) -c requirements.txt ecosystems/requirements-agent.in -o ecosystems/requirements-agent.txt
 	$(COMPILE) requirements-dev.in -o requirements-dev.txt
 	$(COMPILE) requirements-bench.in -o requirements-bench.txt
-	$(COMPILE) -c requirements.txt ecosystems/requirements-agent.in -o ecosystems/requirements-agent.txt
 
 clean: ## Remove the virtual environment and caches; data and .env stay
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
