@@ -79,7 +79,8 @@ def run(stack: ExitStack) -> int:
     say("Migrating …")
     manage(environment, "migrate", "--noinput")
     demo = os.environ.get("DEMO", "on").lower() not in {"off", "0", "no", "false"}
-    announcer = Announcer(port, box(port, OPERATOR, operator_password(environment), demo=demo))
+    password = operator_password(environment)
+    announcer = Announcer(port, box(port, environment["STREAM_PORT"], OPERATOR, password, demo=demo))
     procfiles = [ROOT / "Procfile", *([ROOT / "Procfile.demo"] if demo else [])]
     failure = supervise(procfiles, environment, announcer.start, announcer.cancel)
     say(failure or "Stopping …", error=bool(failure))

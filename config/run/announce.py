@@ -49,7 +49,7 @@ def is_live(port: int) -> bool:
         connection.close()
 
 
-def box(port: int, name: str, password: str, *, demo: bool) -> str:
+def box(port: int, stream_port: str, name: str, password: str, *, demo: bool) -> str:
     """Return the lines that tell where to go and how to stop."""
     lines = [
         "Signal Hub is running.",
@@ -58,6 +58,8 @@ def box(port: int, name: str, password: str, *, demo: bool) -> str:
         f"Login      {name}",
         f"Password   {password}",
         f"Signals    POST http://127.0.0.1:{port}/api/signals",
+        f"Feed API   http://127.0.0.1:{port}/api/docs/",
+        f"Stream     http://127.0.0.1:{stream_port}/api/v1/stream",
         "",
         *(["Demo agents publish synthetic signals; DEMO=off leaves them out."] if demo else []),
         "Ctrl-C stops everything; the data stays.",
