@@ -74,7 +74,7 @@ class PlanAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
 class SubscriptionInline(TabularInline):  # type: ignore[misc]
     model = Subscription
     extra = 0
-    fields = ("plan", "state", "started_at", "period_ends_at", "ends_at", "grace_until")
+    fields = ("plan", "state", "ends_at")
     show_change_link = True
 
 
@@ -108,14 +108,18 @@ class CustomerAdmin(ModelAdmin):  # type: ignore[misc]
         rows = customer.subscriptions.all()
         return next((row for row in rows if row.state in Subscription.LIVE), None)
 
-    @action(description="Revenue and usage", icon="monitoring", url_path="overview")  # type: ignore[untyped-decorator]
+    @action(  # type: ignore[untyped-decorator]
+        description="Revenue and usage", icon="monitoring", url_path="overview", permissions=["view"]
+    )
     def overview(self, request: HttpRequest) -> HttpResponse:
         """Show monthly recurring revenue, subscriptions, usage and deliveries."""
         page = {**self.admin_site.each_context(request), "title": "Revenue and usage", "opts": self.opts}
         page |= overview.figures() | {"chart_options": CHART_OPTIONS}
         return render(request, "admin/commerce/overview.html", page)
 
-    @action(description="As the customer sees it", icon="visibility", url_path="seen")  # type: ignore[untyped-decorator]
+    @action(  # type: ignore[untyped-decorator]
+        description="As the customer sees it", icon="visibility", url_path="seen", permissions=["view"]
+    )
     def as_customer(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Show the customer's own account page, without what acts."""
         customer = get_object_or_404(Customer, pk=object_id)

@@ -165,6 +165,14 @@ def test_customers_do_not_get_in(client):
         assert "login" in answer.url
 
 
+def test_staff_without_the_right_see_no_customers(client):
+    person = customer()
+    clerk = User.objects.create_user("clerk", is_staff=True)
+    client.force_login(clerk, "django.contrib.auth.backends.ModelBackend")
+    for path in ("", "overview/", f"{person.pk}/seen/"):
+        assert client.get(f"/admin/commerce/customer/{path}").status_code == 403
+
+
 def test_lists_do_not_ask_more_for_more_rows(operator, django_assert_max_num_queries):
     for _ in range(30):
         customer()
