@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.db import connections
@@ -71,12 +71,17 @@ def _redis(environment: Environment) -> Way:
     if not environment.redis_url:
         return Way("redis", "Over Redis", "", "CORE_REDIS_URL is not set.")
     parts = urlsplit(environment.redis_url)
-    host = parts.netloc.rpartition("@")[2]
-    login = "$REDIS_LOGIN@" if "@" in parts.netloc else ""  # a password does not belong on a page
-    url = urlunsplit((parts.scheme, login + host, parts.path, "", ""))
-    where = f"-s {parts.path}" if parts.scheme == "unix" else f'-u "{url}"'
+    unix = parts.scheme == "unix"
+    where = (
+        f"-s {parts.path}" if unix else f"-u {parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    )
+    if parts.username:
+        where += f" --user {parts.username}"
+    # redis-cli takes the password from there; it does not belong on a page.
+    asked = "export REDISCLI_AUTH=  # the password in CORE_REDIS_URL\n" if parts.password else ""
     stream = f"{environment.stream_prefix}:{environment.stream_topics[0]}"
-    return Way("redis", "Over Redis", f'redis-cli {where} XADD {stream} "*" payload "{_signal("forex")}"')
+    command = f'redis-cli {where} XADD {stream} "*" payload "{_signal("forex")}"'
+    return Way("redis", "Over Redis", asked + command)
 
 
 def _webhook(request: HttpRequest, environment: Environment) -> Way:

@@ -20,6 +20,7 @@ class UserAdmin(PlainUserAdmin, ModelAdmin):  # type: ignore[misc, type-arg] # t
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
+    filter_horizontal = ()  # two lists side by side do not fit beside the sidebar
 
 
 @admin.register(Group)

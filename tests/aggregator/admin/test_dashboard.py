@@ -7,6 +7,7 @@ import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import requests
 from django.db import connection
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
@@ -15,6 +16,7 @@ from aggregator import dashboard, pulse
 from aggregator.answers import Background
 from aggregator.cadence import Silence
 from aggregator.models import Agent, ArrivalHour
+from config.embedded import free_port as find_free_port
 from tests.servers import eventually
 
 LIVE = "/admin/live"
@@ -80,6 +82,21 @@ def test_it_opens_while_redis_is_down(page, record, free_port, settings):
         seen = eventually(lambda: "not readable" in (seen := text(page.get(LIVE))) and seen, 10)
     assert "ConnectionError" in seen
     assert "hush" not in seen
+
+
+def test_it_opens_while_an_ecosystems_database_is_down(page, record, live_hub):
+    record({})
+    url = live_hub(CORE_STOCK_DB_URL=f"postgres://stock:hush@127.0.0.1:{find_free_port()}/stock")
+    cookies = {"sessionid": page.cookies["sessionid"].value}
+
+    def told():
+        response = requests.get(f"{url}/admin/live", cookies=cookies, timeout=10)
+        assert response.status_code == 200
+        return "database:stock: failed." in response.text and response.text
+
+    seen = eventually(told, 30, "the probe of the database that is down")
+    assert "hush" not in seen
+    assert "momentum" in eventually(lambda: "momentum" in (text := told() or "") and text, 60, "agents")
 
 
 def test_only_the_staff_sees_it(client):
