@@ -10,6 +10,9 @@ WEB_API_ROLES = ("anon", "authenticated")
 """Supabase's public web API runs as these, and its default privileges give them every new table."""
 
 
+WITHOUT_MODELS = ("ledger_lock", "django_migrations")
+
+
 class AggregatorConfig(AppConfig):
     name = "aggregator"
     verbose_name = "Signals"
@@ -29,5 +32,5 @@ def close_to_web_api(using: str, **_: Any) -> None:
         roles = ", ".join(name for (name,) in cursor.fetchall())
         tables = connection.introspection.django_table_names(only_existing=True)
         if roles and tables:
-            names = ", ".join(map(connection.ops.quote_name, [*tables, "ledger_lock"]))
+            names = ", ".join(map(connection.ops.quote_name, [*tables, *WITHOUT_MODELS]))
             cursor.execute(f"REVOKE ALL ON {names} FROM {roles}")

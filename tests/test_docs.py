@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from django.core.management import get_commands, load_command_class
+from django.core.management import call_command
 from django.db import connection
 from django.urls import resolve
 
@@ -257,6 +258,7 @@ def test_the_sql_of_the_database_page():
         cursor.execute("ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON TABLES TO anon, authenticated")
         cursor.execute(supabase.text.replace("ROLE postgres", "ROLE current_user"))
         cursor.execute("CREATE TABLE made_later (id int)")
+        call_command("migrate", verbosity=0)
         cursor.execute(
             "SELECT rolname, relname FROM pg_class, pg_roles WHERE rolname IN ('anon', 'authenticated') "
             "AND relkind = 'r' AND relnamespace = 'public'::regnamespace "
