@@ -9,8 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from django.core.management import get_commands, load_command_class
-from django.core.management import call_command
+from django.core.management import call_command, get_commands, load_command_class
 from django.db import connection
 from django.urls import resolve
 
