@@ -13,6 +13,10 @@ from commerce.checkpoints import Window
 from commerce.models import Plan, Subscription
 from ecosystems import heartbeat
 
+SIGN_OF_LIFE = Q(signal_type="ANALYTICS", tags__contains=[heartbeat.TAG])
+"""What agents send to be heard from is for the operator: no customer pays a day's allowance for it."""
+SIGN_OF_LIFE_SQL = f"""(signal_type = 'ANALYTICS' AND tags @> '["{heartbeat.TAG}"]')"""
+
 
 @dataclass(frozen=True)
 class Scope:
@@ -83,12 +87,9 @@ def scope(plan: Plan) -> Scope:
 
 
 def visible(scope: Scope, window: Window) -> QuerySet[TradingSignal]:
-    """Return the ledger's rows that `scope` may see in `window`; ask for them `order_by("position")`.
-
-    Agents' signs of life are for the operator: no customer pays a day's allowance for them.
-    """
+    """Return the ledger's rows that `scope` may see in `window`; ask for them `order_by("position")`."""
     rows = TradingSignal.objects.filter(position__gt=window.floor, position__lte=window.frontier)
-    rows = rows.filter(covered(scope)).exclude(signal_type="ANALYTICS", tags__contains=[heartbeat.TAG])
+    rows = rows.filter(covered(scope)).exclude(SIGN_OF_LIFE)
     return rows if scope.payload else rows.defer("raw_payload")
 
 

@@ -8,23 +8,32 @@ from django.db import connection
 from django.db.models import QuerySet
 
 from commerce import entitlements
-from commerce.entitlements import Scope
+from commerce.entitlements import SIGN_OF_LIFE_SQL, Scope
 from commerce.models import FeedSeries
 
 BATCH = 20_000
 
-ROLL_UP = """
-    INSERT INTO feed_series AS series (ecosystem, instrument, agent_source, first_position, last_position)
-    SELECT ecosystem, instrument, agent_source, min(position), max(position)
-    FROM (
-        SELECT ecosystem, instrument, agent_source, position FROM trading_signals
-        WHERE position > (SELECT coalesce(max(last_position), 0) FROM feed_series)
-        ORDER BY position LIMIT %s) AS fresh
-    GROUP BY ecosystem, instrument, agent_source
-    ORDER BY ecosystem, instrument, agent_source
-    ON CONFLICT (ecosystem, instrument, agent_source) DO UPDATE
-        SET first_position = least(series.first_position, excluded.first_position),
-            last_position = greatest(series.last_position, excluded.last_position)"""
+ROLL_UP = f"""
+    WITH fresh AS MATERIALIZED (
+        SELECT ecosystem, instrument, agent_source, position, {SIGN_OF_LIFE_SQL} AS is_sign_of_life
+        FROM trading_signals
+        WHERE position > coalesce((SELECT position FROM feed_series_progress WHERE id = 1), 0)
+        ORDER BY position LIMIT %s),
+    rolled AS (
+        INSERT INTO feed_series AS series
+            (ecosystem, instrument, agent_source, first_position, last_position)
+        SELECT ecosystem, instrument, agent_source, min(position), max(position)
+        FROM fresh WHERE NOT is_sign_of_life
+        GROUP BY ecosystem, instrument, agent_source
+        ORDER BY ecosystem, instrument, agent_source
+        ON CONFLICT (ecosystem, instrument, agent_source) DO UPDATE
+            SET first_position = least(series.first_position, excluded.first_position),
+                last_position = greatest(series.last_position, excluded.last_position)),
+    moved AS (
+        INSERT INTO feed_series_progress AS progress (id, position)
+        SELECT 1, max(position) FROM fresh HAVING max(position) IS NOT NULL
+        ON CONFLICT (id) DO UPDATE SET position = greatest(progress.position, excluded.position))
+    SELECT max(position) FROM fresh"""
 
 
 def roll_up(batches: int = 1) -> None:
@@ -32,7 +41,7 @@ def roll_up(batches: int = 1) -> None:
     with connection.cursor() as cursor:
         for _ in range(batches):
             cursor.execute(ROLL_UP, [BATCH])
-            if cursor.rowcount == 0:
+            if cursor.fetchone()[0] is None:
                 return
 
 

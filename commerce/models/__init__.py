@@ -3,7 +3,7 @@
 from commerce.models.billing import StripeEvent
 from commerce.models.catalogue import Customer, Plan, ReaderKey, Subscription
 from commerce.models.deliveries import Attempt, Delivery, Endpoint
-from commerce.models.reading import Checkpoint, FeedSeries, StreamLease, UsageDay
+from commerce.models.reading import Checkpoint, FeedSeries, SeriesProgress, StreamLease, UsageDay
 
 __all__ = [
     "Attempt",
@@ -14,6 +14,7 @@ __all__ = [
     "FeedSeries",
     "Plan",
     "ReaderKey",
+    "SeriesProgress",
     "StreamLease",
     "StripeEvent",
     "Subscription",

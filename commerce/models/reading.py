@@ -41,6 +41,16 @@ class Checkpoint(models.Model):
         db_table = "ledger_checkpoints"
 
 
+class SeriesProgress(models.Model):
+    """Up to which position the ledger is rolled up into series: one row."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True)
+    position = models.BigIntegerField()
+
+    class Meta:
+        db_table = "feed_series_progress"
+
+
 class FeedSeries(models.Model):
     """Where in the ledger an agent's signals for an instrument lie."""
 

@@ -73,6 +73,18 @@ def test_rolling_up_again_changes_nothing_and_in_batches_gives_the_same(market, 
     assert len(before) == 3
 
 
+def test_an_agent_of_whom_there_are_only_signs_of_life_is_not_listed(monkeypatch):
+    monkeypatch.setattr(series, "BATCH", 2)
+    beat = {"action": "HOLD", "signal_type": "ANALYTICS", "tags": ["heartbeat"]}
+    record("b1", "b2", "b3", agent_source="quiet", **beat)
+    record("1", agent_source="loud")
+    record("b4", agent_source="loud", **beat)
+    series.roll_up(2)
+    series.roll_up(2)
+    assert everything(reader(), "agents") == [("crypto", "loud")]
+    assert FeedSeries.objects.get().first_position == FeedSeries.objects.get().last_position
+
+
 @pytest.mark.parametrize("query", [{"after": "bonds/x"}, {"after": "x"}, {"limit": 0}, {"ecosystem": "x"}])
 def test_a_bad_parameter_is_a_400(query):
     assert reader().get("instruments", **query).status_code == 400
