@@ -70,6 +70,9 @@ class Deliverer:
     ) -> None:
         self.stop = stop or threading.Event()
         self.lanes = [Lane(False, threads, self.stop), Lane(True, failing_threads, self.stop)]
+        # In a thread of its own: a mail server that hangs must not hold up the deliveries.
+        self.mail = ThreadPoolExecutor(1, thread_name_prefix="deliver-notices")
+        self.notices: Future[int] | None = None
 
     def run_once(self, *, wait: bool) -> int:
         """Start what can be started; return how many attempts were made since. Raises Outage.
@@ -81,6 +84,7 @@ class Deliverer:
         made = 0
         while self._fill() and not self.stop.is_set():
             made += self._turn(None)
+        self.mail.submit(notices.send).result()
         return made
 
     def _fill(self) -> list[Future[int]]:
@@ -89,7 +93,8 @@ class Deliverer:
         with classified():
             for lane in self.lanes:
                 lane.fill()
-            notices.send()
+        if self.notices is None or self.notices.done():
+            self.notices = self.mail.submit(notices.send)
         return [turn for lane in self.lanes for turn in lane.turns]
 
     def _turn(self, seconds: float | None) -> int:
@@ -101,6 +106,7 @@ class Deliverer:
         self.stop.set()
         for lane in self.lanes:
             lane.pool.shutdown(wait=True)
+        self.mail.shutdown(wait=True)
 
 
 def take_turn(held: claims.Lease, stop: threading.Event) -> int:

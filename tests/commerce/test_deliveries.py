@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 import signal as signals
+import socket
 import subprocess
+import sys
 import threading
 import time
 from datetime import timedelta
@@ -13,15 +16,19 @@ from pathlib import Path
 
 import pytest
 from django.core import mail
+from django.db import connection, transaction
 from django.utils import timezone
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from aggregator import consuming, ledger
 from aggregator.models import TradingSignal
 from commerce import feed, tasks
 from commerce.deliveries import endpoints, retries
 from commerce.deliveries.secrets import signing_secret
+from commerce.deliveries.worker import Deliverer
 from commerce.models import Attempt, Delivery, Endpoint, Subscription, UsageDay
 from commerce.wire import public
+from tests.aggregator.samples import insert
 from tests.commerce.pushing import customer, deliver, endpoint, hurry, local, record
 from tests.commerce.receiver import Answering, receiver
 from tests.servers import eventually
@@ -34,6 +41,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture(autouse=True)
 def _local(settings):
     local(settings)
+    yield
+    gc.collect()  # the connections of threads that ended lie in reference cycles
 
 
 @pytest.fixture
@@ -206,6 +215,26 @@ def test_a_notice_that_cannot_be_mailed_is_owed_until_it_can(inbox, settings, fr
     settings.EMAIL_BACKEND = backend
     deliver()
     assert len(mail.outbox) == 1
+
+
+def test_a_mail_server_that_hangs_holds_up_no_delivery(inbox, settings):
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        settings.EMAIL_HOST, settings.EMAIL_PORT = silent.getsockname()
+        settings.EMAIL_TIMEOUT = 8
+        endpoint(customer(), inbox.url())
+        gone, _ = endpoint(customer(), inbox.url())
+        Endpoint.objects.filter(pk=gone.pk).update(state="disabled", notify=True)
+        stop = threading.Event()
+        deliverer = Deliverer(stop)
+        runner = threading.Thread(target=consuming.run, args=(deliverer, stop))
+        runner.start()
+        silent.accept()
+        record("a")
+        eventually(lambda: inbox.received, 6)
+        stop.set()
+        runner.join(20)
+    assert Endpoint.objects.get(pk=gone.pk).notify
 
 
 def test_switched_on_again_it_goes_on_where_it_stopped(inbox):
@@ -497,6 +526,16 @@ COMMAND = ("deliver_webhooks",)
 LOCAL = {"DJANGO_DEBUG": "1", "CORE_DELIVERY_NETWORKS": "127.0.0.0/8"}
 
 
+def test_a_celery_worker_with_beat_delivers(inbox, run_program, redis_client, tmp_path):
+    endpoint(customer(), inbox.url())
+    record("a")
+    options = ["--pool", "threads", "--concurrency", "2", "--schedule", str(tmp_path / "beat")]
+    worker = run_program([sys.executable, "-m", "celery", "-A", "config", "worker", "-B", *options], **LOCAL)
+    worker.until(lambda: inbox.received, 40)
+    assert ids(inbox) == ["a"]
+    assert worker.stop(40) == 0
+
+
 def test_processes_that_race_send_each_delivery_once(inbox, run_manage):
     boxes = [endpoint(customer(), inbox.url(f"/{number}"))[0] for number in range(4)]
     workers = [run_manage(*COMMAND, **LOCAL) for _ in range(3)]
@@ -514,26 +553,46 @@ def test_processes_that_race_send_each_delivery_once(inbox, run_manage):
 
 
 def test_workers_killed_at_random_lose_nothing(inbox, run_manage):
-    """At least once: what a killed worker had sent may come again, under the id that it had."""
-    owner = customer()
-    endpoint(owner, inbox.url())
+    """At least once, at once and delayed, while agents hold transactions open: what a killed worker had sent
+    may come again, under the id that it had."""
+    owners = {"/now": customer(), "/late": customer(delay=timedelta(seconds=1))}
+    for path, owner in owners.items():
+        endpoint(owner, inbox.url(path))
     inbox.answer = lambda _: Answering(before=lambda: time.sleep(0.005))
-    for round_ in range(4):
-        worker = run_manage(*COMMAND, **LOCAL)
-        record(*[f"{round_}-{number}" for number in range(40)])
-        before = len(inbox.received)
-        worker.until(lambda before=before: len(inbox.received) > before + 10, 30)
+    for round_ in range(3):
+        with transaction.atomic(), connection.cursor() as agent:
+            insert(agent, f"agent-{round_}")
+            worker = run_manage(*COMMAND, **LOCAL)
+            recorder = threading.Thread(target=record_apart, args=[f"{round_}-{n}" for n in range(40)])
+            recorder.start()
+            recorder.join()
+            before = len(inbox.received)
+            worker.until(lambda before=before: len(inbox.received) > before + 10, 30)
+        ledger.adopt(10)
         worker.process.send_signal(signals.SIGKILL)
         worker.wait()
         # The time that a dead worker's lease takes to run out.
         Endpoint.objects.update(leased_until=timezone.now(), wake_at=timezone.now())
         Delivery.objects.filter(state="waiting").update(due_at=timezone.now())
-    assert run_manage(*COMMAND, "--once", **LOCAL).wait(60) == 0
-    expected = [row.signal_id for row in feed_of(owner)]
-    assert set(ids(inbox)) == set(expected)
-    assert len(expected) == 160
-    assert len(set(message_ids(inbox))) == 160
-    assert len(inbox.received) <= 160 + 4
+    worker = run_manage(*COMMAND, **LOCAL)
+    everything = set(TradingSignal.objects.values_list("signal_id", flat=True))
+    assert len(everything) == 123
+    expected = {(path, signal_id) for path in owners for signal_id in everything}
+    worker.until(lambda: arrived(inbox) == expected, 40)
+    assert worker.stop() == 0
+    assert {row.signal_id for row in feed_of(owners["/now"])} == everything
+    assert len(set(message_ids(inbox))) == 2 * 123
+    assert len(inbox.received) <= 2 * 123 + 2 * 3
+
+
+def arrived(inbox) -> set[tuple[str, str]]:
+    return {(request.path, json.loads(request.body)["data"]["signal_id"]) for request in list(inbox.received)}
+
+
+def record_apart(*signal_ids: str) -> None:
+    """Record in a thread, over its own connection."""
+    record(*signal_ids)
+    connection.close()
 
 
 def feed_of(owner) -> list[TradingSignal]:
