@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from datetime import timedelta
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Value
+from django.db.models.functions import Least
 from django.utils import timezone
 
 from commerce import chat, ssrf
@@ -42,7 +43,8 @@ def create(
     label = check_address(channel, address)
     restriction = sorted(ecosystems)
     scope = rights.within(restriction).scope if restriction else rights.scope
-    position = scope.window().frontier if after is None else after
+    frontier = scope.window().frontier
+    position = frontier if after is None else min(after, frontier)
     with transaction.atomic():
         # Two requests at once must not exceed the plan together: the customer's row orders them.
         customer = Customer.objects.select_for_update().get(pk=rights.customer_id)
@@ -111,6 +113,10 @@ def send_test(endpoint: Endpoint) -> Delivery:
 
 
 def replay(endpoint: Endpoint, after: int) -> None:
-    """Deliver again everything entitled behind position `after`, with the same message ids as before."""
-    now = timezone.now()
-    Endpoint.objects.filter(pk=endpoint.pk).update(position=after, plan_at=now)
+    """Deliver again everything entitled behind position `after`, with the same message ids as before.
+
+    Never goes forward: that would skip.
+    """
+    Endpoint.objects.filter(pk=endpoint.pk).update(
+        position=Least("position", Value(after)), plan_at=timezone.now()
+    )

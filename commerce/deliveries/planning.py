@@ -21,11 +21,19 @@ State = Delivery.State
 
 
 def rights_of(endpoint: Endpoint, now: datetime) -> Entitlement | None:
-    """Return what the endpoint may be sent now, asked anew each time; None where no subscription is live."""
+    """Return what the endpoint may be sent now, asked anew each time.
+
+    None where no subscription is live, or where it has room for the endpoints before this one only.
+    """
     live = Subscription.objects.entitling(now).filter(customer_id=endpoint.customer_id).first()
     if live is None:
         return None
     rights = entitlement(live)
+    if (
+        Endpoint.objects.filter(customer_id=endpoint.customer_id, pk__lt=endpoint.pk).count()
+        >= rights.webhooks
+    ):
+        return None
     return rights.within(endpoint.ecosystems) if endpoint.ecosystems else rights
 
 

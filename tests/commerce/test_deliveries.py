@@ -26,7 +26,7 @@ from commerce import feed, tasks
 from commerce.deliveries import endpoints, retries
 from commerce.deliveries.secrets import signing_secret
 from commerce.deliveries.worker import Deliverer
-from commerce.models import Attempt, Delivery, Endpoint, Subscription, UsageDay
+from commerce.models import Attempt, Delivery, Endpoint, Plan, Subscription, UsageDay
 from commerce.wire import public
 from tests.aggregator.samples import insert
 from tests.commerce.pushing import customer, deliver, endpoint, hurry, local, record
@@ -384,6 +384,28 @@ def test_a_replay_sends_again_under_the_same_ids(inbox):
     sent = message_ids(inbox)
     assert sent[1:3] == sent[3:5]
     assert Attempt.objects.count() == 5
+
+
+def test_a_cursor_from_the_future_skips_nothing(inbox):
+    made, _ = endpoint(customer(), inbox.url(), after=10**12)
+    endpoints.replay(made, 10**12)
+    record("a")
+    deliver()
+    assert ids(inbox) == ["a"]
+
+
+def test_endpoints_beyond_a_smaller_plan_are_held(inbox):
+    owner = customer(webhooks=2)
+    endpoint(owner, inbox.url("/first"))
+    endpoint(owner, inbox.url("/second"))
+    Plan.objects.update(webhooks=1)
+    record("a")
+    deliver()
+    assert [request.path for request in inbox.received] == ["/first"]
+    Plan.objects.update(webhooks=2)
+    hurry()
+    deliver()
+    assert [request.path for request in inbox.received] == ["/first", "/second"]
 
 
 def test_a_replay_outlives_the_pruning_of_old_deliveries(inbox):
