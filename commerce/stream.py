@@ -1,7 +1,7 @@
 """`GET /api/v1/stream`: the feed as Server-Sent Events, an ASGI application of its own.
 
-https://html.spec.whatwg.org/multipage/server-sent-events.html: an event's `id` is a cursor, which a reader sends
-back as `Last-Event-ID` when it connects again.
+https://html.spec.whatwg.org/multipage/server-sent-events.html: an event's `id` is a cursor, which a reader
+sends back as `Last-Event-ID` when it connects again.
 """
 
 import asyncio
