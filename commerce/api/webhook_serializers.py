@@ -107,6 +107,4 @@ class DeliveryAnswer(serializers.Serializer[Any]):
 
 class DeliveryPage(serializers.Serializer[Any]):
     deliveries = DeliveryAnswer(many=True)
-    next = serializers.IntegerField(
-        allow_null=True, help_text="The next page's `before`; null at the end."
-    )
+    next = serializers.IntegerField(allow_null=True, help_text="The next page's `before`; null at the end.")
