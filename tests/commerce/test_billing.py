@@ -305,9 +305,7 @@ def test_signatures_that_do_not_pass(local, client, plan, buyer):
     assert not StripeEvent.objects.exists()
 
 
-@pytest.mark.parametrize(
-    "body", [b"[]", b"{}", b"\xff", b'{"id": 1}', b'{"id":"e","type":"t","created":1}']
-)
+@pytest.mark.parametrize("body", [b"[]", b"{}", b"\xff", b'{"id": 1}', b'{"id":"e","type":"t","created":1}'])
 def test_what_is_signed_and_no_event_is_a_400(local, client, body):
     assert tell(client, body).status_code == 400
 
