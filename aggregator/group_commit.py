@@ -1,10 +1,13 @@
 """Several requests, one transaction: a commit costs more than a row.
 
 Whoever finds nobody writing writes at once, so that a lone request never waits for company. Whoever comes
-while a transaction is under way queues, and all of the queue goes into the next one.
+while a transaction is under way queues, and all of the queue goes into the next one. Right after one
+of several, its senders are about to send again: the next one waits a moment for as many, since else they
+would split into a group of one and a group of the rest, time after time.
 """
 
 import threading
+import time
 from collections.abc import Sequence
 
 from structlog.contextvars import bound_contextvars
@@ -17,6 +20,8 @@ MAX_SIGNALS = 5000
 """Signals in one transaction; a request of more is one of its own."""
 PATIENCE_S = 8.0
 """How long a request waits for its turn: agents give up after ten seconds."""
+COMPANY_S = 0.002
+"""How long a transaction waits for the senders of the last one, if that was a moment ago."""
 MOST_REQUESTS = 20
 """Ids of requests in the log event of one transaction."""
 
@@ -37,14 +42,18 @@ class GroupCommit:
     def __init__(self, transport: str) -> None:
         self.transport = transport
         self._lock = threading.Lock()
+        self._arrived = threading.Condition(self._lock)
         self._queue: list[_Ticket] = []
         self._writing = False
+        self._company = 1
+        self._ended_at = 0.0
 
     def record(self, entries: Sequence[Entry]) -> list[Verdict]:
         """Do what `ledger.record` does, with others; raises Outage as that does, or after PATIENCE_S."""
         ticket = _Ticket(ledger.judge(entries))
         with self._lock:
             self._queue.append(ticket)
+            self._arrived.notify()
             ticket.leads, self._writing = not self._writing, True
         if not ticket.leads and not ticket.woken.wait(PATIENCE_S):
             self._give_up(ticket)
@@ -58,6 +67,8 @@ class GroupCommit:
     def _lead(self) -> None:
         """Write the queue, the caller's ticket first, and hand the lead to whoever came since."""
         with self._lock:
+            if self._company > 1 and time.monotonic() - self._ended_at < COMPANY_S:
+                self._arrived.wait_for(lambda: len(self._queue) >= self._company, COMPANY_S)
             group = self._take()
         try:
             with bound_contextvars(**_requests(group)):
@@ -71,6 +82,7 @@ class GroupCommit:
                 ticket.error = error
         finally:
             with self._lock:
+                self._company, self._ended_at = len(group), time.monotonic()
                 self._writing = bool(self._queue)
                 if self._queue:
                     self._queue[0].leads = True
