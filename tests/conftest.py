@@ -25,7 +25,12 @@ if settings.configured:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Start the servers, then let Django read its settings; stop them however the run ends."""
+    """Start the servers, then let Django read its settings; stop them however the run ends.
+
+    Where pytest-xdist shares the tests out, each of its workers has servers of its own.
+    """
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        return
     config.add_cleanup(SERVERS.stop)
     try:
         SERVERS.start(os.environ)
