@@ -21,6 +21,7 @@ from unfold.contrib.filters.admin import DropdownFilter
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from aggregator import aliases
+from aggregator.admin.base import posted_number
 from aggregator.admin.signals import EcosystemFilter
 from aggregator.models import SymbolAlias
 from aggregator.templatetags.hub import ago
@@ -159,7 +160,7 @@ class AliasAdmin(ModelAdmin):  # type: ignore[misc]
         if not self.has_change_permission(request, alias):
             return JsonResponse({"error": "You may not map symbols."}, status=403)
         before = request.GET.get("before") or instrument(alias.ecosystem, alias.symbol)
-        count, after = aliases.mend(alias, before, int(request.POST["after"]))
+        count, after = aliases.mend(alias, before, posted_number(request, "after"))
         told = {"signals mended": count}
         return JsonResponse({"count": count, "after": after, "finished": after is None, "told": told})
 

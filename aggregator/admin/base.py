@@ -1,10 +1,12 @@
 """What the operator's pages share."""
 
+import re
 import unicodedata
 from typing import Any
 
 import msgspec
 from django import forms
+from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.html import format_html
@@ -55,3 +57,11 @@ def confirmation(
     """Return a page whose button sends the same address again, as a POST."""
     context = {**admin.admin_site.each_context(request), "title": title, "text": text, "form": form}
     return render(request, "admin/hub/confirm.html", context | {"opts": admin.opts})
+
+
+def posted_number(request: HttpRequest, name: str) -> int:
+    """Return a whole number of a form; raises BadRequest, a 400, where it holds none."""
+    text = request.POST.get(name, "")
+    if not re.fullmatch(r"[0-9]{1,18}", text):
+        raise BadRequest(f"{name} is not a number")
+    return int(text)

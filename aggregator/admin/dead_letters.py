@@ -17,7 +17,7 @@ from unfold.decorators import action
 from unfold.paginator import InfinitePaginator
 
 from aggregator import replay
-from aggregator.admin.base import ReadOnlyAdmin, confirmation, raw_bytes
+from aggregator.admin.base import ReadOnlyAdmin, confirmation, posted_number, raw_bytes
 from aggregator.admin.signals import AgentFilter, EcosystemFilter, TransportFilter, plain
 from aggregator.models import DeadLetter
 from aggregator.templatetags.hub import ago
@@ -173,7 +173,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         """Replay the next letters after the one of id `after`, up to `last`; tell what became of them."""
         if not self.may(request):
             return JsonResponse({"error": "You may not replay dead letters."}, status=403)
-        after, last = int(request.POST["after"]), int(request.POST["last"])
+        after, last = posted_number(request, "after"), posted_number(request, "last")
         letters = list(_chosen(request.GET).filter(pk__gt=after, pk__lte=last).order_by("pk")[:STEP])
         try:
             fates = replay.replay(letters)

@@ -3,6 +3,7 @@
 (() => {
   const form = document.getElementById("hub-steps");
   if (!form) return;
+  form.querySelector("fieldset").disabled = false;
   const outcome = document.getElementById("hub-outcome");
   const progress = document.getElementById("hub-progress");
   const totals = {};

@@ -155,3 +155,8 @@ def test_strangers_replay_and_resolve_nothing(stranger):
     assert stranger.post(f"{LIST}{found.pk}/resolve_one/").status_code == 403
     found.refresh_from_db()
     assert found.resolved_at is None
+
+
+@pytest.mark.parametrize("form", [{}, {"after": "x", "last": "1"}, {"after": "-1", "last": "9" * 40}])
+def test_a_step_without_its_numbers_is_a_400(page, form):
+    assert page.post(f"{LIST}replay/step", form).status_code == 400
