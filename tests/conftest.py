@@ -69,6 +69,7 @@ def program_environment(transactional_db: None) -> dict[str, str]:
     """Environment for real subprocesses of the hub: they use the databases that this test sees."""
     environment = dict(os.environ) | {"PYTHONUNBUFFERED": "1"}  # a test waits for what a program says
     del environment["DJANGO_SETTINGS_MODULE"]  # each program chooses its own
+    environment.pop("DJANGO_ALLOW_ASYNC_UNSAFE", None)  # browser tests set it for themselves
     for alias, variable in {"default": "CORE_DB_URL", "forex": "CORE_FOREX_DB_URL"}.items():
         name = connections[alias].settings_dict["NAME"]
         environment[variable] = renamed(environment[variable], name)
