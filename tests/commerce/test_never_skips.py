@@ -158,10 +158,12 @@ def test_killed_followers_end_with_the_same_as_the_database(cast, run_program):
         done.set()
         for thread in writers:
             thread.join(30)
+        # The worker ends first: rows that it holds are passed over by another `adopt`.
+        workers_done.set()
+        worker.join(30)
         eventually(lambda: not ledger.adopt(500))
         expected = in_the_ledger()
         eventually(lambda: all(follower.count() >= len(expected) for follower in cast), seconds=90)
-    worker.join(30)
     assert len(expected) > 500
     for follower in cast:
         follower.program.kill()
