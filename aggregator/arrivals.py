@@ -3,13 +3,13 @@
 Their size depends on how many agents there are and for how long, never on how many signals came.
 """
 
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
+import msgspec
 from django.db import connection
 
 from aggregator.aliases import has_certain_name
@@ -19,87 +19,117 @@ from ecosystems.signal import Signal
 LAG_BOUNDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 86_400)
 """Upper bounds, in seconds, of the buckets in `arrival_minutes.lags`; one more is for what is later still."""
 
-MINUTES = """
-    WITH batch AS MATERIALIZED (
-        SELECT * FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[],
-            %s::text[]) AS batch (ecosystem, agent_source, accepted, duplicates, conflicts, refused, lags)
-        ORDER BY ecosystem, agent_source),
+# The upserts of the rollups, after a relation `batch` with one row an agent. `seen_at` is when the agent was
+# heard of, which for what comes out of the dead letters was long ago.
+UPSERTS = """
     hours AS (
         INSERT INTO arrival_hours AS rollup (hour, ecosystem, agent_source, transport, accepted, duplicates,
             conflicts, refused, last_at)
-        SELECT date_trunc('hour', now()), ecosystem, agent_source, %s, accepted, duplicates, conflicts,
-            refused, now()
-        FROM batch
+        SELECT date_trunc('hour', now()), ecosystem, agent_source, transport, accepted, duplicates, conflicts,
+            refused, seen_at FROM batch
         ON CONFLICT (hour, ecosystem, agent_source, transport) DO UPDATE SET
             accepted = rollup.accepted + excluded.accepted,
             duplicates = rollup.duplicates + excluded.duplicates,
             conflicts = rollup.conflicts + excluded.conflicts, refused = rollup.refused + excluded.refused,
-            last_at = excluded.last_at)
-    INSERT INTO arrival_minutes AS rollup
-        (minute, ecosystem, agent_source, transport, accepted, duplicates, conflicts, refused, lags)
-    SELECT date_trunc('minute', now()), ecosystem, agent_source, %s, accepted, duplicates, conflicts, refused,
-        lags::bigint[]
-    FROM batch
-    ON CONFLICT (minute, ecosystem, agent_source, transport) DO UPDATE SET
-        accepted = rollup.accepted + excluded.accepted, duplicates = rollup.duplicates + excluded.duplicates,
-        conflicts = rollup.conflicts + excluded.conflicts, refused = rollup.refused + excluded.refused,
-        lags = ARRAY(
-            SELECT coalesce(before, 0) + coalesce(more, 0)
-            FROM unnest(rollup.lags, excluded.lags) WITH ORDINALITY AS each (before, more, bucket)
-            ORDER BY bucket)"""
+            last_at = greatest(rollup.last_at, excluded.last_at)),
+    minutes AS (
+        INSERT INTO arrival_minutes AS rollup
+            (minute, ecosystem, agent_source, transport, accepted, duplicates, conflicts, refused, lags)
+        SELECT date_trunc('minute', now()), ecosystem, agent_source, transport, accepted, duplicates,
+            conflicts, refused, lags FROM batch
+        ON CONFLICT (minute, ecosystem, agent_source, transport) DO UPDATE SET
+            accepted = rollup.accepted + excluded.accepted,
+            duplicates = rollup.duplicates + excluded.duplicates,
+            conflicts = rollup.conflicts + excluded.conflicts, refused = rollup.refused + excluded.refused,
+            lags = ARRAY(
+                SELECT coalesce(before, 0) + coalesce(more, 0)
+                FROM unnest(rollup.lags, excluded.lags) WITH ORDINALITY AS each (before, more, bucket)
+                ORDER BY bucket)),
+    known AS (
+        INSERT INTO agents (ecosystem, agent_source, first_seen, last_seen, last_transport, signals)
+        SELECT ecosystem, agent_source, seen_at, seen_at, transport, accepted FROM batch WHERE ecosystem <> ''
+        ON CONFLICT (ecosystem, agent_source) DO UPDATE SET signals = agents.signals + excluded.signals,
+            last_seen = greatest(agents.last_seen, excluded.last_seen),
+            last_transport = CASE WHEN excluded.last_seen < agents.last_seen THEN agents.last_transport
+                ELSE excluded.last_transport END)"""
 
-AGENTS = """
-    WITH nameless AS (
+# Bounds and lag are negated, since a lag that equals a bound is within it.
+BUCKET = f"""{len(LAG_BOUNDS)} - width_bucket("timestamp" - received_at, ARRAY[{
+    ", ".join(f"'-{bound} seconds'" for bound in reversed(LAG_BOUNDS))
+}]::interval[])"""
+
+# Counts the signals of a relation `recorded`, in the statement that records them: whoever writes it has no
+# second thing to wait for. Takes `seen_at`.
+COUNT_RECORDED = f"""
+    batch AS MATERIALIZED (
+        SELECT ecosystem, agent_source, transport, coalesce(%s, now()) AS seen_at, count(*) AS accepted,
+            0 AS duplicates, 0 AS conflicts, 0 AS refused, ARRAY[{
+    ", ".join(f"count(*) FILTER (WHERE bucket = {bucket})" for bucket in range(len(LAG_BOUNDS) + 1))
+}] AS lags
+        FROM (SELECT ecosystem, agent_source, transport, {BUCKET} AS bucket FROM recorded) AS late
+        GROUP BY ecosystem, agent_source, transport ORDER BY ecosystem, agent_source),
+    {UPSERTS}"""
+
+# Follows it where symbols have no certain name: takes those, as `nameless` returns them.
+COUNT_NAMELESS = """,
+    symbols AS (
         INSERT INTO symbol_aliases AS known (ecosystem, symbol, instrument, first_seen, last_seen, signals)
-        SELECT ecosystem, symbol, '', now(), now(), signals
-        FROM unnest(%s::text[], %s::text[], %s::bigint[]) AS seen (ecosystem, symbol, signals)
-        ORDER BY ecosystem, symbol
+        SELECT ecosystem, symbol, '', now(), now(), count(*)
+        FROM recorded JOIN json_to_recordset(%s::json) AS nameless (ecosystem text, symbol text)
+            USING (ecosystem, symbol)
+        GROUP BY ecosystem, symbol ORDER BY ecosystem, symbol
         ON CONFLICT (ecosystem, symbol) DO UPDATE SET last_seen = excluded.last_seen,
             first_seen = coalesce(known.first_seen, excluded.first_seen),
-            signals = known.signals + excluded.signals)
-    INSERT INTO agents (ecosystem, agent_source, first_seen, last_seen, last_transport, signals)
-    SELECT ecosystem, agent_source, now(), now(), %s, accepted
-    FROM unnest(%s::text[], %s::text[], %s::bigint[]) AS batch (ecosystem, agent_source, accepted)
-    WHERE ecosystem <> ''
-    ORDER BY ecosystem, agent_source
-    ON CONFLICT (ecosystem, agent_source) DO UPDATE SET last_seen = excluded.last_seen,
-        last_transport = excluded.last_transport, signals = agents.signals + excluded.signals"""
+            signals = known.signals + excluded.signals)"""
 
-COUNTED = (Fate.ACCEPTED, Fate.DUPLICATE, Fate.CONFLICT, Fate.REFUSED)
+COUNT_REST = f"""
+    WITH batch AS MATERIALIZED (
+        SELECT ecosystem, agent_source, %s AS transport, coalesce(%s, now()) AS seen_at, 0 AS accepted,
+            duplicates, conflicts, refused, '{{}}'::bigint[] AS lags
+        FROM json_to_recordset(%s::json) AS rest (ecosystem text, agent_source text, duplicates bigint,
+            conflicts bigint, refused bigint)
+        ORDER BY ecosystem, agent_source),
+    {UPSERTS}
+    SELECT"""
 
 Agent = tuple[str, str]
-"""An agent's ecosystem and name."""
+"""An ecosystem and an agent's name."""
 
 
-def roll_up(cursor: Any, verdicts: Iterable[Verdict], transport: str) -> None:
-    """Count a batch by agent, in two queries of the caller's transaction, rows sorted by key."""
-    now = datetime.now(UTC)
-    counts: Counter[tuple[str, str, Fate]] = Counter()
-    symbols: Counter[tuple[str, str]] = Counter()
-    lags: dict[Agent, list[int]] = {}
-    for verdict in verdicts:
-        subject = verdict.signal or verdict.refusal
-        if subject is None or not verdict.settled:
-            continue
-        agent = (subject.ecosystem, subject.agent_source)
-        counts[*agent, verdict.fate] += 1
-        if verdict.fate is Fate.ACCEPTED and isinstance(subject, Signal):
-            symbols[subject.ecosystem, subject.symbol] += 1
-            late = (now - subject.timestamp).total_seconds()
-            histogram = lags.setdefault(agent, [0] * (len(LAG_BOUNDS) + 1))
-            histogram[bisect_left(LAG_BOUNDS, late)] += 1
-    agents = sorted({key[:2] for key in counts})
-    if not agents:
-        return
-    columns: list[Sequence[Any]] = [
-        [ecosystem for ecosystem, _ in agents],
-        [agent for _, agent in agents],
-        *([counts[(*agent, fate)] for agent in agents] for fate in COUNTED),
+def nameless(signals: Iterable[Signal]) -> str | None:
+    """Return the parameter of COUNT_NAMELESS; None where each symbol's spelling says what it is."""
+    names = {(signal.ecosystem, signal.symbol) for signal in signals}
+    uncertain = [
+        {"ecosystem": ecosystem, "symbol": symbol}
+        for ecosystem, symbol in names
+        if not has_certain_name(ecosystem, symbol)
     ]
-    histograms = ["{" + ",".join(map(str, lags.get(agent, ()))) + "}" for agent in agents]
-    nameless = [(*name, count) for name, count in symbols.items() if not has_certain_name(*name)]
-    cursor.execute(MINUTES, [*columns, histograms, transport, transport])
-    cursor.execute(AGENTS, [*([row[n] for row in nameless] for n in range(3)), transport, *columns[:3]])
+    return as_json(uncertain) if uncertain else None
+
+
+def count_rest(cursor: Any, verdicts: Iterable[Verdict], transport: str, seen_at: datetime | None) -> None:
+    """Count by agent what was settled without being recorded, in one query of the caller's transaction."""
+    counts: dict[Agent, Counter[Fate]] = {}
+    for verdict in verdicts:
+        subject = verdict.refusal or verdict.signal
+        if subject and verdict.settled and verdict.fate is not Fate.ACCEPTED:
+            counts.setdefault((subject.ecosystem, subject.agent_source), Counter())[verdict.fate] += 1
+    batch = [
+        {
+            "ecosystem": ecosystem,
+            "agent_source": agent,
+            "duplicates": fates[Fate.DUPLICATE],
+            "conflicts": fates[Fate.CONFLICT],
+            "refused": fates[Fate.REFUSED],
+        }
+        for (ecosystem, agent), fates in counts.items()
+    ]
+    if batch:
+        cursor.execute(COUNT_REST, [transport, seen_at, as_json(batch)])
+
+
+def as_json(rows: list[dict[str, Any]]) -> str:
+    return msgspec.json.encode(rows).decode()
 
 
 @dataclass

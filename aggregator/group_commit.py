@@ -1,15 +1,16 @@
 """Several requests, one transaction: a commit costs more than a row.
 
 Whoever finds nobody writing writes at once, so that a lone request never waits for company. Whoever comes
-while a transaction is under way queues, and all of the queue goes into the next one. Right after one
-of several, its senders are about to send again: the next one waits a moment for as many, since else they
-would split into a group of one and a group of the rest, time after time.
+while a transaction is under way queues, and all of the queue goes into the next one.
 """
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
+from django.db import DEFAULT_DB_ALIAS, close_old_connections, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from structlog.contextvars import bound_contextvars
 
 from aggregator import ledger
@@ -20,8 +21,8 @@ MAX_SIGNALS = 5000
 """Signals in one transaction; a request of more is one of its own."""
 PATIENCE_S = 8.0
 """How long a request waits for its turn: agents give up after ten seconds."""
-COMPANY_S = 0.002
-"""How long a transaction waits for the senders of the last one, if that was a moment ago."""
+LOOK_EVERY_S = 1.0
+"""How often the connection is looked at, and replaced where it is old or dead: that costs a round trip."""
 MOST_REQUESTS = 20
 """Ids of requests in the log event of one transaction."""
 
@@ -30,7 +31,9 @@ class _Ticket:
     def __init__(self, judged: list[ledger.Judged]) -> None:
         self.judged = judged
         self.request_id = current_request_id()
-        self.woken = threading.Event()
+        # Held until the ticket is answered or leads: an Event costs three times as much.
+        self.asleep = threading.Lock()
+        self.asleep.acquire()
         self.leads = False
         self.verdicts: list[Verdict] | None = None
         self.error: BaseException | None = None
@@ -42,20 +45,18 @@ class GroupCommit:
     def __init__(self, transport: str) -> None:
         self.transport = transport
         self._lock = threading.Lock()
-        self._arrived = threading.Condition(self._lock)
         self._queue: list[_Ticket] = []
         self._writing = False
-        self._company = 1
-        self._ended_at = 0.0
+        self._connection: BaseDatabaseWrapper | None = None
+        self._looked_at = 0.0
 
     def record(self, entries: Sequence[Entry]) -> list[Verdict]:
         """Do what `ledger.record` does, with others; raises Outage as that does, or after PATIENCE_S."""
         ticket = _Ticket(ledger.judge(entries))
         with self._lock:
             self._queue.append(ticket)
-            self._arrived.notify()
             ticket.leads, self._writing = not self._writing, True
-        if not ticket.leads and not ticket.woken.wait(PATIENCE_S):
+        if not ticket.leads and not ticket.asleep.acquire(timeout=PATIENCE_S):
             self._give_up(ticket)
         if ticket.leads:
             self._lead()
@@ -67,11 +68,9 @@ class GroupCommit:
     def _lead(self) -> None:
         """Write the queue, the caller's ticket first, and hand the lead to whoever came since."""
         with self._lock:
-            if self._company > 1 and time.monotonic() - self._ended_at < COMPANY_S:
-                self._arrived.wait_for(lambda: len(self._queue) >= self._company, COMPANY_S)
             group = self._take()
         try:
-            with bound_contextvars(**_requests(group)):
+            with self._connected(), bound_contextvars(**_requests(group)):
                 verdicts = ledger.write(
                     [judged for ticket in group for judged in ticket.judged], self.transport
                 )
@@ -82,13 +81,32 @@ class GroupCommit:
                 ticket.error = error
         finally:
             with self._lock:
-                self._company, self._ended_at = len(group), time.monotonic()
                 self._writing = bool(self._queue)
                 if self._queue:
                     self._queue[0].leads = True
-                    self._queue[0].woken.set()
-            for ticket in group:
-                ticket.woken.set()
+                    self._queue[0].asleep.release()
+            for ticket in group[1:]:
+                ticket.asleep.release()
+
+    @contextmanager
+    def _connected(self) -> Iterator[None]:
+        """Lend the group's own connection to a thread that has none; only one writes at a time.
+
+        A connection for each thread that ever leads would cost the server hundreds of them.
+        """
+        before = connections[DEFAULT_DB_ALIAS]
+        if before.connection is None:
+            if self._connection is None:
+                self._connection = connections.create_connection(DEFAULT_DB_ALIAS)
+                self._connection.inc_thread_sharing()
+            connections[DEFAULT_DB_ALIAS] = self._connection
+        try:
+            if time.monotonic() - self._looked_at > LOOK_EVERY_S:
+                close_old_connections()
+                self._looked_at = time.monotonic()
+            yield
+        finally:
+            connections[DEFAULT_DB_ALIAS] = before
 
     def _take(self) -> list[_Ticket]:
         size, count = 0, 0

@@ -4,17 +4,22 @@ Positions grow in commit order because they are drawn, and committed, under one 
 position p never later finds a new row at or below p. The lock ends with its transaction, which a transaction
 pooler does not break, and is held from the INSERT to the commit only. It is that of a table, since an
 advisory lock could be taken, and kept, by any role that can connect.
+
+What is new is recorded, and counted, by one statement; a few signals reach the server and are committed
+there in one message, so that nobody waits for this process while it holds the lock. What turns out not to be
+new is settled in a second transaction. An entry is final after both: one that was cut off in between comes
+again, as a duplicate.
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import OperationalError, connection, connections, transaction
 
-from aggregator import arrivals, batch_log, dead_letters
+from aggregator import arrivals, batch_log, dead_letters, staging
 from aggregator.faults import LOCK_NOT_AVAILABLE, DataFault, classified, sqlstate
-from aggregator.staging import COLUMNS, IN_ORDER, TABLE, stage
 from aggregator.verdicts import CONFLICT, DEFERRED, FORBIDDEN, Entry, Fate, Verdict
 from ecosystems.signal import Refusal, Signal, parse
 from ecosystems.symbols import instrument
@@ -23,16 +28,23 @@ from ecosystems.symbols import instrument
 # door, wait for that transaction.
 LOCK_TIMEOUT = "100ms"
 
+# The table's own lock is taken before the ledger's, so that a migration makes this transaction wait and not
+# everyone behind it.
 ENTER = f"""
+    SET LOCAL statement_timeout = '30s';
+    LOCK TABLE trading_signals IN ROW EXCLUSIVE MODE;
     LOCK TABLE ledger_lock IN EXCLUSIVE MODE;
-    SET LOCAL lock_timeout = '{LOCK_TIMEOUT}';
-    SELECT nextval('trading_signals_position_seq')"""
+    SET LOCAL lock_timeout = '{LOCK_TIMEOUT}';"""
 
 INSERT = f"""
-    INSERT INTO trading_signals ({COLUMNS}, transport, position)
-    SELECT {COLUMNS}, %s, nextval('trading_signals_position_seq')
-    FROM {IN_ORDER} AS staged
-    ON CONFLICT (ecosystem, signal_id) DO NOTHING"""
+    {ENTER}
+    WITH recorded AS (
+        INSERT INTO trading_signals ({staging.COLUMNS}, transport, position)
+        SELECT {staging.COLUMNS}, %s, nextval('trading_signals_position_seq') FROM {{staged}} AS staged
+        ON CONFLICT (ecosystem, signal_id) DO NOTHING
+        RETURNING ecosystem, agent_source, symbol, transport, "timestamp", received_at, position),
+    {arrivals.COUNT_RECORDED}{{count_nameless}}
+    SELECT count(*), coalesce(min(position), 0), coalesce(max(position), 0) FROM recorded"""
 
 # One text of a row for `parse`, so that an inserted row is judged by the same function as bytes from outside.
 AS_JSON = """jsonb_build_object(
@@ -42,9 +54,9 @@ AS_JSON = """jsonb_build_object(
     'agent_source', agent_source, 'tags', tags, 'raw_payload', raw_payload)::text"""
 
 FOUND = f"""
-    SELECT staged.ord, ledger.id, ledger.digest, coalesce(ledger.position > %s, false),
+    SELECT staged.ord, ledger.id, ledger.digest, coalesce(ledger.position BETWEEN %s AND %s, false),
         CASE WHEN ledger.digest IS NULL THEN ledger.as_json END
-    FROM (SELECT ord, ecosystem, signal_id FROM {TABLE}) AS staged
+    FROM json_to_recordset(%s::json) AS staged (ord bigint, ecosystem text, signal_id text)
     JOIN (SELECT id, ecosystem, signal_id, digest, position, {AS_JSON} AS as_json FROM trading_signals)
         AS ledger USING (ecosystem, signal_id)
     ORDER BY staged.ord"""
@@ -52,6 +64,9 @@ FOUND = f"""
 SIGHTINGS = """
     INSERT INTO sightings (signal_id, transport, sender, seen_at)
     SELECT signal_id, %s, sender, now() FROM unnest(%s::bigint[], %s::text[]) AS again (signal_id, sender)"""
+
+MAX_BYTES = 32 * 1024 * 1024
+"""Of entries in one transaction: their text is in the memory of both sides, several times over."""
 
 Judged = tuple[Entry, Signal | Refusal, bytes]
 """An entry, what `parse` says of it, and the digest of its signal (b"" for a refusal)."""
@@ -61,13 +76,22 @@ class Contended(Exception):
     """An open transaction of an agent holds the identity of a signal in this batch."""
 
 
-def record(entries: Sequence[Entry], transport: str) -> list[Verdict]:
-    """Judge the entries and record them in one transaction; return their verdicts in the same order.
+class _Inserted(NamedTuple):
+    """What the INSERT did: how many signals are new, and between which positions they and no others are."""
 
-    Raises Outage when the database cannot take them now; then nothing is recorded. The number of queries
-    does not depend on that of the entries.
+    new: int = 0
+    first: int = 0
+    last: int = 0
+
+
+def record(entries: Sequence[Entry], transport: str, seen_at: datetime | None = None) -> list[Verdict]:
+    """Judge the entries and record them; return their verdicts in the same order.
+
+    `seen_at` is when their agents sent them, where that is not now. Raises Outage when the database cannot
+    take them now: then none is settled, and all may be sent again. The number of queries does not grow with
+    that of the entries.
     """
-    return write(judge(entries), transport)
+    return write(judge(entries), transport, seen_at)
 
 
 def judge(entries: Sequence[Entry]) -> list[Judged]:
@@ -85,39 +109,45 @@ def _judge(entry: Entry, now: datetime) -> Judged:
     return entry, signal, signal.digest()
 
 
-def write(judged: Sequence[Judged], transport: str) -> list[Verdict]:
+def write(judged: Sequence[Judged], transport: str, seen_at: datetime | None = None) -> list[Verdict]:
     """Record what was judged; see `record`."""
     if not judged:
         return []
+    if len(judged) > 1 and sum(len(entry.raw) for entry, _, _ in judged) > MAX_BYTES:
+        return _write_halves(judged, transport, seen_at)
     try:
         with classified():
-            verdicts = _write(judged, transport)
+            verdicts = _write(judged, transport, seen_at)
     except (DataFault, Contended) as fault:
         if len(judged) > 1:
-            middle = len(judged) // 2
-            return write(judged[:middle], transport) + write(judged[middle:], transport)
+            return _write_halves(judged, transport, seen_at)
         entry, signal, _ = judged[0]
         if isinstance(signal, Refusal):
             raise  # a dead letter takes any bytes: this is a bug
         if isinstance(fault, Contended):
-            return [Verdict(Fate.DEFERRED, signal, DEFERRED.about(signal))]
+            return [_deferred(signal)]
         refusal = Refusal("database_refused", str(fault)).about(signal)
-        return write([(entry, refusal, b"")], transport)
+        return write([(entry, refusal, b"")], transport, seen_at)
     batch_log.recorded(verdicts, transport)
     return verdicts
 
 
-def _write(judged: Sequence[Judged], transport: str) -> list[Verdict]:
+def _write_halves(judged: Sequence[Judged], transport: str, seen_at: datetime | None) -> list[Verdict]:
+    middle = len(judged) // 2
+    return write(judged[:middle], transport, seen_at) + write(judged[middle:], transport, seen_at)
+
+
+def _write(judged: Sequence[Judged], transport: str, seen_at: datetime | None) -> list[Verdict]:
     signals = [
         (number, signal, digest)
         for number, (_, signal, digest) in enumerate(judged)
         if isinstance(signal, Signal)
     ]
+    inserted = _insert(signals, transport, seen_at) if signals else _Inserted()
+    if inserted.new == len(judged):
+        return [Verdict(Fate.ACCEPTED, signal) for _, signal, _ in signals]
     with transaction.atomic(), connection.cursor() as cursor:
-        if signals:
-            stage(cursor, signals)
-        floor = _enter(cursor)
-        found = _insert(cursor, signals, transport, floor) if signals else {}
+        found = _found(cursor, signals, inserted) if signals else {}
         verdicts = [_verdict(signal, found.get(number)) for number, (_, signal, _) in enumerate(judged)]
         again = [
             (row_id, judged[number][0].sender)
@@ -126,38 +156,62 @@ def _write(judged: Sequence[Judged], transport: str) -> list[Verdict]:
         ]
         if again:
             cursor.execute(SIGHTINGS, [transport, *map(list, zip(*again, strict=True))])
-        _keep_account(cursor, [entry for entry, _, _ in judged], verdicts, transport)
+        _bury(cursor, [entry for entry, _, _ in judged], verdicts, transport)
+        _count_rest(cursor, verdicts, transport, seen_at)
     return verdicts
 
 
-def _enter(cursor: Any) -> int:
-    """Take the ledger's lock; return a position below all that this transaction will draw."""
-    cursor.execute(ENTER)
-    while cursor.nextset():
-        pass
-    position: int = cursor.fetchone()[0]
-    return position
-
-
-def _insert(
-    cursor: Any, signals: list[tuple[int, Signal, bytes]], transport: str, floor: int
-) -> dict[int, tuple[Fate, int]]:
-    """Insert what is staged; return the fate and the ledger's row of each signal that was there before."""
+def _insert(signals: Sequence[staging.Numbered], transport: str, seen_at: datetime | None) -> _Inserted:
+    """Record and count the signals that are new, in a transaction that is over when this returns."""
+    many = len(signals) > staging.MANY
+    nameless = arrivals.nameless(signal for _, signal, _ in signals)
+    statement = INSERT.format(
+        staged=staging.MANY_STAGED if many else staging.FEW,
+        count_nameless=arrivals.COUNT_NAMELESS if nameless else "",
+    )
+    parameters = [
+        transport,
+        *([] if many else [staging.as_json(signals)]),
+        seen_at,
+        *([nameless] if nameless else []),
+    ]
+    # To Postgres, the statements of one message are a transaction by themselves.
+    around = transaction.atomic() if many or connection.in_atomic_block else nullcontext()
     try:
-        cursor.execute(INSERT, [transport])
+        with around, connection.cursor() as cursor:
+            if many:
+                staging.copy(cursor, signals)
+            cursor.execute(statement, parameters)
+            return _Inserted(*_last_answer(cursor))
     except OperationalError as error:
         if sqlstate(error) == LOCK_NOT_AVAILABLE:
             raise Contended from error
         raise
-    if cursor.rowcount == len(signals):
-        return {}
+
+
+def _last_answer(cursor: Any) -> tuple[int, int, int]:
+    while cursor.nextset():
+        pass
+    row: tuple[int, int, int] = cursor.fetchone()
+    return row
+
+
+def _found(
+    cursor: Any, signals: Sequence[staging.Numbered], inserted: _Inserted
+) -> dict[int, tuple[Fate, int]]:
+    """Return each signal's fate and row by its number; of one whose row has just gone, nothing."""
+    identities = [
+        {"ord": number, "ecosystem": signal.ecosystem, "signal_id": signal.signal_id}
+        for number, signal, _ in signals
+    ]
     digests = {number: digest for number, _, digest in signals}
     found: dict[int, tuple[Fate, int]] = {}
     ours: set[int] = set()
-    cursor.execute(FOUND, [floor])
+    cursor.execute(FOUND, [inserted.first, inserted.last, arrivals.as_json(identities)])
     for number, row_id, digest, is_ours, as_json in cursor.fetchall():
         if is_ours and row_id not in ours:
             ours.add(row_id)  # the first of this identity in the batch is the one that was inserted
+            found[number] = (Fate.ACCEPTED, row_id)
             continue
         known = bytes(digest) if digest else _digest_of(as_json)
         found[number] = (Fate.DUPLICATE if known == digests[number] else Fate.CONFLICT, row_id)
@@ -173,18 +227,32 @@ def _digest_of(as_json: str) -> bytes:
 def _verdict(signal: Signal | Refusal, found: tuple[Fate, int] | None) -> Verdict:
     if isinstance(signal, Refusal):
         return Verdict(Fate.REFUSED, refusal=signal)
-    fate = found[0] if found else Fate.ACCEPTED
+    if found is None:
+        return _deferred(signal)  # an agent's row was in its way, and was removed since
+    fate, _ = found
     return Verdict(fate, signal, CONFLICT.about(signal) if fate is Fate.CONFLICT else None)
 
 
-def _keep_account(cursor: Any, entries: list[Entry], verdicts: list[Verdict], transport: str) -> None:
+def _deferred(signal: Signal) -> Verdict:
+    return Verdict(Fate.DEFERRED, signal, DEFERRED.about(signal))
+
+
+def _bury(cursor: Any, entries: Sequence[Entry], verdicts: Sequence[Verdict], transport: str) -> None:
+    """Keep what became no signal."""
     dead = [
         (entry, verdict.refusal)
         for entry, verdict in zip(entries, verdicts, strict=True)
-        if verdict.refusal is not None
+        if verdict.refusal is not None and verdict.settled
     ]
     dead_letters.keep(cursor, dead, transport)
-    arrivals.roll_up(cursor, verdicts, transport)
+
+
+def _count_rest(
+    cursor: Any, verdicts: Sequence[Verdict], transport: str, seen_at: datetime | None = None
+) -> None:
+    """Count what was not recorded. Under the lock, or it would wait for, and hold up, those who record."""
+    cursor.execute(ENTER)
+    arrivals.count_rest(cursor, verdicts, transport, seen_at)
 
 
 CLAIM = f"""
@@ -192,12 +260,18 @@ CLAIM = f"""
     WHERE position IS NULL AND digest IS NULL ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED"""
 
 ADOPT = f"""
+    {ENTER}
     WITH numbered AS MATERIALIZED (
         SELECT ord, action, instrument, digest, nextval('trading_signals_position_seq') AS position
-        FROM {IN_ORDER} AS staged)
-    UPDATE trading_signals AS ledger SET action = numbered.action, instrument = numbered.instrument,
-        digest = numbered.digest, position = numbered.position
-    FROM numbered WHERE ledger.id = numbered.ord"""
+        FROM {staging.FEW} AS staged),
+    recorded AS (
+        UPDATE trading_signals AS ledger SET action = numbered.action, instrument = numbered.instrument,
+            digest = numbered.digest, position = numbered.position
+        FROM numbered WHERE ledger.id = numbered.ord
+        RETURNING ledger.ecosystem, ledger.agent_source, ledger.symbol, 'database' AS transport,
+            ledger."timestamp", ledger.received_at),
+    {arrivals.COUNT_RECORDED}{{count_nameless}}
+    SELECT"""
 
 REMOVE = "DELETE FROM trading_signals WHERE id = ANY (%s)"
 
@@ -217,13 +291,22 @@ def adopt(limit: int) -> list[Verdict]:
             for (row_id, _), (_, signal, digest) in zip(rows, judged, strict=True)
             if isinstance(signal, Signal)
         ]
+        verdicts = [
+            Verdict(Fate.REFUSED, refusal=signal)
+            if isinstance(signal, Refusal)
+            else Verdict(Fate.ACCEPTED, signal)
+            for _, signal, _ in judged
+        ]
+        _bury(cursor, [entry for entry, _, _ in judged], verdicts, "database")
+        _remove_buried(cursor, rows, verdicts)
         if signals:
-            stage(cursor, signals)
-            _enter(cursor)
-            cursor.execute(ADOPT)
-        verdicts = [_verdict(signal, None) for _, signal, _ in judged]
-        _bury(cursor, rows, verdicts)
-        _keep_account(cursor, [entry for entry, _, _ in judged], verdicts, "database")
+            nameless = arrivals.nameless(signal for _, signal, _ in signals)
+            cursor.execute(
+                ADOPT.format(count_nameless=arrivals.COUNT_NAMELESS if nameless else ""),
+                [staging.as_json(signals), None, *([nameless] if nameless else [])],
+            )
+        if len(signals) < len(judged):
+            _count_rest(cursor, verdicts, "database")
     batch_log.recorded(verdicts, "database")
     return verdicts
 
@@ -258,7 +341,7 @@ def adopt_from(alias: str, limit: int) -> list[Verdict]:
         ]
         if kept:
             cursor.execute(MARK, _marks(kept))
-        _bury(cursor, rows, verdicts)
+        _remove_buried(cursor, rows, verdicts)
     return verdicts
 
 
@@ -266,7 +349,7 @@ def _row_entry(alias: str, row_id: int, as_json: str) -> Entry:
     return Entry(as_json.encode(), sender=f"database:{alias}", entry_id=str(row_id))
 
 
-def _bury(cursor: Any, rows: list[tuple[int, str]], verdicts: list[Verdict]) -> None:
+def _remove_buried(cursor: Any, rows: list[tuple[int, str]], verdicts: list[Verdict]) -> None:
     """Delete the rows that are dead letters now, so that their ids are free for a corrected signal."""
     dead = [
         row_id

@@ -1,50 +1,81 @@
-"""How signals travel to Postgres: one COPY into a temporary table."""
+"""How signals travel to Postgres, in the way that suits their number.
 
-from collections.abc import Iterable
+A few go as one JSON text in the very statement that records them: no round trip, no catalogue, no privilege
+of their own. Many go into a temporary table first, by COPY: three round trips, and a third of the work a
+signal. `benchmarks/README.md` has the figures, and the ways that were slower.
+"""
+
+from collections.abc import Sequence
 from typing import Any
+
+import msgspec
 
 from ecosystems.signal import Signal
 from ecosystems.symbols import instrument
+
+MANY = 640
+"""From how many on COPY pays for itself."""
+
+COLUMNS = """signal_id, ecosystem, "timestamp", symbol, action, signal_type, entry_price, stop_loss,
+    take_profit, volume, confidence, agent_source, tags, raw_payload, instrument, digest"""
+
+TYPED = """ord bigint, signal_id text, ecosystem text, "timestamp" timestamptz, symbol text, action text,
+    signal_type text, entry_price numeric, stop_loss numeric, take_profit numeric, volume numeric,
+    confidence double precision, agent_source text, tags jsonb, raw_payload jsonb, instrument text,
+    digest bytea"""
+
+# The staged signals, in order, with what an operator says a symbol is in place of what its spelling says: see
+# `aggregator.aliases`.
+IN_ORDER = f"""(
+    SELECT ord, {COLUMNS.replace(" instrument,", " coalesce(aliased, instrument) AS instrument,")}
+    FROM {{relation}}
+    LEFT JOIN (SELECT ecosystem, symbol, nullif(instrument, '') AS aliased FROM symbol_aliases) AS alias
+        USING (ecosystem, symbol)
+    ORDER BY ord)"""
+
+Numbered = tuple[int, Signal, bytes]
+"""A number to order by, a signal and its digest."""
+
+# JSON rather than JSONB: that one has a limit of 256 MB.
+FEW = IN_ORDER.format(relation=f"json_to_recordset(%s::json) AS few ({TYPED})")
+"""A relation with `ord` and COLUMNS; takes what `as_json` returns."""
+
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+
+
+def as_json(signals: Sequence[Numbered]) -> str:
+    return _encode([_row(*each) for each in signals]).decode()
+
+
+def _row(order: int, signal: Signal, digest: bytes) -> dict[str, Any]:
+    row = msgspec.structs.asdict(signal)
+    row["ord"] = order
+    row["instrument"] = instrument(signal.ecosystem, signal.symbol)
+    row["digest"] = "\\x" + digest.hex()
+    return row
+
 
 # Kept by the session and emptied at each commit: creating one a transaction would cost a dozen catalogue rows
 # each time. The number changes with the columns, since a pooled session may outlive an upgrade.
 TABLE = "staged_signals_1"
 
-COLUMNS = """signal_id, ecosystem, "timestamp", symbol, action, signal_type, entry_price, stop_loss,
-    take_profit, volume, confidence, agent_source, tags, raw_payload, instrument, digest"""
-
-# What is staged, in order, with what an operator says a symbol is in place of what its spelling says: see
-# `aggregator.aliases`.
-IN_ORDER = f"""(
-    SELECT ord, {COLUMNS.replace(" instrument,", " coalesce(aliased, instrument) AS instrument,")}
-    FROM {TABLE}
-    LEFT JOIN (SELECT ecosystem, symbol, nullif(instrument, '') AS aliased FROM symbol_aliases) AS alias
-        USING (ecosystem, symbol)
-    ORDER BY ord)"""
-
-# The table's own lock is taken before the ledger's, so that a migration makes this transaction wait and not
-# everyone behind it.
-BEGIN = f"""
-    SET LOCAL statement_timeout = '30s';
+PREPARE = f"""
     SET LOCAL client_min_messages = warning;
-    LOCK TABLE trading_signals IN ROW EXCLUSIVE MODE;
-    CREATE TEMPORARY TABLE IF NOT EXISTS {TABLE} (
-        ord bigint, signal_id text, ecosystem text, "timestamp" timestamptz, symbol text, action text,
-        signal_type text, entry_price numeric, stop_loss numeric, take_profit numeric, volume numeric,
-        confidence double precision, agent_source text, tags jsonb, raw_payload jsonb, instrument text,
-        digest bytea
-    ) ON COMMIT DELETE ROWS"""
+    CREATE TEMPORARY TABLE IF NOT EXISTS {TABLE} ({TYPED}) ON COMMIT DELETE ROWS"""
+
+MANY_STAGED = IN_ORDER.format(relation=TABLE)
+"""The same relation after `copy`."""
 
 # Signals hold no control characters, so one of them can stand for NULL.
 NULL = "\x01"
 COPY = f"COPY {TABLE} (ord, {COLUMNS}) FROM STDIN WITH (NULL '{NULL}')"
 
 
-def stage(cursor: Any, numbered: Iterable[tuple[int, Signal, bytes]]) -> None:
-    """Send `(ord, signal, digest)` to the temporary table, inside the caller's transaction."""
-    cursor.execute(BEGIN)
-    with cursor.copy(COPY) as copy:
-        copy.write("".join([_line(*row) for row in numbered]))
+def copy(cursor: Any, signals: Sequence[Numbered]) -> None:
+    """Send the signals to the temporary table, inside the caller's transaction."""
+    cursor.execute(PREPARE)
+    with cursor.copy(COPY) as stream:
+        stream.write("".join([_line(*each) for each in signals]))
 
 
 def _line(order: int, signal: Signal, digest: bytes) -> str:

@@ -1,6 +1,8 @@
 """Every request's id, and a line for one that crashes."""
 
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import structlog
 from django.http import HttpRequest, HttpResponse
@@ -18,7 +20,7 @@ class RequestLog(RequestMiddleware):
     """
 
     def prepare(self, request: HttpRequest) -> None:  # noqa: ARG002
-        structlog.contextvars.bind_contextvars(request_id=uuid.uuid4().hex)
+        structlog.contextvars.bind_contextvars(request_id=_new_id())
 
     def handle_response(self, request: HttpRequest, response: HttpResponse) -> None:
         request_id = current_request_id()
@@ -36,6 +38,21 @@ class RequestLog(RequestMiddleware):
     def format_request(request: HttpRequest) -> str:
         """Name the request without its query, which may hold a secret."""
         return f"{request.method} {request.path}"
+
+
+@contextmanager
+def with_request_id() -> Iterator[str]:
+    """Give a request that Django does not see an id of its own."""
+    request_id = _new_id()
+    structlog.contextvars.bind_contextvars(request_id=request_id)
+    try:
+        yield request_id
+    finally:
+        structlog.contextvars.clear_contextvars()
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex
 
 
 def current_request_id() -> str | None:

@@ -7,7 +7,7 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from aggregator import dashboard
-from aggregator.doors.webhook import SignalDoor
+from aggregator.doors import webhook
 from aggregator.health import HealthView
 from aggregator.metrics import MetricsView
 from commerce.billing.door import StripeDoor
@@ -23,7 +23,7 @@ urlpatterns = [
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/live", admin.site.admin_view(dashboard.live), name="hub-live"),
     path("admin/", admin.site.urls),
-    path("api/signals", SignalDoor.as_view(), name="signals"),
+    path(webhook.PATH.removeprefix("/"), webhook.signals, name="signals"),
     path("api/stripe", StripeDoor.as_view(), name="stripe"),
     path("api/v1/", include("commerce.api.urls")),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),

@@ -6,8 +6,11 @@ from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
-application = get_wsgi_application()
+pages = get_wsgi_application()
 
 from django.conf import settings  # noqa: E402
 
+from aggregator.doors.webhook import before_django  # noqa: E402
+
+application = before_django(pages)
 settings.ENVIRONMENT.announce_bus()

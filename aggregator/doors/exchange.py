@@ -1,11 +1,12 @@
 """The webhook's two sides: what a request must look like, and which answer a batch gets."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.utils.http import parse_header_parameters
 
 from aggregator.auth import Sender
@@ -17,24 +18,44 @@ BODY_CODES = frozenset({"not_json", "not_utf8", "json_too_deep", "not_object_or_
 """Refusals of a whole body rather than of a signal in it."""
 
 
-def read_body(request: HttpRequest, max_bytes: int) -> bytes:
-    """Return the body, or raise Problem 411, 413 or 415 before a byte of it is read."""
-    length = request.META.get("CONTENT_LENGTH") or ""
+def read_body(meta: Mapping[str, Any], read: Callable[[int], bytes], max_bytes: int) -> bytes:
+    """Return the body of a request, or raise Problem 411, 413 or 415 before a byte of it is read.
+
+    `meta` is WSGI's environment. Raises Problem 400 where the body ends too soon.
+    """
+    length = meta.get("CONTENT_LENGTH") or ""
     if not length:
         raise Problem(411, "length_required", "Send a Content-Length.")
     if not re.fullmatch(r"[0-9]{1,18}", length) or int(length) > max_bytes:
         raise Problem(413, "too_large", f"A body may have {max_bytes} bytes.")
-    if request.META.get("HTTP_CONTENT_ENCODING"):
+    if meta.get("HTTP_CONTENT_ENCODING"):
         raise Problem(415, "encoded", "Send the body without a Content-Encoding.")
+    _check_type(meta.get("CONTENT_TYPE", ""))
+    return _read_all(read, int(length))
+
+
+@lru_cache(maxsize=64)
+def _check_type(content_type: str) -> None:
     try:
-        media_type, parameters = parse_header_parameters(request.META.get("CONTENT_TYPE", ""))
+        media_type, parameters = parse_header_parameters(content_type)
     except ValueError:
         media_type, parameters = "", {}
     if media_type.lower() != "application/json":
         raise Problem(415, "not_json_type", "Send Content-Type: application/json.")
     if parameters.get("charset", "utf-8").strip('"').lower() not in {"utf-8", "utf8"}:
         raise Problem(415, "charset", "Send UTF-8.")
-    return request.body
+
+
+def _read_all(read: Callable[[int], bytes], length: int) -> bytes:
+    body = b""
+    try:
+        while len(body) < length and (part := read(length - len(body))):
+            body += part
+    except OSError:
+        pass  # the sender hung up
+    if len(body) < length:
+        raise Problem(400, "incomplete", "The body ended before its announced length.")
+    return body
 
 
 def headers_of(meta: Mapping[str, Any]) -> dict[str, str]:
@@ -61,25 +82,24 @@ def entries_of(body: bytes, sender: Sender, max_signals: int) -> list[Entry]:
 
 def answer(verdicts: Sequence[Verdict]) -> HttpResponse:
     """Return the success that the verdicts make, or raise the Problem."""
-    counts = {fate: sum(verdict.fate is fate for verdict in verdicts) for fate in Fate}
-    if counts[Fate.DEFERRED]:
+    fates = [verdict.fate for verdict in verdicts]
+    if Fate.DEFERRED in fates:
         raise unavailable("An open transaction holds the same signal; send it again later.", "busy")
+    accepted, duplicates = fates.count(Fate.ACCEPTED), fates.count(Fate.DUPLICATE)
     refused = [(index, verdict.refusal) for index, verdict in enumerate(verdicts) if verdict.refusal]
-    if not counts[Fate.ACCEPTED] and not counts[Fate.DUPLICATE]:
+    if not accepted and not duplicates:
         raise _refused(verdicts, refused)
     body = {
-        "status": "accepted" if counts[Fate.ACCEPTED] else "duplicate",
-        "accepted": counts[Fate.ACCEPTED],
-        "duplicates": counts[Fate.DUPLICATE],
+        "status": "accepted" if accepted else "duplicate",
+        "accepted": accepted,
+        "duplicates": duplicates,
         "rejected": [
             {"index": index, "signal_id": refusal.signal_id, "code": refusal.code, "detail": refusal.detail}
             for index, refusal in refused
         ],
     }
     return HttpResponse(
-        msgspec.json.encode(body),
-        status=202 if counts[Fate.ACCEPTED] else 200,
-        content_type="application/json",
+        msgspec.json.encode(body), status=202 if accepted else 200, content_type="application/json"
     )
 
 

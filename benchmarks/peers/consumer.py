@@ -53,5 +53,10 @@ async def connect() -> None:
     state["pool"] = await asyncpg.create_pool(os.environ["CORE_DB_URL"], min_size=1, max_size=4)
 
 
+@app.after_startup
+async def end_at_once_if_nothing_is_expected() -> None:
+    settled(0)
+
+
 if __name__ == "__main__":
     asyncio.run(app.run())

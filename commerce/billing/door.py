@@ -35,7 +35,7 @@ class StripeDoor(APIView):
         secret = environment.stripe_webhook_secret
         if not secret:
             raise Problem(404, "not_configured", "This hub takes no payments by Stripe.")
-        body = read_body(request._request, MAX_BYTES)
+        body = read_body(request.META, request._request.read, MAX_BYTES)
         try:
             event = events.verified(body, request.META.get("HTTP_STRIPE_SIGNATURE", ""), secret)
         except stripe.SignatureVerificationError:
