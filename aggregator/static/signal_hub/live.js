@@ -36,40 +36,37 @@
     }
   }
 
-  function updateChart(canvas, fresh) {
+  // Our charts stay when the page changes around them: the theme remembers each it has made, and stumbles over
+  // one that is gone.
+  function updateChart(box) {
+    const ours = root.querySelector(`[data-chart="${box.dataset.chart}"]`);
+    const [canvas, fresh] = [ours, box].map((each) => each.querySelector("canvas"));
     const chart = window.Chart?.getChart(canvas);
-    if (!chart || canvas.dataset.value === fresh.dataset.value) return;
-    canvas.dataset.value = fresh.dataset.value;
-    const data = JSON.parse(fresh.dataset.value);
-    chart.data.labels = data.labels;
-    data.datasets.forEach((set, index) => { chart.data.datasets[index].data = set.data; });
-    chart.update();
-  }
-
-  function replaceAll(fresh) {
-    root.querySelectorAll("canvas").forEach((canvas) => window.Chart?.getChart(canvas)?.destroy());
-    root.replaceChildren(...fresh.childNodes);
-    renderCharts(); // the admin theme's own
-    paint();
+    ours.setAttribute("aria-label", box.getAttribute("aria-label"));
+    if (chart && canvas.dataset.value !== fresh.dataset.value) {
+      canvas.dataset.value = fresh.dataset.value;
+      const data = JSON.parse(fresh.dataset.value);
+      chart.data.labels = data.labels;
+      data.datasets.forEach((set, index) => { chart.data.datasets[index].data = set.data; });
+      chart.update();
+    }
+    return ours;
   }
 
   function show(html) {
     const fresh = new DOMParser().parseFromString(html, "text/html").body;
-    if (keys(fresh) !== keys(root)) {
+    const charts = [...fresh.querySelectorAll("[data-chart]")].map((box) => [box, updateChart(box)]);
+    if (keys(fresh) === keys(root)) {
+      const byKey = new Map(parts(root).map((part) => [part.dataset.part, part]));
+      for (const part of parts(fresh)) {
+        const key = part.dataset.part;
+        if (told.get(key) !== part.innerHTML) replacePart(byKey.get(key), part);
+      }
       remember(fresh);
-      replaceAll(fresh);
-      return;
-    }
-    const byKey = new Map(parts(root).map((part) => [part.dataset.part, part]));
-    for (const part of parts(fresh)) {
-      const key = part.dataset.part;
-      if (told.get(key) !== part.innerHTML) replacePart(byKey.get(key), part);
-    }
-    remember(fresh);
-    for (const box of fresh.querySelectorAll("[data-chart]")) {
-      const ours = root.querySelector(`[data-chart="${box.dataset.chart}"]`);
-      ours.setAttribute("aria-label", box.getAttribute("aria-label"));
-      updateChart(ours.querySelector("canvas"), box.querySelector("canvas"));
+    } else {
+      remember(fresh);
+      charts.forEach(([box, ours]) => box.replaceWith(ours));
+      root.replaceChildren(...fresh.childNodes);
     }
   }
 
