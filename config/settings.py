@@ -255,6 +255,7 @@ UNFOLD = {
         }
     ],
     "STYLES": [lambda _request: static("signal_hub/hub.css")],
+    "SCRIPTS": [lambda _request: static("signal_hub/names.js")],
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
 }

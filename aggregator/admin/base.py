@@ -29,7 +29,7 @@ class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc] # the package has no type
 def raw_json(value: Any) -> str:
     """Return JSON to be read, as an element that scrolls by itself."""
     text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
-    return format_html('<pre class="hub-raw" tabindex="0" aria-label="JSON">{}</pre>', text)
+    return format_html('<pre class="hub-raw" tabindex="0" role="region" aria-label="JSON">{}</pre>', text)
 
 
 SHOWN_BYTES = 65_536
@@ -47,7 +47,9 @@ def raw_bytes(raw: bytes) -> str:
         for character in text
     )
     more = f" The first {SHOWN_BYTES:,} are shown." if len(raw) > SHOWN_BYTES else ""
-    element = '<p>{} bytes.{}</p><pre class="hub-raw" tabindex="0" aria-label="Raw content">{}</pre>'
+    element = (
+        '<p>{} bytes.{}</p><pre class="hub-raw" tabindex="0" role="region" aria-label="Raw content">{}</pre>'
+    )
     return format_html(element, f"{len(raw):,}", more, seen)
 
 

@@ -25,7 +25,7 @@ class UserAdmin(PlainUserAdmin, ModelAdmin):  # type: ignore[misc, type-arg] # t
 
 @admin.register(Group)
 class GroupAdmin(PlainGroupAdmin, ModelAdmin):  # type: ignore[misc]
-    pass
+    filter_horizontal = ()
 
 
 @admin.register(AccessAttempt)
