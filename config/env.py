@@ -64,6 +64,8 @@ class Environment:
     django_secret_key: str | None = field(repr=False)
     django_debug: bool
     django_allowed_hosts: tuple[str, ...]
+    keep_days: dict[str, int | None]
+    """For how many days rows of a table are kept, by its name; None for ever."""
     delivery_networks: tuple[Network, ...]
     """Networks that are not public where customers' endpoints may be all the same."""
     stripe_api_key: str | None = field(repr=False)
@@ -172,6 +174,12 @@ def load() -> Environment:
         django_secret_key=read("DJANGO_SECRET_KEY", str, "any text", None, secret=True),
         django_debug=read("DJANGO_DEBUG", _boolean, "on or off", False),
         django_allowed_hosts=read("DJANGO_ALLOWED_HOSTS", _names, "a comma list of host names", ()),
+        keep_days={
+            "arrival_minutes": _keep_days("CORE_KEEP_ARRIVAL_MINUTES", 35, least=31),  # cadences: 30 days
+            "arrival_hours": _keep_days("CORE_KEEP_ARRIVAL_HOURS", 400, least=8),  # the usual rate: 7 days
+            "dead_letters": _keep_days("CORE_KEEP_RESOLVED_DEAD_LETTERS", 90, least=1),
+            "sightings": _keep_days("CORE_KEEP_SIGHTINGS", None, least=1),
+        },
         delivery_networks=read(
             "CORE_DELIVERY_NETWORKS", _networks, "a comma list of addresses or CIDR blocks", ()
         ),
@@ -309,6 +317,18 @@ def _positive(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,18}", text) or int(text) == 0:
         raise ValueError
     return int(text)
+
+
+def _keep_days(name: str, default: int | None, least: int) -> int | None:
+    def parse(text: str) -> int | None:
+        if text.lower() == "forever":
+            return None
+        # Below what still is read; and what a date can be reckoned back.
+        if not least <= _positive(text) <= 36_500:
+            raise ValueError
+        return int(text)
+
+    return read(name, parse, f"a number of days from {least} on, or forever", default)
 
 
 def _rate(text: str) -> str:

@@ -74,6 +74,7 @@ def test_the_defaults_are_the_contracts(load):
         "django_secret_key": None,
         "django_debug": False,
         "django_allowed_hosts": (),
+        "keep_days": {"arrival_minutes": 35, "arrival_hours": 400, "dead_letters": 90, "sightings": None},
     }
     assert {name: value for name, value in vars(load()).items() if name in defaults} == defaults
 

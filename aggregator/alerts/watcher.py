@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import Error, close_old_connections, connection, transaction
 from django.utils import timezone
 
-from aggregator import cadence, faults, totals
+from aggregator import cadence, faults, retention, totals
 from aggregator.alerts import rules, sending, turn, wording
 from aggregator.alerts.blackout import Blackout
 from aggregator.alerts.models import Alert, AlertNotice, AlertPolicy
@@ -76,6 +76,7 @@ class Watcher:
         if _claimed(LEARN, cadence.LEARN_EVERY.total_seconds()):
             cadence.learn()
             totals.fold()
+            retention.prune(settings.ENVIRONMENT.keep_days)
             AlertNotice.objects.filter(created_at__lt=timezone.now() - KEPT).delete()
         changes = turn.take(rules.find(policy, survey().ask_all()))
         if changes:

@@ -1,0 +1,58 @@
+"""Removes rows that nothing reads any more: never of the ledger, and no dead letter that is unresolved."""
+
+import logging
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+
+from django.db import connection
+
+logger = logging.getLogger("signal_hub.retention")
+
+BATCH = 5000
+"""Rows of one statement, which is a transaction of its own: short, so that nobody waits for its locks."""
+MOST_S = 5.0
+"""How long one turn takes at most; what is left then is for the next."""
+
+# Rows are skipped that another worker is removing. A minute goes only when the counters of `/metrics`, which
+# must never fall, have it in them: `totals.fold`.
+OLD = {
+    "arrival_minutes": """minute < now() - %(kept)s
+        AND minute <= (SELECT max(through) FROM arrival_totals) ORDER BY minute""",
+    "arrival_hours": "hour < now() - %(kept)s ORDER BY hour",
+    "dead_letters": "resolved_at < now() - %(kept)s",
+    # No index by time: a duplicate would pay for it each time. The oldest have the lowest ids.
+    "sightings": """id <= (
+            SELECT max(id) FROM (SELECT id FROM sightings ORDER BY id LIMIT %(batch)s) AS first)
+        AND seen_at < now() - %(kept)s""",
+}
+
+REMOVE = {
+    table: f"""
+    DELETE FROM {table} WHERE id IN (
+        SELECT id FROM {table} WHERE {old} LIMIT %(batch)s FOR UPDATE SKIP LOCKED)"""
+    for table, old in OLD.items()
+}
+
+
+def prune(keep_days: Mapping[str, int | None]) -> dict[str, int]:
+    """Remove rows older than a table's days; return how many went, by table.
+
+    As often as one likes, from as many processes as one likes.
+    """
+    until = time.monotonic() + MOST_S
+    gone = {table: _prune(table, days, until) for table, days in keep_days.items() if days is not None}
+    if any(gone.values()):
+        logger.info("old rows removed %s", " ".join(f"{table}={count}" for table, count in gone.items()))
+    return gone
+
+
+def _prune(table: str, days: int, until: float) -> int:
+    gone = 0
+    while True:
+        with connection.cursor() as cursor:
+            cursor.execute(REMOVE[table], {"kept": timedelta(days=days), "batch": BATCH})
+            removed = cursor.rowcount
+        gone += removed
+        if removed < BATCH or time.monotonic() > until:
+            return gone
