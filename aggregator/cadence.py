@@ -43,7 +43,7 @@ KEEP = """
     ON CONFLICT (agent_id) DO UPDATE SET gap = excluded.gap, gaps = excluded.gaps, learned_at = now()"""
 
 AGENTS = """
-    SELECT ecosystem, agent_source, last_seen, expected_cadence, gap
+    SELECT ecosystem, agent_source, last_seen, expected_cadence, gap, coalesce(%s::timestamptz, now())
     FROM agents LEFT JOIN agent_cadences ON agent_id = agents.id
     WHERE signals > 0 AND ecosystem = ANY (%s)
     ORDER BY ecosystem, agent_source"""
@@ -60,6 +60,8 @@ class Silence:
     """While its market was open; at most LOOK_BACK."""
     allowed: timedelta | None
     """None while too little is known of the agent."""
+    rests: bool = False
+    """Whether it is nobody's fault just now: the market is closed, or has only just opened again."""
 
     @property
     def too_long(self) -> bool:
@@ -74,17 +76,21 @@ def allowance(expected: timedelta | None, learned: timedelta | None) -> timedelt
 
 
 def silences(now: datetime | None = None, ecosystems: Sequence[str] = ECOSYSTEMS) -> list[Silence]:
-    """Return the silence of every agent of the ecosystems, in one query."""
-    now = now or timezone.now()
+    """Return the silence of every agent of the ecosystems, in one query.
+
+    By the database's clock, which also wrote when they were seen: this machine's may be off.
+    """
     with connection.cursor() as cursor:
-        cursor.execute(AGENTS, [list(ecosystems)])
+        cursor.execute(AGENTS, [now, list(ecosystems)])
         rows = cursor.fetchall()
     # Only where there are agents: a trading calendar takes seconds to load.
-    clocks = {ecosystem: OpenTime(ecosystem, now - LOOK_BACK, now) for ecosystem in {row[0] for row in rows}}
-    return [
-        Silence(ecosystem, agent, seen, clocks[ecosystem].between(seen, now), allowance(expected, learned))
-        for ecosystem, agent, seen, expected, learned in rows
-    ]
+    clocks = {name: OpenTime(name, at - LOOK_BACK, at) for name, at in {(row[0], row[-1]) for row in rows}}
+    found = []
+    for ecosystem, agent, seen, expected, learned, at in rows:
+        clock, allowed = clocks[ecosystem], allowance(expected, learned)
+        rests = allowed is not None and clock.rests(allowed)
+        found.append(Silence(ecosystem, agent, seen, clock.between(seen, at), allowed, rests))
+    return found
 
 
 def learn(now: datetime | None = None) -> int:

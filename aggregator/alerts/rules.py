@@ -8,7 +8,7 @@ from operator import attrgetter
 
 from django.conf import settings
 from django.db.models import F, Sum
-from django.utils import timezone
+from django.db.models.functions import Now
 
 from aggregator import cadence, stream_state
 from aggregator.alerts.models import AlertPolicy
@@ -24,6 +24,8 @@ class Finding:
     rule: str
     subject: str
     text: str
+    rests: bool = False
+    """Whether it goes on without a word: it neither fires, nor is repeated, nor over."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,15 @@ class Found:
     """Rules that could not look: nothing is over because of their silence."""
 
 
-def find(policy: AlertPolicy, outcomes: Sequence[Outcome]) -> Found:
-    """Apply every rule. Raises database errors; whatever else is down makes a rule blind."""
-    silences = cadence.silences()
+RESTS = "; no word while its market is closed or has just opened"
+
+
+def find(policy: AlertPolicy, outcomes: Sequence[Outcome], now: datetime | None = None) -> Found:
+    """Apply every rule, at `now` or else at the database's.
+
+    Raises database errors; whatever else is down makes a rule blind.
+    """
+    silences = cadence.silences(now)
     lagging, blind = _streams(policy.stream_lag)
     findings = [
         *_failed(outcomes),
@@ -69,9 +77,9 @@ def _silent_ecosystems(silences: Sequence[cadence.Silence]) -> Iterator[Finding]
         agents = list(agents_)
         if silent(agents):
             last = max(agent.last_seen for agent in agents)
-            yield Finding(
-                "ecosystem_silent", ecosystem, f"none of its {len(agents)} agents since {_moment(last)}"
-            )
+            rests = any(agent.rests for agent in agents)
+            text = f"none of its {len(agents)} agents since {_moment(last)}{RESTS if rests else ''}"
+            yield Finding("ecosystem_silent", ecosystem, text, rests)
 
 
 def _silent_agents(silences: Iterable[cadence.Silence]) -> Iterator[Finding]:
@@ -79,15 +87,14 @@ def _silent_agents(silences: Iterable[cadence.Silence]) -> Iterator[Finding]:
         if each.too_long and each.allowed is not None:
             text = (
                 f"silent for {spoken(each.silent_for)} of open market, {spoken(each.allowed)} is usual; "
-                f"last seen {_moment(each.last_seen)}"
+                f"last seen {_moment(each.last_seen)}{RESTS if each.rests else ''}"
             )
-            yield Finding("agent_silent", name(each.ecosystem, each.agent_source), text)
+            yield Finding("agent_silent", name(each.ecosystem, each.agent_source), text, each.rests)
 
 
 def _refusals(policy: AlertPolicy) -> Iterator[Finding]:
-    since = timezone.now() - REFUSALS_WITHIN
     rows = (
-        ArrivalMinute.objects.filter(minute__gt=since)
+        ArrivalMinute.objects.filter(minute__gt=Now() - REFUSALS_WITHIN)
         .order_by("ecosystem", "agent_source")
         .values_list("ecosystem", "agent_source")
         .annotate(

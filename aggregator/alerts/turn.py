@@ -4,6 +4,7 @@ Every change is a conditional UPDATE or an INSERT under a unique constraint, and
 the same transaction: whichever of several workers makes the change also writes the notice, and no other.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from django.db import connection, transaction
 
 from aggregator.alerts import wording
-from aggregator.alerts.rules import Found
+from aggregator.alerts.rules import Finding, Found
 
 HOLD = timedelta(seconds=40)
 """For how long a probe or a stream must be bad before anybody is told: longer than a restart takes."""
@@ -29,6 +30,11 @@ FOUND = """
     ON CONFLICT (rule, subject) WHERE over_at IS NULL
         DO UPDATE SET found_at = excluded.found_at, text = excluded.text"""
 
+GOES_ON = """
+    UPDATE alerts SET found_at = now(), text = found.text
+    FROM unnest(%s::text[], %s::text[], %s::text[]) AS found (rule, subject, text)
+    WHERE over_at IS NULL AND alerts.rule = found.rule AND alerts.subject = found.subject"""
+
 BLIND = "UPDATE alerts SET found_at = now() WHERE over_at IS NULL AND rule = ANY (%s)"
 
 ROW = "RETURNING rule, subject, text, since, notices"
@@ -41,7 +47,8 @@ FIRE = f"""
 REPEAT = f"""
     UPDATE alerts SET notices = notices + 1,
         repeat_at = now() + make_interval(hours => (%(hours)s::int[])[least(notices + 1, %(steps)s)])
-    WHERE over_at IS NULL AND fired_at IS NOT NULL AND repeat_at <= now() {ROW}"""
+    WHERE over_at IS NULL AND fired_at IS NOT NULL AND repeat_at <= now() AND (rule, subject) IN (
+        SELECT * FROM unnest(%(rules)s::text[], %(subjects)s::text[])) {ROW}"""
 
 END = f"""
     UPDATE alerts SET over_at = now()
@@ -99,7 +106,7 @@ def tell(cursor: Any, notice: "wording.Notice") -> None:
 
 
 def _book(cursor: Any, found: Found, hours: list[int]) -> Changes:
-    findings = {(each.rule, each.subject): each.text for each in found.findings}
+    told = _columns(each for each in found.findings if not each.rests)
     values: dict[str, Any] = {
         "first": hours[0],
         "hours": hours,
@@ -107,14 +114,26 @@ def _book(cursor: Any, found: Found, hours: list[int]) -> Changes:
         "held": list(HELD),
         "hold": HOLD,
         "grace": GRACE,
+        "rules": told[0],
+        "subjects": told[1],
     }
-    if findings:
-        columns = [(rule, subject, text) for (rule, subject), text in sorted(findings.items())]
-        cursor.execute(FOUND, list(map(list, zip(*columns, strict=True))))
+    cursor.execute(FOUND, told)
+    cursor.execute(GOES_ON, _columns(each for each in found.findings if each.rests))
     cursor.execute(BLIND, [list(found.blind)])
     changes = Changes(*(_changed(cursor, query, values) for query in (FIRE, REPEAT, END)))
     cursor.execute(FORGET, values)
     return changes
+
+
+def _columns(findings: Iterable[Finding]) -> list[list[str]]:
+    """Return rules, subjects and texts, each pair of rule and subject once."""
+    texts = {(each.rule, each.subject): each.text for each in findings}
+    ordered = sorted(texts)
+    return [
+        [rule for rule, _ in ordered],
+        [subject for _, subject in ordered],
+        [texts[key] for key in ordered],
+    ]
 
 
 def _changed(cursor: Any, query: str, values: dict[str, Any]) -> list[Changed]:

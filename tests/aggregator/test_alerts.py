@@ -1,76 +1,28 @@
 """Alerts: fired once, repeated, over; sent once however many watchers there are."""
 
-import json
 import threading
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from django.conf import settings
 from django.db import connection, transaction
 
 from aggregator import ledger
-from aggregator.alerts import sealing, sending, turn, watcher
+from aggregator.alerts import sending, turn, watcher
 from aggregator.alerts.models import Alert, AlertChannel, AlertNotice, AlertPolicy
 from aggregator.alerts.probe import ChannelsProbe
 from aggregator.alerts.rules import Finding, Found, find
 from aggregator.models import Agent
 from aggregator.probes.base import Outcome, State
 from aggregator.probes.survey import Survey, survey
+from tests.aggregator.chat import TOKEN, Receiver, open_channel, passes
 from tests.aggregator.samples import entry, rows
 from tests.servers import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "forex"])
 
-TOKEN = "a-token-nobody-may-see"
 SILENT = Finding("agent_silent", "crypto/bot-1", "silent for 1 h")
 REDIS = Finding("probe_failed", "redis", "does not answer")
-
-
-class Receiver(ThreadingHTTPServer):
-    """A chat service: keeps what is posted to it, and answers `status`."""
-
-    daemon_threads = True
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.messages, self.status = [], 200
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    @property
-    def url(self):
-        return f"json://user:{TOKEN}@127.0.0.1:{self.server_address[1]}/hook"
-
-    @property
-    def titles(self):
-        return [message["title"] for message in self.messages]
-
-
-class Handler(BaseHTTPRequestHandler):
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        if self.server.status == 200:
-            self.server.messages.append(json.loads(body))
-        self.send_response(self.server.status)
-        self.end_headers()
-
-    def log_message(self, *args):
-        pass
-
-
-@pytest.fixture
-def receiver():
-    server = Receiver()
-    yield server
-    server.shutdown()
-    server.server_close()
-
-
-@pytest.fixture
-def channel(receiver):
-    return AlertChannel.objects.create(
-        name="chat", sealed_url=sealing.seal(settings.ENVIRONMENT, receiver.url)
-    )
 
 
 @pytest.fixture(autouse=True)
@@ -85,13 +37,6 @@ def take(*findings, blind=()):
     """One turn; what changed, as (fired, repeated, over) subjects."""
     changes = turn.take(Found(list(findings), frozenset(blind)))
     return tuple([each.subject for each in kind] for kind in (changes.fired, changes.repeated, changes.over))
-
-
-def passes(minutes):
-    """Let time pass for all alerts and notices."""
-    for column in ("since", "found_at", "fired_at", "repeat_at"):
-        rows(f"UPDATE alerts SET {column} = {column} - make_interval(mins => %s) RETURNING 1", minutes)
-    rows("UPDATE alert_notices SET due_at = due_at - make_interval(mins => %s) RETURNING 1", minutes)
 
 
 def test_an_alert_fires_once_repeats_by_its_schedule_and_is_over(channel, receiver):
@@ -214,8 +159,7 @@ def test_threads_racing_for_many_notices_send_each_once(channel, receiver):
 def test_a_service_that_is_down_gets_it_later_and_holds_up_no_other(channel, receiver):
     receiver.status = 500
     healthy = Receiver()
-    sealed = sealing.seal(settings.ENVIRONMENT, healthy.url)
-    AlertChannel.objects.create(name="other", sealed_url=sealed)
+    open_channel(healthy, "other")
     take(SILENT)
     assert sending.send_due() == 1
     assert len(healthy.messages) == 1
@@ -229,8 +173,7 @@ def test_a_service_that_is_down_gets_it_later_and_holds_up_no_other(channel, rec
     assert len(receiver.messages) == len(healthy.messages) == 1
     channel.refresh_from_db()
     assert (channel.last_error, channel.last_sent_at is not None) == ("", True)
-    healthy.shutdown()
-    healthy.server_close()
+    healthy.close()
 
 
 def test_a_channel_that_takes_nothing_degrades_the_hub(channel, receiver):

@@ -8,20 +8,12 @@ from django.urls import reverse
 from aggregator.alerts import turn
 from aggregator.alerts.models import Alert, AlertChannel, AlertNotice, AlertPolicy
 from aggregator.alerts.rules import Finding, Found
-from tests.aggregator.test_alerts import TOKEN, Receiver
+from tests.aggregator.chat import TOKEN
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 ADD = "/admin/aggregator/alertchannel/add/"
 LIST = "/admin/aggregator/alertchannel/"
-
-
-@pytest.fixture
-def receiver():
-    server = Receiver()
-    yield server
-    server.shutdown()
-    server.server_close()
 
 
 @pytest.fixture
