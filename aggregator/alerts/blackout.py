@@ -37,14 +37,14 @@ class Blackout:
         now = time.monotonic()
         self._since = self._since if self._since is not None else now
         if now - self._since >= HOLD_S and self._may_tell(now):
-            _send(targets, wording.DATABASE_DOWN)
+            sending.broadcast(targets, wording.DATABASE_DOWN)
 
     def is_over(self, targets: Sequence[sending.Target]) -> None:
         """Say that the database answers; tell the operator where that is news."""
         self._since = None
         alone, self._told_alone_at = self._told_alone_at is not None, None
         if self._forget() or alone:
-            _send(targets, wording.DATABASE_BACK)
+            sending.broadcast(targets, wording.DATABASE_BACK)
 
     def _may_tell(self, now: float) -> bool:
         if self._redis is not None:
@@ -70,9 +70,3 @@ class Blackout:
         except redis.RedisError:
             return False
         return True
-
-
-def _send(targets: Sequence[sending.Target], notice: wording.Notice) -> None:
-    for target in targets:
-        sent = sending.post(target, notice)
-        logger.warning("alert channel=%s %s: %s", target.name, "sent" if sent else "not sent", notice.title)

@@ -1,38 +1,57 @@
-"""Notices to channels: each is claimed by a conditional UPDATE, sent, and tried again where that fails."""
+"""Notices to channels: each is claimed by a conditional UPDATE, sent, and marked.
+
+The claim is committed before anything is sent. A worker that dies in between leaves a notice of which nobody
+knows whether it came: it is sent once more, but only when the schedule would repeat an alert. Sooner it could
+come twice in a row; never, an end or an all-clear could be lost.
+"""
 
 import logging
+from collections.abc import Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db import connection
+from django.db import connection, connections
 from django.utils import timezone
 
-from aggregator.alerts import sealing
+from aggregator.alerts import sealing, wording
 from aggregator.alerts.models import AlertChannel
 from aggregator.alerts.wording import Notice
+from aggregator.probes.threads import DAEMONS
 
 logger = logging.getLogger("signal_hub.alerts")
 
-LEASE = timedelta(minutes=2)
-"""How long a claim lasts: a worker that died while sending leaves the notice to another after that."""
 FIRST_RETRY = timedelta(seconds=30)
 LONGEST_RETRY = timedelta(hours=1)
 MOST_ATTEMPTS = 12
 """Some six hours of trying."""
+WITHIN_S = 8.0
+"""How long a turn waits for the channels; one that takes longer goes on in its thread."""
+ANSWER_S = 30.0
+"""How long a service may take to answer: apprise's own 4 s would send again to one that is only slow."""
 REFUSED = "the service did not take it, or could not be reached"
 
-CLAIM = """
-    UPDATE alert_notices SET claimed_until = now() + make_interval(secs => %(lease)s), attempts = attempts + 1
+DUE = """sent_at IS NULL AND given_up_at IS NULL AND due_at <= now()
+    AND (claimed_until IS NULL OR claimed_until < now())"""
+
+CHANNELS = f"""
+    SELECT * FROM alert_channels
+    WHERE enabled AND id IN (SELECT channel_id FROM alert_notices WHERE {DUE}) ORDER BY id"""
+
+# A claim that is still there was cut off. Its notice has one more go: given up, unless that ends well.
+CLAIM = f"""
+    UPDATE alert_notices SET attempts = attempts + 1,
+        claimed_until = now() + make_interval(
+            hours => coalesce((SELECT repeat_hours[1] FROM alert_policy WHERE id = 1), 1)),
+        given_up_at = CASE WHEN claimed_until IS NOT NULL THEN now() END
     WHERE id = (
         SELECT id FROM alert_notices
-        WHERE sent_at IS NULL AND given_up_at IS NULL AND due_at <= now()
-            AND (claimed_until IS NULL OR claimed_until < now())
-            AND channel_id IN (SELECT id FROM alert_channels WHERE enabled)
+        WHERE {DUE} AND channel_id = (SELECT id FROM alert_channels WHERE id = %s AND enabled)
         ORDER BY due_at, id LIMIT 1 FOR UPDATE SKIP LOCKED)
-    RETURNING id, channel_id, severity, title, body, attempts"""
+    RETURNING id, attempts, created_at, severity, title, body"""
 
-SENT = "UPDATE alert_notices SET sent_at = now(), claimed_until = NULL WHERE id = %s"
+SENT = "UPDATE alert_notices SET sent_at = now(), claimed_until = NULL, given_up_at = NULL WHERE id = %s"
 
 LATER = """
     UPDATE alert_notices SET claimed_until = NULL, due_at = now() + make_interval(secs => %(wait)s),
@@ -51,33 +70,54 @@ class Target:
         return f"Target({self.name})"
 
 
-def send_due() -> int:
-    """Send every notice that is due and nobody else has claimed; return how many were sent."""
+class Sender:
+    """Sends what is due, each channel's in a thread: one that hangs holds up no other, and no turn."""
+
+    def __init__(self) -> None:
+        self._running: dict[int, Future[int]] = {}
+
+    def send_due(self) -> int:
+        """Send every notice that is due and nobody else has claimed; return how many were sent in time."""
+        ended = [self._running.pop(number) for number, each in list(self._running.items()) if each.done()]
+        started = {
+            channel.pk: DAEMONS.submit(_send_channel, channel)
+            for channel in AlertChannel.objects.raw(CHANNELS)
+            if channel.pk not in self._running
+        }
+        in_time, _ = wait(started.values(), WITHIN_S)
+        self._running |= {number: each for number, each in started.items() if each not in in_time}
+        return sum(each.result() for each in (*ended, *in_time))
+
+
+def _send_channel(channel: AlertChannel) -> int:
+    """Send a channel's notices until one fails, which then waits; return how many were sent."""
     sent = 0
-    while (claimed := _claim()) is not None:
-        number, channel_id, notice, attempts = claimed
-        channel = AlertChannel.objects.filter(pk=channel_id).first()
-        if channel is None:
-            continue  # removed just now, and its notices with it
-        error = deliver(channel, notice)
-        with connection.cursor() as cursor:
-            if error:
-                wait = min(FIRST_RETRY * 2 ** (attempts - 1), LONGEST_RETRY).total_seconds()
-                cursor.execute(LATER, {"id": number, "wait": wait, "most": MOST_ATTEMPTS})
-            else:
+    try:
+        while (claimed := _claim(channel)) is not None:
+            number, attempts, notice = claimed
+            error = deliver(channel, notice)
+            with connection.cursor() as cursor:
+                if error:
+                    pause = min(FIRST_RETRY * 2 ** (attempts - 1), LONGEST_RETRY).total_seconds()
+                    cursor.execute(LATER, {"id": number, "wait": pause, "most": MOST_ATTEMPTS})
+                    break
                 cursor.execute(SENT, [number])
                 sent += 1
+    finally:
+        connections.close_all()  # this thread's own; it ends here
     return sent
 
 
-def _claim() -> tuple[int, int, Notice, int] | None:
+def _claim(channel: AlertChannel) -> tuple[int, int, Notice] | None:
+    """Claim the channel's next notice; return its id, which attempt this is, and what to send."""
     with connection.cursor() as cursor:
-        cursor.execute(CLAIM, {"lease": LEASE.total_seconds()})
-        row = cursor.fetchone()
+        cursor.execute(CLAIM, [channel.pk])
+        row: tuple[int, int, datetime, str, str, str] | None = cursor.fetchone()
     if row is None:
         return None
-    number, channel_id, severity, title, body, attempts = row
-    return number, channel_id, Notice(severity, title, body), attempts
+    number, attempts, created_at, *texts = row
+    notice = Notice(*texts)
+    return number, attempts, wording.again(notice, created_at) if attempts > 1 else notice
 
 
 def deliver(channel: AlertChannel, notice: Notice) -> str:
@@ -95,21 +135,36 @@ def deliver(channel: AlertChannel, notice: Notice) -> str:
 
 
 def post(target: Target, notice: Notice) -> bool:
-    """Hand a notice to apprise; return whether the service took it."""
+    """Hand a notice to apprise; return whether the service took it. Never raises: a text may hold the URL."""
     # Imported here: it brings a hundred services, which a web request has no use for.
     import apprise
 
     messenger = apprise.Apprise()
-    if not messenger.add(target.url):
-        return False
-    return bool(
-        messenger.notify(
-            body=notice.body,
-            title=notice.title,
-            notify_type=apprise.NotifyType(notice.severity),
-            body_format=apprise.NotifyFormat.TEXT,
+    try:
+        if not messenger.add(target.url):
+            return False
+        for service in messenger:
+            service.socket_read_timeout = max(service.socket_read_timeout, ANSWER_S)
+        return bool(
+            messenger.notify(
+                body=wording.plain(notice.body),
+                title=wording.plain(notice.title),
+                notify_type=apprise.NotifyType(notice.severity),
+                body_format=apprise.NotifyFormat.TEXT,
+            )
         )
-    )
+    except Exception as error:  # a hundred services' code
+        logger.warning("alert channel=%s apprise raised %s", target.name, type(error).__name__)
+        return False
+
+
+def broadcast(targets: Sequence[Target], notice: Notice) -> None:
+    """Send a notice to all at once, without the database, and log how that went."""
+    sendings = {target: DAEMONS.submit(post, target, notice) for target in targets}
+    wait(sendings.values(), WITHIN_S)
+    for target, each in sendings.items():
+        state = "not answered yet" if not each.done() else "sent" if each.result() else "not sent"
+        logger.warning("alert channel=%s %s: %s", target.name, state, notice.title)
 
 
 def targets() -> list[Target]:

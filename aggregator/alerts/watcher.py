@@ -44,6 +44,7 @@ class Watcher:
     def __init__(self) -> None:
         self._blackout = Blackout(settings.ENVIRONMENT)
         self._targets: list[sending.Target] = []
+        self._sender = sending.Sender()
 
     def run(self, stop: threading.Event) -> None:
         """Look every EVERY_S until `stop` is set."""
@@ -82,7 +83,7 @@ class Watcher:
         if changes:
             _log(changes)
         _all_clear()
-        sending.send_due()
+        self._sender.send_due()
         return changes
 
 
@@ -103,7 +104,9 @@ def _all_clear() -> None:
         with connection.cursor() as cursor:
             cursor.execute(DAY)
             arrivals = cursor.fetchall()
-            turn.tell(cursor, wording.all_clear(list(alerts.values_list("rule", "subject")), arrivals))
+            turn.tell(
+                cursor, wording.all_clear(list(alerts.values_list("rule", "subject", "text")), arrivals)
+            )
 
 
 def _log(changes: turn.Changes) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
 MOST_LINES = 20
 """Lines of a kind in one message: chat services cut long ones, and nobody reads them."""
+
+# What chat services take for a call to everybody, or to somebody, wherever it stands in a text.
+CALLS = re.compile(r"@(?=everyone|here|channel|all)|<(?=[@!#])", re.IGNORECASE)
 
 RULES = {
     "agent_silent": "agent silent",
@@ -31,6 +35,18 @@ class Notice:
     severity: str
     title: str
     body: str
+
+
+def plain(text: str) -> str:
+    """Return the text with nothing in it that calls people: agents choose their names themselves."""
+    return CALLS.sub(lambda match: match[0] + "\u200b", text)
+
+
+def again(notice: Notice, at: datetime) -> Notice:
+    """Return what is said when a notice of `at` was not sent then, or nobody knows."""
+    return replace(
+        notice, body=f"{notice.body}\nFrom {at:%Y-%m-%d %H:%M} UTC: sending this failed then, or was cut off."
+    )
 
 
 def of_changes(changes: Changes, now: datetime) -> Notice:
@@ -72,19 +88,24 @@ def _lines(word: str, alerts: Sequence[Changed], now: datetime) -> list[str]:
     return lines
 
 
-def all_clear(open_alerts: Sequence[tuple[str, str]], arrivals: Sequence[tuple[str, int, int]]) -> Notice:
-    """Return the daily message: `arrivals` are (ecosystem, signals, agents) of the last day."""
+def all_clear(alerts: Sequence[tuple[str, str, str]], arrivals: Sequence[tuple[str, int, int]]) -> Notice:
+    """Return the daily message: `alerts` are (rule, subject, text) of the open ones, `arrivals` are
+    (ecosystem, signals, agents) of the last day.
+    """
     lines = [
         f"{ecosystem}: {signals} signals of {agents} agents in 24 h"
         for ecosystem, signals, agents in arrivals
     ]
     lines = lines or ["No signal in 24 h."]
-    if not open_alerts:
+    if not alerts:
         return Notice("success", "Signal Hub: all clear", "\n".join(lines))
-    lines += [f"OPEN {RULES.get(rule, rule)}: {subject}" for rule, subject in open_alerts[:MOST_LINES]]
-    if len(open_alerts) > MOST_LINES:
-        lines.append(f"OPEN: {len(open_alerts) - MOST_LINES} more, in the admin")
-    return Notice("warning", f"Signal Hub: {len(open_alerts)} alerts open", "\n".join(lines))
+    lines += [
+        f"OPEN {RULES.get(rule, rule)}: {subject}: {text}" for rule, subject, text in alerts[:MOST_LINES]
+    ]
+    if len(alerts) > MOST_LINES:
+        lines.append(f"OPEN: {len(alerts) - MOST_LINES} more, in the admin")
+    count = "1 alert" if len(alerts) == 1 else f"{len(alerts)} alerts"
+    return Notice("warning", f"Signal Hub: {count} open", "\n".join(lines))
 
 
 DATABASE_DOWN = Notice(

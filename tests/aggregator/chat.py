@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from django.conf import settings
 
-from aggregator.alerts import sealing
+from aggregator.alerts import sealing, sending
 from aggregator.alerts.models import AlertChannel
 from tests.aggregator.samples import rows
 
@@ -14,16 +14,19 @@ TOKEN = "a-token-nobody-may-see"
 
 
 class Receiver(ThreadingHTTPServer):
-    """A chat service: keeps what is posted to it, and answers `status`."""
+    """A chat service: keeps what is posted to it, and answers `status` as soon as it is let."""
 
     daemon_threads = True
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.messages, self.status = [], 200
+        self.let = threading.Event()
+        self.let.set()
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def close(self):
+        self.let.set()
         self.shutdown()
         self.server_close()
 
@@ -41,6 +44,7 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if self.server.status == 200:
             self.server.messages.append(json.loads(body))
+        self.server.let.wait(30)
         self.send_response(self.server.status)
         self.end_headers()
 
@@ -52,6 +56,11 @@ def open_channel(receiver, name="chat"):
     """A channel to this service."""
     sealed = sealing.seal(settings.ENVIRONMENT, receiver.url)
     return AlertChannel.objects.create(name=name, sealed_url=sealed)
+
+
+def send_due():
+    """Send what is due, as a watcher's turn does; how many were sent in time."""
+    return sending.Sender().send_due()
 
 
 def passes(minutes):

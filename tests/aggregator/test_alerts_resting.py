@@ -5,13 +5,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from aggregator import ledger
-from aggregator.alerts import sending, turn
+from aggregator.alerts import turn
 from aggregator.alerts.models import Alert, AlertPolicy
 from aggregator.alerts.rules import find
 from aggregator.models import Agent
 from aggregator.open_time import OpenTime
 from aggregator.probes.freshness import FreshnessProbe
-from tests.aggregator.chat import passes
+from tests.aggregator.chat import passes, send_due
 from tests.aggregator.samples import entry, rows
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "forex"])
@@ -52,7 +52,7 @@ def test_an_alert_is_quiet_while_the_market_is_closed_and_goes_on_after_it_opene
     assert look(agent, REOPENED + 19 * MINUTE) == []
     assert look(agent, REOPENED + 21 * MINUTE) == ["repeated"]
     assert look(agent, REOPENED + 22 * MINUTE) == []
-    sending.send_due()
+    send_due()
     assert [title.partition("Hub: ")[2] for title in receiver.titles] == ["2 new", "2 going on"]
     assert "market is closed" not in receiver.messages[-1]["message"]
 
