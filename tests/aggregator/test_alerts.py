@@ -14,10 +14,9 @@ from aggregator.alerts.probe import ChannelsProbe
 from aggregator.alerts.rules import Finding, Found, find
 from aggregator.models import Agent
 from aggregator.probes.base import Outcome, State
-from aggregator.probes.survey import Survey, survey
+from aggregator.probes.survey import Survey
 from tests.aggregator.chat import TOKEN, passes, send_due
 from tests.aggregator.samples import entry, rows
-from tests.servers import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "forex"])
 
@@ -252,26 +251,3 @@ def test_rules_of_silence(policy, redis_client):
     assert found(policy) == {("agent_silent", "crypto/bot-1")}
     rows("UPDATE agents SET last_seen = now() - interval '6 minutes' RETURNING 1")
     assert ("ecosystem_silent", "crypto") in found(policy)
-
-
-def test_a_watcher_tells_that_the_database_is_down_and_back(
-    channel, receiver, redis_client, postgres_server, monkeypatch
-):
-    monkeypatch.setattr("aggregator.alerts.blackout.HOLD_S", 0)
-    survey.cache_clear()
-    watchers = [watcher.Watcher() for _ in range(3)]
-    for each in watchers:
-        each.run_once()
-    assert receiver.titles == []
-    postgres_server.stop()
-    connection.close()
-    for _ in range(2):
-        for each in watchers:
-            assert each.run_once() is None
-    assert receiver.titles == ["Signal Hub: the core database does not answer"]
-
-    postgres_server.start()
-    eventually(lambda: AlertChannel.objects.exists())
-    for each in watchers:
-        each.run_once()
-    assert receiver.titles[1:] == ["Signal Hub: over: the core database answers again"]
