@@ -7,7 +7,7 @@ to. A secret of the environment that slips into a line, for instance with an err
 import re
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -16,6 +16,9 @@ from config.env import HIDDEN, Environment
 
 SHORTEST_SECRET = 6
 """Shorter ones are words that stand in many a line."""
+
+SECRET_OPTION = re.compile("pass|secret|token|api_?key", re.IGNORECASE)
+"""Names of options in a URL's query that hold a secret, as libpq's `password` does."""
 
 PROCESSORS: list[Processor] = [
     structlog.contextvars.merge_contextvars,
@@ -36,7 +39,8 @@ class OneLine:
     """A renderer's last step: no control characters, no secrets."""
 
     def __init__(self, secrets: list[str]) -> None:
-        self._secrets = re.compile("|".join(map(re.escape, secrets))) if secrets else None
+        written = [*(each.replace('"', r"\"") for each in secrets), *secrets]  # logfmt escapes quotes
+        self._secrets = re.compile("|".join(map(re.escape, written))) if secrets else None
 
     def __call__(self, _logger: WrappedLogger, _name: str, line: Any) -> str:
         if self._secrets is not None:
@@ -63,18 +67,30 @@ def secrets_of(environment: Environment) -> list[str]:
 
 
 def _secrets(environment: Environment) -> Iterator[str]:
-    for secret in (environment.event_webhook_secret, environment.auth_secret, environment.django_secret_key):
+    for secret in (
+        environment.event_webhook_secret,
+        environment.auth_secret,
+        environment.django_secret_key,
+        environment.stripe_api_key,
+        environment.stripe_webhook_secret,
+    ):
         yield secret or ""
     yield from (value for _, value in environment.api_keys)
     urls = (
         environment.core_db_url,
         environment.redis_url,
         environment.event_webhook_url,
+        environment.signal_endpoint,
+        environment.email_url,
         *environment.ecosystem_db_urls.values(),
     )
     for url in filter(None, urls):
-        password = urlsplit(url).password or ""
+        parts = urlsplit(url)
+        password = parts.password or ""
         yield from (password, unquote(password))
+        for name, value in parse_qsl(parts.query):
+            if SECRET_OPTION.search(name):
+                yield from (value, quote(value, safe=""))
 
 
 def configure(environment: Environment) -> dict[str, Any]:

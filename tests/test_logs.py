@@ -2,9 +2,11 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 import requests
+from django.conf import settings
 
 from aggregator.models import TradingSignal
 from config import logs
@@ -141,11 +143,31 @@ def test_a_stream_batch_is_logged_once(run_manage, redis_client):
         ("a\rb\x1b[31m", "a\\u000db\\u001b[31m"),
         ("\u202eabc", "\\u202eabc"),
         ("postgres://u:a-long-password@h", "postgres://u:****@h"),
+        (X),
     ],
 )
 def test_a_line_is_one_line_without_secrets(text, shown):
     rendered = logs.structlog.processors.LogfmtRenderer()(None, "", {"event": text})
-    assert logs.OneLine(["a-long-password"])(None, "", rendered) == f"event={shown}"
+    assert logs.OneLine(["a-long-password", 'one"with-a-quote'])(None, "", rendered) == f"event={shown}"
+
+
+def test_secrets_are_found_wherever_the_environment_holds_them():
+    environment = replace(
+        settings.ENVIRONMENT,
+        core_db_url="postgres://hub:in%20place@db/hub?sslmode=require&passfile=/run/pass",
+        redis_url="redis://cache/0?password=of%2Fredis",
+        event_webhook_url="https://hub/in?token=of-the-url&topic=not-secret",
+        signal_endpoint="https://user:of-the-endpoint@hub/in",
+        email_url="smtp://user:of-the-mail@mail",
+        stripe_api_key="sk_test_of_stripe",
+        stripe_webhook_secret="whsec_of_stripe",
+    )
+    found = set(logs.secrets_of(environment))
+    assert {
+        "in place", "in%20place", "of/redis", "of%2Fredis", "of-the-url", "of-the-endpoint", "of-the-mail",
+        "sk_test_of_stripe", "whsec_of_stripe", AUTH_SECRET,
+    } <= found  # fmt: skip
+    assert not {"not-secret", "require"} & found
 
 
 def test_rows_that_postgres_quotes_are_cut():
