@@ -14,7 +14,7 @@ KEY = "signal_hub:heartbeats"
 EVERY_S = 10.0
 ALIVE_S = 45.0
 FORGOTTEN_S = 86_400.0
-"""After so long a program that has gone is no longer expected back."""
+"""After so long a program that has gone is no longer expected back, unless it was the last of its kind."""
 TIMEOUT_S = 1.5
 
 WORKER = "worker"
@@ -36,7 +36,8 @@ def note(client: Any, kind: str, name: str) -> None:
 def ages(client: Any) -> dict[str, dict[str, float]]:
     """Return, by kind and name, how many seconds ago each program was alive. Raises redis.RedisError.
 
-    Those of a day ago and more are forgotten here.
+    Those of a day ago and more are forgotten here, but for the last one of a kind: that none is left must not
+    pass for well after a day.
     """
     pipeline = client.pipeline(transaction=False)
     pipeline.time()
@@ -46,11 +47,13 @@ def ages(client: Any) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {WORKER: {}, BEAT: {}}
     for field, at in marks.items():
         kind, _, name = field.decode().partition(":")
-        age = max(0.0, now - float(at))
-        if age > FORGOTTEN_S:
-            client.hdel(KEY, field)
-        elif kind in found:
-            found[kind][name] = age
+        if kind in found:
+            found[kind][name] = max(0.0, now - float(at))
+    for kind, seen in found.items():
+        gone = [name for name, age in seen.items() if age > max(FORGOTTEN_S, min(seen.values()))]
+        for name in gone:
+            del seen[name]
+            client.hdel(KEY, f"{kind}:{name}")
     return found
 
 

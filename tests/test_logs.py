@@ -143,7 +143,7 @@ def test_a_stream_batch_is_logged_once(run_manage, redis_client):
         ("a\rb\x1b[31m", "a\\u000db\\u001b[31m"),
         ("\u202eabc", "\\u202eabc"),
         ("postgres://u:a-long-password@h", "postgres://u:****@h"),
-        (X),
+        ('u:one"with-a-quote', '"u:****"'),
     ],
 )
 def test_a_line_is_one_line_without_secrets(text, shown):

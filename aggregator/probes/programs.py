@@ -34,7 +34,7 @@ class HeartbeatProbe(Probe):
             return "none seen", "expected only where Celery runs the consumers"
         told = ", ".join(f"{name} {age:.0f} s ago" for name, age in sorted(ages.items(), key=lambda x: x[1]))
         if min(ages.values()) > heartbeats.ALIVE_S:
-            raise Failed("silent", f"last seen: {told}")
+            raise Failed("silent", f"last seen: {told}; if no longer used, DEL {heartbeats.KEY} in Redis")
         return "", told
 
 

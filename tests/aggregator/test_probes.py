@@ -50,10 +50,14 @@ def test_workers_that_fell_silent_are_missed(url, redis_client):
     assert ask(HeartbeatProbe("worker", url)) == ("ok", "")
 
 
-def test_workers_are_forgotten_after_a_day(url, redis_client):
+def test_workers_are_forgotten_after_a_day_but_not_the_last_one(url, redis_client):
     seen(redis_client, "worker:celery@one", 90_000)
-    assert ask(HeartbeatProbe("worker", url)) == ("ok", "none seen")
-    assert redis_client.hlen(heartbeats.KEY) == 0
+    seen(redis_client, "worker:celery@two", 200_000)
+    seen(redis_client, "beat:hub", 5)
+    assert ask(HeartbeatProbe("worker", url)) == ("failed", "silent")
+    seen(redis_client, "worker:celery@three", 5)
+    assert ask(HeartbeatProbe("worker", url)) == ("ok", "")
+    assert sorted(redis_client.hkeys(heartbeats.KEY)) == [b"beat:hub", b"worker:celery@three"]
 
 
 @pytest.mark.django_db(transaction=True, databases=["default", "forex"])
