@@ -228,6 +228,20 @@ def test_programs_of_a_killed_run_are_ended_by_the_next(run, project, given):
     assert following.end() == 0
 
 
+def test_a_demo_agent_may_be_stopped_and_the_hub_goes_on(run, project, given):
+    (project / "Procfile").write_text("sleeper: exec sleep 300\n")
+    (project / "Procfile.demo").write_text("demo-one: exec sleep 301\n")
+    hub = run(**given)
+    hub.until_said(r"demo-one started \(pid=")
+    os.kill(int(re.search(r"demo-one started \(pid=(\d+)", hub.text)[1]), signal.SIGKILL)
+    hub.until_said("demo-one has ended; the hub goes on without it")
+    sleeper = psutil.Process(int(re.search(r"sleeper started \(pid=(\d+)", hub.text)[1]))
+    assert sleeper.is_running()
+    sleeper.terminate()
+    assert hub.end() == 1
+    assert "sleeper ended with status" in hub.text
+
+
 def test_a_taken_port_is_passed_over_and_the_endpoint_follows(run, project, given):
     (project / "Procfile").write_text("web: exec python -m http.server --bind 127.0.0.1 $PORT\n")
     (project / "livez").write_text("ok")

@@ -81,8 +81,8 @@ def run(stack: ExitStack) -> int:
     demo = os.environ.get("DEMO", "on").lower() not in {"off", "0", "no", "false"}
     password = operator_password(environment)
     announcer = Announcer(port, box(port, environment["STREAM_PORT"], OPERATOR, password, demo=demo))
-    procfiles = [ROOT / "Procfile", *([ROOT / "Procfile.demo"] if demo else [])]
-    failure = supervise(procfiles, environment, announcer.start, announcer.cancel)
+    agents = ROOT / "Procfile.demo" if demo else None
+    failure = supervise(ROOT / "Procfile", agents, environment, announcer.start, announcer.cancel)
     say(failure or "Stopping …", error=bool(failure))
     return 1 if failure else 0
 

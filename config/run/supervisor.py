@@ -6,7 +6,7 @@ import os
 import re
 import signal
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,27 +15,32 @@ from honcho import manager as honcho  # type: ignore[import-untyped]
 from honcho.environ import parse_procfile  # type: ignore[import-untyped]
 from honcho.printer import Printer  # type: ignore[import-untyped]
 
+from config.run.announce import say
+
 TAIL_LINES = 15
 honcho.KILL_WAIT = 40
 """Seconds between SIGTERM and SIGKILL: a consumer finishes its batch, commits and acknowledges first."""
 
 
 def supervise(
-    procfiles: Sequence[Path],
+    procfile: Path,
+    demo: Path | None,
     environment: Mapping[str, str],
     on_started: Callable[[], None],
     on_stopping: Callable[[], None],
 ) -> str:
-    """Run all programs of the Procfiles until a signal or until one of them ends.
+    """Run all programs of the Procfiles until a signal or until one of them ends, other than one of `demo`.
 
     `on_started` is called once all are started, `on_stopping` before they are ended. Returns what went wrong:
     empty after a signal.
     """
     console = Console(on_started, on_stopping)
     manager = Manager(console)
-    for procfile in procfiles:
-        for name, command in parse_procfile(procfile.read_text()).processes.items():
-            manager.add_process(name, command, env=dict(environment), cwd=str(procfile.parent))
+    for file in filter(None, (procfile, demo)):
+        for name, command in parse_procfile(file.read_text()).processes.items():
+            manager.add_process(name, command, env=dict(environment), cwd=str(file.parent))
+            if file is demo:
+                manager.may_end.add(name)
     # honcho handles SIGINT and SIGTERM alone; a closed terminal must stop the programs, too.
     signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     manager.loop()
@@ -72,8 +77,11 @@ class Console(Printer):  # type: ignore[misc]
         elif " started (pid=" in text and self.manager is not None:
             self.manager.heard_start(self._on_started)
         elif self._culprit is None and not self._interrupted:
-            self._culprit = re.fullmatch(r"(\S+) stopped \(rc=(-?\d+)\)", text)
-            if self._culprit:
+            ended = re.fullmatch(r"(\S+) stopped \(rc=(-?\d+)\)", text)
+            if ended and self.manager is not None and ended[1] in self.manager.may_end:
+                say(f"signal-hub: {ended[1]} has ended; the hub goes on without it.")
+            elif ended:
+                self._culprit = ended
                 self._on_stopping()
 
     def explanation(self) -> str:
@@ -92,6 +100,7 @@ class Manager(honcho.Manager):  # type: ignore[misc]
         super().__init__(console)
         console.manager = self
         self._wanted_end = False
+        self.may_end: set[str] = set()
 
     def heard_start(self, on_started: Callable[[], None]) -> None:
         """Note that one more program has started."""
@@ -108,3 +117,8 @@ class Manager(honcho.Manager):  # type: ignore[misc]
             super().terminate()
         else:
             self._wanted_end = True
+
+    def _any_stopped(self) -> bool:
+        """What honcho ends the run for: a demo agent may be stopped, to see what the hub makes of it."""
+        ended = {name for name, each in self._processes.items() if each.get("returncode") is not None}
+        return bool(ended - self.may_end)
