@@ -1,7 +1,6 @@
 """Where each address leads."""
 
 from django.contrib import admin
-from django.http import HttpRequest, HttpResponse
 from django.urls import include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
@@ -11,12 +10,6 @@ from aggregator.doors import webhook
 from aggregator.health import HealthView
 from aggregator.metrics import MetricsView
 from commerce.billing.door import StripeDoor
-
-
-def livez(_request: HttpRequest) -> HttpResponse:
-    """Tell that the process answers, whatever it depends on."""
-    return HttpResponse("ok", content_type="text/plain")
-
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index"), name="home"),
@@ -30,7 +23,6 @@ urlpatterns = [
     path("api/docs/", SpectacularSwaggerView.as_view(), name="docs"),
     path("", include("commerce.pages.urls")),
     path("health", HealthView.as_view(), name="health"),
-    path("livez", livez, name="livez"),
     path("metrics", MetricsView.as_view(), name="metrics"),
 ]
 

@@ -8,8 +8,10 @@ from datetime import timedelta
 
 import pytest
 import redis
+from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.db import connection
+from django.test import AsyncClient
 
 from aggregator.doors.streams import GROUP
 from aggregator.models import DeadLetter
@@ -54,9 +56,12 @@ def test_all_is_well(client, redis_client):
     assert names <= set(body["checks"])
 
 
-def test_livez_needs_nothing(client):
-    response = client.get("/livez")
-    assert (response.status_code, response.content) == (200, b"ok")
+@pytest.mark.parametrize("host", ["testserver", "10.0.0.5:8000"])
+def test_livez_needs_nothing(client, host):
+    """Nor a host's name: load balancers ask by an address."""
+    for ask in (client.get, async_to_sync(AsyncClient().get)):
+        response = ask("/livez", headers={"host": host})
+        assert (response.status_code, response.content) == (200, b"ok")
 
 
 @pytest.mark.django_db(transaction=True, databases=["default", "forex"])

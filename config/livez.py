@@ -1,0 +1,34 @@
+"""`GET /livez`: whether the process answers, whatever it depends on."""
+
+from collections.abc import Callable
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction
+from django.http import HttpRequest, HttpResponse
+from django.utils.decorators import sync_and_async_middleware
+
+PATH = "/livez"
+
+
+@sync_and_async_middleware
+def livez(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:
+    """Answer before anything else looks at the request: load balancers and Kubernetes ask by an address that
+    no ALLOWED_HOSTS lists.
+    """
+    if iscoroutinefunction(get_response):
+
+        async def answer_async(request: HttpRequest) -> HttpResponse:
+            response: HttpResponse = _alive() if request.path == PATH else await get_response(request)
+            return response
+
+        return answer_async
+
+    def answer(request: HttpRequest) -> HttpResponse:
+        response: HttpResponse = _alive() if request.path == PATH else get_response(request)
+        return response
+
+    return answer
+
+
+def _alive() -> HttpResponse:
+    return HttpResponse("ok", content_type="text/plain", headers={"Cache-Control": "no-store"})
