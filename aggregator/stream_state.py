@@ -108,8 +108,28 @@ def _ask(client: Any, stream: str, trimmed: int | None) -> StreamState:
         lag_exact=exact,
         pending=group["pending"],
         oldest_pending_s=max(0.0, seconds - _ms(oldest[0]["message_id"]) / 1000) if oldest else None,
-        consumers=sum(each["idle"] < ALIVE_MS for each in client.xinfo_consumers(stream, GROUP)),
+        consumers=_alive(client, stream),
         trimmed_unread=trimmed,
+    )
+
+
+def _alive(client: Any, stream: str) -> int:
+    """Return how many consumers there are that still ask.
+
+    Before 7.2 Redis notes who asked only when there was something to read. Where nobody seems to ask, those
+    are counted who wait for entries just now, of whatever stream of this database.
+    """
+    alive = sum(each["idle"] < ALIVE_MS for each in client.xinfo_consumers(stream, GROUP))
+    if alive:
+        return alive
+    database = str(client.connection_pool.connection_kwargs.get("db") or 0)
+    try:
+        clients = client.client_list(_type="normal")
+    except redis.ResponseError:  # a role that may not ask
+        return 0
+    return sum(
+        each["cmd"] == "xreadgroup" and each["db"] == database and int(each["idle"]) * 1000 < ALIVE_MS
+        for each in clients
     )
 
 

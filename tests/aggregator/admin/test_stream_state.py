@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from datetime import UTC, datetime
 
 import pytest
@@ -10,6 +11,7 @@ from django.conf import settings
 
 from aggregator import stream_state
 from aggregator.models import DeadLetter
+from tests.servers import eventually
 
 STREAM = "core_signals:signals"
 pytestmark = pytest.mark.django_db
@@ -45,6 +47,19 @@ def test_lag_pending_and_consumers(redis_client, state):
     assert 0 <= seen.oldest_pending_s < 30
     redis_client.xreadgroup("aggregator", "two", {STREAM: ">"})
     assert (state().lag, state().pending, state().consumers) == (0, 10, 2)
+
+
+def test_one_that_waits_for_the_first_entry_reads_it(redis_client, state):
+    """Redis before 7.2 does not note who asked in vain."""
+    redis_client.xgroup_create(STREAM, "aggregator", id="0", mkstream=True)
+    assert state().consumers == 0
+    waiting = threading.Thread(
+        target=redis_client.xreadgroup, args=["aggregator", "one", {STREAM: ">"}], kwargs={"block": 20_000}
+    )
+    waiting.start()
+    eventually(lambda: state().consumers == 1)
+    redis_client.xadd(STREAM, {"payload": "{}"})
+    waiting.join()
 
 
 def test_a_long_lag_is_estimated(redis_client, state):
