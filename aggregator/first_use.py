@@ -25,6 +25,8 @@ class Way:
     command: str
     needs: str = ""
     """What has to be set first; empty when it is."""
+    local: str = ""
+    """The same on the hub's own machine, whose environment holds the secrets, without any client."""
 
 
 def endpoint(request: HttpRequest) -> str:
@@ -53,6 +55,13 @@ def _signal(ecosystem: str) -> str:
     return text.replace('"', '\\"')
 
 
+def _local(transport: str, ecosystem: str) -> str:
+    return (
+        f".venv/bin/python manage.py publish_signal --backend {transport} --ecosystem {ecosystem}"
+        f" --symbol {snippets.SYMBOLS[ecosystem]} --action BUY --agent-source first"
+    )
+
+
 def _database() -> Way:
     place = connections["default"].settings_dict
     options = " ".join(
@@ -64,7 +73,13 @@ def _database() -> Way:
         "INSERT INTO trading_signals (signal_id, ecosystem, timestamp, symbol, action, agent_source) VALUES "
         "('first-' || extract(epoch FROM now())::bigint, 'crypto', now(), 'BTCUSDT', 'BUY', 'first')"
     )
-    return Way("database", "From a database client", f'psql {options} -c "{statement}"')
+    asked = "export PGPASSWORD=  # the password in CORE_DB_URL\n" if place["PASSWORD"] else ""
+    return Way(
+        "database",
+        "From a database client",
+        f'{asked}psql {options} -c "{statement}"',
+        local=_local("database", "crypto"),
+    )
 
 
 def _redis(environment: Environment) -> Way:
@@ -81,7 +96,7 @@ def _redis(environment: Environment) -> Way:
     asked = "export REDISCLI_AUTH=  # the password in CORE_REDIS_URL\n" if parts.password else ""
     stream = f"{environment.stream_prefix}:{environment.stream_topics[0]}"
     command = f'redis-cli {where} XADD {stream} "*" payload "{_signal("forex")}"'
-    return Way("redis", "Over Redis", asked + command)
+    return Way("redis", "Over Redis", asked + command, local=_local("redis", "forex"))
 
 
 def _webhook(request: HttpRequest, environment: Environment) -> Way:
@@ -101,7 +116,8 @@ def _webhook(request: HttpRequest, environment: Environment) -> Way:
     command = snippets.curl(
         endpoint(request), "first", "stock", "\n".join(lines), "SECRET", keyed=keyed, encoded=encoded
     )
-    return Way("webhook", "Over HTTPS", command.rstrip())
+    local = _local("webhook", "stock") if shared and not keyed and environment.event_webhook_url else ""
+    return Way("webhook", "Over HTTPS", command.rstrip(), local=local)
 
 
 def _any_key(environment: Environment) -> str:

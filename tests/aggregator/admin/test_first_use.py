@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from urllib.parse import urlsplit
 
 import pytest
@@ -28,6 +29,16 @@ def commands(operator, live_hub, redis_client):
     seen = client.get("/admin/").content.decode()
     found = re.findall(r'aria-label="([^"]+)"><code>(.*?)</code>', seen, re.DOTALL)
     return {title: html.unescape(text) for title, text in found}
+
+
+@pytest.mark.parametrize("title", ["From a database client", "Over Redis"])
+def test_on_the_hubs_machine_without_any_client(commands, program_environment, title):
+    """In the folder of a hub, which has a virtual environment and the hub's variables."""
+    command = commands[f"{title}, on the hub itself"]
+    python, rest = command.split(" ", 1)
+    assert python == ".venv/bin/python"
+    told = run(f"{sys.executable} {rest}", **program_environment)
+    assert "confirmed 1" in told
 
 
 def run(text, **variables):
@@ -63,6 +74,6 @@ def test_from_a_database_client(commands):
     password = connection.settings_dict["PASSWORD"] or "none"
     command = commands["From a database client"]
     assert password not in command
-    assert "INSERT 0 1" in run(command, PGPASSWORD=password)
+    assert "INSERT 0 1" in run(command.replace("PGPASSWORD=  #", f"PGPASSWORD={password}  #"))
     assert [verdict.fate for verdict in ledger.adopt(10)] == ["accepted"]
     assert TradingSignal.objects.get().transport == "database"
