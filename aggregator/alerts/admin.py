@@ -6,7 +6,7 @@ from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from unfold.admin import ModelAdmin
 from unfold.decorators import action
 
@@ -72,6 +72,15 @@ class AlertChannelAdmin(ModelAdmin):  # type: ignore[misc]
         if url := form.cleaned_data.get("url"):
             obj.sealed_url = sealing.seal(settings.ENVIRONMENT, url)
         super().save_model(request, obj, form, change)
+
+    def response_add(
+        self, request: HttpRequest, obj: AlertChannel, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        """Stay on the new channel's page, where the test is."""
+        if "_addanother" not in request.POST:
+            request.POST = request.POST.copy()
+            request.POST["_continue"] = "1"
+        return super().response_add(request, obj, post_url_continue)  # type: ignore[no-any-return]
 
     @admin.action(description="Send a test message", permissions=["change"])
     def send_test(self, request: HttpRequest, queryset: QuerySet[AlertChannel]) -> None:

@@ -32,6 +32,12 @@ def test_the_url_goes_in_and_never_comes_out(admin_client, channel):
     assert "json://****" in admin_client.get(LIST).content.decode()
 
 
+def test_a_new_channel_leads_to_its_test(admin_client, receiver):
+    data = {"name": "chat", "url": receiver.url, "enabled": "on", "_save": "Save"}
+    page = admin_client.post(ADD, data, follow=True).content.decode()
+    assert "save_and_test" in page
+
+
 def test_saving_with_an_empty_url_keeps_it(admin_client, channel):
     admin_client.post(f"{LIST}{channel.pk}/change/", {"name": "renamed", "url": "", "enabled": ""})
     again = AlertChannel.objects.get()
