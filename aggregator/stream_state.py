@@ -119,7 +119,7 @@ def _alive(client: Any, stream: str) -> int:
     Before 7.2 Redis notes who asked only when there was something to read. Where nobody seems to ask, those
     are counted who wait for entries just now, of whatever stream of this database.
     """
-    alive = sum(each["idle"] < ALIVE_MS for each in client.xinfo_consumers(stream, GROUP))
+    alive: int = sum(each["idle"] < ALIVE_MS for each in client.xinfo_consumers(stream, GROUP))
     if alive:
         return alive
     database = str(client.connection_pool.connection_kwargs.get("db") or 0)

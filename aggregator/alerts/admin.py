@@ -7,6 +7,7 @@ from django.conf import settings
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from unfold.admin import ModelAdmin
 from unfold.decorators import action
 
@@ -77,10 +78,10 @@ class AlertChannelAdmin(ModelAdmin):  # type: ignore[misc]
         self, request: HttpRequest, obj: AlertChannel, post_url_continue: str | None = None
     ) -> HttpResponse:
         """Stay on the new channel's page, where the test is."""
-        if "_addanother" not in request.POST:
-            request.POST = request.POST.copy()
-            request.POST["_continue"] = "1"
-        return super().response_add(request, obj, post_url_continue)  # type: ignore[no-any-return]
+        response: HttpResponse = super().response_add(request, obj, post_url_continue)
+        if "_addanother" in request.POST:
+            return response
+        return redirect("admin:aggregator_alertchannel_change", obj.pk)
 
     @admin.action(description="Send a test message", permissions=["change"])
     def send_test(self, request: HttpRequest, queryset: QuerySet[AlertChannel]) -> None:

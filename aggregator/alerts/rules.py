@@ -86,7 +86,7 @@ def _silent_agents(silences: Iterable[cadence.Silence]) -> Iterator[Finding]:
     for each in silences:
         if each.too_long and each.allowed is not None:
             text = (
-                f"silent for {spoken(each.silent_for)} of open market, {spoken(each.allowed)} is usual; "
+                f"silent for {spoken(each.silent_for)} of open market, at most {spoken(each.allowed)} is expected; "
                 f"last seen {_moment(each.last_seen)}{RESTS if each.rests else ''}"
             )
             yield Finding("agent_silent", name(each.ecosystem, each.agent_source), text, each.rests)
