@@ -11,7 +11,7 @@ import os
 import random
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import timedelta
 
 import pytest
@@ -43,7 +43,7 @@ from tests.servers import eventually, manage, web
 pytestmark = pytest.mark.django_db(transaction=True)
 
 DELAY = timedelta(seconds=3)
-LASTS_S = 15
+LASTS_S = 16
 LOCAL = {"DJANGO_DEBUG": "1", "CORE_DELIVERY_NETWORKS": "127.0.0.0/8"}
 SEED = int(os.environ.get("NEVER_SKIPS_SEED") or time.time_ns() % 1_000_000)
 
@@ -52,6 +52,16 @@ def in_the_ledger():
     with connection.cursor() as cursor:
         cursor.execute("SELECT signal_id FROM trading_signals WHERE position IS NOT NULL ORDER BY position")
         return [row[0] for row in cursor.fetchall()]
+
+
+def recorded_after_newer_ones():
+    """How many rows an agent began to insert before others, and has on record after them."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FILTER (WHERE received_at < newest) FROM (SELECT received_at, "
+            "max(received_at) OVER (ORDER BY position) AS newest FROM trading_signals) AS ledger"
+        )
+        return cursor.fetchone()[0]
 
 
 class World:
@@ -111,7 +121,7 @@ class World:
             writer.start()
         until = time.monotonic() + LASTS_S
         while time.monotonic() < until:
-            self.done.wait(randomly.uniform(0.3, 1.0))
+            self.done.wait(randomly.uniform(0.4, 1.4))
             randomly.choice([*self.servers, *self.holders, *self.followers]).kill()
         self.done.set()
         for writer in self.writers:
@@ -125,8 +135,15 @@ class World:
         for holder in self.holders:
             holder.kill()  # what the dead ones held, and what failed, is due at once
         eventually(lambda: len(in_the_ledger()) >= count, 40, "everything is recorded")
-        eventually(lambda: all(follower.count() >= count for follower in self.followers), 60, "all is read")
-        eventually(lambda: all(len(inbox.signals) >= count for inbox in self.inboxes), 60, "all is pushed")
+        with suppress(AssertionError):  # a comparison says better who lacks what
+            eventually(lambda: self.reached() >= count, 45)
+
+    def reached(self):
+        """How much of the ledger they all have at least."""
+        return min(
+            *(follower.count() for follower in self.followers),
+            *(len(inbox.signals) for inbox in self.inboxes),
+        )
 
 
 def test_followers_of_each_kind_end_with_the_same_as_the_database(
@@ -143,7 +160,9 @@ def test_followers_of_each_kind_end_with_the_same_as_the_database(
         said = world.go_through_it()
         world.settle(len(said))
         expected = in_the_ledger()
-    assert len(expected) > 300
+    assert len(expected) > 200
+    assert recorded_after_newer_ones() > 20
+    assert all(writer.said for writer in world.writers)
     assert set(expected) == said
     for follower in world.followers:
         follower.program.kill()
@@ -154,7 +173,7 @@ def test_followers_of_each_kind_end_with_the_same_as_the_database(
     kills = [one.kills for one in (*world.servers, *world.holders, *world.followers)]
     again = [sum(inbox.times.values()) - len(expected) for inbox in world.inboxes]
     print(f"{len(expected)} signals, kills {kills}, pushed again {again}")  # noqa: T201
-    assert sum(kills) > 15
+    assert sum(kills) > 10
 
 
 def test_no_delayed_follower_is_early(run_program, live_hub, tmp_path):
