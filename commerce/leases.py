@@ -15,7 +15,8 @@ TAKE = """
     SELECT %(id)s, %(customer)s, %(process)s, clock_timestamp()
     WHERE (SELECT count(*) FROM stream_leases WHERE customer_id = %(customer)s
         AND seen_at >= now() - make_interval(secs => %(ttl)s)) < %(allowed)s"""
-RENEW = "UPDATE stream_leases SET seen_at = clock_timestamp() WHERE process = %s"
+# By name, since one that could not be given back during an outage must run out though its process lives.
+RENEW = "UPDATE stream_leases SET seen_at = clock_timestamp() WHERE process = %s AND id = ANY (%s)"
 
 
 def take(customer_id: int, process: UUID, allowed: int) -> UUID | None:
@@ -30,10 +31,10 @@ def take(customer_id: int, process: UUID, allowed: int) -> UUID | None:
         return lease if cursor.rowcount else None
 
 
-def renew(process: UUID) -> None:
-    """Renew all leases of a process, and clear away those of dead ones, in two statements."""
+def renew(process: UUID, leases: list[UUID]) -> None:
+    """Renew the leases of a process's open streams, and clear away what ran out, in two statements."""
     with connection.cursor() as cursor:
-        cursor.execute(RENEW, [process])
+        cursor.execute(RENEW, [process, leases])
         cursor.execute(EXPIRE, [TTL_S * 4])
 
 

@@ -76,7 +76,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
     except Exception as error:
         await respond(send, problem_of(error).response())
         return
-    follower = Follower(admission.digest, admission.rights, admission.filters)
+    follower = Follower(admission.digest, admission.lease, admission.rights, admission.filters)
     watcher = asyncio.create_task(_watch(receive, follower))
     tail.join(follower)
     try:

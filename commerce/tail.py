@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import ParamSpec, TypeVar
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from django.db import close_old_connections
 
@@ -37,14 +37,17 @@ OUTAGE_WAIT_S = 2.0
 DATABASE_THREADS = 4
 """Also the database connections of a process."""
 PAGE = 50
+MOST_BYTES = 262_144
+"""A page ends behind it. A reader that does not read holds one page, and a signal alone may have 64 KiB."""
 PAGES_KEPT = 64
 
 
 class Follower:
     """An open stream, as far as the tail knows it."""
 
-    def __init__(self, digest: bytes, rights: Entitlement, filters: Filters) -> None:
+    def __init__(self, digest: bytes, lease: UUID, rights: Entitlement, filters: Filters) -> None:
         self.digest = digest
+        self.lease = lease
         self.rights = rights
         self.filters = filters
         self.frontier = 0
@@ -100,9 +103,14 @@ class Batch:
 def read(scope: Scope, filters: Filters, after: int) -> Batch:
     """Return the next page behind `after` as events."""
     page = feed.read(scope, filters, after, PAGE)
-    return Batch(
-        [(signal.position or 0, _event(wire.public(signal, scope))) for signal in page.signals], page.position
-    )
+    events, size = [], 0
+    for signal in page.signals:
+        if size >= MOST_BYTES:
+            break
+        event = _event(wire.public(signal, scope))
+        events.append((signal.position or 0, event))
+        size += len(event)
+    return Batch(events, page.cut(len(events)).position)
 
 
 def _event(signal: wire.PublicSignal) -> bytes:
@@ -183,8 +191,8 @@ class Tail:
                 follower.advance(frontier)
 
     async def _recheck(self) -> None:
-        await self.ask(leases.renew, self.process)
         asked = list(self.followers)
+        await self.ask(leases.renew, self.process, [follower.lease for follower in asked])
         readers = await self.ask(access.readers, {follower.digest for follower in asked})
         for follower in asked:
             follower.recheck(readers.get(follower.digest))

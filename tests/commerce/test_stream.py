@@ -3,16 +3,20 @@
 import itertools
 import socket
 from datetime import timedelta
+from uuid import uuid4
 
 import psutil
 import pytest
 import requests
 from django.conf import settings
 from django.db import connection
+from django.utils import timezone
 
 from aggregator import auth
 from aggregator.models import ApiKey
-from commerce import cursors
+from commerce import cursors, tail
+from commerce.entitlements import Scope
+from commerce.feed import Filters
 from commerce.models import Plan, StreamLease, Subscription
 from tests.commerce.reading import Reader, grant, pass_time, record
 from tests.commerce.streaming import EventSource, eventually, stream_process
@@ -174,6 +178,20 @@ def test_a_place_of_a_process_that_died_is_free_again(stream_process):
     assert EventSource(url, given.value).status == 200
 
 
+def test_a_place_that_was_not_given_back_is_free_again_while_the_process_lives(url):
+    """As when the database was away at the moment a stream ended."""
+    given = grant(streams=5)
+    source = EventSource(url, given.value)
+    source.wait_for_id()
+    open_ = StreamLease.objects.get()
+    StreamLease.objects.create(
+        id=uuid4(), customer=open_.customer, process=open_.process, seen_at=timezone.now()
+    )
+    StreamLease.objects.update(seen_at="2026-01-01T00:00Z")
+    assert eventually(lambda: StreamLease.objects.filter(seen_at__gt="2026-01-02T00:00Z").exists())
+    assert eventually(lambda: list(StreamLease.objects.all()) == [open_])
+
+
 @pytest.mark.parametrize(
     ("headers", "query", "status"),
     [
@@ -193,6 +211,27 @@ def test_who_is_not_let_in_gets_a_problem(url, headers, query, status):
     assert response.headers["Content-Type"] == "application/problem+json"
     assert response.json()["status"] == status
     assert not StreamLease.objects.exists()
+
+
+def test_no_key_that_lost_its_right_opens_one(url):
+    given = grant()
+    key, subscription = ApiKey.objects.filter(pk=given.key.pk), Subscription.objects
+    for rows, fields, status in (
+        (key, {"expires_at": "2026-01-01T00:00Z"}, 401),
+        (key, {"expires_at": None, "revoked_at": "2026-01-01T00:00Z"}, 401),
+        (key, {"revoked_at": None, "scopes": []}, 403),
+        (key, {"scopes": ["publish"]}, 403),
+        (key, {"scopes": ["read"], "previous_digest": None}, 200),
+        (subscription, {"state": "past_due"}, 403),
+        (subscription, {"grace_until": timezone.now() + timedelta(days=1)}, 200),
+        (subscription, {"state": "cancelled"}, 403),
+    ):
+        rows.update(**fields)
+        source = EventSource(url, given.value)
+        assert source.status == status, fields
+        source.close()
+    in_the_query = requests.get(f"{url}/api/v1/stream?key={given.value}&api_key={given.value}", timeout=10)
+    assert in_the_query.status_code == 401
 
 
 def test_a_plan_without_streams_has_none(url):
@@ -232,6 +271,18 @@ def test_an_outage_is_waited_out(stream_process, postgres_server):
     connection.close()
     eventually(lambda: record("after") or True)
     assert ids(source.take(1)) == ["after"]
+
+
+def test_a_page_of_large_signals_is_short_and_the_next_goes_on_behind_it():
+    names = [f"s{number}" for number in range(20)]
+    record(*names, raw_payload={"x": "y" * 60_000})
+    position, pages = 0, []
+    while (batch := tail.read(Scope(payload=True), Filters(), position)).events:
+        pages.append(batch.events)
+        position = batch.position
+    assert max(sum(len(event) for _, event in page) for page in pages) < tail.MOST_BYTES + 65_536
+    sent = b"".join(event for page in pages for _, event in page)
+    assert [sent.count(f'"signal_id":"{name}"'.encode()) for name in names] == [1] * 20
 
 
 def test_a_reader_that_does_not_read_takes_bounded_memory(stream_process):
