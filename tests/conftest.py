@@ -67,6 +67,11 @@ def postgres_server(transactional_db: None) -> Iterator[Postgres]:
 @pytest.fixture
 def program_environment(transactional_db: None) -> dict[str, str]:
     """Environment for real subprocesses of the hub: they use the databases that this test sees."""
+    return environment_of_programs()
+
+
+def environment_of_programs() -> dict[str, str]:
+    """Return the environment in which programs use the tests' databases, once those were made."""
     environment = dict(os.environ) | {"PYTHONUNBUFFERED": "1"}  # a test waits for what a program says
     del environment["DJANGO_SETTINGS_MODULE"]  # each program chooses its own
     environment.pop("DJANGO_ALLOW_ASYNC_UNSAFE", None)  # browser tests set it for themselves
