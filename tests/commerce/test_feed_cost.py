@@ -6,6 +6,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from aggregator.models import TradingSignal
 from commerce import feed, series
 from commerce.entitlements import Scope
 from commerce.feed import Filters
@@ -84,9 +85,52 @@ def test_what_is_found_quickly_is_looked_for_in_ever_longer_spans(monkeypatch):
     monkeypatch.setattr(feed, "SPAN", 10)
     fill(1, 5_000)
     with CaptureQueriesContext(connection) as queries:
-        page = feed.read(Scope(), Filters(agent="nobody"), 0, 500)
+        page = feed.read(Scope(), Filters(action="HOLD"), 0, 500)
     assert not page.has_more
     assert len(queries) < 5_000 / feed.WIDEST_SPAN + 12
+
+
+@pytest.mark.parametrize("wanted", [Filters(instrument="RARE"), Filters(agent="rare"), Filters(agent="no")])
+def test_what_is_rare_is_looked_up_and_not_looked_for(wanted, monkeypatch):
+    monkeypatch.setattr(feed, "SPAN", 100)
+    fill(1, 40_000)
+    TradingSignal.objects.filter(position__in=range(500, 40_000, 1000)).update(
+        instrument="RARE", agent_source="rare"
+    )
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE trading_signals")
+    plans = explained(lambda: feed.read(Scope(), wanted, 0, 500))
+    assert touched(plans) < 1_000
+    assert all(node.get("Rows Removed by Filter", 0) <= 100 for plan in plans for node in nodes(plan))
+
+
+@pytest.mark.parametrize("rare", [-1, 3, 100])
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        Filters(instrument="RARE"),
+        Filters(agent="rare"),
+        Filters(instrument="RARE", agent="rare", action="BUY"),
+    ],
+)
+def test_either_way_gives_the_same(wanted, rare, monkeypatch):
+    fill(1, 400)
+    TradingSignal.objects.filter(position__in=range(7, 400, 11)).update(instrument="RARE")
+    TradingSignal.objects.filter(position__in=range(5, 400, 7)).update(agent_source="rare")
+    expected = list(
+        TradingSignal.objects.filter(wanted.condition())
+        .order_by("position")
+        .values_list("position", flat=True)
+    )
+    monkeypatch.setattr(feed, "SPAN", 30)
+    monkeypatch.setattr(feed, "RARE", rare)
+    for limit in (1, 4, 500):
+        found, page = [], feed.Page([], 0, has_more=True)
+        while page.has_more:
+            page = feed.read(Scope(), wanted, page.position, limit)
+            assert len(page.signals) <= limit
+            found += [signal.position for signal in page.signals]
+        assert found == expected
 
 
 def test_no_offset_and_no_count():
