@@ -8,8 +8,9 @@ Needs `requests`. The file is all that is remembered: a signal and its cursor ar
 written together or not at all, and reading goes on behind the last whole line. Keep the cursor in the same
 transaction as the signal if you write to a database instead.
 
-What is there already is read page by page over REST; then the stream tells what is new. Where the plan or the
-operator offers no stream, `--poll SECONDS` asks for pages instead.
+What is there already is read page by page over REST; then the stream tells what is new. Where the stream has
+an address of its own, as under `make run`, name it with `--stream`; where the plan or the operator offers
+none, `--poll SECONDS` asks for pages instead.
 """
 
 import argparse

@@ -1,0 +1,24 @@
+"""The documentation of the API, in a real browser: it works, and asks nobody but the hub."""
+
+from urllib.parse import urlsplit
+
+
+def test_it_shows_the_operations_and_asks_nobody_else(chromium, live_hub):
+    url = live_hub()
+    asked = []
+    page = chromium.new_page()
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: asked.append(f"error: {error}"))
+    page.goto(f"{url}/api/docs/")
+    page.get_by_text("Read the feed").first.wait_for()
+    page.get_by_text("Read the feed").first.click()
+    page.get_by_text("Signals in the order of their recording").wait_for()
+    page.wait_for_load_state("networkidle")
+    page.close()
+    elsewhere = [
+        address
+        for address in asked
+        if urlsplit(address).netloc != urlsplit(url).netloc and address[:5] != "data:"
+    ]
+    assert len(asked) > 4
+    assert elsewhere == []
