@@ -8,8 +8,10 @@ import ipaddress
 import itertools
 import json
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from django.conf import settings
 from django.utils import timezone
@@ -20,6 +22,7 @@ from commerce import entitlements
 from commerce.deliveries import endpoints
 from commerce.deliveries.worker import Deliverer
 from commerce.models import Customer, Delivery, Endpoint, Plan, Subscription
+from tests.commerce.receiver import Answering, Received, Receiver
 
 LOOPBACK = ipaddress.ip_network("127.0.0.0/8")
 _numbers = itertools.count(1)
@@ -77,6 +80,20 @@ def deliver(**threads: int) -> int:
     made = consuming.run(Deliverer(**threads), threading.Event(), once=True)
     gc.collect()  # the connections of ended threads lie in reference cycles and would keep the database busy
     return made
+
+
+def ids(inbox: Receiver) -> list[str]:
+    """The signal ids that arrived, in order."""
+    return [json.loads(request.body)["data"]["signal_id"] for request in inbox.received]
+
+
+def message_ids(inbox: Receiver) -> list[str]:
+    return [request.headers["webhook-id"] for request in inbox.received]
+
+
+def answering(status: int, **options: Any) -> Callable[[Received], Answering]:
+    """What a receiver that always answers like that is given as its `answer`."""
+    return lambda _request: Answering(status, **options)
 
 
 def hurry(by: timedelta = timedelta(days=2)) -> None:

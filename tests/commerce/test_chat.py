@@ -13,20 +13,15 @@ from django.core import mail
 from commerce import chat
 from commerce.deliveries import endpoints
 from commerce.models import Attempt, Delivery
-from tests.commerce.pushing import customer, deliver, endpoint, local, record
+from tests.commerce.pushing import customer, deliver, endpoint, record
 from tests.commerce.receiver import Answering, receiver
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("receivers_here")]
 
 TOKEN = "123456789:" + "A" * 35
 DISCORD = "https://discord.com/api/webhooks/123456789012345678/" + "abcDEF123_-" * 6
 SLACK = "https://hooks.slack.com/services/T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ"
 HOSTILE = {"agent_source": "<b>@everyone</b> *x* & <!channel>"}
-
-
-@pytest.fixture(autouse=True)
-def _local(settings):
-    local(settings)
 
 
 @pytest.fixture

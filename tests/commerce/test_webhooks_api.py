@@ -15,20 +15,9 @@ from aggregator.models import ApiKey
 from commerce import cursors
 from commerce.models import Delivery, Endpoint, Subscription
 from tests.commerce.pushing import customer, deliver, hurry, local, record
-from tests.commerce.receiver import Answering, receiver
+from tests.commerce.receiver import Answering
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def _local(settings):
-    local(settings)
-
-
-@pytest.fixture
-def inbox():
-    with receiver() as server:
-        yield server
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("receivers_here")]
 
 
 class Caller:

@@ -1,0 +1,28 @@
+"""Fixtures of the tests of pushing. What needs Django is imported late: this file is loaded before its settings."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.commerce.receiver import Receiver, receiver
+
+
+@pytest.fixture
+def receivers_here(settings: Any) -> Iterator[None]:
+    """Endpoints may be on this machine, over plain HTTP."""
+    from tests.commerce.pushing import local
+
+    local(settings)
+    yield
+    gc.collect()  # the connections of threads that ended lie in reference cycles
+
+
+@pytest.fixture
+def inbox() -> Iterator[Receiver]:
+    """A customer's receiver."""
+    with receiver() as server:
+        yield server

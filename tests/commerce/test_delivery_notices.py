@@ -1,0 +1,57 @@
+"""The e-mail that says an endpoint was disabled."""
+
+from __future__ import annotations
+
+import socket
+import threading
+
+import pytest
+from django.core import mail
+
+from aggregator import consuming
+from commerce.deliveries.worker import Deliverer
+from commerce.models import Endpoint
+from tests.commerce.pushing import (
+    answering,
+    customer,
+    deliver,
+    endpoint,
+    record,
+)
+from tests.servers import eventually
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("receivers_here")]
+
+
+def test_a_notice_that_cannot_be_mailed_is_owed_until_it_can(inbox, settings, free_port):
+    backend = settings.EMAIL_BACKEND
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", free_port
+    endpoint(customer(), inbox.url())
+    inbox.answer = answering(410)
+    record("a")
+    deliver()
+    assert Endpoint.objects.get().notify
+    settings.EMAIL_BACKEND = backend
+    deliver()
+    assert len(mail.outbox) == 1
+
+
+def test_a_mail_server_that_hangs_holds_up_no_delivery(inbox, settings):
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        settings.EMAIL_HOST, settings.EMAIL_PORT = silent.getsockname()
+        settings.EMAIL_TIMEOUT = 8
+        endpoint(customer(), inbox.url())
+        gone, _ = endpoint(customer(), inbox.url())
+        Endpoint.objects.filter(pk=gone.pk).update(state="disabled", notify=True)
+        stop = threading.Event()
+        deliverer = Deliverer(stop)
+        runner = threading.Thread(target=consuming.run, args=(deliverer, stop))
+        runner.start()
+        silent.accept()
+        record("a")
+        eventually(lambda: inbox.received, 6)
+        stop.set()
+        runner.join(20)
+    assert Endpoint.objects.get(pk=gone.pk).notify
