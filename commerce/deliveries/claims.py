@@ -17,9 +17,10 @@ from commerce.models import Delivery, Endpoint
 LEASE = timedelta(seconds=45)
 """Longer than one request with its look-up; after it the endpoint of a killed worker is free again."""
 
-# `position < head` keeps endpoints that have seen everything asleep, whatever their number.
+# `position < head` keeps endpoints that have seen everything asleep, whatever their number. A lease that is
+# never released wakes its endpoint when it has run out: what its worker left behind is due by then.
 LEASE_ONE = """
-    UPDATE endpoints SET lease = %(lease)s, leased_until = now() + %(length)s
+    UPDATE endpoints SET lease = %(lease)s, leased_until = now() + %(length)s, wake_at = now()
     WHERE id = (
         SELECT id FROM endpoints
         WHERE state = 'active' AND (leased_until IS NULL OR leased_until <= now())

@@ -1,4 +1,4 @@
-"""Fixtures of the tests of pushing. What needs Django is imported late: this file is loaded before its settings."""
+"""Fixtures of the tests of pushing; what needs Django is imported late, after its settings are there."""
 
 from __future__ import annotations
 

@@ -11,11 +11,12 @@ from datetime import timedelta
 
 import pytest
 from django.db import connection, transaction
-from django.utils import timezone
+from django.db.models import F
 
 from aggregator import ledger
 from aggregator.models import TradingSignal
 from commerce import feed, tasks
+from commerce.deliveries import claims
 from commerce.entitlements import scope
 from commerce.models import Attempt, Delivery, Endpoint, Subscription
 from tests.aggregator.samples import insert
@@ -117,6 +118,30 @@ def test_processes_that_race_send_each_delivery_once(inbox, run_manage):
         assert order == list(TradingSignal.objects.order_by("position").values_list("signal_id", flat=True))
 
 
+def test_what_a_killed_worker_had_under_way_comes_again_by_itself(inbox, run_manage):
+    """Killed between sending and noting it, with nothing recorded later that would wake the endpoint."""
+    endpoint(customer(), inbox.url())
+    killed = threading.Event()
+    inbox.answer = lambda _: Answering(before=lambda: killed.wait(20))
+    record("a")
+    worker = run_manage(*COMMAND, **LOCAL)
+    worker.until(lambda: inbox.received)
+    worker.kill()
+    killed.set()
+    assert deliver() == 0
+    let_leases_run_out()
+    assert deliver() == 1
+    assert ids(inbox) == ["a", "a"]
+    assert len(set(message_ids(inbox))) == 1
+    assert Attempt.objects.get().number == 2
+    assert Delivery.objects.get().state == "delivered"
+
+
+def let_leases_run_out() -> None:
+    hurry(claims.LEASE)
+    Endpoint.objects.update(leased_until=F("leased_until") - claims.LEASE)
+
+
 def test_workers_killed_at_random_lose_nothing(inbox, run_manage):
     """At least once, at once and delayed, while agents hold transactions open: what a killed worker had sent
     may come again, under the id that it had."""
@@ -136,9 +161,7 @@ def test_workers_killed_at_random_lose_nothing(inbox, run_manage):
         ledger.adopt(10)
         worker.process.send_signal(signals.SIGKILL)
         worker.wait()
-        # The time that a dead worker's lease takes to run out.
-        Endpoint.objects.update(leased_until=timezone.now(), wake_at=timezone.now())
-        Delivery.objects.filter(state="waiting").update(due_at=timezone.now())
+        let_leases_run_out()
     worker = run_manage(*COMMAND, **LOCAL)
     everything = set(TradingSignal.objects.values_list("signal_id", flat=True))
     assert len(everything) == 123
