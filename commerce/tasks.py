@@ -5,6 +5,7 @@ from datetime import timedelta
 from functools import lru_cache
 
 from celery import shared_task
+from celery.signals import worker_process_shutdown, worker_shutting_down
 from django.utils import timezone
 
 from aggregator.faults import classified
@@ -24,6 +25,14 @@ _turn = threading.Lock()
 def _deliverer() -> Deliverer:
     """Return this process's deliverer: its threads outlive the task, so a slow endpoint holds up no task."""
     return Deliverer()
+
+
+@worker_shutting_down.connect
+@worker_process_shutdown.connect
+def stop_delivering(**_: object) -> None:
+    """End turns after the request under way: a worker that stops would else wait for a whole backlog."""
+    if _deliverer.cache_info().currsize:
+        _deliverer().stop.set()
 
 
 @shared_task(ignore_result=True)

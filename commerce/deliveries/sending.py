@@ -1,7 +1,9 @@
 """One attempt at one delivery: entitled still, sent, and what came of it on record."""
 
 import time
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 
 from cryptography.fernet import InvalidToken
 from django.db import connection, transaction
@@ -27,18 +29,26 @@ SOON = """
     WHERE endpoint_id = %s AND state = 'waiting'"""
 
 
-def attempt(endpoint: Endpoint, delivery: Delivery, rights: Entitlement) -> bool:
-    """Try a claimed delivery once and settle it; return whether the endpoint may get the next one now."""
+def attempt(
+    endpoint: Endpoint,
+    delivery: Delivery,
+    rights: Entitlement,
+    ask: Callable[[Callable[[], Answer]], Answer],
+) -> Answer | None:
+    """Try a claimed delivery once and settle it; return the answer, or None when it is sent no more.
+
+    `ask` is given the request, which needs no database, and returns its answer.
+    """
     signal = delivery.signal
     if signal is not None:
         visible = entitlements.visible(rights.scope, rights.scope.window())
         signal = visible.filter(pk=signal.pk).first()
         if signal is None:
             _settle(delivery, State.WITHHELD, timezone.now())
-            return True
-    answer = _send(endpoint, delivery, signal, rights.scope)
+            return None
+    answer = ask(partial(_send, endpoint, delivery, signal, rights.scope))
     record(endpoint, delivery, answer)
-    return answer.ok
+    return answer
 
 
 def _send(endpoint: Endpoint, delivery: Delivery, signal: TradingSignal | None, scope: Scope) -> Answer:

@@ -1,33 +1,22 @@
 """The loop that pushes: it leases endpoints, and gives each to a thread that serves it for a turn."""
 
-import logging
 import threading
-import time
 from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 
 from django.db import close_old_connections
-from django.utils import timezone
 
 from aggregator.faults import classified
-from aggregator.verdicts import Outage
 from commerce.deliveries import claims, notices
-from commerce.deliveries.planning import plan, rights_of
-from commerce.deliveries.sending import attempt
-from commerce.models import Endpoint
-
-logger = logging.getLogger("signal_hub.deliveries")
+from commerce.deliveries.turns import Turn
 
 THREADS = 12
 FAILING_THREADS = 4
 """Endpoints that fail have threads of their own: a hundred that hang delay none that answer."""
-TURN_S = 20.0
-"""After this long an endpoint with a backlog lets others have its thread."""
+SLOW_TURNS = 8
+"""For each of those threads so many turns may be under way: all but one in it wait for slow answers."""
 IDLE_S = 0.5
-UNENTITLED_REST = timedelta(minutes=1)
-LONGEST_REST = timedelta(minutes=5)
 
 
 @dataclass
@@ -38,25 +27,40 @@ class Lane:
     threads: int
     stop: threading.Event
     pool: ThreadPoolExecutor = field(init=False)
-    turns: set[Future[int]] = field(default_factory=set)
+    requests: ThreadPoolExecutor = field(init=False)
+    turns: dict[Future[int], Turn] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.most = self.threads * SLOW_TURNS
         name = "deliver-failing" if self.failing else "deliver"
-        self.pool = ThreadPoolExecutor(self.threads, thread_name_prefix=name)
+        self.pool = ThreadPoolExecutor(self.most, thread_name_prefix=name)
+        self.requests = ThreadPoolExecutor(self.most, thread_name_prefix=f"{name}-request")
 
     def fill(self) -> None:
-        """Start a turn in each free thread while there is work."""
-        while len(self.turns) < self.threads:
+        """Start turns while there are threads for them, and work."""
+        while self._has_room() and not self.stop.is_set():
             held = claims.lease(failing=self.failing)
             if held is None:
                 break
-            self.turns.add(self.pool.submit(take_turn, held, self.stop))
+            turn = Turn(held, self.stop, self.requests)
+            self.turns[self.pool.submit(turn.take)] = turn
+
+    def _has_room(self) -> bool:
+        """Tell whether a thread is free; a turn that waits for a slow answer keeps none from others."""
+        brisk = sum(not turn.is_slow() for turn in self.turns.values())
+        return brisk < self.threads and len(self.turns) < self.most
 
     def collect(self) -> int:
         """Forget the turns that ended; return how many attempts they made. Raises what they raised."""
-        done = {turn for turn in self.turns if turn.done()}
-        self.turns -= done
-        return sum(turn.result() for turn in done)
+        done = [future for future in self.turns if future.done()]
+        for future in done:
+            del self.turns[future]
+        return sum(future.result() for future in done)
+
+    def close(self) -> None:
+        """Wait for the turns under way."""
+        self.pool.shutdown(wait=True)
+        self.requests.shutdown(wait=True)
 
 
 class Deliverer:
@@ -80,10 +84,10 @@ class Deliverer:
         Without `wait` it goes on until nothing is left to do now.
         """
         if wait:
-            return self._turn(IDLE_S)
+            return self._turn()
         made = 0
         while self._fill() and not self.stop.is_set():
-            made += self._turn(None)
+            made += self._turn()
         self.mail.submit(notices.send).result()
         return made
 
@@ -97,60 +101,14 @@ class Deliverer:
             self.notices = self.mail.submit(notices.send)
         return [turn for lane in self.lanes for turn in lane.turns]
 
-    def _turn(self, seconds: float | None) -> int:
-        futures.wait(self._fill(), seconds, futures.FIRST_COMPLETED)
+    def _turn(self) -> int:
+        # Not without a limit: turns become slow by themselves, and others may then begin.
+        futures.wait(self._fill(), IDLE_S, futures.FIRST_COMPLETED)
         return sum(lane.collect() for lane in self.lanes)
 
     def close(self) -> None:
         """Wait for the requests under way; their deliveries are settled and their endpoints let go."""
         self.stop.set()
         for lane in self.lanes:
-            lane.pool.shutdown(wait=True)
+            lane.close()
         self.mail.shutdown(wait=True)
-
-
-def take_turn(held: claims.Lease, stop: threading.Event) -> int:
-    """Send to an endpoint what is due, one after the other, and plan more; return the attempts made.
-
-    Ends at the first failure, when nothing is due, when told to stop, or after TURN_S.
-    """
-    close_old_connections()
-    made = 0
-    try:
-        with classified():
-            made, rest = _serve(held, stop)
-            held.release(rest)
-    except Outage as outage:
-        # The lease runs out by itself, and what was claimed comes up again.
-        logger.warning("a turn ended early: %s", outage)
-    except Exception:
-        # One endpoint's trouble, even a bug that only it brings out, must not stop the others.
-        logger.exception("a turn crashed endpoint=%d", held.endpoint_id)
-    return made
-
-
-def _serve(held: claims.Lease, stop: threading.Event) -> tuple[int, timedelta]:
-    """Return the attempts made, and how long the endpoint is left alone now."""
-    made, until = 0, time.monotonic() + TURN_S
-    while time.monotonic() < until and not stop.is_set():
-        endpoint = held.renew()
-        if endpoint is None:
-            break
-        rights = rights_of(endpoint, timezone.now())
-        if rights is None:
-            return made, UNENTITLED_REST
-        delivery = held.claim()
-        if delivery is None:
-            if plan(held.endpoint_id):
-                continue
-            break
-        made += 1
-        if not attempt(endpoint, delivery, rights):
-            return made, rest_of(endpoint, timezone.now())
-    return made, timedelta(0)
-
-
-def rest_of(endpoint: Endpoint, now: datetime) -> timedelta:
-    """Return how long an endpoint that just failed is left alone: a tenth of the time that it has failed."""
-    failing = now - (endpoint.failing_since or now)
-    return min(max(failing / 10, timedelta(seconds=1)), LONGEST_REST)

@@ -62,12 +62,18 @@ def test_the_schedule_is_kept_to_its_end(inbox):
     assert len(inbox.received) == 10
 
 
-def test_retry_after_is_honoured(inbox):
+def test_retry_after_is_honoured_for_all_of_an_endpoints_messages(inbox):
     endpoint(customer(), inbox.url())
     inbox.answer = answering(429, headers={"Retry-After": "3600"})
-    record("a")
-    deliver()
-    assert Delivery.objects.get().due_at - timezone.now() > timedelta(minutes=59)
+    record("a", "b")
+    assert deliver() == 1
+    assert Delivery.objects.get(signal__signal_id="a").due_at - timezone.now() > timedelta(minutes=59)
+    hurry(timedelta(minutes=58))
+    record("c")
+    assert deliver() == 0
+    inbox.answer = answering(200)
+    hurry(timedelta(minutes=2))
+    assert deliver() == 3
 
 
 def test_410_disables_at_once_and_its_owner_is_told(inbox):

@@ -17,6 +17,7 @@ from aggregator import ledger
 from aggregator.models import TradingSignal
 from commerce import feed, tasks
 from commerce.deliveries import claims
+from commerce.deliveries.worker import THREADS
 from commerce.entitlements import scope
 from commerce.models import Attempt, Delivery, Endpoint, Subscription
 from tests.aggregator.samples import insert
@@ -36,23 +37,33 @@ from tests.servers import eventually
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("receivers_here")]
 
 
-def test_an_endpoint_that_hangs_delays_nobody_else(inbox):
+def test_endpoints_that_hang_delay_nobody_else(inbox):
+    """More of them than the worker has threads for, and none has failed before; the good one is the last."""
     free = threading.Event()
     with receiver() as stuck:
         stuck.answer = lambda _: Answering(before=lambda: free.wait(14))
-        for _ in range(3):
-            endpoint(customer(), stuck.url())
+        owner = customer(webhooks=100)
+        for _ in range(20):
+            endpoint(owner, stuck.url())
         endpoint(customer(), inbox.url())
         record("a", "b", "c")
         runner = threading.Thread(target=deliver)
         runner.start()
         try:
-            eventually(lambda: len(inbox.received) == 3, 5)
-            assert len(stuck.received) == 3
+            eventually(lambda: len(inbox.received) == 3, 6)
+            assert len(stuck.received) > THREADS
+            eventually(lambda: connections_in_use() < THREADS / 2, 5)
         finally:
             free.set()
             runner.join(30)
     assert ids(inbox) == ["a", "b", "c"]
+
+
+def connections_in_use() -> int:
+    """Of this test's database, but for the one that asks."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) - 1 FROM pg_stat_activity WHERE datname = current_database()")
+        return int(cursor.fetchone()[0])
 
 
 def test_hanging_endpoints_beyond_all_threads_leave_a_thread_to_those_that_answer(inbox):
@@ -92,14 +103,23 @@ COMMAND = ("deliver_webhooks",)
 LOCAL = {"DJANGO_DEBUG": "1", "CORE_DELIVERY_NETWORKS": "127.0.0.0/8"}
 
 
-def test_a_celery_worker_with_beat_delivers(inbox, run_program, redis_client, tmp_path):
+def test_a_celery_worker_with_beat_delivers_and_ends_after_the_request_under_way(
+    inbox, run_program, redis_client, tmp_path
+):
     endpoint(customer(), inbox.url())
-    record("a")
+    held = threading.Event()
+    inbox.answer = lambda _: Answering(before=lambda: held.wait(10))
+    record(*[f"s{number}" for number in range(60)])
     options = ["--pool", "threads", "--concurrency", "2", "--schedule", str(tmp_path / "beat")]
     worker = run_program([sys.executable, "-m", "celery", "-A", "config", "worker", "-B", *options], **LOCAL)
     worker.until(lambda: inbox.received, 40)
-    assert ids(inbox) == ["a"]
-    assert worker.stop(40) == 0
+    worker.process.terminate()
+    worker.until(lambda: "Warm shutdown" in worker.text)
+    held.set()
+    assert worker.wait(40) == 0
+    assert 1 <= len(inbox.received) < 60
+    assert Delivery.objects.filter(state="delivered").count() == len(inbox.received)
+    assert Endpoint.objects.get().lease is None
 
 
 def test_processes_that_race_send_each_delivery_once(inbox, run_manage):
