@@ -15,7 +15,8 @@ BATCH = 50
 MOST_WAITING = 200
 """Deliveries of an endpoint that may wait at once. The rest waits in the ledger, where it is safe."""
 LOOK_AGAIN = timedelta(seconds=1)
-UNENTITLED_LOOK_AGAIN = timedelta(minutes=1)
+HELD_LOOK_AGAIN = timedelta(minutes=1)
+"""Where no subscription is live, or the day is used up: either may change at any time."""
 
 State = Delivery.State
 
@@ -50,14 +51,14 @@ def plan(endpoint_id: int) -> bool:
             return False
         rights = rights_of(endpoint, now)
         if rights is None:
-            return _look_again(endpoint, now + UNENTITLED_LOOK_AGAIN)
+            return _look_again(endpoint, now + HELD_LOOK_AGAIN)
         room = MOST_WAITING - endpoint.deliveries.filter(state=State.WAITING).count()
         if room <= 0:
             return _look_again(endpoint, now + LOOK_AGAIN)
         page = feed.read(rights.scope, feed.NO_FILTERS, endpoint.position, min(BATCH, room))
         granted = usage.take_signals(rights.customer_id, len(page.signals), rights.signals_per_day)
         if page.signals and not granted:
-            return _look_again(endpoint, usage.today(rights.customer_id).resets_at)
+            return _look_again(endpoint, now + HELD_LOOK_AGAIN)
         page = page.cut(granted)
         _create(endpoint, page, now)
         endpoint.position = page.position

@@ -112,6 +112,16 @@ def test_the_signals_of_a_day_are_counted_once_and_end_at_the_limit(inbox):
     assert sorted(ids(inbox)[1:]) == ["a", "b", "c", "d", "e"]
 
 
+def test_a_greater_plan_ends_the_wait_for_the_next_day(inbox):
+    made, _ = endpoint(customer(signals_per_day=1), inbox.url())
+    record("a", "b")
+    assert deliver() == 1
+    Plan.objects.update(signals_per_day=10)
+    hurry(timedelta(minutes=1))
+    deliver()
+    assert ids(inbox) == ["a", "b"]
+
+
 def test_endpoints_beyond_a_smaller_plan_are_held(inbox):
     owner = customer(webhooks=2)
     endpoint(owner, inbox.url("/first"))
