@@ -79,7 +79,7 @@ def _connected(target: Target, deadline: float, tls: ssl.SSLContext) -> Iterator
     connection: http.client.HTTPConnection
     sock = _connect(target, deadline)
     if target.scheme == "https":
-        connection = http.client.HTTPSConnection(target.host, target.port)
+        connection = http.client.HTTPSConnection(target.host, target.port, context=tls)
         # The name, not the address, is what SNI carries and what the certificate is checked against.
         sock = tls.wrap_socket(sock, server_hostname=target.host, do_handshake_on_connect=False)
     else:

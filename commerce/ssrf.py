@@ -8,8 +8,11 @@ which a hostile name server could answer differently, never happens.
 import ipaddress
 import re
 import socket
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from django.conf import settings
@@ -20,6 +23,8 @@ Resolve = Callable[[str, int], Sequence[str]]
 """Takes a host and a port, gives all its addresses as text; raises OSError when there are none."""
 
 MAX_URL = 2048
+LOOK_UP_S = 5.0
+"""A customer's own name server can keep a look-up hanging for half a minute."""
 
 # https://www.iana.org/assignments/iana-ipv4-special-registry, with multicast and reserved space. Written out
 # because `ipaddress.is_global` differs between Python's patch releases.
@@ -97,9 +102,23 @@ class Target:
 
 
 def resolve(host: str, port: int) -> list[str]:
-    """Return all the addresses of a host, as the system's resolver gives them; raises OSError."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    """Return all the addresses of a host, as the system's resolver gives them.
+
+    Raises OSError, also after LOOK_UP_S.
+    """
+    found: Future[list[Any]] = Future()
+
+    def look_up() -> None:
+        try:
+            found.set_result(
+                socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+            )
+        except Exception as error:
+            found.set_exception(error)
+
+    # The system's resolver cannot be told when to stop: it is left to itself.
+    threading.Thread(target=look_up, name="look-up", daemon=True).start()
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found.result(LOOK_UP_S)))
 
 
 @dataclass(frozen=True)
@@ -115,7 +134,7 @@ class Guard:
     def check(self, url: str) -> Target:
         """Return where to connect for `url`. Raises Refused, or Unresolved when its host has no address."""
         parts = self._parts(url)
-        host = (parts.hostname or "").rstrip(".")
+        host = (parts.hostname or "").removesuffix(".")
         port = self._port(parts)
         addresses = [_literal(host)] if _is_literal(host) else self._look_up(_name(host), port)
         for address in addresses:

@@ -15,7 +15,7 @@ from django.utils import timezone
 from commerce.models import Delivery, Endpoint
 
 LEASE = timedelta(seconds=45)
-"""Longer than one request with its look-up; after it the endpoint of a killed worker is free again."""
+"""Twice as long as a request with its look-up; after it the endpoint of a killed worker is free again."""
 
 # `position < head` keeps endpoints that have seen everything asleep, whatever their number. A lease that is
 # never released wakes its endpoint when it has run out: what its worker left behind is due by then.

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.commerce.receiver import Receiver, receiver
+from tests.commerce.resolving import connecting
 
 
 @pytest.fixture
@@ -26,3 +27,10 @@ def inbox() -> Iterator[Receiver]:
     """A customer's receiver."""
     with receiver() as server:
         yield server
+
+
+@pytest.fixture
+def connects() -> Iterator[list[tuple]]:
+    """The addresses of every socket that this process connects during the test."""
+    with connecting() as addresses:
+        yield addresses
