@@ -2,13 +2,14 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
+NODE := tests/commerce/node
 # A Python of your choice, as PYTHON=/opt/python3.12/bin/python3; else the first of the PATH that works.
 PYTHON ?=
 COMPILE := uv pip compile --universal --fork-strategy fewest --python-version 3.11 \
 	--no-header --no-annotate --no-emit-index-url -q
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types tests node bench format lock clean
+.PHONY: help run test lint types tests bench format lock clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -28,7 +29,7 @@ types: $(VENV)/installed ## Types
 	SIGNAL_HUB_DOTENV=off DJANGO_SECRET_KEY=types CORE_AUTH_SECRET=types CORE_DB_URL=postgres://127.0.0.1/types \
 		$(BIN)/mypy config aggregator commerce ecosystems
 
-tests: $(VENV)/installed ## The test suite alone (ARGS="-k name" chooses)
+tests: $(VENV)/installed $(NODE)/node_modules ## The test suite alone (ARGS="-k name" chooses)
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 bench: $(VENV)/benchmarks ## The benchmarks against their peers, one table (RACES="drain web" chooses)
@@ -45,7 +46,7 @@ lock: ## Compile the requirements anew (needs uv)
 	$(COMPILE) requirements-bench.in -o requirements-bench.txt
 
 clean: ## Remove the virtual environment and caches; data and .env stay
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(NODE)/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Each candidate is executed: a version manager's shim may exist and still not run.
@@ -79,6 +80,16 @@ $(VENV)/installed: requirements.txt requirements-dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		-r requirements.txt -r requirements-dev.txt
 	@touch $@
+
+# The independent verifier of outgoing webhooks. Without it the suite only skips what needs it.
+$(NODE)/node_modules: $(NODE)/package-lock.json
+	@if ! command -v npm >/dev/null; then \
+		echo "No npm here: the check of outgoing webhooks with npm's standardwebhooks is skipped."; \
+	elif ! (cd $(NODE) && npm ci --silent --no-audit --no-fund --ignore-scripts \
+			--fetch-retries=1 --fetch-timeout=20000); then \
+		rm -rf $@; \
+		echo "npm cannot install: the check of outgoing webhooks with npm's standardwebhooks is skipped."; \
+	else touch $@; fi
 
 $(VENV)/benchmarks: $(VENV)/installed requirements-bench.txt
 	@echo "Installing the benchmarks' peers into $(VENV) …"

@@ -65,7 +65,7 @@ def test_the_body_holds_what_the_feed_gives(inbox):
 def test_requests_verify_with_the_npm_package(inbox):
     node = shutil.which("node")
     if not node or not (NODE / "node_modules").is_dir():
-        pytest.skip("no node, or its packages are not there: `make node` installs them")
+        pytest.skip("no node, or not its packages: `make tests` installs them where there is npm")
     _, secret = endpoint(customer(), inbox.url())
     record("a", "b", agent_source="Zürich „quoted“ 🚀")
     deliver()
