@@ -6,11 +6,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import dj_database_url
-import dj_email_url  # type: ignore[import-untyped]
 from django.core.management.utils import get_random_secret_key
 from django.templatetags.static import static
 
-from config import env, logs
+from config import env, logs, mail
 
 try:
     ENVIRONMENT = env.load()
@@ -151,7 +150,7 @@ AXES_IPWARE_PROXY_COUNT = 1 if ENVIRONMENT.trusted_proxies else 0
 # Without a server for e-mail, debug prints it; elsewhere nothing is sent and pages offer no links by e-mail.
 EMAIL_URL = ENVIRONMENT.email_url or ("console:" if DEBUG else None)
 if EMAIL_URL:
-    globals().update({name: value for name, value in dj_email_url.parse(EMAIL_URL).items() if name.isupper()})
+    globals().update(mail.settings_of(EMAIL_URL))
 else:
     EMAIL_BACKEND = "django.core.mail.backends.dummy.EmailBackend"
 EMAIL_TIMEOUT = 15
