@@ -113,7 +113,7 @@ def test_the_signals_of_a_day_are_counted_once_and_end_at_the_limit(inbox):
 
 
 def test_a_greater_plan_ends_the_wait_for_the_next_day(inbox):
-    made, _ = endpoint(customer(signals_per_day=1), inbox.url())
+    endpoint(customer(signals_per_day=1), inbox.url())
     record("a", "b")
     assert deliver() == 1
     Plan.objects.update(signals_per_day=10)

@@ -1,0 +1,66 @@
+"""A real SMTP server on loopback that keeps what it is sent, and the settings of a hub that mails over it."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from typing import Any
+
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import AuthResult, Envelope, LoginPassword
+
+from config import mail
+
+USER, PASSWORD = "hub@example.com", "p/w@1"
+
+
+class Kept:
+    """What arrived: who it was for, and the message."""
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[list[str], EmailMessage]] = []
+        self.logins: list[str] = []
+        self.refuses = False
+
+    async def handle_DATA(self, _server: Any, _session: Any, envelope: Envelope) -> str:  # noqa: N802
+        if self.refuses:
+            return "451 not now"
+        message = message_from_bytes(envelope.content or b"", policy=policy.default)
+        self.messages.append((envelope.rcpt_tos, message))
+        return "250 kept"
+
+    def authenticate(
+        self, _server: Any, _session: Any, _envelope: Any, _mechanism: str, data: Any
+    ) -> AuthResult:
+        known = isinstance(data, LoginPassword) and data.password.decode() == PASSWORD
+        if known:
+            self.logins.append(data.login.decode())
+        return AuthResult(success=known)
+
+
+@contextmanager
+def mail_server(port: int, tls: ssl.SSLContext | None = None, *, starttls: bool = False) -> Iterator[Kept]:
+    """A running server; with `tls` it takes logins, after STARTTLS where that is asked for."""
+    kept = Kept()
+    options: dict[str, Any] = {}
+    if tls:
+        options = {"authenticator": kept.authenticate, "auth_require_tls": starttls}
+        options |= {"tls_context": tls, "require_starttls": True} if starttls else {"ssl_context": tls}
+    controller = Controller(kept, hostname="127.0.0.1", port=port, **options)
+    controller.start()
+    try:
+        yield kept
+    finally:
+        controller.stop()
+
+
+def mail_over(settings: Any, url: str) -> None:
+    """Let the hub mail as EMAIL_URL says."""
+    settings.EMAIL_URL = url
+    for name, value in mail.settings_of(url).items():
+        setattr(settings, name, value)
+    settings.EMAIL_TIMEOUT = 5
+    settings.DEFAULT_FROM_EMAIL = "Signal Hub <hub@example.com>"
