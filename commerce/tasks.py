@@ -6,15 +6,16 @@ from functools import lru_cache
 
 from celery import shared_task
 from celery.signals import worker_process_shutdown, worker_shutting_down
+from django.conf import settings
+from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
 from aggregator.faults import classified
 from aggregator.verdicts import Outage
 from commerce import checkpoints, series, subscriptions
 from commerce.deliveries.worker import Deliverer
-from commerce.models import Delivery
+from commerce.models import Delivery, Endpoint
 
-DELIVERIES_KEPT_FOR = timedelta(days=30)
 PRUNED_AT_A_TIME = 5000
 ROLLED_UP_AT_A_TIME = 10
 
@@ -50,11 +51,13 @@ def deliver_webhooks() -> None:
 
 @shared_task(ignore_result=True)
 def prune_deliveries() -> int:
-    """Forget deliveries that were settled long ago, with their attempts; return how many."""
-    old = Delivery.objects.filter(created_at__lt=timezone.now() - DELIVERIES_KEPT_FOR)
-    settled = old.exclude(state=Delivery.State.WAITING).values("pk")
+    """Forget old deliveries that wait for nothing, with their attempts; return how many."""
+    kept_for = timedelta(days=settings.ENVIRONMENT.delivery_days)
+    old = Delivery.objects.filter(created_at__lt=timezone.now() - kept_for)
+    orphaned = ~Exists(Endpoint.objects.filter(pk=OuterRef("endpoint_id")))
+    done = old.filter(~Q(state=Delivery.State.WAITING) | orphaned).values_list("pk", flat=True)
     pruned = 0
-    while batch := [row["pk"] for row in settled[:PRUNED_AT_A_TIME]]:
+    while batch := list(done[:PRUNED_AT_A_TIME]):
         pruned += Delivery.objects.filter(pk__in=batch).delete()[1].get("commerce.Delivery", 0)
     return pruned
 

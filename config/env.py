@@ -68,6 +68,8 @@ class Environment:
     """For how many days rows of a table are kept, by its name; None for ever."""
     delivery_networks: tuple[Network, ...]
     """Networks that are not public where customers' endpoints may be all the same."""
+    delivery_days: int
+    """How long deliveries and their attempts are kept."""
     stripe_api_key: str | None = field(repr=False)
     stripe_webhook_secret: str | None = field(repr=False)
     stripe_api_base: str | None = field(repr=False)
@@ -183,6 +185,7 @@ def load() -> Environment:
         delivery_networks=read(
             "CORE_DELIVERY_NETWORKS", _networks, "a comma list of addresses or CIDR blocks", ()
         ),
+        delivery_days=read("CORE_DELIVERY_DAYS", _days, "a number of days from 1 to 9999", 30),
         stripe_api_key=read("STRIPE_API_KEY", name_text, "a key of Stripe's API", None, secret=True),
         stripe_webhook_secret=read(
             "STRIPE_WEBHOOK_SECRET", name_text, "the signing secret of a Stripe webhook", None, secret=True
@@ -329,6 +332,12 @@ def _keep_days(name: str, default: int | None, least: int) -> int | None:
         return int(text)
 
     return read(name, parse, f"a number of days from {least} on, or forever", default)
+
+
+def _days(text: str) -> int:
+    if not re.fullmatch(r"[1-9][0-9]{0,3}", text):
+        raise ValueError
+    return int(text)
 
 
 def _rate(text: str) -> str:

@@ -46,8 +46,8 @@ def plan(endpoint_id: int) -> bool:
     """
     now = timezone.now()
     with transaction.atomic():
-        endpoint = Endpoint.objects.select_for_update().get(pk=endpoint_id)
-        if endpoint.plan_at > now:
+        endpoint = Endpoint.objects.select_for_update().filter(pk=endpoint_id).first()
+        if endpoint is None or endpoint.plan_at > now:
             return False
         rights = rights_of(endpoint, now)
         if rights is None:

@@ -80,7 +80,11 @@ class Delivery(models.Model):
         FAILED = "failed", "failed"
         WITHHELD = "withheld", "withheld"
 
-    endpoint = models.ForeignKey(Endpoint, on_delete=models.CASCADE, related_name="deliveries")
+    # Without a constraint, and left alone when an endpoint is deleted: there may be a million of them, which
+    # the customer must not wait for. Nobody sees them without their endpoint, and they are pruned with age.
+    endpoint = models.ForeignKey(
+        Endpoint, on_delete=models.DO_NOTHING, db_constraint=False, related_name="deliveries"
+    )
     message_id = models.CharField(
         "message", max_length=64, help_text="The same for every attempt: receivers deduplicate by it."
     )

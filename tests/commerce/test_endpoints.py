@@ -16,7 +16,9 @@ from tests.commerce.pushing import (
     customer,
     deliver,
     endpoint,
+    hurry,
     ids,
+    local,
     message_ids,
     record,
 )
@@ -90,10 +92,39 @@ def test_a_replay_outlives_the_pruning_of_old_deliveries(inbox):
     assert len(inbox.received) == 2
 
 
-def test_an_endpoint_deleted_under_way_leaves_nothing_behind(inbox):
+def test_an_endpoint_deleted_under_way_is_sent_nothing_more(inbox):
     made, _ = endpoint(customer(), inbox.url())
     inbox.answer = lambda _: Answering(before=lambda: Endpoint.objects.filter(pk=made.pk).delete())
     record("a", "b")
     deliver()
+    hurry()
+    assert deliver() == 0
     assert len(inbox.received) == 1
-    assert not Delivery.objects.exists()
+
+
+def test_a_deletion_does_not_wait_for_deliveries_which_go_with_age(inbox, django_assert_num_queries):
+    made, _ = endpoint(customer(), inbox.url())
+    inbox.answer = answering(500)
+    record("a", "b", "c")
+    deliver()
+    with django_assert_num_queries(1):
+        made.delete()
+    assert tasks.prune_deliveries() == 0
+    Delivery.objects.update(created_at=timezone.now() - timedelta(days=31))
+    assert tasks.prune_deliveries() == 3
+    assert not Attempt.objects.exists()
+
+
+def test_deliveries_are_kept_as_long_as_the_operator_says(inbox, settings):
+    endpoint(customer(), inbox.url())
+    record("a")
+    deliver()
+    inbox.answer = answering(500)
+    record("waits")
+    deliver()
+    Delivery.objects.update(created_at=timezone.now() - timedelta(days=31))
+    local(settings, delivery_days=32)
+    assert tasks.prune_deliveries() == 0
+    local(settings, delivery_days=30)
+    assert tasks.prune_deliveries() == 1
+    assert Delivery.objects.get().state == "waiting"

@@ -132,7 +132,7 @@ def test_paused_resumed_and_deleted(caller, inbox):
     assert deliver() == 1
     assert caller.delete(f"/{made['id']}").status_code == 204
     assert caller.get(f"/{made['id']}").status_code == 404
-    assert not Delivery.objects.exists()
+    assert caller.get(f"/{made['id']}/deliveries").status_code == 404
 
 
 def test_a_disabled_one_is_switched_on_by_resume(caller, inbox):
