@@ -1,8 +1,11 @@
 """`webhooks`: a customer's push endpoints. Those of others do not exist here: they are 404."""
 
 from datetime import timedelta
+from functools import partial
+from typing import Any
 
 from django.conf import settings
+from django.db.models import QuerySet
 from django.http import HttpResponse
 from rest_framework.request import Request
 
@@ -18,32 +21,27 @@ from commerce.models import Endpoint
 
 CHANGES_RATE = "60/minute"
 """Changes that a customer may make: each may look a name up or put messages in the queue."""
-ON_ONE = (*ALWAYS, 404)
 
 
 class WebhookView(ReaderView):
     counted = False
     http_method_names = ["get", "post", "delete"]
 
-    def changing(self) -> None:
-        """Count a change. Raises Problem 429 for too many."""
-        limiter = rates.limiter(settings.ENVIRONMENT)
-        limiter.hit(CHANGES_RATE, "webhook-changes", str(self.reader.customer_id))
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        if request.method != "GET":
+            limiter = rates.limiter(settings.ENVIRONMENT)
+            limiter.hit(CHANGES_RATE, "webhook-changes", str(self.reader.customer_id))
 
-    def endpoint(self, endpoint_id: str) -> Endpoint:
-        """Return an endpoint of this customer's. Raises Problem 404."""
-        mine = Endpoint.objects.filter(customer_id=self.reader.customer_id)
-        found = mine.filter(public_id=endpoint_id).first()
-        if found is None:
-            raise Problem(404, "not_found", "There is no such webhook.")
-        return found
+    def mine(self) -> QuerySet[Endpoint]:
+        """Return the endpoints of this customer's."""
+        return Endpoint.objects.filter(customer_id=self.reader.customer_id)
 
 
 class WebhookList(WebhookView):
     @documented(serializers.EndpointList, summary="List my webhooks", operation_id="list_webhooks")
     def get(self, _request: Request) -> HttpResponse:
-        mine = Endpoint.objects.filter(customer_id=self.reader.customer_id).order_by("id")
-        return json({"webhooks": [endpoint_shown(endpoint) for endpoint in mine]})
+        return json({"webhooks": [endpoint_shown(endpoint) for endpoint in self.mine().order_by("id")]})
 
     @documented(
         {201: serializers.EndpointWithSecret},
@@ -54,7 +52,6 @@ class WebhookList(WebhookView):
         problems=(*ALWAYS, 409),
     )
     def post(self, request: Request) -> HttpResponse:
-        self.changing()
         wanted = valid(serializers.EndpointInput, request.data)
         key = ApiKey.objects.get(key_id=self.reader.key_id)
         try:
@@ -72,113 +69,114 @@ class WebhookList(WebhookView):
         return json({**endpoint_shown(endpoint), "secret": secret}, 201)
 
 
-class WebhookDetail(WebhookView):
-    @documented(
-        serializers.EndpointAnswer, summary="See a webhook", operation_id="get_webhook", problems=ON_ONE
-    )
-    def get(self, _request: Request, endpoint_id: str) -> HttpResponse:
-        return json(endpoint_shown(self.endpoint(endpoint_id)))
+ON_ONE = (*ALWAYS, 404)
+documented_on_one = partial(documented, problems=ON_ONE)
 
-    @documented({204: None}, summary="Delete a webhook", operation_id="delete_webhook", problems=ON_ONE)
-    def delete(self, _request: Request, endpoint_id: str) -> HttpResponse:
-        self.changing()
-        self.endpoint(endpoint_id).delete()
+
+class OneWebhookView(WebhookView):
+    # A docstring would be the description of each of its addresses.
+    endpoint: Endpoint
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        self.endpoint = self.mine().get(public_id=kwargs["endpoint_id"])
+
+    def handle_exception(self, exc: Exception) -> Any:
+        # Also for one that another request deletes meanwhile.
+        if isinstance(exc, Endpoint.DoesNotExist):
+            exc = Problem(404, "not_found", "There is no such webhook.")
+        return super().handle_exception(exc)
+
+    def shown(self, status: int = 200) -> HttpResponse:
+        return json(endpoint_shown(self.endpoint), status)
+
+
+class WebhookDetail(OneWebhookView):
+    @documented_on_one(serializers.EndpointAnswer, summary="See a webhook", operation_id="get_webhook")
+    def get(self, _request: Request, **_: str) -> HttpResponse:
+        return self.shown()
+
+    @documented_on_one({204: None}, summary="Delete a webhook", operation_id="delete_webhook")
+    def delete(self, _request: Request, **_: str) -> HttpResponse:
+        self.endpoint.delete()
         return HttpResponse(status=204)
 
 
-class WebhookTest(WebhookView):
-    @documented(
+class WebhookTest(OneWebhookView):
+    @documented_on_one(
         {202: serializers.DeliveryAnswer},
         summary="Send a test message",
         description="What comes of it is in the list of deliveries.",
         operation_id="test_webhook",
         request=None,
-        problems=ON_ONE,
     )
-    def post(self, _request: Request, endpoint_id: str) -> HttpResponse:
-        self.changing()
-        _ = self.rights
-        return json(delivery_shown(endpoints.send_test(self.endpoint(endpoint_id)), []), 202)
+    def post(self, _request: Request, **_: str) -> HttpResponse:
+        self.reader.entitled()
+        return json(delivery_shown(endpoints.send_test(self.endpoint), []), 202)
 
 
-class WebhookRotate(WebhookView):
-    @documented(
+class WebhookRotate(OneWebhookView):
+    @documented_on_one(
         serializers.SecretAnswer,
         summary="Get a new signing secret",
         operation_id="rotate_webhook_secret",
         request=serializers.RotateInput,
         problems=(*ON_ONE, 409),
     )
-    def post(self, request: Request, endpoint_id: str) -> HttpResponse:
-        self.changing()
-        endpoint = self.endpoint(endpoint_id)
+    def post(self, request: Request, **_: str) -> HttpResponse:
         hours = valid(serializers.RotateInput, request.data)["overlap_hours"]
-        if endpoint.channel != Endpoint.Channel.WEBHOOK:
+        if self.endpoint.channel != Endpoint.Channel.WEBHOOK:
             raise Problem(409, "no_secret", "A chat has no signing secret.")
-        return json({"secret": endpoints.rotate(endpoint, timedelta(hours=hours))})
+        return json({"secret": endpoints.rotate(self.endpoint, timedelta(hours=hours))})
 
 
-class WebhookPause(WebhookView):
-    @documented(
-        serializers.EndpointAnswer,
-        summary="Pause a webhook",
-        operation_id="pause_webhook",
-        request=None,
-        problems=ON_ONE,
+class WebhookPause(OneWebhookView):
+    @documented_on_one(
+        serializers.EndpointAnswer, summary="Pause a webhook", operation_id="pause_webhook", request=None
     )
-    def post(self, _request: Request, endpoint_id: str) -> HttpResponse:
-        return self.set_paused(endpoint_id, paused=True)
-
-    def set_paused(self, endpoint_id: str, *, paused: bool) -> HttpResponse:
-        self.changing()
-        endpoint = self.endpoint(endpoint_id)
-        endpoints.set_paused(endpoint, paused)
-        return json(endpoint_shown(endpoint))
+    def post(self, _request: Request, **_: str) -> HttpResponse:
+        endpoints.set_paused(self.endpoint, True)
+        return self.shown()
 
 
-class WebhookResume(WebhookPause):
-    @documented(
+class WebhookResume(OneWebhookView):
+    @documented_on_one(
         serializers.EndpointAnswer,
         summary="Switch a paused or disabled webhook on",
         description="Deliveries go on where they stopped.",
         operation_id="resume_webhook",
         request=None,
-        problems=ON_ONE,
     )
-    def post(self, _request: Request, endpoint_id: str) -> HttpResponse:
-        return self.set_paused(endpoint_id, paused=False)
+    def post(self, _request: Request, **_: str) -> HttpResponse:
+        endpoints.set_paused(self.endpoint, False)
+        return self.shown()
 
 
-class WebhookReplay(WebhookView):
-    @documented(
+class WebhookReplay(OneWebhookView):
+    @documented_on_one(
         {202: serializers.EndpointAnswer},
         summary="Deliver again from a cursor",
         description="Everything behind the cursor comes again, with the same `webhook-id`s as before.",
         operation_id="replay_webhook",
         request=serializers.ReplayInput,
-        problems=ON_ONE,
     )
-    def post(self, request: Request, endpoint_id: str) -> HttpResponse:
-        self.changing()
-        _ = self.rights
-        endpoint = self.endpoint(endpoint_id)
-        endpoints.replay(endpoint, valid(serializers.ReplayInput, request.data)["after"])
-        endpoint.refresh_from_db()
-        return json(endpoint_shown(endpoint), 202)
+    def post(self, request: Request, **_: str) -> HttpResponse:
+        self.reader.entitled()
+        endpoints.replay(self.endpoint, valid(serializers.ReplayInput, request.data)["after"])
+        return self.shown(202)
 
 
-class WebhookDeliveries(WebhookView):
-    @documented(
+class WebhookDeliveries(OneWebhookView):
+    @documented_on_one(
         serializers.DeliveryPage,
         summary="List a webhook's deliveries",
         description="The newest first, each with its attempts and how they were answered.",
         operation_id="list_webhook_deliveries",
         parameters=[serializers.DeliveryQuery],
-        problems=ON_ONE,
     )
-    def get(self, request: Request, endpoint_id: str) -> HttpResponse:
+    def get(self, request: Request, **_: str) -> HttpResponse:
         query = valid(serializers.DeliveryQuery, request.query_params)
-        rows = self.endpoint(endpoint_id).deliveries.order_by("-id").prefetch_related("tries")
+        rows = self.endpoint.deliveries.order_by("-id").prefetch_related("tries")
         if "before" in query:
             rows = rows.filter(pk__lt=query["before"])
         if "state" in query:

@@ -120,3 +120,4 @@ def replay(endpoint: Endpoint, after: int) -> None:
     Endpoint.objects.filter(pk=endpoint.pk).update(
         position=Least("position", Value(after)), plan_at=timezone.now()
     )
+    endpoint.refresh_from_db()
