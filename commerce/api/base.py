@@ -11,7 +11,9 @@ from django.core.exceptions import SuspiciousOperation
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.http.response import HttpResponseBase
 from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import ParseError
 from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.parsers import JSONParser
 from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.serializers import Serializer
@@ -66,11 +68,20 @@ class JSONOnly(BaseContentNegotiation):
         return renderer, renderer.media_type
 
 
+class JSONBody(JSONParser):
+    def parse(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().parse(*args, **kwargs)
+        except RecursionError:
+            raise ParseError("The JSON is nested too deeply.") from None
+
+
 class ReaderView(APIView):
     """A view for customers. `self.reader` is who asks."""
 
     authentication_classes = [ReaderKeyAuthentication]
     permission_classes = []
+    parser_classes = [JSONBody]
     renderer_classes = [JSONRenderer]
     content_negotiation_class = JSONOnly
     http_method_names = ["get"]

@@ -262,7 +262,7 @@ def test_what_is_refused_at_saving(caller, settings, body, code):
     assert not Endpoint.objects.exists()
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"null", b"{", b"\xff", b'"x"'])
+@pytest.mark.parametrize("body", [b"", b"[]", b"null", b"{", b"\xff", b'"x"', b"[" * 9000])
 def test_a_body_that_is_no_object_is_a_400(client, caller, body):
     response = client.post("/api/v1/webhooks", body, "application/json", headers=caller.headers)
     assert response.status_code == 400
