@@ -1,22 +1,17 @@
 """Periodic work of commerce, run by Celery."""
 
 import threading
-from datetime import timedelta
 from functools import lru_cache
 
 from celery import shared_task
 from celery.signals import worker_process_shutdown, worker_shutting_down
-from django.conf import settings
-from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
 from aggregator.faults import classified
 from aggregator.verdicts import Outage
 from commerce import checkpoints, series, subscriptions
 from commerce.deliveries.worker import Deliverer
-from commerce.models import Delivery, Endpoint
 
-PRUNED_AT_A_TIME = 5000
 ROLLED_UP_AT_A_TIME = 10
 
 _turn = threading.Lock()
@@ -47,19 +42,6 @@ def deliver_webhooks() -> None:
         pass  # nothing was lost; the next turn tries again
     finally:
         _turn.release()
-
-
-@shared_task(ignore_result=True)
-def prune_deliveries() -> int:
-    """Forget old deliveries that wait for nothing, with their attempts; return how many."""
-    kept_for = timedelta(days=settings.ENVIRONMENT.delivery_days)
-    old = Delivery.objects.filter(created_at__lt=timezone.now() - kept_for)
-    orphaned = ~Exists(Endpoint.objects.filter(pk=OuterRef("endpoint_id")))
-    done = old.filter(~Q(state=Delivery.State.WAITING) | orphaned).values_list("pk", flat=True)
-    pruned = 0
-    while batch := list(done[:PRUNED_AT_A_TIME]):
-        pruned += Delivery.objects.filter(pk__in=batch).delete()[1].get("commerce.Delivery", 0)
-    return pruned
 
 
 @shared_task(ignore_result=True)

@@ -237,7 +237,6 @@ CELERY_BEAT_SCHEDULE = {
     },
     "thin-checkpoints": {"task": "commerce.tasks.thin_checkpoints", "schedule": 3600.0},
     "expire-subscriptions": {"task": "commerce.tasks.expire_subscriptions", "schedule": 600.0},
-    "prune-deliveries": {"task": "commerce.tasks.prune_deliveries", "schedule": 86_400.0},
 }
 
 LOGGING = logs.configure(ENVIRONMENT)

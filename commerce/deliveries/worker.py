@@ -1,6 +1,8 @@
 """The loop that pushes: it leases endpoints, and gives each to a thread that serves it for a turn."""
 
+import logging
 import threading
+import time
 from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -8,8 +10,11 @@ from dataclasses import dataclass, field
 from django.db import close_old_connections
 
 from aggregator.faults import classified
-from commerce.deliveries import claims, notices
+from aggregator.verdicts import Outage
+from commerce.deliveries import claims, notices, pruning
 from commerce.deliveries.turns import Turn
+
+logger = logging.getLogger("signal_hub.deliveries")
 
 THREADS = 12
 FAILING_THREADS = 4
@@ -17,6 +22,7 @@ FAILING_THREADS = 4
 SLOW_TURNS = 8
 """For each of those threads so many turns may be under way: all but one in it wait for slow answers."""
 IDLE_S = 0.5
+PRUNE_EVERY_S = 3600.0
 
 
 @dataclass
@@ -74,9 +80,10 @@ class Deliverer:
     ) -> None:
         self.stop = stop or threading.Event()
         self.lanes = [Lane(False, threads, self.stop), Lane(True, failing_threads, self.stop)]
-        # In a thread of its own: a mail server that hangs must not hold up the deliveries.
-        self.mail = ThreadPoolExecutor(1, thread_name_prefix="deliver-notices")
-        self.notices: Future[int] | None = None
+        # In a thread of their own: a mail server that hangs must not hold up the deliveries.
+        self.chores_pool = ThreadPoolExecutor(1, thread_name_prefix="deliver-chores")
+        self.chores: Future[None] | None = None
+        self.prune_at = 0.0
 
     def run_once(self, *, wait: bool) -> int:
         """Start what can be started; return how many attempts were made since. Raises Outage.
@@ -88,7 +95,7 @@ class Deliverer:
         made = 0
         while self._fill() and not self.stop.is_set():
             made += self._turn()
-        self.mail.submit(notices.send).result()
+        self.chores_pool.submit(self._do_chores).result()
         return made
 
     def _fill(self) -> list[Future[int]]:
@@ -97,9 +104,23 @@ class Deliverer:
         with classified():
             for lane in self.lanes:
                 lane.fill()
-        if self.notices is None or self.notices.done():
-            self.notices = self.mail.submit(notices.send)
+        if self.chores is None or self.chores.done():
+            self.chores = self.chores_pool.submit(self._do_chores)
         return [turn for lane in self.lanes for turn in lane.turns]
+
+    def _do_chores(self) -> None:
+        """Tell owners what they are yet to be told, and once an hour forget what is old."""
+        close_old_connections()
+        try:
+            with classified():
+                notices.send()
+                if time.monotonic() >= self.prune_at:
+                    self.prune_at = time.monotonic() + PRUNE_EVERY_S
+                    pruning.prune(self.stop)
+        except Outage:
+            pass  # the next turn tries again
+        except Exception:
+            logger.exception("the chores of deliveries crashed")
 
     def _turn(self) -> int:
         # Not without a limit: turns become slow by themselves, and others may then begin.
@@ -111,4 +132,4 @@ class Deliverer:
         self.stop.set()
         for lane in self.lanes:
             lane.close()
-        self.mail.shutdown(wait=True)
+        self.chores_pool.shutdown(wait=True)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 
 import pytest
 from django.utils import timezone
 
 from aggregator.models import TradingSignal
-from commerce import tasks
 from commerce.deliveries import endpoints
+from commerce.deliveries.pruning import prune
 from commerce.models import Attempt, Delivery, Endpoint
 from tests.commerce.pushing import (
     answering,
@@ -82,9 +83,9 @@ def test_a_replay_outlives_the_pruning_of_old_deliveries(inbox):
     made, _ = endpoint(customer(), inbox.url())
     record("a")
     deliver()
-    assert tasks.prune_deliveries() == 0
+    assert prune(threading.Event()) == 0
     Delivery.objects.update(created_at=timezone.now() - timedelta(days=31))
-    assert tasks.prune_deliveries() == 1
+    assert prune(threading.Event()) == 1
     assert not Attempt.objects.exists()
     endpoints.replay(made, 0)
     deliver()
@@ -109,9 +110,9 @@ def test_a_deletion_does_not_wait_for_deliveries_which_go_with_age(inbox, django
     deliver()
     with django_assert_num_queries(1):
         made.delete()
-    assert tasks.prune_deliveries() == 0
+    assert prune(threading.Event()) == 0
     Delivery.objects.update(created_at=timezone.now() - timedelta(days=31))
-    assert tasks.prune_deliveries() == 3
+    assert prune(threading.Event()) == 3
     assert not Attempt.objects.exists()
 
 
@@ -124,7 +125,16 @@ def test_deliveries_are_kept_as_long_as_the_operator_says(inbox, settings):
     deliver()
     Delivery.objects.update(created_at=timezone.now() - timedelta(days=31))
     local(settings, delivery_days=32)
-    assert tasks.prune_deliveries() == 0
+    assert prune(threading.Event()) == 0
     local(settings, delivery_days=30)
-    assert tasks.prune_deliveries() == 1
+    assert prune(threading.Event()) == 1
     assert Delivery.objects.get().state == "waiting"
+
+
+def test_what_pushes_forgets_what_is_old(inbox):
+    endpoint(customer(), inbox.url())
+    record("a")
+    deliver()
+    Delivery.objects.update(created_at=timezone.now() - timedelta(days=31))
+    deliver()
+    assert not Delivery.objects.exists()

@@ -1,0 +1,32 @@
+"""Forgets old deliveries, so that the tables do not grow for ever."""
+
+import threading
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Exists, OuterRef, Q
+from django.utils import timezone
+
+from commerce.models import Delivery, Endpoint
+
+AT_A_TIME = 5000
+
+
+def prune(stop: threading.Event) -> int:
+    """Forget old deliveries that wait for nothing, with their attempts; return how many.
+
+    Any number of workers may be at it. Ends between two batches when told to stop.
+    """
+    kept_for = timedelta(days=settings.ENVIRONMENT.delivery_days)
+    old = Delivery.objects.filter(created_at__lt=timezone.now() - kept_for)
+    orphaned = ~Exists(Endpoint.objects.filter(pk=OuterRef("endpoint_id")))
+    done = old.filter(~Q(state=Delivery.State.WAITING) | orphaned).values_list("pk", flat=True)
+    pruned = 0
+    while not stop.is_set():
+        with transaction.atomic():
+            batch = list(done.select_for_update(skip_locked=True)[:AT_A_TIME])
+            if not batch:
+                break
+            pruned += Delivery.objects.filter(pk__in=batch).delete()[1].get("commerce.Delivery", 0)
+    return pruned
