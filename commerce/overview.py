@@ -6,11 +6,11 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import Case, Count, DecimalField, F, Q, QuerySet, Sum, When
-from django.db.models.functions import Coalesce, TruncDate
+from django.db.models import Case, Count, DecimalField, F, OuterRef, Q, Subquery, Sum, When
+from django.db.models.functions import TruncDate
 from django.utils import timezone
 
-from commerce.models import Attempt, Endpoint, Subscription, UsageDay
+from commerce.models import Attempt, Endpoint, Subscription, SubscriptionPrice, UsageDay
 
 DAYS = 30
 MONTHS = 12
@@ -22,8 +22,8 @@ Chart = dict[str, Any]
 
 # A year's price counts by twelfths.
 A_MONTH = Case(
-    When(plan__interval="year", then=F("plan__price") / 12),
-    default=F("plan__price"),
+    When(interval="year", then=F("price") / 12),
+    default=F("price"),
     output_field=DecimalField(max_digits=14, decimal_places=4),
 )
 
@@ -46,18 +46,18 @@ def figures() -> dict[str, Any]:
     }
 
 
-def paying(at: datetime) -> QuerySet[Subscription]:
-    """Return the subscriptions that were paid for at a moment; trials and free plans are not."""
-    expired = Case(When(state=State.EXPIRED, then=Coalesce("grace_until", "period_ends_at", "started_at")))
-    ended = Coalesce("ends_at", "cancelled_at", expired)
-    rows = Subscription.objects.annotate(ended=ended).exclude(state=State.TRIALING)
-    return rows.filter(Q(ended=None) | Q(ended__gt=at), started_at__lte=at, plan__price__gt=0)
-
-
 def monthly_revenue(at: datetime) -> dict[str, Decimal]:
-    """Return the monthly recurring revenue at a moment by currency, in today's prices of the plans."""
-    rows = paying(at).values("plan__currency").annotate(sum=Sum(A_MONTH)).order_by("plan__currency")
-    return {row["plan__currency"]: row["sum"].quantize(Decimal("0.01")) for row in rows}
+    """Return the monthly recurring revenue at a moment, by currency: what subscribers had agreed to pay then.
+
+    Trials and free plans bring none; one that is past due counts until its grace is over.
+    """
+    valid = SubscriptionPrice.objects.filter(subscription=OuterRef("subscription"), since__lte=at)
+    unended = Q(subscription__ends_at=None) | Q(subscription__ends_at__gt=at)
+    rows = SubscriptionPrice.objects.filter(
+        unended, price__gt=0, pk=Subquery(valid.order_by("-since", "-pk").values("pk")[:1])
+    )
+    sums = rows.values("currency").annotate(sum=Sum(A_MONTH)).order_by("currency")
+    return {row["currency"]: row["sum"].quantize(Decimal("0.01")) for row in sums}
 
 
 def revenue_charts(now: datetime) -> list[Chart]:

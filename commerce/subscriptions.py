@@ -3,7 +3,8 @@
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Case, F, Q, When
+from django.db.models.functions import Least
 from django.utils import timezone
 
 from commerce.models import Customer, Plan, Subscription
@@ -48,4 +49,7 @@ def start_trial_or_free(customer: Customer, plan: Plan) -> Subscription | None:
 def expire(now: datetime) -> int:
     """Note as expired what has come to its end, also a past due one whose grace is over."""
     over = Q(state__in=Subscription.LIVE, ends_at__lte=now) | Q(state=State.PAST_DUE, grace_until__lte=now)
-    return Subscription.objects.filter(over).update(state=State.EXPIRED)
+    ended_at = Case(
+        When(state=State.PAST_DUE, then=Least("ends_at", "grace_until")), default=F("ends_at")
+    )  # of nothing and a date, Postgres takes the date
+    return Subscription.objects.filter(over).update(state=State.EXPIRED, ends_at=ended_at)

@@ -1,8 +1,10 @@
 """Periodic work of commerce, run by Celery."""
 
+import logging
 import threading
 from functools import lru_cache
 
+import stripe
 from celery import shared_task
 from celery.signals import worker_process_shutdown, worker_shutting_down
 from django.utils import timezone
@@ -10,9 +12,16 @@ from django.utils import timezone
 from aggregator.faults import classified
 from aggregator.verdicts import Outage
 from commerce import checkpoints, series, subscriptions
+from commerce.billing import events
+from commerce.billing.client import is_configured
 from commerce.deliveries.worker import Deliverer
+from commerce.models import Subscription
 
 ROLLED_UP_AT_A_TIME = 10
+RENEWED_WITHIN = timedelta(hours=1)
+"""Stripe tries a renewal's payment about an hour after its period began."""
+
+logger = logging.getLogger("signal_hub.billing")
 
 _turn = threading.Lock()
 
@@ -65,3 +74,26 @@ def thin_checkpoints() -> int:
 def expire_subscriptions() -> int:
     """Note which subscriptions came to their end; return how many."""
     return subscriptions.expire(timezone.now())
+
+
+@shared_task(ignore_result=True)
+def refresh_subscriptions() -> int:
+    """Ask Stripe about what should have been renewed by now; return how many were. An event may be lost."""
+    if not is_configured():
+        return 0
+    overdue = Subscription.objects.filter(
+        state__in=Subscription.LIVE,
+        stripe_subscription_id__isnull=False,
+        period_ends_at__lt=timezone.now() - RENEWED_WITHIN,
+    )
+    asked = 0
+    for subscription in overdue:
+        number = str(subscription.stripe_subscription_id)
+        try:
+            with classified():
+                events.refresh(number)
+        except (stripe.StripeError, events.NotUnderstood, Outage) as error:
+            logger.warning("stripe subscription=%s is not known now: %s", number, error)
+        else:
+            asked += 1
+    return asked

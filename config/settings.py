@@ -237,6 +237,7 @@ CELERY_BEAT_SCHEDULE = {
     },
     "thin-checkpoints": {"task": "commerce.tasks.thin_checkpoints", "schedule": 3600.0},
     "expire-subscriptions": {"task": "commerce.tasks.expire_subscriptions", "schedule": 600.0},
+    "refresh-subscriptions": {"task": "commerce.tasks.refresh_subscriptions", "schedule": 3600.0},
 }
 
 LOGGING = logs.configure(ENVIRONMENT)

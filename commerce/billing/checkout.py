@@ -1,17 +1,15 @@
 """Where a customer pays and looks after payment: pages of Stripe's, made for one visit."""
 
-from decimal import Decimal
+import logging
 from typing import Any
 
+import stripe
+
 from commerce.billing.client import client
+from commerce.billing.prices import minor_units
 from commerce.models import Customer, Plan
 
-# https://docs.stripe.com/currencies#minor-units: amounts are in the currency's smallest unit.
-WITHOUT_DECIMALS = frozenset(
-    {"BIF", "CLP", "DJF", "GNF", "JPY", "KMF", "KRW", "MGA"}
-    | {"PYG", "RWF", "UGX", "VND", "VUV", "XAF", "XOF", "XPF"}
-)
-THREE_DECIMALS = frozenset(["BHD", "JOD", "KWD", "OMR", "TND"])
+logger = logging.getLogger("signal_hub.billing")
 
 
 def checkout_url(customer: Customer, plan: Plan, success_url: str, cancel_url: str) -> str:
@@ -20,12 +18,27 @@ def checkout_url(customer: Customer, plan: Plan, success_url: str, cancel_url: s
     The subscription carries who and what in its metadata, so that events are understood in any order.
     Raises NoStripe or stripe.StripeError.
     """
+    known = customer.stripe_customer_id
+    try:
+        return _session(customer, plan, success_url, cancel_url)
+    except stripe.InvalidRequestError as error:
+        if known is None or (error.code, error.param) != ("resource_missing", "customer"):
+            raise
+        # Deleted at Stripe, or of its test mode while this is the live one.
+        logger.warning("customer=%d is %s no longer at Stripe", customer.pk, known)
+        customer.stripe_customer_id = None
+        customer.save(update_fields=["stripe_customer_id"])
+        return _session(customer, plan, success_url, cancel_url)
+
+
+def _session(customer: Customer, plan: Plan, success_url: str, cancel_url: str) -> str:
     about = {"customer": str(customer.pk), "plan": plan.slug}
     subscription: dict[str, Any] = {"metadata": about}
     if plan.trial_days and not customer.subscriptions.exists():
         subscription["trial_period_days"] = plan.trial_days
     params: dict[str, Any] = {
         "mode": "subscription",
+        "customer": _payer(customer),
         "line_items": [{"quantity": 1, **_price(plan)}],
         "client_reference_id": str(customer.pk),
         "metadata": about,
@@ -33,13 +46,25 @@ def checkout_url(customer: Customer, plan: Plan, success_url: str, cancel_url: s
         "success_url": success_url,
         "cancel_url": cancel_url,
     }
-    if customer.stripe_customer_id:
-        params["customer"] = customer.stripe_customer_id
-    else:
-        params["customer_email"] = customer.email
     session = client().v1.checkout.sessions.create(params)  # type: ignore[arg-type]
     assert session.url, "a hosted session has an address"
     return session.url
+
+
+def _payer(customer: Customer) -> str:
+    """Return Stripe's id of a customer, made before the first checkout.
+
+    A checkout without one makes one each time, and the portal shows the invoices of one alone.
+    """
+    if customer.stripe_customer_id is None:
+        made = client().v1.customers.create(
+            {"email": customer.email, "metadata": {"customer": str(customer.pk)}},
+            # Two tabs at once get the same answer. https://docs.stripe.com/api/idempotent_requests
+            {"idempotency_key": f"signal-hub customer {customer.pk} {customer.email}"[:255]},
+        )
+        customer.stripe_customer_id = made.id
+        customer.save(update_fields=["stripe_customer_id"])
+    return customer.stripe_customer_id
 
 
 def portal_url(customer: Customer, return_url: str) -> str:
@@ -52,12 +77,6 @@ def portal_url(customer: Customer, return_url: str) -> str:
         {"customer": customer.stripe_customer_id, "return_url": return_url}
     )
     return session.url
-
-
-def minor_units(amount: Decimal, currency: str) -> int:
-    """Return an amount in its currency's smallest unit, as Stripe counts."""
-    digits = 0 if currency in WITHOUT_DECIMALS else 3 if currency in THREE_DECIMALS else 2
-    return int((amount * 10**digits).to_integral_value())
 
 
 def _price(plan: Plan) -> dict[str, Any]:

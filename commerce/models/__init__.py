@@ -1,6 +1,6 @@
 """The tables of commerce, by subject."""
 
-from commerce.models.billing import StripeEvent
+from commerce.models.billing import StripeEvent, SubscriptionPrice
 from commerce.models.catalogue import Customer, Plan, ReaderKey, Subscription
 from commerce.models.deliveries import Attempt, Delivery, Endpoint
 from commerce.models.reading import Checkpoint, FeedSeries, SeriesProgress, StreamLease, UsageDay
@@ -18,5 +18,6 @@ __all__ = [
     "StreamLease",
     "StripeEvent",
     "Subscription",
+    "SubscriptionPrice",
     "UsageDay",
 ]

@@ -1,7 +1,32 @@
-"""What Stripe has told."""
+"""What subscriptions cost, and what Stripe has told."""
 
 from django.db import models
 from django.utils import timezone
+
+from commerce.models.catalogue import Plan, Subscription
+
+
+class SubscriptionPrice(models.Model):
+    """What a subscription costs from a moment on: a row for each change, so that revenue has a history.
+
+    It is what was agreed: a plan that becomes dearer does not change what its subscribers pay.
+    """
+
+    subscription = models.ForeignKey(Subscription, on_delete=models.CASCADE, related_name="prices")
+    plan = models.ForeignKey(Plan, on_delete=models.PROTECT, related_name="+")
+    since = models.DateTimeField(help_text="After a trial: when it ends.")
+    price = models.DecimalField(max_digits=14, decimal_places=4)
+    currency = models.CharField(max_length=3)
+    interval = models.CharField(max_length=5, choices=Plan.INTERVALS)
+    stripe_price_id = models.CharField(max_length=255, blank=True)
+
+    class Meta:
+        db_table = "subscription_prices"
+        ordering = ["subscription", "since", "pk"]
+        indexes = [models.Index(fields=["subscription", "-since"], name="subscription_prices_latest")]
+
+    def __str__(self) -> str:
+        return f"{self.price:.2f} {self.currency} {self.get_interval_display()} since {self.since:%Y-%m-%d}"
 
 
 class StripeEvent(models.Model):

@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
@@ -68,6 +69,12 @@ class Plan(models.Model):
         constraints = [
             models.CheckConstraint(condition=Q(price__gte=0), name="plans_price"),
             models.CheckConstraint(condition=Q(delay__gte=timedelta(0)), name="plans_delay"),
+            models.UniqueConstraint(
+                fields=["stripe_price_id"],
+                condition=~Q(stripe_price_id=""),
+                name="plans_stripe_price",
+                violation_error_message="Another plan has this price of Stripe's.",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -150,11 +157,35 @@ class Subscription(models.Model):
                 fields=["customer"],
                 condition=Q(state__in=("trialing", "active", "past_due")),
                 name="subscriptions_one_live",
+                violation_error_message="The customer has a live subscription: end that one first.",
             )
         ]
 
     def __str__(self) -> str:
         return f"{self.customer}: {self.plan} ({self.get_state_display()})"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save it. What is over has an end; what is given by hand costs what its plan cost then."""
+        now = timezone.now()
+        if self.state not in self.LIVE and (self.ends_at is None or self.ends_at > now):
+            self.ends_at = now
+        if self.state == self.State.CANCELLED:
+            self.cancelled_at = self.cancelled_at or self.ends_at
+        super().save(*args, **kwargs)
+        if self.stripe_subscription_id is None and self.state != self.State.TRIALING:
+            self._note_plans_price(now)
+
+    def _note_plans_price(self, now: datetime) -> None:
+        last = self.prices.last()
+        if last is None or last.plan_id != self.plan_id:
+            plan = self.plan
+            self.prices.create(
+                plan=plan,
+                since=max(last.since, now) if last else self.started_at,
+                price=plan.price,
+                currency=plan.currency,
+                interval=plan.interval,
+            )
 
 
 class ReaderKey(models.Model):

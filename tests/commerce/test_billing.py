@@ -16,7 +16,7 @@ from django.db import connections
 from django.utils import timezone
 
 from commerce import subscriptions, tasks
-from commerce.billing import checkout
+from commerce.billing import checkout, prices
 from commerce.billing.client import NoStripe, is_configured
 from commerce.models import Customer, Plan, StripeEvent, Subscription
 from tests.commerce.local_stripe import API_KEY, WEBHOOK_SECRET, event, local_stripe, signature
@@ -63,12 +63,15 @@ def told(client, kind: str, about: dict, **options) -> str:
 
 
 def test_checkout_asks_for_a_subscription_that_knows_whose_it_is(local, plan, buyer):
+    local.price("price_pro", 2999)
     url = checkout.checkout_url(buyer, plan, "https://hub.example/ok", "https://hub.example/no")
-    assert url.startswith("https://checkout.stripe.com/")
+    assert url.startswith(f"{local.base}/c/pay/cs_test_")
     [asked] = local.sessions
     assert asked["mode"] == "subscription"
     assert asked["line_items[0][price]"] == "price_pro"
-    assert asked["customer_email"] == "buyer@example.com"
+    assert local.customers[asked["customer"]]["email"] == "buyer@example.com"
+    buyer.refresh_from_db()
+    assert asked["customer"] == buyer.stripe_customer_id
     assert asked["subscription_data[metadata][customer]"] == str(buyer.pk)
     assert asked["subscription_data[metadata][plan]"] == "pro"
     assert (asked["success_url"], asked["cancel_url"]) == ("https://hub.example/ok", "https://hub.example/no")
@@ -79,6 +82,7 @@ def test_a_plan_without_a_price_at_stripe_is_priced_in_the_session(local, buyer)
     plan = Plan.objects.create(
         slug="basic", name="Basic", price=Decimal("9.99"), interval="year", trial_days=14
     )
+    local.customers["cus_1"] = {"id": "cus_1"}
     buyer.stripe_customer_id = "cus_1"
     checkout.checkout_url(buyer, plan, "https://hub.example/ok", "https://hub.example/no")
     [asked] = local.sessions
@@ -87,17 +91,43 @@ def test_a_plan_without_a_price_at_stripe_is_priced_in_the_session(local, buyer)
     assert asked["line_items[0][price_data][recurring][interval]"] == "year"
     assert asked["subscription_data[trial_period_days]"] == "14"
     assert asked["customer"] == "cus_1"
-    assert "customer_email" not in asked
+    assert list(local.customers) == ["cus_1"]
 
 
 @pytest.mark.parametrize(("currency", "units"), [("USD", 999), ("JPY", 10), ("KWD", 9990), ("EUR", 999)])
 def test_amounts_are_in_the_smallest_unit(currency, units):
-    assert checkout.minor_units(Decimal("9.99"), currency) == units
+    assert prices.minor_units(Decimal("9.99"), currency) == units
+
+
+def test_two_tabs_make_one_customer_at_stripe(local, plan, buyer):
+    local.price("price_pro")
+    for tab in (Customer.objects.get(), Customer.objects.get()):
+        checkout.checkout_url(tab, plan, "https://hub.example/ok", "https://hub.example/no")
+    assert len(local.customers) == 1
+    assert [asked["customer"] for asked in local.sessions] == list(local.customers) * 2
+
+
+def test_a_customer_that_is_gone_at_stripe_is_made_anew(local, plan, buyer):
+    """As when an operator goes from Stripe's test mode to the live one."""
+    local.price("price_pro")
+    buyer.stripe_customer_id = "cus_of_test_mode"
+    checkout.checkout_url(buyer, plan, "https://hub.example/ok", "https://hub.example/no")
+    assert (
+        Customer.objects.get().stripe_customer_id
+        == local.sessions[0]["customer"]
+        == next(iter(local.customers))
+    )
+
+
+def test_what_stripe_refuses_is_an_error(local, plan, buyer):
+    with pytest.raises(stripe.InvalidRequestError, match="No such price"):
+        checkout.checkout_url(buyer, plan, "https://hub.example/ok", "https://hub.example/no")
 
 
 def test_the_portal_is_the_customers_own(local, buyer):
+    local.customers["cus_1"] = {"id": "cus_1"}
     buyer.stripe_customer_id = "cus_1"
-    assert checkout.portal_url(buyer, "https://hub.example/").startswith("https://billing.stripe.com/")
+    assert checkout.portal_url(buyer, "https://hub.example/").startswith(f"{local.base}/p/session/")
     assert local.sessions[0]["customer"] == "cus_1"
 
 
@@ -152,7 +182,6 @@ def test_events_in_any_order_end_in_the_present_state(local, client, plan, buyer
         ("canceled", "cancelled", False),
         ("unpaid", "expired", False),
         ("paused", "expired", False),
-        ("incomplete_expired", "expired", False),
     ],
 )
 def test_states_are_mapped(local, client, plan, buyer, status, state, entitled):
@@ -165,6 +194,8 @@ def test_states_are_mapped(local, client, plan, buyer, status, state, entitled):
 def test_a_first_payment_that_is_awaited_gives_nothing_yet(local, client, plan, buyer):
     made = local.subscribe(buyer.pk, "incomplete", price="price_pro")
     assert told(client, "customer.subscription.created", made) == "incomplete: nothing yet"
+    made["status"] = "incomplete_expired"
+    assert told(client, "customer.subscription.updated", made) == "never paid"
     assert not Subscription.objects.exists()
 
 
@@ -186,6 +217,8 @@ def test_past_due_has_a_grace_that_later_failures_do_not_prolong(local, client, 
     Subscription.objects.update(grace_until=timezone.now())
     assert buyer.subscription() is None
     assert tasks.expire_subscriptions() == 1
+    told(client, "invoice.payment_failed", invoice)
+    assert Subscription.objects.get().state == "expired", "another failure gives no more grace"
     made["status"] = "active"
     told(client, "invoice.paid", invoice)
     assert buyer.subscription().grace_until is None
@@ -205,6 +238,50 @@ def test_a_changed_price_changes_the_plan(local, client, plan, buyer):
     made["items"]["data"][0]["price"]["id"] = "price_more"
     told(client, "customer.subscription.updated", made)
     assert buyer.subscription().plan == more
+
+
+def test_a_plan_that_gets_another_price_keeps_those_who_pay_the_old_one(local, client, plan, buyer):
+    more = Plan.objects.create(slug="more", name="More", price=99, stripe_price_id="price_more")
+    made = local.subscribe(buyer.pk, plan="pro", price="price_pro")
+    told(client, "customer.subscription.created", made)
+    made["items"]["data"][0]["price"]["id"] = "price_more"  # as in the portal; what checkout noted stays
+    told(client, "customer.subscription.updated", made)
+    Plan.objects.filter(pk=more.pk).update(stripe_price_id="price_more_2027")
+    told(client, "invoice.paid", {"object": "invoice", "id": "in_1", "subscription": made["id"]})
+    assert buyer.subscription().plan == more
+
+
+def test_a_change_to_a_price_that_no_plan_has_is_not_taken_for_the_plan_before(local, client, plan, buyer):
+    made = local.subscribe(buyer.pk, plan="pro", price="price_pro")
+    told(client, "customer.subscription.created", made)
+    made["items"]["data"][0]["price"]["id"] = "price_nobody_knows"
+    assert tell(client, event("customer.subscription.updated", made)).status_code == 503
+
+
+def test_a_refund_or_a_dispute_ends_nothing_by_itself(local, client, plan, buyer):
+    made = local.subscribe(buyer.pk, price="price_pro")
+    told(client, "customer.subscription.created", made)
+    charge = {"object": "charge", "id": "ch_1", "customer": made["customer"], "refunded": True}
+    assert told(client, "charge.refunded", charge) == "of no concern"
+    assert told(client, "charge.dispute.created", {"object": "dispute", "charge": "ch_1"}) == "of no concern"
+    assert buyer.subscription()
+    made.update(status="canceled", ended_at=int(time.time()))  # as Stripe does when it is told to
+    told(client, "customer.subscription.deleted", made)
+    assert buyer.subscription() is None
+
+
+def test_an_event_that_fails_in_the_middle_leaves_nothing(local, client, plan, buyer, monkeypatch):
+    made = local.subscribe(buyer.pk, price="price_pro")
+    body = event("customer.subscription.created", made)
+
+    def crash(**_):
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(StripeEvent.objects, "create", crash)
+        assert tell(client, body).status_code == 503
+    assert not Subscription.objects.exists()
+    assert tell(client, body).json() == {"outcome": "none → active"}
 
 
 def test_a_price_of_the_session_is_known_by_the_plans_name(local, client, plan, buyer):
@@ -339,3 +416,18 @@ def test_a_trial_is_given_once(plan, buyer):
     Subscription.objects.update(ends_at=timezone.now())
     assert tasks.expire_subscriptions() == 1
     assert buyer.subscription() is None
+
+
+def test_what_stripe_did_while_no_event_came_is_asked_for(local, client, plan, buyer):
+    """Stripe gives up after three days; a period that is over without a word is asked about."""
+    made = local.subscribe(buyer.pk, price="price_pro")
+    told(client, "customer.subscription.created", made)
+    assert tasks.refresh_subscriptions() == 0
+    Subscription.objects.update(period_ends_at=timezone.now() - timedelta(hours=2))
+    local.failing = True
+    assert tasks.refresh_subscriptions() == 0
+    local.failing = False
+    made.update(status="canceled", ended_at=int(time.time()))
+    assert tasks.refresh_subscriptions() == 1
+    assert Subscription.objects.get().state == "cancelled"
+    assert tasks.refresh_subscriptions() == 0
