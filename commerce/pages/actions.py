@@ -25,11 +25,14 @@ CHANGES_RATE = "60/minute"
 def create_key(request: HttpRequest, customer: Customer) -> HttpResponse:
     form = forms.KeyForm(request.POST)
     live = customer.reader_keys.filter(key__revoked_at=None).count()
-    if not form.is_valid() or live >= MOST_KEYS:
-        messages.error(request, f"A key needs a name; {MOST_KEYS} keys at most.")
-        return redirect("shop:account")
-    grant = customer.issue_key(form.cleaned_data["name"])
-    return _once(request, f"Key {grant.key.key_id}", "key", grant.value)
+    if not form.is_valid():
+        messages.error(request, "A key needs a name, of 64 characters at most.")
+    elif live >= MOST_KEYS:
+        messages.error(request, f"You have {MOST_KEYS} keys, which is all: revoke one first.")
+    elif _within_rate(request, customer):
+        grant = customer.issue_key(form.cleaned_data["name"])
+        return _once(request, f"Key {grant.key.key_id}", "key", grant.value)
+    return redirect("shop:account")
 
 
 @require_POST
@@ -38,11 +41,18 @@ def change_key(request: HttpRequest, customer: Customer, key_id: str, action: st
     """Rotate or revoke a key of the customer's."""
     key = get_object_or_404(customer.reader_keys.select_related("key"), key__key_id=key_id).key
     manager = auth.manager(settings.ENVIRONMENT)
-    if action == "rotate" and key.revoked_at is None:
-        return _once(request, f"Key {key.key_id}", "rotated", manager.rotate(key).value)
-    manager.revoke(key)
-    messages.success(request, f"Key {key.key_id} is revoked.")
-    return redirect("shop:account")
+    if action not in {"rotate", "revoke"}:
+        raise Http404
+    if not _within_rate(request, customer):
+        return redirect("shop:account")
+    if action == "revoke":
+        manager.revoke(key)
+        messages.success(request, f"Key {key.key_id} is revoked.")
+        return redirect("shop:account")
+    if key.revoked_at:
+        messages.error(request, f"Key {key.key_id} is revoked already: make another.")
+        return redirect("shop:account")
+    return _once(request, f"Key {key.key_id}", "rotated", manager.rotate(key).value)
 
 
 @require_POST

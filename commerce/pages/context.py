@@ -68,8 +68,10 @@ def account(customer: Customer) -> dict[str, Any]:
     entitled = customer.subscription()
     used = usage.today(customer.pk)
     plan = entitled.plan if entitled else None
+    price = subscription.prices.last() if subscription and subscription.stripe_subscription_id else None
     return {
         "owner": customer,
+        "price": price if price and price.price else None,
         "subscription": subscription,
         "entitled": entitled,
         "today": used,

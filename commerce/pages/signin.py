@@ -6,10 +6,11 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.core import signing
 from django.core.mail import send_mail
-from django.db import transaction
+from django.db import connection, transaction
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.urls import reverse
+from django.utils import timezone
 
 from aggregator import rates
 from commerce.models import Customer
@@ -18,6 +19,11 @@ SALT = "commerce.signin"
 LINK_LASTS = timedelta(minutes=15)
 LINKS_TO_ADDRESS = "5/hour"
 LINKS_FROM_ADDRESS = "30/hour"
+ACCOUNTS_FROM_ADDRESS = "30/hour"
+PASSWORDS_FROM_ADDRESS = "120/hour"
+"""Passwords that an address may try, whoever's: axes counts those of one customer from one address."""
+
+LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
 
 
 class NoEntry(Exception):
@@ -29,33 +35,46 @@ def by_mail() -> bool:
     return bool(settings.EMAIL_URL)
 
 
-def send_link(request: HttpRequest, email: str) -> None:
-    """Mail a link that signs `email` in, also one that is new here. Raises Problem 429, or OSError."""
+def send_link(request: HttpRequest, email: str, after: str) -> None:
+    """Mail a link that signs `email` in, also one that is new here, and leads to the page `after`.
+
+    Raises Problem 429, or OSError.
+    """
     limiter = rates.limiter(settings.ENVIRONMENT)
-    address = rates.client_address(request.META, settings.ENVIRONMENT.trusted_proxies)
-    limiter.hit(LINKS_FROM_ADDRESS, "sign-in links from", address)
+    limiter.hit(LINKS_FROM_ADDRESS, "sign-in links from", _address(request))
     limiter.hit(LINKS_TO_ADDRESS, "sign-in links to", email.lower())
-    token = signing.dumps({"email": email.lower(), "state": _state(email)}, salt=SALT, compress=True)
+    content = {"email": email.lower(), "state": _state(email), "after": after}
+    token = signing.dumps(content, salt=SALT, compress=True)
     link = request.build_absolute_uri(reverse("shop:sign-in-link", args=[token]))
     minutes = LINK_LASTS.seconds // 60
     text = render_to_string("commerce/email/sign_in.txt", {"link": link, "minutes": minutes})
     send_mail("Your link to Signal Hub", text, settings.DEFAULT_FROM_EMAIL, [email])
 
 
-def enter(token: str) -> User:
-    """Return the user that a link signs in; a new customer becomes one here. Raises NoEntry."""
+def _address(request: HttpRequest) -> str:
+    return rates.client_address(request.META, settings.ENVIRONMENT.trusted_proxies)
+
+
+def enter(token: str) -> tuple[User, str]:
+    """Return the user that a link signs in, and where it leads; a new customer becomes one here.
+
+    Raises NoEntry.
+    """
     try:
         content = signing.loads(token, salt=SALT, max_age=LINK_LASTS)
     except signing.BadSignature:
         raise NoEntry("This link is too old, or not complete. Ask for another.") from None
-    with transaction.atomic():
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(LOCK, [f"sign-in {content['email']}"])  # of two uses at once, one is the first
         if content["state"] != _state(content["email"]):
             raise NoEntry("This link was used already. Ask for another.")
         customer, _ = Customer.objects.get_or_create(email=content["email"])
         user = user_of(customer)
-    if user.is_staff or not user.is_active:
-        raise NoEntry("This account signs in elsewhere.")
-    return user
+        if user.is_staff or not user.is_active:
+            raise NoEntry("This account signs in elsewhere.")
+        user.last_login = timezone.now()  # which uses it up
+        user.save(update_fields=["last_login"])
+    return user, content["after"]
 
 
 def _state(email: str) -> str:
@@ -86,8 +105,17 @@ def username_of(email: str) -> str:
     return customer.user.get_username()
 
 
-def sign_up(email: str, password: str) -> User | None:
-    """Make a customer with a password; None where the address is taken. For hubs without e-mail."""
+def may_try(request: HttpRequest) -> None:
+    """Count a password that is tried. Raises Problem 429."""
+    rates.limiter(settings.ENVIRONMENT).hit(PASSWORDS_FROM_ADDRESS, "passwords from", _address(request))
+
+
+def sign_up(request: HttpRequest, email: str, password: str) -> User | None:
+    """Make a customer with a password; None where the address is taken. For hubs without e-mail.
+
+    Raises Problem 429.
+    """
+    rates.limiter(settings.ENVIRONMENT).hit(ACCOUNTS_FROM_ADDRESS, "accounts from", _address(request))
     with transaction.atomic():
         customer, created = Customer.objects.get_or_create(email=email.lower())
         if not created:

@@ -1,5 +1,6 @@
 """The pages: prices, sign-in, account."""
 
+import logging
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -18,10 +19,12 @@ from django.views.decorators.http import require_POST, require_safe
 
 from aggregator.problems import Problem
 from commerce import subscriptions
-from commerce.billing import checkout
+from commerce.billing import checkout, events
 from commerce.billing.client import is_configured
 from commerce.models import Customer, Plan
 from commerce.pages import context, forms, signin
+
+logger = logging.getLogger("signal_hub.billing")
 
 View = Callable[..., HttpResponse]
 BACKEND = "django.contrib.auth.backends.ModelBackend"
@@ -34,7 +37,9 @@ def for_customers(view: View) -> View:
     def inner(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         customer = context.customer_of(request)
         if customer is None:
-            after = request.get_full_path() if request.method == "GET" else reverse("shop:account")
+            after = request.get_full_path()
+            if request.method != "GET":  # what was chosen is chosen again, by whom we know then
+                after = reverse("shop:plans" if "slug" in kwargs else "shop:account")
             return redirect(f"{reverse('shop:sign-in')}?{urlencode({'next': after})}")
         return view(request, customer, *args, **kwargs)
 
@@ -52,9 +57,15 @@ def plans(request: HttpRequest) -> HttpResponse:
 def subscribe(request: HttpRequest, customer: Customer, slug: str) -> HttpResponse:
     """Start what is free, lead to payment for the rest."""
     plan = get_object_or_404(Plan, slug=slug, is_public=True)
+    try:
+        if is_configured() and events.has_open(customer):
+            return portal(request)  # paying for two at once is nobody's wish
+    except (stripe.StripeError, events.NotUnderstood) as error:
+        return _stripe_failed(request, error)
     live = context.live_of(customer)
     if live and live.stripe_subscription_id:
-        return portal(request)  # paying for two at once is nobody's wish
+        messages.error(request, "This is paid at Stripe, which this hub cannot reach: write to its operator.")
+        return redirect("shop:account")
     if plan.price == 0 or not is_configured():
         if subscriptions.start_trial_or_free(customer, plan):
             messages.success(request, f"{plan.name} is yours.")
@@ -65,9 +76,8 @@ def subscribe(request: HttpRequest, customer: Customer, slug: str) -> HttpRespon
     prices = request.build_absolute_uri(reverse("shop:plans"))
     try:
         return HttpResponseRedirect(checkout.checkout_url(customer, plan, f"{account}?paid=1", prices))
-    except stripe.StripeError:
-        messages.error(request, "Stripe does not answer now. Try again in a minute.")
-        return redirect("shop:plans")
+    except stripe.StripeError as error:
+        return _stripe_failed(request, error)
 
 
 @require_POST
@@ -79,9 +89,15 @@ def portal(request: HttpRequest, customer: Customer) -> HttpResponse:
     try:
         back = request.build_absolute_uri(reverse("shop:account"))
         return HttpResponseRedirect(checkout.portal_url(customer, back))
-    except stripe.StripeError:
-        messages.error(request, "Stripe does not answer now. Try again in a minute.")
-        return redirect("shop:account")
+    except stripe.StripeError as error:
+        return _stripe_failed(request, error)
+
+
+def _stripe_failed(request: HttpRequest, error: Exception) -> HttpResponse:
+    """Tell the customer to wait, and the operator why: often a setting at Stripe is missing."""
+    logger.error("stripe refuses or does not answer: %s", error)
+    messages.error(request, "Payment is out of reach now. Try again later; nothing was charged.")
+    return redirect("shop:account")
 
 
 @require_safe
@@ -100,14 +116,19 @@ def account(request: HttpRequest, customer: Customer) -> HttpResponse:
 def sign_in(request: HttpRequest) -> HttpResponse:
     """Sign in by password, or show the ways in."""
     if context.customer_of(request):
-        return redirect(_next(request))
+        return redirect(_next(request.GET.get("next", ""), request))
     form = forms.PasswordForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
+        try:
+            signin.may_try(request)
+        except Problem:
+            form.add_error(None, "Too many passwords were tried from your address. Try again in an hour.")
+            return _ways_in(request, form, status=429)
         name = signin.username_of(form.cleaned_data["email"])
         user = authenticate(request, username=name, password=form.cleaned_data["password"])
         if user is not None:
             login(request, user)
-            return redirect(_next(request))
+            return redirect(_next(request.GET.get("next", ""), request))
         form.add_error(None, "This e-mail address and password do not belong together.")
     return _ways_in(request, form, status=400 if form.errors else 200)
 
@@ -119,7 +140,8 @@ def send_link(request: HttpRequest) -> HttpResponse:
     if not signin.by_mail() or not form.is_valid():
         return _ways_in(request, forms.PasswordForm(), link_form=form, status=400)
     try:
-        signin.send_link(request, form.cleaned_data["email"])
+        after = _next(request.POST.get("next", ""), request)
+        signin.send_link(request, form.cleaned_data["email"], after)
     except Problem:
         form.add_error(None, "Too many links were asked for. Try again in an hour.")
         return _ways_in(request, forms.PasswordForm(), link_form=form, status=429)
@@ -139,12 +161,12 @@ def enter(request: HttpRequest, token: str) -> HttpResponse:
     if request.method != "POST":
         return render(request, "commerce/pages/enter.html", context.base(request, "Sign in"))
     try:
-        user = signin.enter(token)
+        user, after = signin.enter(token)
     except signin.NoEntry as no:
         messages.error(request, str(no))
         return redirect("shop:sign-in")
     login(request, user, BACKEND)
-    return redirect("shop:account")
+    return redirect(_next(after, request))
 
 
 @never_cache
@@ -155,11 +177,15 @@ def sign_up(request: HttpRequest) -> HttpResponse:
         return redirect("shop:sign-in")
     form = forms.SignUpForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
-        user = signin.sign_up(form.cleaned_data["email"], form.cleaned_data["password"])
-        if user:
-            login(request, user, BACKEND)
-            return redirect("shop:account")
-        form.add_error("email", "This address has an account already.")
+        try:
+            user = signin.sign_up(request, form.cleaned_data["email"], form.cleaned_data["password"])
+        except Problem:
+            form.add_error(None, "Too many accounts were made from your address. Try again in an hour.")
+        else:
+            if user:
+                login(request, user, BACKEND)
+                return redirect(_next(request.GET.get("next", ""), request))
+            form.add_error("email", "This address has an account already.")
     page = context.base(request, "Make an account", form=form)
     return render(request, "commerce/pages/sign_up.html", page, status=400 if form.errors else 200)
 
@@ -192,13 +218,13 @@ def _ways_in(
     page = context.base(
         request, "Sign in", form=form, link_form=link_form or forms.LinkForm(auto_id="link_%s")
     )
-    page |= {"by_mail": signin.by_mail(), "next": request.GET.get("next", "")}
+    after = request.POST.get("next") or request.GET.get("next", "")
+    page |= {"by_mail": signin.by_mail(), "next": after, "next_query": urlencode({"next": after})}
     return render(request, "commerce/pages/sign_in.html", page, status=status)
 
 
-def _next(request: HttpRequest) -> str:
+def _next(wanted: str, request: HttpRequest) -> str:
     """Return where to go after signing in; only to a page of this hub's."""
-    wanted = request.GET.get("next", "")
     if url_has_allowed_host_and_scheme(wanted, {request.get_host()}, require_https=request.is_secure()):
         return wanted
     return reverse("shop:account")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import threading
+import time
 from datetime import timedelta
 from decimal import Decimal
 
@@ -11,10 +13,12 @@ import pytest
 from django.conf import settings as django_settings
 from django.contrib.auth.models import User
 from django.core import mail
+from django.db import connections
 from django.test import Client
 from django.utils import timezone
 
 from aggregator.models import ApiKey
+from commerce.billing import events
 from commerce.models import Customer, Delivery, Endpoint, Plan, Subscription, UsageDay
 from commerce.pages import signin
 from tests.commerce.local_stripe import API_KEY, local_stripe
@@ -92,6 +96,41 @@ def test_a_link_of_somebody_known_works_once(client):
     assert Client().post(second).url == "/account/sign-in"
 
 
+def test_of_two_uses_at_once_one_enters(client):
+    client.post("/account/sign-in/link", {"email": "new@example.com"})
+    link = link_in(mail.outbox[0])
+    led, together = [], threading.Barrier(4)
+
+    def use() -> None:
+        together.wait(5)
+        led.append(Client().post(link).url)
+        connections.close_all()
+
+    threads = [threading.Thread(target=use) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert sorted(led) == ["/account/", *["/account/sign-in"] * 3]
+
+
+def test_a_link_leads_where_one_wanted_to_go_and_nowhere_else(client):
+    for wanted, led in (("/plans/", "/plans/"), ("https://evil.example/", "/account/")):
+        client.post("/account/sign-in/link", {"email": f"{len(wanted)}@example.com", "next": wanted})
+        assert Client().post(link_in(mail.outbox[-1])).url == led
+
+
+def test_signing_in_begins_another_session(client):
+    client.post("/account/sign-in/link", {"email": "a@example.com"})
+    client.get("/account/sign-in")
+    session = client.session
+    session["planted"] = True
+    session.save()
+    client.cookies["sessionid"] = session.session_key
+    client.post(link_in(mail.outbox[0]))
+    assert client.cookies["sessionid"].value != session.session_key
+
+
 def test_an_old_or_mangled_link_lets_nobody_in(client, monkeypatch):
     client.post("/account/sign-in/link", {"email": "a@example.com"})
     link = link_in(mail.outbox[0])
@@ -148,12 +187,24 @@ def test_guessing_passwords_is_locked(client):
     for _ in range(django_settings.AXES_FAILURE_LIMIT):
         last = client.post("/account/sign-in", {"email": "p@example.com", "password": "wrong"})
     assert last.status_code == 429
+    assert "A link by e-mail" in last.content.decode()
+
+
+def test_an_address_cannot_try_the_passwords_of_ever_more_customers(client, monkeypatch):
+    monkeypatch.setattr(signin, "PASSWORDS_FROM_ADDRESS", "5/hour")
+    statuses = [
+        client.post("/account/sign-in", {"email": f"{number}@example.com", "password": "wrong"}).status_code
+        for number in range(6)
+    ]
+    assert statuses == [400] * 5 + [429]
 
 
 def test_after_signing_in_one_comes_back_and_never_to_another_site(client):
     person = customer("p@example.com")
     browser = entered(person)
     assert client.get("/account/").url == "/account/sign-in?next=%2Faccount%2F"
+    assert client.post("/plans/pro/subscribe").url == "/account/sign-in?next=%2Fplans%2F"
+    assert client.post("/account/keys").url == "/account/sign-in?next=%2Faccount%2F"
     assert browser.get("/account/sign-in?next=/plans/").url == "/plans/"
     for evil in ("https://evil.example/", "//evil.example", "javascript:alert(1)"):
         assert browser.get("/account/sign-in", {"next": evil}).url == "/account/"
@@ -169,6 +220,15 @@ def test_without_e_mail_an_account_is_made_with_a_password(client, settings):
     assert again.status_code == 400
     assert client.post("/account/sign-in/link", {"email": "x@example.com"}).status_code in {302, 400}
     assert not mail.outbox
+
+
+def test_accounts_of_an_address_are_limited(client, settings, monkeypatch):
+    settings.EMAIL_URL = None
+    monkeypatch.setattr(signin, "ACCOUNTS_FROM_ADDRESS", "1/hour")
+    for number, status in ((1, 302), (2, 400)):
+        new = {"email": f"{number}@example.com", "password": "correct horse battery"}
+        assert Client().post("/account/sign-up", new).status_code == status
+    assert Customer.objects.count() == 1
 
 
 def test_signing_out(client):
@@ -206,16 +266,44 @@ def test_a_paid_plan_leads_to_checkout_and_a_paying_customer_to_the_portal(clien
         settings.ENVIRONMENT = dataclasses.replace(
             settings.ENVIRONMENT, stripe_api_key=API_KEY, stripe_api_base=server.base
         )
-        assert browser.post("/plans/pro/subscribe").url.startswith("https://checkout.stripe.com/")
+        assert browser.post("/plans/pro/subscribe").url.startswith(f"{server.base}/c/pay/")
         assert server.sessions[0]["success_url"] == "http://testserver/account/?paid=1"
         assert "being confirmed" in said(browser, "/account/?paid=1")
-        Subscription.objects.create(customer=person, plan=pro, stripe_subscription_id="sub_1")
-        Customer.objects.update(stripe_customer_id="cus_1")
+        payer = Customer.objects.get().stripe_customer_id
+        made = server.subscribe(person.pk, plan="pro", customer=payer)
+        events.refresh(made["id"])
         assert "Invoices and payment" in said(browser)
-        assert browser.post("/account/portal").url.startswith("https://billing.stripe.com/")
-        assert browser.post("/plans/pro/subscribe").url.startswith("https://billing.stripe.com/")
+        assert "9.99 USD a month" in said(browser)
+        assert browser.post("/account/portal").url.startswith(f"{server.base}/p/session/")
+        for status in ("active", "past_due", "unpaid"):
+            made["status"] = status
+            Subscription.objects.update(grace_until=timezone.now())
+            assert browser.post("/plans/pro/subscribe").url.startswith(f"{server.base}/p/session/"), status
         server.failing = True
-        assert "does not answer" in browser.post("/account/portal", follow=True).content.decode()
+        for path in ("/account/portal", "/plans/pro/subscribe"):
+            assert "out of reach" in browser.post(path, follow=True).content.decode()
+        server.failing = False
+        made.update(status="canceled", ended_at=int(time.time()))  # of which no event was heard
+        assert browser.post("/plans/pro/subscribe").url.startswith(f"{server.base}/c/pay/")
+
+
+def test_one_paid_in_stripes_test_mode_does_not_bar_the_live_one(pro, settings):
+    person = Customer.objects.create(email="a@example.com", stripe_customer_id="cus_test")
+    Subscription.objects.create(customer=person, plan=pro, stripe_subscription_id="sub_test")
+    with local_stripe() as server:
+        settings.ENVIRONMENT = dataclasses.replace(
+            settings.ENVIRONMENT, stripe_api_key=API_KEY, stripe_api_base=server.base
+        )
+        assert entered(person).post("/plans/pro/subscribe").url.startswith(f"{server.base}/c/pay/")
+    assert Subscription.objects.get().state == "cancelled"
+
+
+def test_what_is_paid_at_stripe_is_not_replaced_while_its_key_is_away(free, pro):
+    person = Customer.objects.create(email="a@example.com")
+    Subscription.objects.create(customer=person, plan=pro, stripe_subscription_id="sub_1")
+    page = entered(person).post("/plans/free/subscribe", follow=True).content.decode()
+    assert "write to its operator" in page
+    assert person.subscription().plan == pro
 
 
 def test_a_key_is_shown_once_and_reads_the_feed(client):
@@ -234,6 +322,18 @@ def test_a_key_is_shown_once_and_reads_the_feed(client):
     for old in (value, new):
         assert client.get("/api/v1/me", headers={"X-API-Key": old}).status_code == 401
     assert "revoked" in said(browser)
+
+
+def test_what_is_neither_rotate_nor_revoke_does_nothing_to_a_key():
+    person = customer()
+    browser = entered(person)
+    key = person.issue_key("bot").key
+    assert browser.post(f"/account/keys/{key.key_id}/explode").status_code == 404
+    assert ApiKey.objects.get().revoked_at is None
+    browser.post(f"/account/keys/{key.key_id}/revoke")
+    page = browser.post(f"/account/keys/{key.key_id}/rotate", follow=True).content.decode()
+    assert "revoked already" in page
+    assert "shk_" not in page
 
 
 def test_an_endpoint_is_made_tested_paused_and_deleted(client):
