@@ -2,11 +2,14 @@
 
 from typing import Any
 
+import stripe
 from django import forms
 from django.contrib import admin
+from django.contrib.admin.models import CHANGE, LogEntry
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, render
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
@@ -15,6 +18,8 @@ from aggregator.admin.base import ReadOnlyAdmin
 from aggregator.dashboard import CHART_OPTIONS
 from aggregator.models import ECOSYSTEM_CHOICES
 from commerce import overview
+from commerce.billing import prices
+from commerce.billing.client import is_configured
 from commerce.models import (
     Attempt,
     Customer,
@@ -23,6 +28,7 @@ from commerce.models import (
     Plan,
     StripeEvent,
     Subscription,
+    SubscriptionPrice,
 )
 from commerce.pages import context
 
@@ -37,6 +43,9 @@ LOOKS = {
 }
 
 
+SEES_REVENUE = ["commerce.view_customer", "commerce.view_subscription"]
+
+
 class PlanForm(forms.ModelForm):  # type: ignore[type-arg]
     ecosystems = forms.MultipleChoiceField(
         choices=ECOSYSTEM_CHOICES,
@@ -48,6 +57,23 @@ class PlanForm(forms.ModelForm):  # type: ignore[type-arg]
     class Meta:
         model = Plan
         fields = "__all__"  # noqa: DJ007 - the admin's fieldsets choose
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse a price that Stripe has otherwise: customers would pay what no list says."""
+        values: dict[str, Any] = super().clean() or self.cleaned_data
+        if values.get("stripe_price_id") and not self.errors and is_configured():
+            try:
+                found = prices.of_catalogue(values["stripe_price_id"])
+            except stripe.StripeError as error:
+                self.add_error("stripe_price_id", f"Stripe says: {error.user_message or error}")
+            else:
+                listed = (values["price"], values["currency"], values["interval"])
+                if (found.price, found.currency, found.interval) != listed:
+                    told = f"{found.price:.2f} {found.currency} a {found.interval}"
+                    self.add_error(
+                        "stripe_price_id", f"At Stripe this is {told}: the list has to say the same."
+                    )
+        return values
 
 
 @admin.register(Plan)
@@ -72,10 +98,17 @@ class PlanAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
 
 
 class SubscriptionInline(TabularInline):  # type: ignore[misc]
+    """A customer's subscriptions, to look at: each is given and changed on a page of its own."""
+
     model = Subscription
     extra = 0
-    fields = ("plan", "state", "ends_at")
+    fields = readonly_fields = ("plan", "state", "ends_at")
+    can_delete = False
     show_change_link = True
+    ordering = ("-started_at",)
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        return False
 
 
 @admin.register(Customer)
@@ -87,7 +120,21 @@ class CustomerAdmin(ModelAdmin):  # type: ignore[misc]
     autocomplete_fields = ("user",)
     inlines = (SubscriptionInline,)
     actions_list = ("overview",)
-    actions_detail = ("as_customer",)
+    actions_detail = ("as_customer", "give")
+    readonly_fields = ("stripe_customer_id",)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:  # noqa: ARG002
+        """Leave who signs in as a customer to those who may change users."""
+        may = request.user.has_perm("auth.change_user")
+        return self.readonly_fields if may else ("user", *self.readonly_fields)
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Keep who still pays: without the customer here, Stripe would go on charging."""
+        deleted, counts, needed, protected = super().get_deleted_objects(objs, request)
+        paid = Subscription.objects.filter(customer__in=objs, stripe_subscription_id__isnull=False)
+        for subscription in paid.exclude(state=Subscription.State.CANCELLED):
+            protected.append(f"{subscription}: cancel it at Stripe first")
+        return deleted, counts, needed, protected
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Customer]:
         rows: QuerySet[Customer] = super().get_queryset(request)
@@ -109,7 +156,7 @@ class CustomerAdmin(ModelAdmin):  # type: ignore[misc]
         return next((row for row in rows if row.state in Subscription.LIVE), None)
 
     @action(  # type: ignore[untyped-decorator]
-        description="Revenue and usage", icon="monitoring", url_path="overview", permissions=["view"]
+        description="Revenue and usage", icon="monitoring", url_path="overview", permissions=SEES_REVENUE
     )
     def overview(self, request: HttpRequest) -> HttpResponse:
         """Show monthly recurring revenue, subscriptions, usage and deliveries."""
@@ -123,9 +170,30 @@ class CustomerAdmin(ModelAdmin):  # type: ignore[misc]
     def as_customer(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Show the customer's own account page, without what acts."""
         customer = get_object_or_404(Customer, pk=object_id)
+        LogEntry.objects.log_actions(
+            int(request.user.pk or 0), [customer], CHANGE, change_message="Seen as the customer sees it."
+        )
         page = {**self.admin_site.each_context(request), "opts": self.opts, "acts": False}
         page |= {"title": f"{customer.email}, as the customer sees it", **context.account(customer)}
         return render(request, "admin/commerce/as_customer.html", page)
+
+    @action(  # type: ignore[untyped-decorator]
+        description="Give a plan", icon="redeem", url_path="give", permissions=["commerce.add_subscription"]
+    )
+    def give(self, request: HttpRequest, object_id: str) -> HttpResponse:  # noqa: ARG002
+        """Lead to a new subscription of this customer's."""
+        return redirect(f"{reverse('admin:commerce_subscription_add')}?customer={object_id}")
+
+
+class PriceInline(TabularInline):  # type: ignore[misc]
+    model = SubscriptionPrice
+    extra = 0
+    fields = readonly_fields = ("since", "plan", "price", "currency", "interval")
+    can_delete = False
+    verbose_name_plural = "What it costs, and did"
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        return False
 
 
 @admin.register(Subscription)
@@ -143,9 +211,17 @@ class SubscriptionAdmin(ModelAdmin):  # type: ignore[misc]
         ("Stripe", {"fields": (("stripe_subscription_id", "stripe_event_at"),)}),
     )
 
+    def get_inlines(self, request: HttpRequest, obj: Any) -> Any:  # noqa: ARG002
+        return (PriceInline,) if obj else ()
+
     @display(description="State", ordering="state", label=LOOKS)  # type: ignore[untyped-decorator]
     def shown_state(self, subscription: Subscription) -> Any:
         return subscription.state, subscription.get_state_display()
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Leave what is paid at Stripe to Stripe: its next word would undo a change made here."""
+        paid_there = obj is not None and obj.stripe_subscription_id and is_configured()
+        return not paid_there and super().has_change_permission(request, obj)
 
     @display(description="Paid by")  # type: ignore[untyped-decorator]
     def paid_by(self, subscription: Subscription) -> str:

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import timedelta
 from decimal import Decimal
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission, User
 from django.utils import timezone
 
 from commerce import overview
-from commerce.models import Attempt, Customer, Delivery, Endpoint, Plan, StripeEvent, Subscription, UsageDay
+from commerce.models import (
+    Attempt,
+    Customer,
+    Delivery,
+    Endpoint,
+    Plan,
+    StripeEvent,
+    Subscription,
+    SubscriptionPrice,
+    UsageDay,
+)
+from tests.commerce.local_stripe import API_KEY, local_stripe
 from tests.commerce.pushing import customer, deliver, endpoint, local, record
 from tests.commerce.receiver import Answering, receiver
 
@@ -31,7 +44,9 @@ def operator(client):
 def paying(price: str, **fields):
     plan = fields.pop("plan", {})
     person = customer(price=Decimal(price), **plan)
-    Subscription.objects.filter(customer=person).update(started_at=NOW - timedelta(days=100), **fields)
+    began = NOW - timedelta(days=100)
+    Subscription.objects.filter(customer=person).update(started_at=began, **fields)
+    SubscriptionPrice.objects.filter(subscription__customer=person).update(since=began)
     return person
 
 
@@ -40,9 +55,8 @@ def test_revenue_counts_what_is_paid_now_by_the_month_and_currency():
     paying("120", plan={"interval": "year"})
     paying("7", plan={"currency": "EUR"})
     paying("30", state="past_due")
-    paying("50", state="trialing")
     paying("60", state="cancelled", cancelled_at=NOW - timedelta(days=40), ends_at=NOW - timedelta(days=40))
-    paying("70", state="expired", grace_until=NOW - timedelta(days=40))
+    paying("70", state="expired", ends_at=NOW - timedelta(days=40))
     paying("0")
     assert overview.monthly_revenue(NOW) == {"EUR": Decimal("7.00"), "USD": Decimal("50.00")}
     assert overview.monthly_revenue(NOW - timedelta(days=50))["USD"] == Decimal("180.00")
@@ -84,6 +98,9 @@ def test_the_operator_sees_what_the_customer_sees_and_acts_on_nothing(operator):
     assert "bot" in page
     assert "/account/" not in page
     assert operator.get("/admin/commerce/customer/999999/seen/").status_code == 404
+    assert operator.session.get("_auth_user_id") == str(User.objects.get(username="operator").pk)
+    [entry] = LogEntry.objects.all()
+    assert (entry.object_id, entry.change_message) == (str(person.pk), "Seen as the customer sees it.")
 
 
 def test_a_subscription_is_given_by_hand(operator):
@@ -171,6 +188,80 @@ def test_staff_without_the_right_see_no_customers(client):
     client.force_login(clerk, "django.contrib.auth.backends.ModelBackend")
     for path in ("", "overview/", f"{person.pk}/seen/"):
         assert client.get(f"/admin/commerce/customer/{path}").status_code == 403
+
+
+def clerk(client, *rights: str) -> User:
+    """Somebody of the staff who may do just that."""
+    person = User.objects.create_user("clerk", is_staff=True)
+    person.user_permissions.set(Permission.objects.filter(codename__in=rights))
+    client.force_login(person, "django.contrib.auth.backends.ModelBackend")
+    return person
+
+
+def test_staff_see_revenue_only_with_a_right_to_subscriptions(client):
+    person = customer()
+    clerk(client, "view_customer")
+    assert client.get("/admin/commerce/customer/overview/").status_code == 403
+    assert client.get(f"/admin/commerce/customer/{person.pk}/give/").status_code == 403
+    assert client.get(f"/admin/commerce/customer/{person.pk}/seen/").status_code == 200
+
+
+def test_staff_who_change_customers_do_not_become_one(client):
+    person = customer("anna@example.com")
+    me = clerk(client, "view_customer", "change_customer")
+    path = f"/admin/commerce/customer/{person.pk}/change/"
+    form = {"email": "anna@example.com", "name": "Anna", "user": me.pk, "created_at": ""}
+    form |= {"subscriptions-TOTAL_FORMS": "0", "subscriptions-INITIAL_FORMS": "0"}
+    assert client.post(path, form).status_code == 302
+    person.refresh_from_db()
+    assert (person.name, person.user) == ("Anna", None)
+
+
+def test_a_customer_is_led_to_a_new_subscription(operator):
+    person = Customer.objects.create(email="a@example.com")
+    page = operator.get(f"/admin/commerce/customer/{person.pk}/give/", follow=True)
+    assert page.context["adminform"].form.initial["customer"] == str(person.pk)
+
+
+@pytest.fixture
+def stripe(settings):
+    with local_stripe() as server:
+        keys = {"stripe_api_key": API_KEY, "stripe_api_base": server.base}
+        settings.ENVIRONMENT = dataclasses.replace(settings.ENVIRONMENT, **keys)
+        yield server
+
+
+def test_what_is_paid_at_stripe_is_not_changed_here_nor_its_customer_deleted(operator, stripe):
+    person = customer()
+    Subscription.objects.update(stripe_subscription_id="sub_1")
+    ours = Subscription.objects.get()
+    assert operator.post(f"/admin/commerce/subscription/{ours.pk}/change/", {}).status_code == 403
+    assert operator.get(f"/admin/commerce/subscription/{ours.pk}/change/").status_code == 200
+    path = f"/admin/commerce/customer/{person.pk}/delete/"
+    assert "cancel it at Stripe first" in operator.get(path).content.decode()
+    operator.post(path, {"post": "yes"})
+    assert Customer.objects.exists()
+    Subscription.objects.update(state="cancelled")
+    operator.post(path, {"post": "yes"})
+    assert not Customer.objects.exists()
+
+
+def test_a_price_of_stripes_has_to_be_what_the_list_says(operator, stripe):
+    plan = Plan.objects.create(slug="pro", name="Pro", price=10)
+    path = f"/admin/commerce/plan/{plan.pk}/change/"
+    form = {
+        "name": "Pro", "slug": "pro", "rank": 1, "price": "12.50", "currency": "USD", "interval": "month",
+        "trial_days": 0, "delay": "0", "streams": 1, "webhooks": 2, "stripe_price_id": "price_pro",
+    }  # fmt: skip
+    assert "No such price" in operator.post(path, form).content.decode()
+    stripe.price("price_pro", 9900, interval="year")
+    assert "99.00 USD a year" in operator.post(path, form).content.decode()
+    stripe.price("price_pro", 1250)
+    assert operator.post(path, form).status_code == 302
+    Plan.objects.create(slug="more", name="More", stripe_price_id="price_more")
+    form["stripe_price_id"] = "price_more"
+    stripe.price("price_more", 1250)
+    assert "Another plan has this price" in operator.post(path, form).content.decode()
 
 
 def test_lists_do_not_ask_more_for_more_rows(operator, django_assert_max_num_queries):
