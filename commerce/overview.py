@@ -42,7 +42,7 @@ def figures() -> dict[str, Any]:
         "past_due": Subscription.objects.filter(state=State.PAST_DUE).count(),
         "failing": Endpoint.objects.filter(state=Endpoint.State.ACTIVE, failing_since__isnull=False).count(),
         "disabled": Endpoint.objects.filter(state=Endpoint.State.DISABLED).count(),
-        "charts": [*revenue_charts(now), usage_chart(now.date()), deliveries_chart(now.date())],
+        "charts": [*revenue_charts(now), *usage_charts(now.date()), deliveries_chart(now.date())],
     }
 
 
@@ -77,14 +77,20 @@ def revenue_charts(now: datetime) -> list[Chart]:
     ]
 
 
-def usage_chart(today: date) -> Chart:
+def usage_charts(today: date) -> list[Chart]:
+    """Return a chart of the signals and one of the requests of all customers: their scales differ."""
     days = _days(today)
     rows = UsageDay.objects.filter(day__gte=days[0]).values("day")
     sums = rows.annotate(given=Sum("signals"), asked=Sum("requests"))
-    by_day = {row["day"]: (row["given"], row["asked"]) for row in sums}
-    given, asked = zip(*(by_day.get(day, (0, 0)) for day in days), strict=True)
-    series = {"signals given out": list(given), "requests": list(asked)}
-    return _chart("Usage of all customers", [_label(day) for day in days], series)
+    by_day = {row["day"]: row for row in sums}
+    labels = [_label(day) for day in days]
+    return [
+        _chart(title, labels, {name: [by_day[day][column] if day in by_day else 0 for day in days]})
+        for title, name, column in (
+            ("Signals given out to all customers", "signals", "given"),
+            ("Requests of all customers", "requests", "asked"),
+        )
+    ]
 
 
 def deliveries_chart(today: date) -> Chart:

@@ -80,7 +80,8 @@ def test_the_overview_shows_revenue_usage_and_deliveries(operator, settings):
         deliver()
     page = operator.get("/admin/commerce/customer/overview/").content.decode()
     assert "1,250.50" in page
-    assert "signals given out: 4,321 today" in page, "with the one that each endpoint got"
+    assert "signals: 4,321 today" in page, "with the one that each endpoint got"
+    assert "requests: 7 today" in page
     assert "delivered: 1 today" in page
     assert "failed: 1 today" in page
 

@@ -1,0 +1,38 @@
+"""The operator's pages of commerce, in a real browser."""
+
+from __future__ import annotations
+
+import pytest
+
+from commerce.models import Plan, Subscription
+from tests.browser import accessibility
+from tests.browser.conftest import CONTRAST
+from tests.browser.test_customer import filled
+from tests.commerce.pushing import customer
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1360, False), (390, True)])
+def test_pages_fit_their_width_and_can_be_used(sign_in, transactional_db, width, dark):
+    person = customer("anna@example.com")
+    person.issue_key("bot")
+    filled(person)
+    base = "/admin/commerce"
+    paths = [
+        f"{base}/customer/",
+        f"{base}/customer/overview/",
+        f"{base}/customer/{person.pk}/change/",
+        f"{base}/customer/{person.pk}/seen/",
+        f"{base}/subscription/{Subscription.objects.get().pk}/change/",
+        f"{base}/plan/{Plan.objects.get().pk}/change/",
+        f"{base}/delivery/",
+    ]
+    page = sign_in(width, dark=dark)
+    found = {}
+    for path in paths:
+        page.goto(path)
+        page.wait_for_load_state("networkidle")
+        overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        wrong = [*page.evaluate(CONTRAST)["found"], *accessibility.faults(page)]
+        if wrong or overflow > 0:
+            found[path] = (overflow, wrong)
+    assert found == {}
