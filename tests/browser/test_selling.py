@@ -1,10 +1,9 @@
-"""The operator's pages of commerce, in a real browser."""
+"""The operator's own pages of commerce in a real browser; lists and forms are judged with all others."""
 
 from __future__ import annotations
 
 import pytest
 
-from commerce.models import Plan, Subscription
 from tests.browser import accessibility
 from tests.browser.conftest import CONTRAST
 from tests.browser.test_customer import filled
@@ -17,15 +16,7 @@ def test_pages_fit_their_width_and_can_be_used(sign_in, transactional_db, width,
     person.issue_key("bot")
     filled(person)
     base = "/admin/commerce"
-    paths = [
-        f"{base}/customer/",
-        f"{base}/customer/overview/",
-        f"{base}/customer/{person.pk}/change/",
-        f"{base}/customer/{person.pk}/seen/",
-        f"{base}/subscription/{Subscription.objects.get().pk}/change/",
-        f"{base}/plan/{Plan.objects.get().pk}/change/",
-        f"{base}/delivery/",
-    ]
+    paths = (f"{base}/customer/overview/", f"{base}/customer/{person.pk}/seen/")
     page = sign_in(width, dark=dark)
     found = {}
     for path in paths:
