@@ -82,13 +82,14 @@ def usage_charts(today: date) -> list[Chart]:
     days = _days(today)
     rows = UsageDay.objects.filter(day__gte=days[0]).values("day")
     sums = rows.annotate(given=Sum("signals"), asked=Sum("requests"))
-    by_day = {row["day"]: row for row in sums}
+    given = {row["day"]: row["given"] for row in sums}
+    asked = {row["day"]: row["asked"] for row in sums}
     labels = [_label(day) for day in days]
     return [
-        _chart(title, labels, {name: [by_day[day][column] if day in by_day else 0 for day in days]})
+        _chart(title, labels, {name: [column.get(day, 0) for day in days]})
         for title, name, column in (
-            ("Signals given out to all customers", "signals", "given"),
-            ("Requests of all customers", "requests", "asked"),
+            ("Signals given out to all customers", "signals", given),
+            ("Requests of all customers", "requests", asked),
         )
     ]
 

@@ -148,9 +148,15 @@ def _synchronise(subscription_id: str, told_at: datetime) -> str:
     ours = Subscription.objects.filter(stripe_subscription_id=subscription_id).first()
     if ours is None:
         ours = Subscription(customer=customer, stripe_subscription_id=subscription_id)
-    if state in Subscription.LIVE and _is_replaced(customer, ours, fetched):
-        logger.error("customer=%d pays for two subscriptions at Stripe", customer.pk)
-        return "a newer subscription is live"
+    if state in Subscription.LIVE and (other := _paid_beside(ours)):
+        logger.error(
+            "customer=%d pays for two subscriptions at Stripe, of which one has to be ended there: %s, %s",
+            customer.pk,
+            subscription_id,
+            other.stripe_subscription_id,
+        )
+        if other.started_at > (_time(fetched.get("start_date")) or timezone.now()):
+            return "a newer subscription is live"
     is_new = ours._state.adding
     if is_new and fetched["status"] == "incomplete_expired":
         return "never paid"
@@ -204,11 +210,12 @@ def _note_price(
         ours.prices.create(**values, since=max(since, told_at) if last else since)
 
 
-def _is_replaced(customer: Customer, ours: Subscription, fetched: Mapping[str, Any]) -> bool:
-    """Tell whether another paid subscription of the customer's, begun later, is the live one."""
-    began = _time(fetched.get("start_date")) or timezone.now()
-    others = customer.subscriptions.filter(state__in=Subscription.LIVE, stripe_subscription_id__isnull=False)
-    return others.exclude(pk=ours.pk).filter(started_at__gt=began).exists()
+def _paid_beside(ours: Subscription) -> Subscription | None:
+    """Return another subscription of the customer's that is paid at Stripe."""
+    rows = ours.customer.subscriptions.filter(
+        state__in=Subscription.LIVE, stripe_subscription_id__isnull=False
+    )
+    return rows.exclude(pk=ours.pk).first()
 
 
 def _customer(fetched: Mapping[str, Any]) -> Customer | None:

@@ -1,16 +1,14 @@
 """The pages: prices, sign-in, account."""
 
-import logging
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
 from urllib.parse import urlencode
 
-import stripe
 from django.contrib import messages
 from django.contrib.auth import authenticate, login, logout, update_session_auth_hash
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.shortcuts import get_object_or_404, redirect, render
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
@@ -18,13 +16,8 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST, require_safe
 
 from aggregator.problems import Problem
-from commerce import subscriptions
-from commerce.billing import checkout, events
-from commerce.billing.client import is_configured
-from commerce.models import Customer, Plan
+from commerce.models import Customer
 from commerce.pages import context, forms, signin
-
-logger = logging.getLogger("signal_hub.billing")
 
 View = Callable[..., HttpResponse]
 BACKEND = "django.contrib.auth.backends.ModelBackend"
@@ -50,54 +43,6 @@ def for_customers(view: View) -> View:
 def plans(request: HttpRequest) -> HttpResponse:
     page = context.base(request, "Prices")
     return render(request, "commerce/pages/plans.html", page | context.prices(page["customer"]))
-
-
-@require_POST
-@for_customers
-def subscribe(request: HttpRequest, customer: Customer, slug: str) -> HttpResponse:
-    """Start what is free, lead to payment for the rest."""
-    plan = get_object_or_404(Plan, slug=slug, is_public=True)
-    try:
-        if is_configured() and events.has_open(customer):
-            return portal(request)  # paying for two at once is nobody's wish
-    except (stripe.StripeError, events.NotUnderstood) as error:
-        return _stripe_failed(request, error)
-    live = context.live_of(customer)
-    if live and live.stripe_subscription_id:
-        messages.error(request, "This is paid at Stripe, which this hub cannot reach: write to its operator.")
-        return redirect("shop:account")
-    if plan.price == 0 or not is_configured():
-        if subscriptions.start_trial_or_free(customer, plan):
-            messages.success(request, f"{plan.name} is yours.")
-        else:
-            messages.error(request, "This hub takes no payment here: write to its operator for this plan.")
-        return redirect("shop:account")
-    account = request.build_absolute_uri(reverse("shop:account"))
-    prices = request.build_absolute_uri(reverse("shop:plans"))
-    try:
-        return HttpResponseRedirect(checkout.checkout_url(customer, plan, f"{account}?paid=1", prices))
-    except stripe.StripeError as error:
-        return _stripe_failed(request, error)
-
-
-@require_POST
-@for_customers
-def portal(request: HttpRequest, customer: Customer) -> HttpResponse:
-    """Lead to Stripe's portal: invoices, cards, cancelling."""
-    if not (is_configured() and customer.stripe_customer_id):
-        return redirect("shop:account")
-    try:
-        back = request.build_absolute_uri(reverse("shop:account"))
-        return HttpResponseRedirect(checkout.portal_url(customer, back))
-    except stripe.StripeError as error:
-        return _stripe_failed(request, error)
-
-
-def _stripe_failed(request: HttpRequest, error: Exception) -> HttpResponse:
-    """Tell the customer to wait, and the operator why: often a setting at Stripe is missing."""
-    logger.error("stripe refuses or does not answer: %s", error)
-    messages.error(request, "Payment is out of reach now. Try again later; nothing was charged.")
-    return redirect("shop:account")
 
 
 @require_safe

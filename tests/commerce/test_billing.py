@@ -299,12 +299,21 @@ def test_paying_ends_what_was_given_by_hand(local, client, plan, buyer):
     assert buyer.subscription().plan == plan
 
 
-def test_of_two_paid_ones_the_later_is_live(local, client, plan, buyer):
+def test_of_two_paid_ones_the_later_is_live(local, client, plan, buyer, caplog):
     first = local.subscribe(buyer.pk, price="price_pro", start_date=int(time.time()) - 100)
     second = local.subscribe(buyer.pk, price="price_pro")
     told(client, "customer.subscription.created", second)
     assert told(client, "customer.subscription.created", first) == "a newer subscription is live"
     assert buyer.subscription().stripe_subscription_id == second["id"]
+    assert "pays for two subscriptions" in caplog.text
+
+
+def test_a_second_paid_one_is_told_to_the_operator(local, client, plan, buyer, caplog):
+    first = local.subscribe(buyer.pk, price="price_pro", start_date=int(time.time()) - 100)
+    told(client, "customer.subscription.created", first)
+    assert "pays for two" not in caplog.text
+    told(client, "customer.subscription.created", local.subscribe(buyer.pk, price="price_pro"))
+    assert first["id"] in caplog.text
 
 
 def test_what_is_no_customer_of_ours_or_no_subscription_is_taken_and_left(local, client, plan):
