@@ -58,6 +58,9 @@ class PlanForm(forms.ModelForm):  # type: ignore[type-arg]
     def clean(self) -> dict[str, Any]:
         """Refuse a price that Stripe has otherwise: customers would pay what no list says."""
         values: dict[str, Any] = super().clean() or self.cleaned_data
+        price, currency = values.get("price"), values.get("currency", "")
+        if price and price != round(price, min(2, prices.digits(currency))):
+            self.add_error("price", f"{currency} has no decimals.")
         if values.get("stripe_price_id") and not self.errors and is_configured():
             try:
                 found = prices.of_catalogue(values["stripe_price_id"])

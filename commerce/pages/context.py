@@ -56,15 +56,22 @@ def _spoken(length: timedelta) -> str:
 
 
 def live_of(customer: Customer) -> Subscription | None:
-    """Return the subscription that the account is about: a live one, also where its rights are over."""
-    found = customer.subscriptions.filter(state__in=Subscription.LIVE).select_related("plan").first()
-    return found or customer.subscription()
+    """Return the customer's live subscription, also where its rights are over."""
+    return customer.subscriptions.filter(state__in=Subscription.LIVE).select_related("plan").first()
+
+
+def unpaid_of(customer: Customer) -> Subscription | None:
+    """Return a subscription that came to its end here, but at Stripe waits to be paid."""
+    rows = customer.subscriptions.filter(
+        state=Subscription.State.EXPIRED, stripe_subscription_id__isnull=False
+    )
+    return rows.select_related("plan").order_by("-started_at").first()
 
 
 def account(customer: Customer) -> dict[str, Any]:
     """Return all that an account shows."""
     now = timezone.now()
-    subscription = live_of(customer)
+    subscription = live_of(customer) or unpaid_of(customer)
     entitled = customer.subscription()
     used = usage.today(customer.pk)
     plan = entitled.plan if entitled else None

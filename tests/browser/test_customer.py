@@ -133,6 +133,12 @@ def test_from_the_price_list_to_signals_in_ones_own_receiver(visit, hub, stripe,
     page.get_by_role("button", name="Invoices and payment").click()
     page.get_by_role("button", name="Cancel at the period's end").click()
     page.get_by_text("Active, ends").wait_for()
+    page.once("dialog", lambda dialog: dialog.dismiss())
+    page.get_by_role("button", name="Revoke").click()
+    assert feed(hub, key)
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Revoke").click()
+    page.get_by_text("is revoked").wait_for()
     page.get_by_role("button", name="Sign out").click()
     page.get_by_role("heading", name="Prices").wait_for()
 

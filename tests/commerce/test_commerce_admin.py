@@ -259,6 +259,7 @@ def test_a_price_of_stripes_has_to_be_what_the_list_says(operator, stripe):
     assert "99.00 USD a year" in operator.post(path, form).content.decode()
     stripe.price("price_pro", 1250)
     assert operator.post(path, form).status_code == 302
+    assert "JPY has no decimals" in operator.post(path, form | {"currency": "JPY"}).content.decode()
     Plan.objects.create(slug="more", name="More", stripe_price_id="price_more")
     form["stripe_price_id"] = "price_more"
     stripe.price("price_more", 1250)

@@ -405,6 +405,12 @@ def test_past_due_and_ended_are_said(client):
     assert "signals have stopped" in said(browser)
     Subscription.objects.update(state="expired")
     assert "You have no plan" in said(browser)
+    Subscription.objects.update(stripe_subscription_id="sub_1")
+    assert "when the open invoice is paid" in said(browser)
+    Subscription.objects.update(
+        state="trialing", period_ends_at=timezone.now() + timedelta(days=3), grace_until=None
+    )
+    assert "paid from then on" in said(browser)
 
 
 def test_usage_is_shown_against_the_plan(client):
