@@ -12,7 +12,7 @@ from django.utils import timezone
 from aggregator.faults import classified
 from aggregator.verdicts import Outage
 from commerce import checkpoints, series, subscriptions
-from commerce.billing import events
+from commerce.billing import mirror
 from commerce.billing.client import is_configured
 from commerce.deliveries.worker import Deliverer
 from commerce.models import Subscription
@@ -91,8 +91,8 @@ def refresh_subscriptions() -> int:
         number = str(subscription.stripe_subscription_id)
         try:
             with classified():
-                events.refresh(number)
-        except (stripe.StripeError, events.NotUnderstood, Outage) as error:
+                mirror.refresh(number)
+        except (stripe.StripeError, mirror.NotUnderstood, Outage) as error:
             logger.warning("stripe subscription=%s is not known now: %s", number, error)
         else:
             asked += 1

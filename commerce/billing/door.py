@@ -13,7 +13,7 @@ from aggregator import rates
 from aggregator.doors.exchange import read_body
 from aggregator.faults import classified
 from aggregator.problems import Problem, unavailable
-from commerce.billing import events
+from commerce.billing import events, mirror
 from commerce.billing.client import NoStripe
 
 logger = logging.getLogger("signal_hub.billing")
@@ -49,7 +49,7 @@ class StripeDoor(APIView):
         try:
             with classified():
                 outcome = events.handle(event)
-        except (stripe.StripeError, NoStripe, events.NotUnderstood) as error:
+        except (stripe.StripeError, NoStripe, mirror.NotUnderstood) as error:
             logger.warning("stripe event=%s is not applied: %s", event.id, error)
             raise unavailable("The event cannot be applied now; send it again later.") from None
         return HttpResponse(msgspec.json.encode({"outcome": outcome}), content_type="application/json")

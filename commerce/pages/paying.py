@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_POST
 
 from commerce import subscriptions
-from commerce.billing import checkout, events
+from commerce.billing import checkout, mirror
 from commerce.billing.client import is_configured
 from commerce.models import Customer, Plan
 from commerce.pages import context
@@ -27,13 +27,13 @@ def subscribe(request: HttpRequest, customer: Customer, slug: str) -> HttpRespon
     if not is_configured():
         return _without_stripe(request, customer, plan)
     try:
-        if events.has_open(customer):
+        if mirror.has_open(customer):
             return HttpResponseRedirect(_portal(request, customer))  # paying for two is nobody's wish
         if plan.price == 0:
             return _begin(request, customer, plan)
         paid, prices = (request.build_absolute_uri(reverse(f"shop:{name}")) for name in ("account", "plans"))
         return HttpResponseRedirect(checkout.checkout_url(customer, plan, f"{paid}?paid=1", prices))
-    except (stripe.StripeError, events.NotUnderstood) as error:
+    except (stripe.StripeError, mirror.NotUnderstood) as error:
         return _failed(request, error)
 
 

@@ -18,7 +18,7 @@ from django.test import Client
 from django.utils import timezone
 
 from aggregator.models import ApiKey
-from commerce.billing import events
+from commerce.billing import mirror
 from commerce.models import Customer, Delivery, Endpoint, Plan, Subscription, UsageDay
 from commerce.pages import signin
 from tests.commerce.local_stripe import API_KEY, local_stripe
@@ -271,7 +271,7 @@ def test_a_paid_plan_leads_to_checkout_and_a_paying_customer_to_the_portal(clien
         assert "being confirmed" in said(browser, "/account/?paid=1")
         payer = Customer.objects.get().stripe_customer_id
         made = server.subscribe(person.pk, plan="pro", customer=payer)
-        events.refresh(made["id"])
+        mirror.refresh(made["id"])
         assert "Invoices and payment" in said(browser)
         assert "9.99 USD a month" in said(browser)
         assert browser.post("/account/portal").url.startswith(f"{server.base}/p/session/")

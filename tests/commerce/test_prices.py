@@ -6,6 +6,7 @@ import dataclasses
 import time
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from importlib import import_module
 
 import pytest
 from django.conf import settings as django_settings
@@ -17,6 +18,7 @@ from commerce.billing import prices
 from commerce.models import Customer, Plan, Subscription, SubscriptionPrice
 from tests.commerce.local_stripe import API_KEY, WEBHOOK_SECRET, local_stripe
 from tests.commerce.test_billing import told
+from tests.servers import PROJECT
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -171,8 +173,8 @@ def test_of_a_price_in_several_currencies_the_subscriptions_own_counts(local):
 
 
 def test_what_was_sold_before_prices_were_kept_costs_what_its_plan_costs(plan, buyer):
-    from importlib import import_module
-
+    [file] = (PROJECT / "commerce" / "migrations").glob("*_subscription_price.py")
+    migration = import_module(f"commerce.migrations.{file.stem}")
     subscriptions.start(buyer, plan)
     trial = Customer.objects.create(email="trial@example.com")
     plan.trial_days = 14
@@ -183,6 +185,6 @@ def test_what_was_sold_before_prices_were_kept_costs_what_its_plan_costs(plan, b
     )
     SubscriptionPrice.objects.all().delete()
     with connection.cursor() as cursor:
-        cursor.execute(import_module("commerce.migrations.0004_subscription_price").SOLD_BEFORE)
+        cursor.execute(migration.SOLD_BEFORE)
     [price] = SubscriptionPrice.objects.all()
     assert (price.subscription.customer, price.price) == (buyer, Decimal("29.99"))
