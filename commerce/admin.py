@@ -82,7 +82,7 @@ class PlanAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
     list_display = ("name", "price", "currency", "interval", "signals_per_day", "live", "is_public")
     fieldsets = (
         (None, {"fields": (("name", "slug"), "description", ("rank", "is_public"))}),
-        ("Price", {"fields": (("price", "currency", "interval"), ("trial_days", "stripe_price_id"))}),
+        ("Price", {"fields": (("price", "currency"), ("interval", "trial_days"), "stripe_price_id")}),
         ("What it shows", {"fields": ("ecosystems", "instruments", ("delay", "history_days"), "payload")}),
         ("How much", {"fields": (("requests_per_day", "signals_per_day"), ("streams", "webhooks"))}),
     )
@@ -199,12 +199,21 @@ class CustomerAdmin(ModelAdmin):  # type: ignore[misc]
 class PriceInline(TabularInline):  # type: ignore[misc]
     model = SubscriptionPrice
     extra = 0
-    fields = readonly_fields = ("since", "plan", "price", "currency", "interval")
+    fields = readonly_fields = ("since", "plan")  # each row's title says the price
     can_delete = False
     verbose_name_plural = "What it costs, and did"
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
         return False
+
+
+TOLD_BY_STRIPE = (
+    "period_ends_at",
+    "grace_until",
+    "cancelled_at",
+    "stripe_subscription_id",
+    "stripe_event_at",
+)
 
 
 @admin.register(Subscription)
@@ -217,10 +226,13 @@ class SubscriptionAdmin(ModelAdmin):  # type: ignore[misc]
     ordering = ("-started_at",)
     readonly_fields = ("stripe_subscription_id", "stripe_event_at")
     fieldsets = (
-        (None, {"fields": (("customer", "plan"), "state")}),
-        ("When", {"fields": (("started_at", "period_ends_at"), ("ends_at", "grace_until"), "cancelled_at")}),
-        ("Stripe", {"fields": (("stripe_subscription_id", "stripe_event_at"),)}),
+        (None, {"fields": ("customer", "plan", "state", "started_at", "ends_at")}),
+        ("Told by Stripe, else empty", {"fields": TOLD_BY_STRIPE}),
     )
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        shown = super().get_fieldsets(request, obj)
+        return shown if obj else shown[:1]
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> Any:  # noqa: ARG002
         return (PriceInline,) if obj else ()

@@ -83,9 +83,11 @@ def account(customer: Customer) -> dict[str, Any]:
         "entitled": entitled,
         "today": used,
         "meters": [
-            meter("Requests today", used.requests, plan.requests_per_day if plan else 0),
-            meter("Signals today", used.signals, plan.signals_per_day if plan else 0),
-        ],
+            meter("Requests today", used.requests, plan.requests_per_day),
+            meter("Signals today", used.signals, plan.signals_per_day),
+        ]
+        if plan
+        else [],
         "chart_options": CHART_OPTIONS,
         "usage_charts": usage_charts(customer, now.date()),
         "keys": _keys(customer, now),
