@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from datetime import timedelta
 from functools import lru_cache
 
 import stripe

@@ -19,7 +19,7 @@ WHERE s.stripe_subscription_id IS NOT NULL
 
 
 class Migration(migrations.Migration):
-    dependencies = [("commerce", "0003_series_progress")]
+    dependencies = [("commerce", "0004_endpoints_go_alone")]
 
     operations = [
         migrations.AddConstraint(
