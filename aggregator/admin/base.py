@@ -26,9 +26,9 @@ class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc] # the package has no type
         return False
 
 
-def raw_json(value: Any) -> str:
-    """Return JSON to be read, as an element that scrolls by itself."""
-    text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+def raw_json(written: str) -> str:
+    """Return JSON to be read, its numbers as they are written, as an element that scrolls by itself."""
+    text = msgspec.json.format(written, indent=2)
     return format_html('<pre class="hub-raw" tabindex="0" role="region" aria-label="JSON">{}</pre>', text)
 
 

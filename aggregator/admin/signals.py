@@ -1,11 +1,13 @@
 """The ledger as an operator reads it."""
 
+from datetime import datetime
 from typing import Any
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db import OperationalError
-from django.db.models import QuerySet
+from django.db.models import QuerySet, TextField
+from django.db.models.functions import Cast
 from django.http import Http404, HttpRequest, StreamingHttpResponse
 from django.urls import reverse
 from django.utils import timezone
@@ -53,20 +55,25 @@ def plain(text: str | None) -> str:
     return (text or "").replace("\0", "")
 
 
+def agent_name(text: str) -> str:
+    """Return the agent that an address names: it writes the one without a name as a dash."""
+    return "" if text == "-" else text
+
+
 class AgentFilter(TextFilter):  # type: ignore[misc]
     title = "agent (exact; - for none)"
     parameter_name = "agent"
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         name = plain(self.value())
-        return queryset.filter(agent_source="" if name == "-" else name) if name else queryset
+        return queryset.filter(agent_source=agent_name(name)) if name else queryset
 
 
 class ReceivedFilter(RangeDateTimeFilter):  # type: ignore[misc]
     """Time of receipt, which bounds the ids to look through."""
 
-    low = 0
-    high: int | None = None
+    low = finding.LOWEST
+    high = finding.HIGHEST
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         start, end = self._moment("from", "00:00"), self._moment("to", "23:59:59.999999")
@@ -110,13 +117,15 @@ class KeysetChangeList(ChangeList):  # type: ignore[misc]
         self.query = term
         chosen = [name for name in ECOSYSTEMS if request.GET.get("ecosystem") in {None, "", name}]
         received = next((spec for spec in self.filter_specs if isinstance(spec, ReceivedFilter)), None)
-        self.search = finding.Search(
-            base.order_by(),
-            branches=finding.branches(term.strip(), chosen) if term.strip() else None,
-            indexed=bool(request.GET.get("agent")),
-            low=received.low if received else 0,
-            high=received.high if received else None,
-        )
+        agent = plain(request.GET.get("agent"))
+        if term.strip():
+            self.search = finding.search(base.order_by(), term.strip(), chosen)
+        elif agent:
+            self.search = finding.Search(base.order_by(), [finding.Walk("agent_source", agent_name(agent))])
+        else:
+            self.search = finding.Search(base.order_by())
+        if received:
+            self.search.low, self.search.high = received.low, received.high
         return base
 
     def get_results(self, request: HttpRequest) -> None:
@@ -137,6 +146,11 @@ class KeysetChangeList(ChangeList):  # type: ignore[misc]
     def link(self, **cursor: int | None) -> str:
         """Return the address of another page of this list."""
         return self.get_query_string(cursor, remove=list(CURSORS))  # type: ignore[no-any-return]
+
+    def passed(self) -> datetime | None:
+        """Return when the last signal that an unfinished page has passed was received."""
+        last = TradingSignal.objects.filter(pk=self.page.older or 0).values_list("received_at", flat=True)
+        return last.first()
 
 
 def _number(text: str | None) -> int | None:
@@ -229,7 +243,8 @@ class SignalAdmin(ReadOnlyAdmin):
 
     @admin.display(description="raw payload")
     def payload(self, signal: TradingSignal) -> str:
-        return raw_json(signal.raw_payload)
+        written = TradingSignal.objects.filter(pk=signal.pk).values_list(Cast("raw_payload", TextField()))
+        return raw_json(written.get()[0])
 
 
 def _around(signal: TradingSignal) -> dict[str, Any]:

@@ -8,8 +8,6 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from aggregator.finding import WINDOW
-
 register = template.Library()
 
 UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
@@ -65,11 +63,11 @@ def grouped(number: int | None) -> str:
 
 
 @register.simple_tag
-def keyset_links(changes: Any) -> dict[str, str]:
+def keyset_links(changes: Any) -> dict[str, Any]:
     """Return the addresses of the pages around one of `KeysetChangeList`; empty where there is none."""
     page = changes.page
     return {
         "newer": changes.link(after=page.newer) if page.newer is not None else "",
         "older": changes.link(before=page.older) if page.older is not None else "",
-        "window": f"{WINDOW:,}",
+        "passed": changes.passed() if page.unfinished else None,
     }

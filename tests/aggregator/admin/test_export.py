@@ -9,8 +9,10 @@ from decimal import Decimal
 
 from aggregator import export
 from aggregator.models import TradingSignal
+from tests.aggregator.admin.conftest import signal
 
-EXPORT = "/admin/aggregator/tradingsignal/export."
+LIST = "/admin/aggregator/tradingsignal/"
+EXPORT = LIST + "export."
 
 
 def body(response):
@@ -35,6 +37,18 @@ def test_json_lines_keep_prices_exact(page, record):
     assert Decimal(told["entry_price"]) == Decimal(price)
     assert (told["tags"], told["raw_payload"]) == (["a"], {"k": [1, None]})
     assert told["position"] == TradingSignal.objects.get().position
+
+
+def test_numbers_in_a_payload_are_not_rounded(page, record):
+    payload = '{"far": 1e400, "fine": 0.1234567890123456789}'
+    record(signal(signal_id="x", raw_payload="?").replace(b'"?"', payload.encode()))
+    exact = {"far": Decimal("1e400"), "fine": Decimal("0.1234567890123456789")}
+    [row] = csv.DictReader(io.StringIO(body(page.get(EXPORT + "csv"))))
+    assert json.loads(row["raw_payload"], parse_float=Decimal, parse_int=Decimal) == exact
+    told = json.loads(body(page.get(EXPORT + "jsonl")), parse_float=Decimal, parse_int=Decimal)
+    assert told["raw_payload"] == exact
+    seen = page.get(f"{LIST}{TradingSignal.objects.get().pk}/change/").content.decode()
+    assert "0.1234567890123456789" in seen
 
 
 def test_searches_are_exported_too(page, record):

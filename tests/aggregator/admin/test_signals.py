@@ -10,6 +10,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from aggregator import finding
+from aggregator.admin import signals
 from aggregator.models import TradingSignal
 
 LIST = "/admin/aggregator/tradingsignal/"
@@ -121,23 +122,52 @@ def test_the_first_id_of_a_moment_is_found_by_halving(record):
     assert finding.first_id(start) in {0, 1}
 
 
-@pytest.mark.usefixtures("ledger")
-def test_a_window_says_how_far_it_looked(page, monkeypatch):
-    monkeypatch.setattr(finding, "WINDOW", 30)
-    response = page.get(LIST, {"transport": "database"})
-    assert ids(response) == []
-    assert "Look further back" in response.content.decode()
+@pytest.fixture
+def impatient(monkeypatch):
+    """Every page goes no further than some thirty rows."""
+    monkeypatch.setattr(finding, "STRETCH", 30)
+    monkeypatch.setattr(finding, "LOOK_S", 0.0)
+    monkeypatch.setattr(signals, "PER_PAGE", 5)
+
+
+@pytest.mark.usefixtures("ledger", "impatient")
+@pytest.mark.parametrize(
+    "query", ["transport=database", "q=value&transport=redis", "agent=value&ecosystem=crypto"]
+)
+def test_a_filter_that_nothing_fits_ends_and_says_how_far_it_looked(page, query):
+    response = page.get(f"{LIST}?{query}")
     steps = 0
     while address := link(response, "Look further back"):
+        assert ids(response) == []
+        assert "Nothing more back to 20" in response.content.decode()
         response = page.get(address)
         steps += 1
-    assert 3 <= steps <= 12
-    found = page.get(LIST, {"ecosystem": "stock"})
-    seen = ids(found)
-    while address := link(found, "Look further back") or link(found, "Older"):
-        found = page.get(address)
-        seen += ids(found)
-    assert sorted(seen) == sorted(f"s{n}" for n in range(1, 120, 2))
+    assert ids(response) == []
+    assert 2 <= steps <= 30
+
+
+@pytest.mark.usefixtures("ledger", "impatient")
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("ecosystem=stock", {f"s{n}" for n in range(1, 120, 2)}),
+        ("q=e&transport=redis", {f"c{n}" for n in range(0, 120, 2)}),
+        ("q=e", {f"{'sc'[n % 2 == 0]}{n}" for n in range(120)}),
+        ("q=c42&agent=momentum", {"c42"}),
+    ],
+)
+def test_short_walks_lose_nothing_in_either_direction(page, query, expected):
+    response = page.get(f"{LIST}?{query}")
+    older, newer = ids(response), []
+    while address := link(response, "Look further back") or link(response, "Older"):
+        response = page.get(address)
+        older += ids(response)
+    assert sorted(older) == sorted(expected)
+    last = ids(response)
+    while address := link(response, "Newer"):
+        response = page.get(address)
+        newer = ids(response) + newer
+    assert newer + last == older
 
 
 def test_a_signals_page_shows_its_path_its_payload_and_its_neighbours(page, record):
