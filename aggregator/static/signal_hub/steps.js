@@ -20,7 +20,10 @@
     const body = new FormData(form);
     body.set("after", after);
     body.set("last", form.dataset.last);
-    const response = await fetch(form.action, { method: "POST", body, redirect: "manual" });
+    const response = await fetch(form.action, { method: "POST", body, redirect: "manual" }).catch(() => {
+      throw new Error("the hub cannot be reached");
+    });
+    if (response.type === "opaqueredirect") throw new Error("you are signed out");
     const told = await response.json().catch(() => ({ error: `the hub answers ${response.status}` }));
     if (!response.ok) throw new Error(told.error);
     done += told.count;

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from aggregator.models import ApiKey, DeadLetter, TradingSignal
@@ -24,8 +28,8 @@ def letter(raw, code="invalid_value", **fields):
     )  # fmt: skip
 
 
-def step(client, query, after=0, last=2**40):
-    response = client.post(f"{LIST}replay/step?{query}", {"after": after, "last": last})
+def step(client, query, after=0, last=2**40, work="replay"):
+    response = client.post(f"{LIST}{work}/step?{query}", {"after": after, "last": last})
     assert response.status_code == 200
     return response.json()
 
@@ -83,7 +87,7 @@ def test_what_is_refused_for_another_reason_is_another_letter(page, db):
 
 
 def test_a_replay_goes_on_step_by_step_by_a_filter(page, monkeypatch):
-    monkeypatch.setattr("aggregator.admin.dead_letters.STEP", 4)
+    monkeypatch.setattr("aggregator.admin.letter_work.STEP", 4)
     for number in range(10):
         letter(signal(signal_id=f"m{number}"))
     letter(signal(signal_id="other"), agent_source="value")
@@ -118,20 +122,67 @@ def test_a_selection_is_replayed_or_resolved(page):
     response = page.post(LIST, chosen)
     assert response.status_code == 302
     assert 'data-total="2"' in page.get(response["Location"]).content.decode()
-    page.post(LIST, chosen | {"action": "resolve_selected"})
+    response = page.post(LIST, chosen | {"action": "resolve_selected"})
+    assert 'data-total="2"' in page.get(response["Location"]).content.decode()
+    assert DeadLetter.objects.filter(resolved_at=None).count() == 2
+    assert step(page, response["Location"].partition("?")[2], work="resolve")["told"] == {"resolved": 2}
     assert not DeadLetter.objects.filter(resolved_at=None).exists()
     assert not TradingSignal.objects.exists()
 
 
-def test_one_is_resolved_by_a_post_alone(page):
-    lost = letter(b"{}", code="trimmed_unread")
-    address = f"{LIST}{lost.pk}/resolve_one/"
-    assert "Nothing of it will be recorded" in page.get(address).content.decode()
-    lost.refresh_from_db()
-    assert lost.resolved_at is None
-    page.post(address)
-    lost.refresh_from_db()
-    assert lost.resolved_at
+@pytest.mark.parametrize("query", ["q=desk-7", "agent=momentum&ecosystem=-", "code=late", "transport=redis"])
+def test_what_the_list_shows_is_what_is_chosen(page, query):
+    wanted = letter(signal(), sender="desk-7", code="late", transport="redis")
+    letter(signal(), ecosystem="crypto")
+    seen = page.get(f"{LIST}?{query}").content.decode()
+    assert seen.count("field-code") == 1
+    assert f'href="{LIST}replay?{query.replace("&", "&amp;")}"' in seen
+    assert 'data-total="1"' in page.get(f"{LIST}replay?{query}").content.decode()
+    told = step(page, query, work="resolve")
+    assert (told["told"], told["after"]) == ({"resolved": 1}, wanted.pk)
+
+
+def test_an_unknown_filter_chooses_nothing(page, db):
+    letter(signal())
+    assert page.get(f"{LIST}replay?nonsense=1").status_code == 400
+
+
+def test_the_list_does_not_read_what_is_in_the_letters(page):
+    for _ in range(3):
+        letter(b"{" * 1000)
+    with CaptureQueriesContext(connection) as captured:
+        page.get(LIST)
+    assert not [each["sql"] for each in captured if '"raw"' in each["sql"]]
+
+
+def test_a_step_holds_no_more_than_memory_bears(page, monkeypatch):
+    monkeypatch.setattr("aggregator.admin.letter_work.STEP_BYTES", 2500)
+    for number in range(5):
+        last = letter(b"%d" % number * 1000).pk
+    told, counts = {"after": 0, "finished": False}, []
+    while not told["finished"]:
+        told = step(page, "", told["after"], last)
+        counts.append(told["count"])
+    assert counts == [2, 2, 1]
+
+
+def test_two_operators_at_once_record_once(page, operator, db):
+    for number in range(200):
+        letter(signal(signal_id=f"m{number}"))
+    clients = [page, Client(headers={"host": "localhost"})]
+    clients[1].force_login(operator)
+
+    def replay(client):
+        try:
+            return step(client, "")["told"]
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(2) as threads:
+        told = list(threads.map(replay, clients))
+    assert TradingSignal.objects.count() == 200
+    assert sum(each["recorded"] for each in told) == 200
+    assert DeadLetter.objects.filter(resolved_at=None).count() == 0
 
 
 def test_the_history_says_who_did_what(page, operator):
@@ -147,12 +198,12 @@ def test_strangers_see_no_letters(stranger, path):
     assert stranger.get(LIST + path.format(found.pk)).status_code == 403
 
 
-def test_strangers_replay_and_resolve_nothing(stranger):
+@pytest.mark.parametrize("work", ["replay", "resolve"])
+def test_strangers_replay_and_resolve_nothing(stranger, work):
     found = letter(signal())
-    assert (
-        stranger.post(f"{LIST}replay/step?ids={found.pk}", {"after": 0, "last": found.pk}).status_code == 403
-    )
-    assert stranger.post(f"{LIST}{found.pk}/resolve_one/").status_code == 403
+    numbers = {"after": 0, "last": found.pk}
+    assert stranger.post(f"{LIST}{work}/step?ids={found.pk}", numbers).status_code == 403
+    assert stranger.get(f"{LIST}{found.pk}/{work}_one/").status_code == 403
     found.refresh_from_db()
     assert found.resolved_at is None
 
