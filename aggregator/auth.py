@@ -210,10 +210,15 @@ def new_value() -> str:
     return "shk_" + secrets.token_urlsafe(32)
 
 
-def new_key_id(name: str) -> str:
-    """Return an id for a key, readable in logs: from its name, with a random end."""
+def new_tail() -> str:
+    """Return what tells keys of the same name apart: six hexadecimal digits."""
+    return secrets.token_hex(3)
+
+
+def new_key_id(name: str, tail: str = "") -> str:
+    """Return an id for a key, readable in logs: from its name, with `tail` or a random one at the end."""
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:32] or "key"
-    return f"{slug}-{secrets.token_hex(3)}"
+    return f"{slug}-{tail or new_tail()}"
 
 
 @lru_cache(maxsize=4)

@@ -1,5 +1,6 @@
 """Clients to copy that send one signed signal: curl, Python, TypeScript. Each runs as it stands.
 
+The types in TypeScript are left to its inference: a Node.js that does not strip types runs it all the same.
 They sign by Standard Webhooks (https://www.standardwebhooks.com): HMAC-SHA256 over `id.timestamp.body`.
 """
 
@@ -59,7 +60,7 @@ import {{ createHmac, randomUUID }} from "node:crypto";
 const API_KEY = "{value}";
 const SIGNING_SECRET = "{secret}";
 
-const body: string = JSON.stringify({{
+const body = JSON.stringify({{
   signal_id: `{sender}-${{Date.now()}}`,
   ecosystem: "{ecosystem}",
   symbol: "{symbol}",
@@ -67,11 +68,11 @@ const body: string = JSON.stringify({{
   timestamp: new Date().toISOString(),
   agent_source: "{sender}",
 }});
-const id: string = `msg_${{randomUUID()}}`;
-const now: string = Math.floor(Date.now() / 1000).toString();
-const secret: Buffer = Buffer.from(SIGNING_SECRET.replace(/^whsec_/, ""), "base64");
-const signature: string = createHmac("sha256", secret).update(`${{id}}.${{now}}.${{body}}`).digest("base64");
-const response: Response = await fetch("{url}", {{
+const id = `msg_${{randomUUID()}}`;
+const now = Math.floor(Date.now() / 1000).toString();
+const secret = Buffer.from(SIGNING_SECRET.replace(/^whsec_/, ""), "base64");
+const signature = createHmac("sha256", secret).update(`${{id}}.${{now}}.${{body}}`).digest("base64");
+const response = await fetch("{url}", {{
   method: "POST",
   headers: {{
     "Content-Type": "application/json",

@@ -28,6 +28,7 @@ from aggregator.templatetags.hub import ago
 
 KEY_ID = re.compile("[A-Za-z0-9._-]{1,64}")
 """What needs no quoting in a shell, a log or a snippet."""
+TAIL = re.compile("[0-9a-f]{6}")
 LONGEST_OVERLAP_H = 24 * 30
 
 
@@ -41,6 +42,8 @@ class KeyForm(forms.ModelForm):  # type: ignore[type-arg]
         required=False,
         help_text="None means all of them.",
     )
+    tail = forms.CharField(widget=forms.HiddenInput, required=False, initial=auth.new_tail)
+    """The end of an id that is made from the name: a form that is sent twice makes one key."""
 
     class Meta:
         model = ApiKey
@@ -61,7 +64,16 @@ class KeyForm(forms.ModelForm):  # type: ignore[type-arg]
             raise forms.ValidationError("Letters, digits, '.', '_' and '-', at most 64 of them.")
         if key_id in dict(settings.ENVIRONMENT.api_keys):
             raise forms.ValidationError("CORE_API_KEYS has a key of this id.")
-        return key_id or auth.new_key_id(str(self.data.get("name") or "key"))
+        return key_id or self._made_id()
+
+    def _made_id(self) -> str:
+        tail = str(self.data.get("tail") or "")
+        key_id = auth.new_key_id(str(self.data.get("name") or "key"), tail if TAIL.fullmatch(tail) else "")
+        if ApiKey.objects.filter(key_id=key_id).exists():
+            raise forms.ValidationError(
+                "This key has been made already; its value was shown then. Another one needs a new form."
+            )
+        return key_id
 
 
 class RotateForm(forms.Form):
@@ -95,7 +107,7 @@ class KeyAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
     )
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        return (*self.fieldsets, self.history) if obj else self.fieldsets
+        return (*self.fieldsets, self.history) if obj else (*self.fieldsets, (None, {"fields": ("tail",)}))
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         shown = ("state", "used", "created_at", "rotated_at", "previous_until", "revoked_at")

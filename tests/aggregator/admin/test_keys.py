@@ -147,11 +147,22 @@ def test_the_python_client_works(snippets):
 
 
 @pytest.mark.skipif(not shutil.which("node"), reason="needs Node.js")
-def test_the_typescript_client_works(snippets, tmp_path):
-    # Only the newest Node.js strips types itself; the snippet has annotations of this one form.
-    plain, annotations = re.subn(r"(const \w+): \w+ =", r"\1 =", snippets["TypeScript"])
-    assert annotations == 6
-    file = tmp_path / "signal.mjs"
-    file.write_text(plain)
-    told = run(["node", str(file)], "")
-    assert told.startswith("202 ")
+def test_the_typescript_client_works(snippets):
+    assert run(["node", "--input-type=module"], snippets["TypeScript"]).startswith("202 ")
+
+
+def test_a_form_sent_twice_makes_one_key(page):
+    form = page.get(LIST + "add/").content.decode()
+    tail = re.search(r'name="tail" value="(\w+)"', form)[1]
+    given = {"name": "Desk one", "scopes": ["publish"], "tail": tail}
+    assert "Value" in shown(page.post(LIST + "add/", given))
+    again = page.post(LIST + "add/", given)
+    assert "has been made already" in html.unescape(again.content.decode())
+    assert shown(again) == {}
+    assert ApiKey.objects.get().key_id == f"desk-one-{tail}"
+
+
+@pytest.mark.parametrize("tail", ["", "x", "ABCDEF", "0" * 7])
+def test_an_ids_end_is_not_the_forms_to_choose(page, tail):
+    _, key = create(page, tail=tail)
+    assert re.fullmatch("desk-one-[0-9a-f]{6}", key.key_id)
