@@ -7,7 +7,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import BadRequest, PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import get_object_or_404, render
@@ -18,13 +18,14 @@ from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import DropdownFilter
+from unfold.decorators import action
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from aggregator import aliases
-from aggregator.admin.base import posted_number
 from aggregator.admin.signals import EcosystemFilter
 from aggregator.models import SymbolAlias
 from aggregator.templatetags.hub import ago
+from aggregator.verdicts import Outage
 from ecosystems.symbols import instrument
 
 AT_ONCE_S = 3.0
@@ -94,6 +95,7 @@ class AliasAdmin(ModelAdmin):  # type: ignore[misc]
     ordering = ("-last_seen", "pk")
     list_per_page = 50
     actions = None
+    actions_detail = ("mend_again",)
     fields = ("ecosystem", "symbol", "instrument")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
@@ -147,8 +149,8 @@ class AliasAdmin(ModelAdmin):  # type: ignore[misc]
             "title": f"Mend {alias.symbol}",
             "text": f"The rows of {alias.symbol} get the name {alias.instrument or alias.symbol}.",
             "button": "Mend",
-            "step": f"{step}?{urlencode({'before': request.GET.get('before', '')})}",
-            "after": request.GET.get("after", "0"),
+            "step": f"{step}?{request.GET.urlencode()}",
+            "after": request.GET.get("after") or aliases.Mark(),
             "back": reverse("admin:aggregator_symbolalias_changelist"),
             "allowed": self.has_change_permission(request, alias),
             "opts": self.opts,
@@ -159,10 +161,20 @@ class AliasAdmin(ModelAdmin):  # type: ignore[misc]
         alias = get_object_or_404(SymbolAlias, pk=pk)
         if not self.has_change_permission(request, alias):
             return JsonResponse({"error": "You may not map symbols."}, status=403)
-        before = request.GET.get("before") or instrument(alias.ecosystem, alias.symbol)
-        count, after = aliases.mend(alias, before, posted_number(request, "after"))
+        try:
+            mark = aliases.Mark.read(request.POST.get("after", ""))
+            count, after = aliases.mend(alias, request.GET.get("before"), mark)
+        except ValueError as error:
+            raise BadRequest(str(error)) from None
+        except Outage as outage:
+            return JsonResponse({"error": str(outage)}, status=503)
         told = {"signals mended": count}
-        return JsonResponse({"count": count, "after": after, "finished": after is None, "told": told})
+        return JsonResponse({"count": count, "after": str(after), "finished": after is None, "told": told})
+
+    @action(description="Mend rows again", permissions=["change"], icon="build")  # type: ignore[untyped-decorator]
+    def mend_again(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Look through all rows, whatever they are called: for a mending that was cut short."""
+        return HttpResponseRedirect(reverse("admin:aggregator_symbolalias_mend", args=[int(object_id)]))
 
     def _after_saving(self, request: HttpRequest, response: Any) -> Any:
         """Mend what this request has mapped, now that its transaction is committed."""
@@ -174,20 +186,23 @@ class AliasAdmin(ModelAdmin):  # type: ignore[misc]
         """Mend for AT_ONCE_S; return where to go on if that was not enough."""
         called = before or instrument(alias.ecosystem, alias.symbol)
         deadline = time.monotonic() + AT_ONCE_S
-        total, after = 0, 0
-        while True:
-            count, further = aliases.mend(alias, called, after)
+        total, mark = 0, aliases.Mark()
+        while time.monotonic() <= deadline:
+            try:
+                count, further = aliases.mend(alias, called, mark)
+            except Outage as outage:
+                messages.warning(request, f"{alias} is mapped, but not all of its rows are mended: {outage}.")
+                break
             total += count
             if further is None:
                 name = alias.instrument or alias.symbol
                 messages.success(request, f"{alias}: {total:,} signals are called {name} now.")
                 return None
-            after = further
-            if time.monotonic() > deadline:
-                query = urlencode({"before": called, "after": str(after)})
-                return HttpResponseRedirect(
-                    reverse("admin:aggregator_symbolalias_mend", args=[alias.pk]) + f"?{query}"
-                )
+            mark = further
+        query = urlencode({"before": called, "after": str(mark)})
+        return HttpResponseRedirect(
+            reverse("admin:aggregator_symbolalias_mend", args=[alias.pk]) + f"?{query}"
+        )
 
     @admin.display(description="one click")
     def one_click(self, alias: SymbolAlias) -> SafeString | str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
+from urllib.parse import parse_qsl
 
-from aggregator import aliases
+import pytest
+from django.db import connection, connections
+
+from aggregator import aliases, ledger
 from aggregator.models import SymbolAlias, TradingSignal
 
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "forex"])
 LIST = "/admin/aggregator/symbolalias/"
 
 
@@ -55,10 +59,6 @@ def test_a_symbol_can_be_mapped_before_it_comes(page, record):
 
 
 def test_rows_that_agents_insert_get_the_name_too(page, alias):
-    from django.db import connection
-
-    from aggregator import ledger
-
     page.post(f"{LIST}{alias.pk}/map", {"map": "BTC/USD"})
     with connection.cursor() as cursor:
         cursor.execute(
@@ -78,18 +78,64 @@ def test_a_long_mending_goes_on_in_steps(page, alias, monkeypatch):
         " <", "<"
     )
     query = response["Location"].partition("?")[2]
-    after, mended = 0, 2
-    while after is not None:
-        told = page.post(f"{LIST}{alias.pk}/mend/step?{query}", {"after": after}).json()
-        after, mended = told["after"], mended + told["count"]
-    assert mended == 7
+    mended = TradingSignal.objects.filter(instrument="BTC/USD", symbol="tBTCUSD").count()
+    assert mended_in_steps(page, alias, query) == 7 - mended
     assert names() == {"BTC/USD"}
+
+
+def mended_in_steps(page, alias, query):
+    """Do what the page's script does; return how many signals that mended."""
+    told, mended = {"after": dict(parse_qsl(query)).get("after", str(aliases.Mark())), "finished": False}, 0
+    while not told["finished"]:
+        told = page.post(f"{LIST}{alias.pk}/mend/step?{query}", {"after": told["after"]}).json()
+        mended += told["count"]
+    return mended
+
+
+def test_a_wrong_mapping_is_corrected_later(page, alias, record):
+    record({"symbol": "ETHUSD", "signal_id": "other"})
+    positions = list(TradingSignal.objects.order_by("pk").values_list("signal_id", "position"))
+    page.post(f"{LIST}{alias.pk}/map", {"map": "ETH/USD"})
+    assert names() == {"ETH/USD"}
+    page.post(f"{LIST}{alias.pk}/map", {"map": "BTC/USD"})
+    assert names() == {"BTC/USD"}
+    assert names("ETHUSD") == {"ETH/USD"}
+    assert list(TradingSignal.objects.order_by("pk").values_list("signal_id", "position")) == positions
+
+
+def test_a_mending_that_was_cut_short_is_done_again(page, alias):
+    SymbolAlias.objects.update(instrument="BTC/USD")  # as if the worker had been killed then
+    TradingSignal.objects.filter(pk__in=TradingSignal.objects.values("pk")[:2]).update(instrument="WRONG/USD")
+    response = page.get(f"{LIST}{alias.pk}/mend_again/")
+    assert mended_in_steps(page, alias, response["Location"].partition("?")[2]) >= 7
+    assert names() == {"BTC/USD"}
+
+
+def test_rows_in_an_ecosystems_own_database_are_mended_too(page, record, monkeypatch):
+    monkeypatch.setattr(aliases, "BATCH", 3)
+    with connections["forex"].cursor() as cursor:
+        cursor.execute("TRUNCATE trading_signals")
+        cursor.execute(
+            "INSERT INTO trading_signals (signal_id, ecosystem, timestamp, symbol, action) "
+            "SELECT 'own-' || n, 'forex', now(), 'CABLE', 'BUY' FROM generate_series(1, 7) AS n"
+        )
+    ledger.adopt_from("forex", 100)
+    alias = SymbolAlias.objects.get(symbol="CABLE")
+    page.post(f"{LIST}{alias.pk}/map", {"map": "GBPUSD"})
+    own = TradingSignal.objects.using("forex").filter(symbol="CABLE")
+    assert names("CABLE") == set(own.values_list("instrument", flat=True)) == {"GBP/USD"}
+
+
+@pytest.mark.parametrize("after", ["", "x", "0", "99:1", "0:9e9"])
+def test_a_step_without_its_mark_is_a_400(page, alias, after):
+    assert page.post(f"{LIST}{alias.pk}/mend/step", {"after": after}).status_code == 400
 
 
 def test_strangers_map_nothing(stranger, alias):
     assert stranger.post(f"{LIST}{alias.pk}/map", {"map": "X/Y"}).status_code == 403
     assert stranger.get(f"{LIST}{alias.pk}/mend").status_code == 403
-    assert stranger.post(f"{LIST}{alias.pk}/mend/step", {"after": 0}).status_code == 403
+    assert stranger.post(f"{LIST}{alias.pk}/mend/step", {"after": "0:0"}).status_code == 403
+    assert stranger.get(f"{LIST}{alias.pk}/mend_again/").status_code == 403
     assert names() == {"tBTCUSD"}
 
 
