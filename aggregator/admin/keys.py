@@ -97,17 +97,16 @@ class KeyAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
     ordering = ("-created_at",)
     actions_detail = ("rotate", "revoke")
     actions = None
-    fieldsets = (
-        (None, {"fields": (("name", "key_id"),)}),
-        ("Rights", {"fields": ("scopes", "ecosystems", "expires_at")}),
-    )
+    names = (None, {"fields": (("name", "key_id"),)})
+    rights = ("scopes", "ecosystems", "expires_at")
     history = (
         "State",
         {"fields": (("state", "used"), ("created_at", "rotated_at"), ("previous_until", "revoked_at"))},
     )
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        return (*self.fieldsets, self.history) if obj else (*self.fieldsets, (None, {"fields": ("tail",)}))
+        rights = ("Rights", {"fields": self.rights if obj else (*self.rights, "tail")})
+        return (self.names, rights, self.history) if obj else (self.names, rights)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         shown = ("state", "used", "created_at", "rotated_at", "previous_until", "revoked_at")

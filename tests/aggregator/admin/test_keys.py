@@ -98,6 +98,7 @@ def test_a_revoked_key_is_gone_for_good(page):
     assert whose(value)
     page.post(f"{LIST}{key.pk}/revoke/")
     assert whose(value) is None
+    assert "Tail" not in page.get(f"{LIST}{key.pk}/change/").content.decode()
     assert page.post(f"{LIST}{key.pk}/rotate/", {"overlap": 0}).status_code == 404
     assert page.post(f"{LIST}{key.pk}/delete/", {"post": "yes"}).status_code == 403
 
