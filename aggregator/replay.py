@@ -33,7 +33,9 @@ def replay(letters: Sequence[DeadLetter]) -> dict[int, Fate | None]:
     for transport, group in groupby(playable, key=attrgetter("transport")):
         batch = list(group)
         entries = [_entry(letter, allowed.get(letter.sender)) for letter in batch]
-        verdicts = ledger.record(entries, transport)
+        # A dead agent must not look alive: its letters came in when they did.
+        seen_at = min(letter.last_at for letter in batch)
+        verdicts = ledger.record(entries, transport, seen_at)
         _settle(batch, entries, verdicts, transport)
         fates.update({letter.pk: verdict.fate for letter, verdict in zip(batch, verdicts, strict=True)})
     return fates

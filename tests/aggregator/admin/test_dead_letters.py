@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -12,7 +13,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from aggregator.models import ApiKey, DeadLetter, TradingSignal
+from aggregator.models import Agent, ApiKey, DeadLetter, TradingSignal
 from tests.aggregator.admin.conftest import signal
 
 LIST = "/admin/aggregator/deadletter/"
@@ -76,6 +77,17 @@ def test_replay_settles_what_can_be_settled(page, record):
     assert good.resolved_at
     assert twice.resolved_at
     assert (bad.resolved_at, bad.times, lost.resolved_at) == (None, 1, None)
+
+
+def test_a_replay_makes_no_agent_look_alive(page, record):
+    record({"signal_id": "late", "action": "HODL"}, transport="redis")
+    yesterday = timezone.now() - timedelta(days=1)
+    # As if it had come yesterday, and the hub had learned the word since.
+    DeadLetter.objects.update(raw=signal(signal_id="late"), last_at=yesterday)
+    Agent.objects.update(last_seen=yesterday)
+    assert step(page, "")["told"]["recorded"] == 1
+    agent = Agent.objects.get()
+    assert (agent.last_seen, agent.signals) == (yesterday, 1)
 
 
 def test_what_is_refused_for_another_reason_is_another_letter(page, db):
