@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Mapping
-from datetime import timedelta
 
 from django.db import connection
 
@@ -17,14 +16,14 @@ MOST_S = 5.0
 # Rows are skipped that another worker is removing. A minute goes only when the counters of `/metrics`, which
 # must never fall, have it in them: `totals.fold`.
 OLD = {
-    "arrival_minutes": """minute < now() - %(kept)s
+    "arrival_minutes": """minute < now() - make_interval(days => %(days)s)
         AND minute <= (SELECT max(through) FROM arrival_totals) ORDER BY minute""",
-    "arrival_hours": "hour < now() - %(kept)s ORDER BY hour",
-    "dead_letters": "resolved_at < now() - %(kept)s",
+    "arrival_hours": "hour < now() - make_interval(days => %(days)s) ORDER BY hour",
+    "dead_letters": "resolved_at < now() - make_interval(days => %(days)s)",
     # No index by time: a duplicate would pay for it each time. The oldest have the lowest ids.
     "sightings": """id <= (
             SELECT max(id) FROM (SELECT id FROM sightings ORDER BY id LIMIT %(batch)s) AS first)
-        AND seen_at < now() - %(kept)s""",
+        AND seen_at < now() - make_interval(days => %(days)s)""",
 }
 
 REMOVE = {
@@ -51,8 +50,8 @@ def _prune(table: str, days: int, until: float) -> int:
     gone = 0
     while True:
         with connection.cursor() as cursor:
-            cursor.execute(REMOVE[table], {"kept": timedelta(days=days), "batch": BATCH})
-            removed = cursor.rowcount
+            cursor.execute(REMOVE[table], {"days": days, "batch": BATCH})
+            removed: int = cursor.rowcount
         gone += removed
         if removed < BATCH or time.monotonic() > until:
             return gone

@@ -87,7 +87,8 @@ def _silent_agents(silences: Iterable[cadence.Silence]) -> Iterator[Finding]:
         if each.too_long and each.allowed is not None:
             text = (
                 f"silent for {spoken(each.silent_for)} of open market, "
-                f"at most {spoken(each.allowed)} is expected; last seen {_moment(each.last_seen)}{RESTS if each.rests else ''}"
+                f"at most {spoken(each.allowed)} is expected; last seen {_moment(each.last_seen)}"
+                f"{RESTS if each.rests else ''}"
             )
             yield Finding("agent_silent", name(each.ecosystem, each.agent_source), text, each.rests)
 
