@@ -18,17 +18,18 @@ def livez(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest],
     if iscoroutinefunction(get_response):
 
         async def answer_async(request: HttpRequest) -> HttpResponse:
-            response: HttpResponse = _alive() if request.path == PATH else await get_response(request)
+            response: HttpResponse = alive(request) if request.path == PATH else await get_response(request)
             return response
 
         return answer_async
 
     def answer(request: HttpRequest) -> HttpResponse:
-        response: HttpResponse = _alive() if request.path == PATH else get_response(request)
+        response: HttpResponse = alive(request) if request.path == PATH else get_response(request)
         return response
 
     return answer
 
 
-def _alive() -> HttpResponse:
+def alive(_request: HttpRequest) -> HttpResponse:
+    """The answer, also as a view: so that the address is known like any other."""
     return HttpResponse("ok", content_type="text/plain", headers={"Cache-Control": "no-store"})

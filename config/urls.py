@@ -10,6 +10,7 @@ from aggregator.doors import webhook
 from aggregator.health import HealthView
 from aggregator.metrics import MetricsView
 from commerce.billing.door import StripeDoor
+from config.livez import alive
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index"), name="home"),
@@ -23,6 +24,7 @@ urlpatterns = [
     path("api/docs/", SpectacularSwaggerView.as_view(), name="docs"),
     path("", include("commerce.pages.urls")),
     path("health", HealthView.as_view(), name="health"),
+    path("livez", alive, name="livez"),
     path("metrics", MetricsView.as_view(), name="metrics"),
 ]
 
