@@ -65,7 +65,7 @@ class Blackout:
 
     def _may_tell(self) -> bool:
         """Claim the telling before anything is sent: who dies over it leaves it to the next hour."""
-        with self.note.held() as held:
+        with self.note.held(create=True) as held:
             if not held or self.note.is_fresh():
                 return False
             claimed = self._claim()
@@ -113,10 +113,10 @@ class MachineNote:
         self._own = ""
 
     @contextmanager
-    def held(self) -> Iterator[bool]:
+    def held(self, *, create: bool = False) -> Iterator[bool]:
         """Hold the note; False where another worker holds it just now."""
         try:
-            self._file = self._open()
+            self._file = self._open(os.O_CREAT if create else 0)
         except OSError:
             self._file = None
         try:
@@ -150,8 +150,8 @@ class MachineNote:
             self._replace("")
         return how
 
-    def _open(self) -> int:
-        number = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    def _open(self, create: int) -> int:
+        number = os.open(self.path, os.O_RDWR | create | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         if os.fstat(number).st_uid != os.geteuid():
             os.close(number)
             raise PermissionError

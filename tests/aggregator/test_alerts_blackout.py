@@ -79,6 +79,7 @@ def test_a_watcher_tells_that_the_database_is_down_and_back(channel, receiver, r
     for each in watchers:
         each.run_once()
     assert receiver.titles == []
+    assert not watchers[0]._blackout.note.path.exists()
     postgres_server.stop()
     connection.close()
     for _ in range(2):
