@@ -111,6 +111,25 @@ def test_the_files_for_grafana_and_prometheus_know_these_names(client, redis_cli
     json.loads((settings.BASE_DIR / "deploy" / "grafana-dashboard.json").read_text())
 
 
+def test_their_expressions_ask_for_labels_that_there_are(client, redis_client):
+    redis_client.xadd("core_signals:signals", {"payload": b"{}"})
+    ledger.record([entry("a"), entry("c", ecosystem="nowhere")], "webhook")
+    labels = {}
+    for each in Scrape(client).samples:
+        labels.setdefault(each.name, set()).update(each.labels)
+    grafana = json.loads((settings.BASE_DIR / "deploy" / "grafana-dashboard.json").read_text())
+    asked = [target["expr"] for panel in grafana["panels"] for target in panel.get("targets", [])]
+    rules = (settings.BASE_DIR / "deploy" / "prometheus-rules.yml").read_text()
+    asked += re.findall(r"expr: (?:\|\n)?((?:.|\n)*?)\n +(?:for|labels):", rules)
+    assert len(asked) > 20
+    for expression in asked:
+        has = set().union(*(labels[name] for name in re.findall(r"signal_hub_\w+", expression)))
+        for selected in re.findall(r"by \(([^)]*)\)", expression):
+            assert set(re.split(r",\s*", selected)) <= has, expression
+        for name, matched in re.findall(r"(signal_hub_\w+)\{(\w+)", expression):
+            assert matched in labels[name], expression
+
+
 def test_counters_never_fall(client, redis_client):
     ledger.record([entry("a"), entry("b")], "webhook")
     hour_passes()
