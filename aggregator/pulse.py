@@ -1,5 +1,6 @@
 """Is it alive? What the rollups, the agents' cadences and the trading hours say together."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -7,6 +8,7 @@ from enum import StrEnum
 from aggregator import arrivals, cadence
 from aggregator.answers import Background
 from aggregator.open_time import OpenTime
+from aggregator.probes import freshness
 from ecosystems import ECOSYSTEMS, hours
 
 TRANSPORTS = ("database", "redis", "webhook")
@@ -25,6 +27,9 @@ class State(StrEnum):
     SILENT = "silent"
     CLOSED = "closed market"
     NEVER = "no signals yet"
+
+
+BY_CONCERN = (State.SILENT, State.QUIET, State.LIVE, State.CLOSED, State.NEVER)
 
 
 @dataclass
@@ -63,6 +68,8 @@ class EcosystemPulse:
     is_open: bool
     next_change: datetime | None
     """When the market opens or closes next; None if it never does, or while that is not known."""
+    agents: str
+    """How many agents are in which state, in words."""
 
 
 @dataclass
@@ -84,12 +91,20 @@ def take(now: datetime) -> Pulse:
     """Return how everything stands at `now`, in four queries."""
     recent = arrivals.recent(now)
     week = arrivals.by_hour(now - USUAL, now - DAY)
-    knows_hours = bool(_calendars.latest())
-    agents = _agents(now) if knows_hours else None
-    return Pulse([_ecosystem(name, now, recent, week, agents) for name in ECOSYSTEMS], agents)
+    silences = cadence.silences(now) if _calendars.latest() else None
+    agents = _agents(silences, now) if silences is not None else None
+    # As the probe and the alert judge it, so that the page does not contradict itself.
+    silent = {
+        name
+        for name in ECOSYSTEMS
+        if freshness.silent([each for each in silences or [] if each.ecosystem == name])
+    }
+    ecosystems = [_ecosystem(name, now, recent, week, agents, silent) for name in ECOSYSTEMS]
+    return Pulse(ecosystems, agents)
 
 
-def _agents(now: datetime) -> list[AgentPulse]:
+def _agents(silences: list[cadence.Silence], now: datetime) -> list[AgentPulse]:
+    """Return the agents, those first that somebody should look at."""
     days = arrivals.agent_days(now)
     nothing = arrivals.AgentDay(0, 0, 0, [])
     pulses = [
@@ -101,9 +116,10 @@ def _agents(now: datetime) -> list[AgentPulse]:
             silence.allowed,
             days.get((silence.ecosystem, silence.agent_source), nothing),
         )
-        for silence in cadence.silences(now)
+        for silence in silences
     ]
-    return sorted(pulses, key=lambda agent: agent.last_seen, reverse=True)
+    pulses.sort(key=lambda agent: agent.last_seen, reverse=True)
+    return sorted(pulses, key=lambda agent: BY_CONCERN.index(agent.state))
 
 
 def _judge(silence: cadence.Silence, now: datetime) -> State:
@@ -124,6 +140,7 @@ def _ecosystem(
     recent: dict[arrivals.Place, arrivals.Recent],
     week: dict[arrivals.Place, list[arrivals.Hour]],
     agents: list[AgentPulse] | None,
+    silent: set[str],
 ) -> EcosystemPulse:
     figures = {
         transport: _figures(recent.get((name, transport)), week.get((name, transport), []))
@@ -134,25 +151,31 @@ def _ecosystem(
     states = [agent.state for agent in agents or [] if agent.ecosystem == name]
     return EcosystemPulse(
         name,
-        _together(states, total, now),
+        _together(states, total, now, is_silent=name in silent),
         total,
         figures,
         _usual(name, all_hours, now) if agents is not None else None,
         agents is None or hours.is_open(name, now),
         hours.next_change(name, now) if agents is not None else None,
+        _in_words(Counter(states)),
     )
 
 
-def _together(states: list[State], total: Figures, now: datetime) -> State:
-    """One live agent makes its ecosystem live; it is silent when all of its agents are."""
+def _in_words(states: Counter[State]) -> str:
+    """Return how many agents are how: `1 silent, 2 live`."""
+    return ", ".join(f"{states[state]:,} {state}" for state in BY_CONCERN if states[state])
+
+
+def _together(states: list[State], total: Figures, now: datetime, *, is_silent: bool) -> State:
+    """One live agent makes its ecosystem live; it is silent when all of its agents with a cadence are."""
     if not states:
         if total.last_at is None:
             return State.NEVER
         return State.LIVE if now - total.last_at <= STRANGER else State.QUIET
-    for state in (State.LIVE, State.CLOSED, State.QUIET):
+    for state in (State.LIVE, State.CLOSED):
         if state in states:
             return state
-    return State.SILENT
+    return State.QUIET if State.QUIET in states and not is_silent else State.SILENT
 
 
 def _figures(recent: arrivals.Recent | None, week: list[arrivals.Hour]) -> Figures:

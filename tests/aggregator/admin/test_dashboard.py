@@ -145,6 +145,21 @@ def test_one_live_agent_makes_its_ecosystem_live(db):
     assert pulse.take(NOW).ecosystems[0].state is pulse.State.SILENT
 
 
+def test_the_card_calls_silent_what_the_probe_does(db):
+    for name, minutes, cadence in (("stranger", 40, None), ("late", 30, timedelta(minutes=10))):
+        seen = NOW - timedelta(minutes=minutes)
+        Agent.objects.create(
+            ecosystem="crypto", agent_source=name, first_seen=seen, last_seen=seen, signals=5,
+            last_transport="redis", expected_cadence=cadence,
+        )  # fmt: skip
+    taken = pulse.take(NOW)
+    assert (taken.ecosystems[0].state, taken.ecosystems[0].agents) == (
+        pulse.State.SILENT,
+        "1 silent, 1 quiet",
+    )
+    assert [agent.name for agent in taken.agents] == ["late", "stranger"]
+
+
 def test_the_usual_rate_counts_open_hours_only(db):
     for hours in (20, 21):  # the evening before, 19:00 and 18:00 UTC, with the market open until 21:00
         hour = NOW - timedelta(hours=hours)
