@@ -31,7 +31,9 @@ def create(client, **fields):
 def shown(response):
     """What the page lets one copy, by the names it gives."""
     found = re.findall(
-        r'<pre tabindex="0" aria-label="([^"]+)"><code>(.*?)</code>', response.content.decode(), re.DOTALL
+        r'<pre tabindex="0" role="region" aria-label="([^"]+)"><code>(.*?)</code>',
+        response.content.decode(),
+        re.DOTALL,
     )
     return {name: html.unescape(text) for name, text in found}
 
