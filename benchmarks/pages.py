@@ -16,8 +16,10 @@ GROW = """
     FROM generate_series({first}, {last}) AS n"""
 
 ROLL_UP = """
-    INSERT INTO arrival_{period}s ({period}, ecosystem, agent_source, transport, accepted{columns})
-    SELECT moment, (ARRAY['crypto', 'forex', 'stock'])[1 + agent % 3], 'agent-' || agent, 'redis', 100{values}
+    INSERT INTO arrival_{period}s
+        ({period}, ecosystem, agent_source, transport, accepted, duplicates, conflicts, refused, {column})
+    SELECT moment, (ARRAY['crypto', 'forex', 'stock'])[1 + agent % 3], 'agent-' || agent, 'redis', 100, 0, 0,
+        0, {value}
     FROM generate_series(date_trunc('{period}', now()) - interval '1 day', now(), interval '1 {period}')
         AS moment, generate_series(0, 14) AS agent"""
 
@@ -62,9 +64,8 @@ class Pages:
     def _grow(self, size: int) -> None:
         if self.size == 0:
             self.stage.empty()
-            columns = {"minute": ("", ""), "hour": (", last_at", ", now()")}
-            for period, (names, values) in columns.items():
-                self.stage.sql(ROLL_UP.format(period=period, columns=names, values=values))
+            for period, column, value in (("minute", "lags", "'{}'"), ("hour", "last_at", "now()")):
+                self.stage.sql(ROLL_UP.format(period=period, column=column, value=value))
         self.stage.sql(GROW.format(first=self.size + 1, last=size))
         self.stage.sql("VACUUM ANALYZE trading_signals")
         self.size = size
