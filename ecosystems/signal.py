@@ -383,7 +383,7 @@ def _decimal(field: str, value: Any, *, zero: bool = False) -> Decimal | None:
         raise _Refused("out_of_range", field)
     if type(value) is int:
         return Decimal(value)
-    # A short text without an exponent has few enough decimals; taking the number apart costs three times that.
+    # A short text without an exponent has few enough decimals, and costs a third of taking the number apart.
     text = str(value)
     if (len(text) > MAX_DECIMALS or "E" in text) and value.as_tuple().exponent < -MAX_DECIMALS:
         raise _Refused("too_precise", field)
