@@ -269,7 +269,8 @@ ADOPT = f"""
             digest = numbered.digest, position = numbered.position
         FROM numbered WHERE ledger.id = numbered.ord
         RETURNING ledger.ecosystem, ledger.agent_source, ledger.symbol, 'database' AS transport,
-            ledger."timestamp", ledger.received_at),
+            ledger."timestamp",
+            CASE WHEN isfinite(ledger.received_at) THEN ledger.received_at ELSE now() END AS received_at),
     {arrivals.COUNT_RECORDED}{{count_nameless}}
     SELECT"""
 
@@ -318,8 +319,8 @@ MARK = """
         AS recorded (id, digest, instrument, position)
     WHERE source.id = recorded.id"""
 
-POSITIONS = """
-    SELECT wanted.ord, ledger.position
+GIVEN = """
+    SELECT wanted.ord, ledger.instrument, ledger.position
     FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS wanted (ecosystem, signal_id, ord)
     JOIN trading_signals AS ledger USING (ecosystem, signal_id)"""
 
@@ -364,11 +365,13 @@ def _marks(kept: list[tuple[int, Signal]]) -> list[list[Any]]:
     """Return the columns of MARK: what the core database gave to these signals."""
     signals = [signal for _, signal in kept]
     with connection.cursor() as cursor:
-        cursor.execute(POSITIONS, [[s.ecosystem for s in signals], [s.signal_id for s in signals]])
-        positions = dict(cursor.fetchall())
+        cursor.execute(GIVEN, [[s.ecosystem for s in signals], [s.signal_id for s in signals]])
+        given = {number: (name, position) for number, name, position in cursor.fetchall()}
+    found = [given.get(number, ("", None)) for number in range(1, len(kept) + 1)]
     return [
         [row_id for row_id, _ in kept],
         [signal.digest() for signal in signals],
-        [instrument(signal.ecosystem, signal.symbol) for signal in signals],
-        [positions.get(number) for number in range(1, len(kept) + 1)],
+        # A duplicate of a row that is not recorded yet has no name there.
+        [name or instrument(s.ecosystem, s.symbol) for (name, _), s in zip(found, signals, strict=True)],
+        [position for _, position in found],
     ]

@@ -8,7 +8,7 @@ from django.db import connection, connections
 
 from aggregator import ledger
 from aggregator.doors.databases import consumers
-from aggregator.models import Agent, ArrivalMinute, DeadLetter, Sighting, TradingSignal
+from aggregator.models import Agent, ArrivalMinute, DeadLetter, Sighting, SymbolAlias, TradingSignal
 from tests.aggregator.samples import entry, insert, rows
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "forex"])
@@ -66,6 +66,21 @@ def test_a_row_that_no_check_can_refuse_moves_to_the_dead_letters_and_frees_its_
     assert [str(verdict.fate) for verdict in ledger.record([entry("a")], "redis")] == ["accepted"]
 
 
+@pytest.mark.parametrize("odd", ["infinity", "-infinity", "0044-03-15 BC", "294276-12-31"])
+def test_a_row_that_says_it_came_at_no_sensible_time_holds_up_nobody(odd):
+    with connection.cursor() as cursor:
+        insert(cursor, "odd")
+        insert(cursor, "even")
+        cursor.execute("UPDATE trading_signals SET received_at = %s WHERE signal_id = 'odd'", [odd])
+    consume()
+    assert rows("SELECT signal_id FROM trading_signals WHERE position > 0 ORDER BY position") == [
+        ("odd",),
+        ("even",),
+    ]
+    minute = ArrivalMinute.objects.get()
+    assert (minute.accepted, sum(minute.lags)) == (2, 2)
+
+
 def test_an_open_transaction_delays_its_own_rows_and_no_others():
     with psycopg.connect(**connection.get_connection_params() | {"cursor_factory": None}) as agent:
         insert(agent.cursor(), "slow")
@@ -89,6 +104,14 @@ def test_an_ecosystems_own_database_reaches_the_ledger_and_its_rows_are_marked()
     assert marked == [(row.position, "EUR/USD", 32)]
     consume()
     assert not Sighting.objects.exists(), "a marked row is not read again"
+
+
+def test_a_mapped_symbol_has_its_name_in_an_own_database_too():
+    SymbolAlias.objects.create(ecosystem="forex", symbol="CABLE", instrument="GBP/USD")
+    with connections["forex"].cursor() as cursor:
+        insert(cursor, "fx", ecosystem="forex", symbol="CABLE")
+    consume()
+    assert in_forex("SELECT instrument FROM trading_signals") == [("GBP/USD",)]
 
 
 def test_a_crash_between_the_ledger_and_the_mark_makes_duplicates_and_no_second_row():
