@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from pathlib import Path
 
 import pytest
 
 PASSWORD = "correct horse battery"
-CONTRAST = (Path(__file__).parent / "contrast.js").read_text()
 OPTIONS = [
     "--no-sandbox",
     "--disable-gpu",

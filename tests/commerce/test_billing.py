@@ -11,7 +11,6 @@ from decimal import Decimal
 
 import pytest
 import stripe
-from django.conf import settings as django_settings
 from django.db import connections
 from django.utils import timezone
 
@@ -19,32 +18,10 @@ from commerce import subscriptions, tasks
 from commerce.billing import checkout, prices
 from commerce.billing.client import NoStripe, is_configured
 from commerce.models import Customer, Plan, StripeEvent, Subscription
-from tests.commerce.local_stripe import API_KEY, WEBHOOK_SECRET, event, local_stripe, signature
+from tests.commerce.local_stripe import event, signature
 from tests.commerce.receiver import Answering
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def local(settings):
-    with local_stripe() as server:
-        settings.ENVIRONMENT = dataclasses.replace(
-            django_settings.ENVIRONMENT,
-            stripe_api_key=API_KEY,
-            stripe_webhook_secret=WEBHOOK_SECRET,
-            stripe_api_base=server.base,
-        )
-        yield server
-
-
-@pytest.fixture
-def plan():
-    return Plan.objects.create(slug="pro", name="Pro", price=Decimal("29.99"), stripe_price_id="price_pro")
-
-
-@pytest.fixture
-def buyer():
-    return Customer.objects.create(email="buyer@example.com")
 
 
 def tell(client, body: bytes, header: str | None = None):

@@ -2,49 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from importlib import import_module
 
 import pytest
-from django.conf import settings as django_settings
 from django.db import connection
 from django.utils import timezone
 
 from commerce import overview, subscriptions
 from commerce.billing import prices
 from commerce.models import Customer, Plan, Subscription, SubscriptionPrice
-from tests.commerce.local_stripe import API_KEY, WEBHOOK_SECRET, local_stripe
 from tests.commerce.test_billing import told
 from tests.servers import PROJECT
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 DAY = timedelta(days=1)
-
-
-@pytest.fixture
-def local(settings):
-    with local_stripe() as server:
-        settings.ENVIRONMENT = dataclasses.replace(
-            django_settings.ENVIRONMENT,
-            stripe_api_key=API_KEY,
-            stripe_webhook_secret=WEBHOOK_SECRET,
-            stripe_api_base=server.base,
-        )
-        yield server
-
-
-@pytest.fixture
-def plan():
-    return Plan.objects.create(slug="pro", name="Pro", price=Decimal("29.99"), stripe_price_id="price_pro")
-
-
-@pytest.fixture
-def buyer():
-    return Customer.objects.create(email="buyer@example.com")
 
 
 def revenue(ago: timedelta = timedelta(0)) -> dict[str, Decimal]:
