@@ -71,9 +71,8 @@ class GroupCommit:
             group = self._take()
         try:
             with self._connected(), bound_contextvars(**_requests(group)):
-                verdicts = ledger.write(
-                    [judged for ticket in group for judged in ticket.judged], self.transport
-                )
+                batch = ledger.Batch([judged for ticket in group for judged in ticket.judged])
+                verdicts = ledger.write(batch, self.transport)
             for ticket in group:
                 ticket.verdicts, verdicts = verdicts[: len(ticket.judged)], verdicts[len(ticket.judged) :]
         except BaseException as error:

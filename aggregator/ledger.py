@@ -91,7 +91,7 @@ def record(entries: Sequence[Entry], transport: str, seen_at: datetime | None = 
     take them now: then none is settled, and all may be sent again. The number of queries does not grow with
     that of the entries.
     """
-    return write(judge(entries), transport, seen_at)
+    return write(Batch(judge(entries)), transport, seen_at)
 
 
 def judge(entries: Sequence[Entry]) -> list[Judged]:
@@ -109,41 +109,60 @@ def _judge(entry: Entry, now: datetime) -> Judged:
     return entry, signal, signal.digest()
 
 
-def write(judged: Sequence[Judged], transport: str, seen_at: datetime | None = None) -> list[Verdict]:
+class Batch:
+    """What was judged, as `write` takes it.
+
+    All that Postgres gets of it is made here: a thread may do so while another one writes, and no transaction
+    is open meanwhile.
+    """
+
+    def __init__(self, judged: Sequence[Judged]) -> None:
+        self.judged = judged
+        self.signals: list[staging.Numbered] = [
+            (number, signal, digest)
+            for number, (_, signal, digest) in enumerate(judged)
+            if isinstance(signal, Signal)
+        ]
+        self.too_large = len(judged) > 1 and sum(len(entry.raw) for entry, _, _ in judged) > MAX_BYTES
+        self.staged = staging.prepare([] if self.too_large else self.signals)
+        self.nameless = arrivals.nameless(signal for _, signal, _ in self.signals)
+
+    def halves(self) -> tuple["Batch", "Batch"]:
+        middle = len(self.judged) // 2
+        return Batch(self.judged[:middle]), Batch(self.judged[middle:])
+
+
+def write(batch: Batch, transport: str, seen_at: datetime | None = None) -> list[Verdict]:
     """Record what was judged; see `record`."""
-    if not judged:
+    if not batch.judged:
         return []
-    if len(judged) > 1 and sum(len(entry.raw) for entry, _, _ in judged) > MAX_BYTES:
-        return _write_halves(judged, transport, seen_at)
+    if batch.too_large:
+        return _write_halves(batch, transport, seen_at)
     try:
         with classified():
-            verdicts = _write(judged, transport, seen_at)
+            verdicts = _write(batch, transport, seen_at)
     except (DataFault, Contended) as fault:
-        if len(judged) > 1:
-            return _write_halves(judged, transport, seen_at)
-        entry, signal, _ = judged[0]
+        if len(batch.judged) > 1:
+            return _write_halves(batch, transport, seen_at)
+        [(entry, signal, _)] = batch.judged
         if isinstance(signal, Refusal):
             raise  # a dead letter takes any bytes: this is a bug
         if isinstance(fault, Contended):
             return [_deferred(signal)]
         refusal = Refusal("database_refused", str(fault)).about(signal)
-        return write([(entry, refusal, b"")], transport, seen_at)
+        return write(Batch([(entry, refusal, b"")]), transport, seen_at)
     batch_log.recorded(verdicts, transport)
     return verdicts
 
 
-def _write_halves(judged: Sequence[Judged], transport: str, seen_at: datetime | None) -> list[Verdict]:
-    middle = len(judged) // 2
-    return write(judged[:middle], transport, seen_at) + write(judged[middle:], transport, seen_at)
+def _write_halves(batch: Batch, transport: str, seen_at: datetime | None) -> list[Verdict]:
+    first, second = batch.halves()
+    return write(first, transport, seen_at) + write(second, transport, seen_at)
 
 
-def _write(judged: Sequence[Judged], transport: str, seen_at: datetime | None) -> list[Verdict]:
-    signals = [
-        (number, signal, digest)
-        for number, (_, signal, digest) in enumerate(judged)
-        if isinstance(signal, Signal)
-    ]
-    inserted = _insert(signals, transport, seen_at) if signals else _Inserted()
+def _write(batch: Batch, transport: str, seen_at: datetime | None) -> list[Verdict]:
+    judged, signals = batch.judged, batch.signals
+    inserted = _insert(batch, transport, seen_at) if signals else _Inserted()
     if inserted.new == len(judged):
         return [Verdict(Fate.ACCEPTED, signal) for _, signal, _ in signals]
     with transaction.atomic(), connection.cursor() as cursor:
@@ -161,26 +180,19 @@ def _write(judged: Sequence[Judged], transport: str, seen_at: datetime | None) -
     return verdicts
 
 
-def _insert(signals: Sequence[staging.Numbered], transport: str, seen_at: datetime | None) -> _Inserted:
+def _insert(batch: Batch, transport: str, seen_at: datetime | None) -> _Inserted:
     """Record and count the signals that are new, in a transaction that is over when this returns."""
-    many = len(signals) > staging.MANY
-    nameless = arrivals.nameless(signal for _, signal, _ in signals)
+    staged, nameless = batch.staged, batch.nameless
     statement = INSERT.format(
-        staged=staging.MANY_STAGED if many else staging.FEW,
-        count_nameless=arrivals.COUNT_NAMELESS if nameless else "",
+        staged=staged.relation, count_nameless=arrivals.COUNT_NAMELESS if nameless else ""
     )
-    parameters = [
-        transport,
-        *([] if many else [staging.as_json(signals)]),
-        seen_at,
-        *([nameless] if nameless else []),
-    ]
+    parameters = [transport, *staged.parameters, seen_at, *([nameless] if nameless else [])]
     # To Postgres, the statements of one message are a transaction by themselves.
-    around = transaction.atomic() if many or connection.in_atomic_block else nullcontext()
+    alone = not staged.copied and not connection.in_atomic_block
     try:
-        with around, connection.cursor() as cursor:
-            if many:
-                staging.copy(cursor, signals)
+        with nullcontext() if alone else transaction.atomic(), connection.cursor() as cursor:
+            if staged.copied:
+                staging.send(cursor, staged)
             cursor.execute(statement, parameters)
             return _Inserted(*_last_answer(cursor))
     except OperationalError as error:

@@ -1,4 +1,4 @@
-"""How signals travel to Postgres, in the way that suits their number.
+"""How signals travel to Postgres, in the way that suits their number: `prepare`, and after COPY `send`.
 
 A few go as one JSON text in the very statement that records them: no round trip, no catalogue, no privilege
 of their own. Many go into a temporary table first, by COPY: three round trips, and a third of the work a
@@ -6,7 +6,7 @@ signal. `benchmarks/README.md` has the figures, and the ways that were slower.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -43,6 +43,23 @@ FEW = IN_ORDER.format(relation=f"json_to_recordset(%s::json) AS few ({TYPED})")
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
+class Prepared(NamedTuple):
+    """Signals as Postgres gets them."""
+
+    relation: str
+    """SQL of a relation with `ord` and COLUMNS."""
+    parameters: tuple[str, ...]
+    """Of that SQL."""
+    copied: bytes
+    """What `send` puts behind it first, if anything."""
+
+
+def prepare(signals: Sequence[Numbered]) -> Prepared:
+    if len(signals) > MANY:
+        return Prepared(MANY_STAGED, (), "".join([_line(*each) for each in signals]).encode())
+    return Prepared(FEW, (as_json(signals),), b"")
+
+
 def as_json(signals: Sequence[Numbered]) -> str:
     return _encode([_row(*each) for each in signals]).decode()
 
@@ -64,18 +81,18 @@ PREPARE = f"""
     CREATE TEMPORARY TABLE IF NOT EXISTS {TABLE} ({TYPED}) ON COMMIT DELETE ROWS"""
 
 MANY_STAGED = IN_ORDER.format(relation=TABLE)
-"""The same relation after `copy`."""
+"""The same relation after `send`."""
 
 # Signals hold no control characters, so one of them can stand for NULL.
 NULL = "\x01"
 COPY = f"COPY {TABLE} (ord, {COLUMNS}) FROM STDIN WITH (NULL '{NULL}')"
 
 
-def copy(cursor: Any, signals: Sequence[Numbered]) -> None:
-    """Send the signals to the temporary table, inside the caller's transaction."""
+def send(cursor: Any, prepared: Prepared) -> None:
+    """Fill the temporary table, inside the caller's transaction."""
     cursor.execute(PREPARE)
     with cursor.copy(COPY) as stream:
-        stream.write("".join([_line(*each) for each in signals]))
+        stream.write(prepared.copied)
 
 
 def _line(order: int, signal: Signal, digest: bytes) -> str:

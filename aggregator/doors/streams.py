@@ -6,10 +6,10 @@ it dies is claimed by another; what nobody manages to record in five deliveries 
 
 import os
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -28,6 +28,8 @@ BATCH = 2000
 BLOCK_MS = 1000
 """How long a read waits for an entry: also how long a SIGTERM may have to wait."""
 SOCKET_TIMEOUT_S = 10
+SWITCH_INTERVAL_S = 0.0002
+"""How long the thread that writes waits, each time Postgres has answered, for the one that reads ahead."""
 CLAIM_IDLE_MS = 60_000
 CLAIM_EVERY_S = 15
 MAX_DELIVERIES = 5
@@ -53,19 +55,11 @@ def connect(url: str) -> redis.Redis:
     return client
 
 
-@dataclass
-class Batch:
-    """Entries in this consumer's hands, judged and not yet recorded."""
-
-    entries: list[Entry]
-    judged: list[ledger.Judged]
-
-
 class StreamConsumer:
     """One consumer of the group.
 
-    While one batch is written, a thread reads and judges the next: the one waits for Postgres while the other
-    works. Its methods are for one thread.
+    While one batch is written, a thread reads and prepares the next: the one waits for Postgres while the
+    other works. Its methods are for one thread.
     """
 
     def __init__(
@@ -79,15 +73,19 @@ class StreamConsumer:
         self.redis = client
         self.streams = list(streams)
         self.name = name or f"{socket.gethostname()}-{os.getpid()}"
-        self._held: Batch | None = None
+        self._held: ledger.Batch | None = None
         self._claim_at = 0.0
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stream-reader")
-        self._next: Future[Batch] | None = None
+        self._next: Future[ledger.Batch] | None = None
         self._read_ahead = read_ahead
 
     @classmethod
     def from_environment(cls, environment: Environment) -> "StreamConsumer":
-        """Return a consumer of the configured topics; needs CORE_REDIS_URL."""
+        """Return a consumer of the configured topics, for a program that does little else.
+
+        Needs CORE_REDIS_URL.
+        """
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
         assert environment.redis_url, "the caller checks that there is a Redis"
         streams = [f"{environment.stream_prefix}:{topic}" for topic in environment.stream_topics]
         return cls(connect(environment.redis_url), streams, read_ahead=True)
@@ -100,21 +98,20 @@ class StreamConsumer:
         """
         close_old_connections()
         batch = self._held = self._held or self._take(wait=wait)
-        if self._read_ahead and batch.entries and self._next is None:
+        if self._read_ahead and batch.judged and self._next is None:
             self._next = self._reader.submit(self._fetch, wait=wait)
-        verdicts = ledger.write(batch.judged, "redis")
+        verdicts = ledger.write(batch, "redis")
         self._held = None
-        return self.acknowledge(batch.entries, verdicts)
+        return self.acknowledge([entry for entry, _, _ in batch.judged], verdicts)
 
-    def _take(self, *, wait: bool) -> Batch:
+    def _take(self, *, wait: bool) -> ledger.Batch:
         if self._next is None:
             return self._fetch(wait=wait)
         fetched, self._next = self._next, None
         return fetched.result()
 
-    def _fetch(self, *, wait: bool) -> Batch:
-        entries = self.claim() or self.read(wait=wait)
-        return Batch(entries, ledger.judge(entries))
+    def _fetch(self, *, wait: bool) -> ledger.Batch:
+        return ledger.Batch(ledger.judge(self.claim() or self.read(wait=wait)))
 
     def read(self, *, wait: bool) -> list[Entry]:
         """Return entries that no consumer of the group has seen."""
