@@ -1,4 +1,4 @@
-"""The ledger: the only writer of `trading_signals`.
+"""The ledger: the only writer of `trading_signals`, with `aggregator.adoption` for rows that agents inserted.
 
 Positions grow in commit order because they are drawn, and committed, under one lock: a reader that has seen
 position p never later finds a new row at or below p. The lock ends with its transaction, which a transaction
@@ -16,13 +16,12 @@ from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from django.db import OperationalError, connection, connections, transaction
+from django.db import OperationalError, connection, transaction
 
 from aggregator import arrivals, batch_log, dead_letters, staging
 from aggregator.faults import LOCK_NOT_AVAILABLE, DataFault, classified, sqlstate
 from aggregator.verdicts import CONFLICT, DEFERRED, FORBIDDEN, Entry, Fate, Verdict
 from ecosystems.signal import Refusal, Signal, parse
-from ecosystems.symbols import instrument
 
 # A row whose identity an open transaction of an agent holds would make the INSERT, and with it every other
 # door, wait for that transaction.
@@ -175,8 +174,8 @@ def _write(batch: Batch, transport: str, seen_at: datetime | None) -> list[Verdi
         ]
         if again:
             cursor.execute(SIGHTINGS, [transport, *map(list, zip(*again, strict=True))])
-        _bury(cursor, [entry for entry, _, _ in judged], verdicts, transport)
-        _count_rest(cursor, verdicts, transport, seen_at)
+        bury(cursor, [entry for entry, _, _ in judged], verdicts, transport)
+        count_rest(cursor, verdicts, transport, seen_at)
     return verdicts
 
 
@@ -249,7 +248,7 @@ def _deferred(signal: Signal) -> Verdict:
     return Verdict(Fate.DEFERRED, signal, DEFERRED.about(signal))
 
 
-def _bury(cursor: Any, entries: Sequence[Entry], verdicts: Sequence[Verdict], transport: str) -> None:
+def bury(cursor: Any, entries: Sequence[Entry], verdicts: Sequence[Verdict], transport: str) -> None:
     """Keep what became no signal."""
     dead = [
         (entry, verdict.refusal)
@@ -259,131 +258,9 @@ def _bury(cursor: Any, entries: Sequence[Entry], verdicts: Sequence[Verdict], tr
     dead_letters.keep(cursor, dead, transport)
 
 
-def _count_rest(
+def count_rest(
     cursor: Any, verdicts: Sequence[Verdict], transport: str, seen_at: datetime | None = None
 ) -> None:
     """Count what was not recorded. Under the lock, or it would wait for, and hold up, those who record."""
     cursor.execute(ENTER)
     arrivals.count_rest(cursor, verdicts, transport, seen_at)
-
-
-CLAIM = f"""
-    SELECT id, {AS_JSON} FROM trading_signals
-    WHERE position IS NULL AND digest IS NULL ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED"""
-
-ADOPT = f"""
-    {ENTER}
-    WITH numbered AS MATERIALIZED (
-        SELECT ord, action, instrument, digest, nextval('trading_signals_position_seq') AS position
-        FROM {staging.FEW} AS staged),
-    recorded AS (
-        UPDATE trading_signals AS ledger SET action = numbered.action, instrument = numbered.instrument,
-            digest = numbered.digest, position = numbered.position
-        FROM numbered WHERE ledger.id = numbered.ord
-        RETURNING ledger.ecosystem, ledger.agent_source, ledger.symbol, 'database' AS transport,
-            ledger."timestamp",
-            CASE WHEN isfinite(ledger.received_at) THEN ledger.received_at ELSE now() END AS received_at),
-    {arrivals.COUNT_RECORDED}{{count_nameless}}
-    SELECT"""
-
-REMOVE = "DELETE FROM trading_signals WHERE id = ANY (%s)"
-
-
-def adopt(limit: int) -> list[Verdict]:
-    """Record up to `limit` rows that agents inserted into this database; return their verdicts.
-
-    Rows of transactions that are still open are not seen, and hold up nobody. A row that breaks a rule which
-    no CHECK can express moves to the dead letters. Raises Outage.
-    """
-    with classified(), transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(CLAIM, [limit])
-        rows = cursor.fetchall()
-        judged = judge([_row_entry("default", *row) for row in rows])
-        signals = [
-            (row_id, signal, digest)
-            for (row_id, _), (_, signal, digest) in zip(rows, judged, strict=True)
-            if isinstance(signal, Signal)
-        ]
-        verdicts = [
-            Verdict(Fate.REFUSED, refusal=signal)
-            if isinstance(signal, Refusal)
-            else Verdict(Fate.ACCEPTED, signal)
-            for _, signal, _ in judged
-        ]
-        _bury(cursor, [entry for entry, _, _ in judged], verdicts, "database")
-        _remove_buried(cursor, rows, verdicts)
-        if signals:
-            nameless = arrivals.nameless(signal for _, signal, _ in signals)
-            cursor.execute(
-                ADOPT.format(count_nameless=arrivals.COUNT_NAMELESS if nameless else ""),
-                [staging.as_json(signals), None, *([nameless] if nameless else [])],
-            )
-        if len(signals) < len(judged):
-            _count_rest(cursor, verdicts, "database")
-    batch_log.recorded(verdicts, "database")
-    return verdicts
-
-
-MARK = """
-    UPDATE trading_signals AS source
-    SET digest = recorded.digest, instrument = recorded.instrument, position = recorded.position
-    FROM unnest(%s::bigint[], %s::bytea[], %s::text[], %s::bigint[])
-        AS recorded (id, digest, instrument, position)
-    WHERE source.id = recorded.id"""
-
-GIVEN = """
-    SELECT wanted.ord, ledger.instrument, ledger.position
-    FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS wanted (ecosystem, signal_id, ord)
-    JOIN trading_signals AS ledger USING (ecosystem, signal_id)"""
-
-
-def adopt_from(alias: str, limit: int) -> list[Verdict]:
-    """Record up to `limit` rows of an ecosystem's own database; return their verdicts.
-
-    The rows are marked there after the ledger has committed. Between the two a crash leaves them to be read
-    again, as duplicates. Raises Outage for either database.
-    """
-    with classified(), transaction.atomic(using=alias), connections[alias].cursor() as cursor:
-        cursor.execute(CLAIM, [limit])
-        rows = cursor.fetchall()
-        verdicts = record([_row_entry(alias, *row) for row in rows], "database")
-        kept = [
-            (row_id, verdict.signal)
-            for (row_id, _), verdict in zip(rows, verdicts, strict=True)
-            if verdict.signal and verdict.fate in {Fate.ACCEPTED, Fate.DUPLICATE}
-        ]
-        if kept:
-            cursor.execute(MARK, _marks(kept))
-        _remove_buried(cursor, rows, verdicts)
-    return verdicts
-
-
-def _row_entry(alias: str, row_id: int, as_json: str) -> Entry:
-    return Entry(as_json.encode(), sender=f"database:{alias}", entry_id=str(row_id))
-
-
-def _remove_buried(cursor: Any, rows: list[tuple[int, str]], verdicts: list[Verdict]) -> None:
-    """Delete the rows that are dead letters now, so that their ids are free for a corrected signal."""
-    dead = [
-        row_id
-        for (row_id, _), verdict in zip(rows, verdicts, strict=True)
-        if verdict.fate in {Fate.REFUSED, Fate.CONFLICT}
-    ]
-    if dead:
-        cursor.execute(REMOVE, [dead])
-
-
-def _marks(kept: list[tuple[int, Signal]]) -> list[list[Any]]:
-    """Return the columns of MARK: what the core database gave to these signals."""
-    signals = [signal for _, signal in kept]
-    with connection.cursor() as cursor:
-        cursor.execute(GIVEN, [[s.ecosystem for s in signals], [s.signal_id for s in signals]])
-        given = {number: (name, position) for number, name, position in cursor.fetchall()}
-    found = [given.get(number, ("", None)) for number in range(1, len(kept) + 1)]
-    return [
-        [row_id for row_id, _ in kept],
-        [signal.digest() for signal in signals],
-        # A duplicate of a row that is not recorded yet has no name there.
-        [name or instrument(s.ecosystem, s.symbol) for (name, _), s in zip(found, signals, strict=True)],
-        [position for _, position in found],
-    ]

@@ -84,7 +84,7 @@ class DeadLetter(models.Model):
 class Sighting(models.Model):
     """A signal that came again with the same content: over which transport, and when."""
 
-    # No constraint in the database: its check would wait for a row that `ledger.adopt` has claimed, while
+    # No constraint in the database: its check would wait for a row that `adoption.adopt` has claimed, while
     # `adopt` waits for the ledger's lock that this transaction holds.
     signal = models.ForeignKey(
         TradingSignal, on_delete=models.CASCADE, related_name="sightings", db_constraint=False

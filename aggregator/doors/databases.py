@@ -2,7 +2,7 @@
 
 from django.db import DEFAULT_DB_ALIAS, close_old_connections, connections
 
-from aggregator import ledger
+from aggregator import adoption
 
 BATCH = 1000
 IDLE_S = 0.25
@@ -22,9 +22,9 @@ class DatabaseConsumer:
         """
         close_old_connections()
         if self.alias == DEFAULT_DB_ALIAS:
-            verdicts = ledger.adopt(BATCH)
+            verdicts = adoption.adopt(BATCH)
         else:
-            verdicts = ledger.adopt_from(self.alias, BATCH)
+            verdicts = adoption.adopt_from(self.alias, BATCH)
         return sum(verdict.settled for verdict in verdicts)
 
     def close(self) -> None:

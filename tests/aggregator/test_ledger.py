@@ -7,7 +7,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from aggregator import ledger
+from aggregator import adoption, ledger
 from aggregator.models import Agent, ArrivalMinute, DeadLetter, Sighting, TradingSignal
 from aggregator.verdicts import Entry, Fate
 from tests.aggregator.samples import entry, insert, raw, rows, value
@@ -137,7 +137,7 @@ def test_a_row_that_is_not_recorded_yet_is_compared_by_its_content():
     same = dict.fromkeys(("entry_price", "volume", "confidence"))
     same = same | {"agent_source": "", "tags": [], "raw_payload": {}, "timestamp": "2026-01-02T03:04:05Z"}
     assert fates([entry("direct", **same), entry("direct")]) == ["duplicate", "conflict"]
-    assert [verdict.fate for verdict in ledger.adopt(10)] == [Fate.ACCEPTED]
+    assert [verdict.fate for verdict in adoption.adopt(10)] == [Fate.ACCEPTED]
     assert fates([entry("direct", **same), entry("direct")]) == ["duplicate", "conflict"]
 
 

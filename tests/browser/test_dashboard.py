@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import connection
 from standardwebhooks import Webhook
 
-from aggregator import ledger
+from aggregator import adoption, ledger
 from aggregator.doors.streams import StreamConsumer
 from tests.servers import WEBHOOK_SECRET
 
@@ -32,7 +32,7 @@ def over_database(_hub, _redis):
             "INSERT INTO trading_signals (signal_id, ecosystem, timestamp, symbol, action, agent_source) "
             "VALUES ('d', 'crypto', now(), 'BTCUSDT', 'BUY', 'agent-crypto')"
         )
-    assert len(ledger.adopt(10)) == 1
+    assert len(adoption.adopt(10)) == 1
 
 
 def over_redis(_hub, redis):

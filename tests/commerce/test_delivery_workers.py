@@ -13,7 +13,7 @@ import pytest
 from django.db import connection, transaction
 from django.db.models import F
 
-from aggregator import ledger
+from aggregator import adoption
 from aggregator.models import TradingSignal
 from commerce import feed, tasks
 from commerce.deliveries import claims
@@ -178,7 +178,7 @@ def test_workers_killed_at_random_lose_nothing(inbox, run_manage):
             recorder.join()
             before = len(inbox.received)
             worker.until(lambda before=before: len(inbox.received) > before + 10, 30)
-        ledger.adopt(10)
+        adoption.adopt(10)
         worker.process.send_signal(signals.SIGKILL)
         worker.wait()
         let_leases_run_out()

@@ -6,7 +6,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from aggregator import ledger
+from aggregator import adoption
 from aggregator.models import ApiKey
 from commerce import checkpoints
 from commerce.models import Checkpoint, Subscription
@@ -76,7 +76,7 @@ def test_a_delay_counts_from_the_recording_and_not_from_the_insert():
     someone = reader(delay=timedelta(minutes=15))
     record("before")
     pass_time(timedelta(minutes=16))
-    ledger.adopt(10)
+    adoption.adopt(10)
     checkpoints.take()
     assert someone.ids() == ["before"]
     pass_time(timedelta(minutes=16))

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 import pytest
 from django.db import connection, connections
 
-from aggregator import aliases, ledger
+from aggregator import adoption, aliases
 from aggregator.models import SymbolAlias, TradingSignal
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "forex"])
@@ -65,7 +65,7 @@ def test_rows_that_agents_insert_get_the_name_too(page, alias):
             "INSERT INTO trading_signals (signal_id, ecosystem, timestamp, symbol, action) "
             "VALUES ('sql', 'crypto', now(), 'tBTCUSD', 'SELL')"
         )
-    ledger.adopt(10)
+    adoption.adopt(10)
     assert TradingSignal.objects.get(signal_id="sql").instrument == "BTC/USD"
 
 
@@ -119,7 +119,7 @@ def test_rows_in_an_ecosystems_own_database_are_mended_too(page, record, monkeyp
             "INSERT INTO trading_signals (signal_id, ecosystem, timestamp, symbol, action) "
             "SELECT 'own-' || n, 'forex', now(), 'CABLE', 'BUY' FROM generate_series(1, 7) AS n"
         )
-    ledger.adopt_from("forex", 100)
+    adoption.adopt_from("forex", 100)
     alias = SymbolAlias.objects.get(symbol="CABLE")
     page.post(f"{LIST}{alias.pk}/map", {"map": "GBPUSD"})
     own = TradingSignal.objects.using("forex").filter(symbol="CABLE")

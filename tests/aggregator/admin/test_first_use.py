@@ -14,7 +14,7 @@ import pytest
 from django.db import connection
 from django.test import Client
 
-from aggregator import ledger
+from aggregator import adoption
 from aggregator.doors.streams import StreamConsumer
 from aggregator.models import TradingSignal
 from tests.servers import WEBHOOK_SECRET
@@ -75,5 +75,5 @@ def test_from_a_database_client(commands):
     command = commands["From a database client"]
     assert password not in command
     assert "INSERT 0 1" in run(command.replace("PGPASSWORD=  #", f"PGPASSWORD={password}  #"))
-    assert [verdict.fate for verdict in ledger.adopt(10)] == ["accepted"]
+    assert [verdict.fate for verdict in adoption.adopt(10)] == ["accepted"]
     assert TradingSignal.objects.get().transport == "database"
