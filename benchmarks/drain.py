@@ -54,7 +54,7 @@ class Backlog:
         self.stage = stage
         self.payloads = data.payloads(BACKLOG, "drain")
         self.rows = b""
-        self.start_up: dict[str, float] = {}
+        self.start_up: dict[tuple[int | str, ...], float] = {}
 
     def fill(self, count: int, group: str) -> None:
         self.stage.empty()
@@ -63,7 +63,7 @@ class Backlog:
 
     def consume(self, consumers: int) -> float:
         command = ("manage.py", "consume_streams", "--once")
-        ready = self._start_up(*command)
+        ready = self._start_up(consumers, *command)
         self.fill(BACKLOG, "aggregator")
         seconds = self._time(consumers, *command) - ready
         self._expect("trading_signals", BACKLOG)
@@ -73,7 +73,7 @@ class Backlog:
 
     def peer(self, size: int, count: int) -> float:
         program = ("-m", "benchmarks.peers.consumer", str(size))
-        ready = self._start_up(*program, "0")
+        ready = self._start_up(1, *program, "0")
         self.fill(count, "peer")
         seconds = self._time(1, *program, str(count)) - ready
         self._expect("peer_signals", count)
@@ -98,11 +98,11 @@ class Backlog:
         ):
             return b"".join(bytes(part) for part in copy)
 
-    def _start_up(self, *command: str) -> float:
-        key = " ".join(command)
+    def _start_up(self, programs: int, *command: str) -> float:
+        key = programs, *command
         if key not in self.start_up:
             self.stage.empty()
-            self.start_up[key] = median(self._time(1, *command) for _ in range(3))
+            self.start_up[key] = median(self._time(programs, *command) for _ in range(3))
         return self.start_up[key]
 
     def _time(self, programs: int, *command: str) -> float:
