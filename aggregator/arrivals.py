@@ -1,16 +1,15 @@
 """Rollups of what came in: written with each batch, read by the dashboard, the alerts and the metrics.
 
-Their size depends on how many agents there are and for how long, never on how many signals came.
+Their size depends on how many agents there are and for how long, never on how many signals came. What the
+dashboard asks of them is in `aggregator.rollups`.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 import msgspec
-from django.db import connection
 
 from aggregator.aliases import has_certain_name
 from aggregator.verdicts import Fate, Verdict
@@ -130,107 +129,3 @@ def count_rest(cursor: Any, verdicts: Iterable[Verdict], transport: str, seen_at
 
 def as_json(rows: list[dict[str, Any]]) -> str:
     return msgspec.json.encode(rows).decode()
-
-
-@dataclass
-class Recent:
-    """What one ecosystem got over one transport within the last hour."""
-
-    minute: int = 0
-    """In the last sixty seconds, taking the minute before the current one to have been even."""
-    hour: int = 0
-    lags: list[int] = field(default_factory=lambda: [0] * (len(LAG_BOUNDS) + 1))
-
-
-@dataclass(frozen=True)
-class Hour:
-    """What one ecosystem got over one transport in one hour; `last_at` is when it last got anything."""
-
-    hour: datetime | None
-    """None for all the hours before the ones that are told one by one."""
-    since: datetime
-    """When the hour began, or the first of those."""
-    accepted: int
-    duplicates: int
-    refused: int
-    """Conflicts too: what became a dead letter."""
-    last_at: datetime
-
-
-@dataclass(frozen=True)
-class AgentDay:
-    """What one agent sent within the last day."""
-
-    accepted: int
-    duplicates: int
-    refused: int
-    transports: list[str]
-
-
-RECENT = f"""
-    SELECT ecosystem, transport, coalesce(sum(accepted), 0)::bigint,
-        coalesce(sum(accepted) FILTER (WHERE minute = %s), 0)::bigint,
-        coalesce(sum(accepted) FILTER (WHERE minute = %s), 0)::bigint,
-        {", ".join(f"coalesce(sum(lags[{n}]), 0)::bigint" for n in range(1, len(LAG_BOUNDS) + 2))}
-    FROM arrival_minutes WHERE minute > %s GROUP BY ecosystem, transport"""
-
-HOURS = """
-    SELECT ecosystem, transport, CASE WHEN hour > %s THEN hour END AS slot, min(hour), sum(accepted)::bigint,
-        sum(duplicates)::bigint, sum(conflicts + refused)::bigint, max(last_at)
-    FROM arrival_hours WHERE hour >= %s GROUP BY ecosystem, transport, slot"""
-
-AGENT_DAYS = """
-    SELECT ecosystem, agent_source, sum(accepted)::bigint, sum(duplicates)::bigint,
-        sum(conflicts + refused)::bigint, array_agg(DISTINCT transport ORDER BY transport)
-    FROM arrival_hours WHERE hour > %s GROUP BY ecosystem, agent_source"""
-
-Place = tuple[str, str]
-"""An ecosystem and a transport."""
-
-
-def recent(now: datetime) -> dict[Place, Recent]:
-    """Return the last hour's arrivals, in one query."""
-    found: dict[Place, Recent] = {}
-    with connection.cursor() as cursor:
-        minute = now.replace(second=0, microsecond=0)
-        cursor.execute(RECENT, [minute, minute - timedelta(minutes=1), now - timedelta(hours=1)])
-        for ecosystem, transport, hour, this_minute, minute_before, *lags in cursor.fetchall():
-            share = 1 - now.second / 60
-            found[ecosystem, transport] = Recent(this_minute + round(minute_before * share), hour, lags)
-    return found
-
-
-def by_hour(since: datetime, one_by_one: datetime) -> dict[Place, list[Hour]]:
-    """Return the arrivals since `since`, in one query; the hours before `one_by_one` as one."""
-    found: dict[Place, list[Hour]] = {}
-    with connection.cursor() as cursor:
-        cursor.execute(HOURS, [one_by_one, since])
-        for ecosystem, transport, *hour in cursor.fetchall():
-            found.setdefault((ecosystem, transport), []).append(Hour(*hour))
-    return found
-
-
-def agent_days(now: datetime) -> dict[Agent, AgentDay]:
-    """Return what each agent sent within the last 24 hours, to the hour, in one query."""
-    with connection.cursor() as cursor:
-        cursor.execute(AGENT_DAYS, [now - timedelta(days=1)])
-        return {(ecosystem, agent): AgentDay(*day) for ecosystem, agent, *day in cursor.fetchall()}
-
-
-def percentile(lags: Sequence[int], share: float) -> float | None:
-    """Return the lag in seconds that `share` of the counted signals did not exceed; None if there are none.
-
-    Read off within its bucket as if that were evenly filled; infinity for the bucket without an upper bound.
-    """
-    wanted = share * sum(lags)
-    if not wanted:
-        return None
-    passed = 0
-    for bucket, count in enumerate(lags):
-        if count and passed + count >= wanted:
-            if bucket == len(LAG_BOUNDS):
-                return float("inf")
-            lower = LAG_BOUNDS[bucket - 1] if bucket else 0.0
-            return lower + (LAG_BOUNDS[bucket] - lower) * (wanted - passed) / count
-        passed += count
-    return float("inf")

@@ -12,7 +12,7 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.utils.http import urlencode
 
-from aggregator import arrivals, first_use, pulse, stream_state
+from aggregator import first_use, pulse, rollups, stream_state
 from aggregator.answers import Background
 from aggregator.models import DeadLetter, SymbolAlias
 from aggregator.probes.base import Outcome
@@ -62,6 +62,7 @@ _outcomes: Background[list[Outcome]] = Background(lambda: survey().outcomes(), A
 _streams: Background[list[stream_state.StreamState]] = Background(
     lambda: stream_state.states(settings.ENVIRONMENT), ASK_EVERY_S
 )
+_memory = rollups.Memory()
 
 
 @dataclass
@@ -92,7 +93,7 @@ def live(request: HttpRequest) -> HttpResponse:
 
 def _live(request: HttpRequest) -> dict[str, Any]:
     now = timezone.now()
-    taken = pulse.take(now)
+    taken = pulse.take(now, _memory, detailed=SHOWN_AGENTS)
     agents = taken.agents or []
     outcomes = _outcomes.latest()
     checks = {outcome.name: outcome for outcome in outcomes or []}
@@ -122,8 +123,8 @@ def _card(each: pulse.EcosystemPulse, now: datetime) -> Card:
     return Card(
         each,
         *LOOKS[each.state],
-        arrivals.percentile(total.lags, 0.5),
-        arrivals.percentile(total.lags, 0.95),
+        rollups.percentile(total.lags, 0.5),
+        rollups.percentile(total.lags, 0.95),
         _against_usual(total.hour, each.usual_hour),
         _chart(each, now),
         ", ".join(f"{figures.day:,} by {name}" for name, figures in each.transports.items()),

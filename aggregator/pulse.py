@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from aggregator import arrivals, cadence
+from aggregator import cadence, rollups
 from aggregator.answers import Background
 from aggregator.open_time import OpenTime
 from aggregator.probes import freshness
@@ -40,7 +40,8 @@ class AgentPulse:
     last_seen: datetime
     allowed: timedelta | None
     """The longest silence that is no cause for worry; None while it is not known."""
-    day: arrivals.AgentDay
+    day: rollups.AgentDay = field(default_factory=rollups.AgentDay)
+    """Asked for only of those at the head of the list."""
 
 
 @dataclass
@@ -53,7 +54,7 @@ class Figures:
     duplicates: int = 0
     refused: int = 0
     last_at: datetime | None = None
-    lags: list[int] = field(default_factory=lambda: [0] * (len(arrivals.LAG_BOUNDS) + 1))
+    lags: list[int] = field(default_factory=lambda: rollups.Recent().lags)
     by_hour: dict[datetime, int] = field(default_factory=dict)
 
 
@@ -87,12 +88,13 @@ def _load_calendars() -> bool:
 _calendars = Background(_load_calendars, float("inf"))
 
 
-def take(now: datetime) -> Pulse:
-    """Return how everything stands at `now`, in four queries."""
-    recent = arrivals.recent(now)
-    week = arrivals.by_hour(now - USUAL, now - DAY)
+def take(now: datetime, memory: rollups.Memory | None = None, *, detailed: int = 50) -> Pulse:
+    """Return how everything stands at `now`, in four queries; of `detailed` agents also what they sent."""
+    memory = memory or rollups.Memory()
+    recent = memory.recent(now)
+    week = memory.by_hour(now - USUAL, now)
     silences = cadence.silences(now) if _calendars.latest() else None
-    agents = _agents(silences, now) if silences is not None else None
+    agents = _agents(silences, now, detailed) if silences is not None else None
     # As the probe and the alert judge it, so that the page does not contradict itself.
     silent = {
         name
@@ -103,23 +105,18 @@ def take(now: datetime) -> Pulse:
     return Pulse(ecosystems, agents)
 
 
-def _agents(silences: list[cadence.Silence], now: datetime) -> list[AgentPulse]:
+def _agents(silences: list[cadence.Silence], now: datetime, detailed: int) -> list[AgentPulse]:
     """Return the agents, those first that somebody should look at."""
-    days = arrivals.agent_days(now)
-    nothing = arrivals.AgentDay(0, 0, 0, [])
     pulses = [
-        AgentPulse(
-            silence.ecosystem,
-            silence.agent_source,
-            _judge(silence, now),
-            silence.last_seen,
-            silence.allowed,
-            days.get((silence.ecosystem, silence.agent_source), nothing),
-        )
-        for silence in silences
+        AgentPulse(each.ecosystem, each.agent_source, _judge(each, now), each.last_seen, each.allowed)
+        for each in silences
     ]
     pulses.sort(key=lambda agent: agent.last_seen, reverse=True)
-    return sorted(pulses, key=lambda agent: BY_CONCERN.index(agent.state))
+    pulses.sort(key=lambda agent: BY_CONCERN.index(agent.state))
+    days = rollups.agent_days([(agent.ecosystem, agent.name) for agent in pulses[:detailed]], now)
+    for agent in pulses:
+        agent.day = days.get((agent.ecosystem, agent.name), agent.day)
+    return pulses
 
 
 def _judge(silence: cadence.Silence, now: datetime) -> State:
@@ -137,13 +134,13 @@ def _judge(silence: cadence.Silence, now: datetime) -> State:
 def _ecosystem(
     name: str,
     now: datetime,
-    recent: dict[arrivals.Place, arrivals.Recent],
-    week: dict[arrivals.Place, list[arrivals.Hour]],
+    recent: dict[rollups.Place, rollups.Recent],
+    week: dict[rollups.Place, list[rollups.Hour]],
     agents: list[AgentPulse] | None,
     silent: set[str],
 ) -> EcosystemPulse:
     figures = {
-        transport: _figures(recent.get((name, transport)), week.get((name, transport), []))
+        transport: _figures(recent.get((name, transport)), week.get((name, transport), []), now)
         for transport in TRANSPORTS
     }
     total = _sum(list(figures.values()))
@@ -178,8 +175,8 @@ def _together(states: list[State], total: Figures, now: datetime, *, is_silent: 
     return State.QUIET if State.QUIET in states and not is_silent else State.SILENT
 
 
-def _figures(recent: arrivals.Recent | None, week: list[arrivals.Hour]) -> Figures:
-    day = [hour for hour in week if hour.hour]
+def _figures(recent: rollups.Recent | None, week: list[rollups.Hour], now: datetime) -> Figures:
+    day = [hour for hour in week if hour.since > now - DAY]
     return Figures(
         minute=recent.minute if recent else 0,
         hour=recent.hour if recent else 0,
@@ -204,7 +201,7 @@ def _sum(parts: list[Figures]) -> Figures:
     )
 
 
-def _usual(ecosystem: str, week: list[arrivals.Hour], now: datetime) -> float | None:
+def _usual(ecosystem: str, week: list[rollups.Hour], now: datetime) -> float | None:
     """Return the mean rate of the past week's open hours, the current one left out."""
     this_hour = now.replace(minute=0, second=0, microsecond=0)
     past = [hour for hour in week if hour.since < this_hour]

@@ -1,9 +1,11 @@
 """How figures and times read on the operator's pages."""
 
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from django import template
+from django.template.loader import render_to_string
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -60,6 +62,14 @@ def per_hour(rate: float | None) -> str:
 def grouped(number: int | None) -> str:
     """Return a whole number with its thousands set apart."""
     return "—" if number is None else f"{number:,}"
+
+
+@register.simple_tag
+@lru_cache(maxsize=256)
+def label(text: str, variant: str, icon: str, size: str = "md") -> SafeString:
+    """Return the admin's label: rendered once, for a page has a hundred of few kinds."""
+    context = {"text": text, "variant": variant, "icon": icon, "size": size}
+    return render_to_string("unfold/helpers/label.html", context)
 
 
 @register.simple_tag

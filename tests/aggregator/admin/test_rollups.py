@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.db import connection
+from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 
-from aggregator import arrivals
+from aggregator import arrivals, rollups
 from aggregator.models import ArrivalHour, ArrivalMinute, SymbolAlias
 
 
@@ -33,12 +34,13 @@ def test_the_questions_see_what_was_recorded(record):
     same = {"signal_id": "twice", "timestamp": ago(1)}
     record(same, same, transport="webhook")
     now = datetime.now(UTC)
-    recent = arrivals.recent(now)
+    memory = rollups.Memory()
+    recent = memory.recent(now)
     assert recent["crypto", "database"].hour == 2
     assert sum(recent["crypto", "database"].lags) == 2
-    [hour] = arrivals.by_hour(now - timedelta(days=7), now - timedelta(days=1))["crypto", "webhook"]
+    [hour] = memory.by_hour(now - timedelta(days=7), now)["crypto", "webhook"]
     assert (hour.accepted, hour.duplicates) == (1, 1)
-    day = arrivals.agent_days(now)["crypto", "momentum"]
+    day = rollups.agent_days([("crypto", "momentum")], now)["crypto", "momentum"]
     assert (day.accepted, day.duplicates, day.transports) == (3, 1, ["database", "webhook"])
 
 
@@ -49,18 +51,29 @@ def test_the_last_minute_slides(db):
             minute=now.replace(second=0) - timedelta(minutes=minutes),
             ecosystem="crypto", agent_source="a", transport="redis", accepted=count,
         )  # fmt: skip
-    assert arrivals.recent(now)["crypto", "redis"].minute == 10 + 25
+    assert rollups.Memory().recent(now)["crypto", "redis"].minute == 10 + 25
 
 
-def test_older_hours_are_told_as_one(db):
-    now = datetime.now(UTC).replace(minute=30)
-    for hours in (1, 30, 40):
+def test_what_is_past_is_read_once(db):
+    now = datetime.now(UTC)
+    for hours in (0, 30, 40):
         hour = now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=hours)
         ArrivalHour.objects.create(
             hour=hour, ecosystem="stock", agent_source="a", transport="redis", accepted=hours, last_at=hour
         )
-    told = arrivals.by_hour(now - timedelta(days=7), now - timedelta(days=1))["stock", "redis"]
-    assert sorted((each.hour is None, each.accepted) for each in told) == [(False, 1), (True, 70)]
+    memory = rollups.Memory()
+
+    def told():
+        with CaptureQueriesContext(connection) as captured:
+            hours = memory.by_hour(now - timedelta(days=7), now)["stock", "redis"]
+        assert len(captured) == 1
+        return {hour.accepted for hour in hours}
+
+    assert told() == {0, 30, 40}
+    ArrivalHour.objects.update(accepted=F("accepted") + 1)
+    assert told() == {1, 30, 40}
+    later = memory.by_hour(now - timedelta(hours=35), now)["stock", "redis"]
+    assert {hour.accepted for hour in later} == {1, 30}
 
 
 def test_symbols_without_a_certain_name_are_noted_once(record):
@@ -95,5 +108,5 @@ def test_queries_do_not_grow_with_the_batch(record):
 )
 def test_percentiles_are_read_off_the_histogram(lags, share, expected):
     padded = lags + [0] * (len(arrivals.LAG_BOUNDS) + 1 - len(lags))
-    found = arrivals.percentile(padded, share)
+    found = rollups.percentile(padded, share)
     assert found == (pytest.approx(expected) if expected else expected)
