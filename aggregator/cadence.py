@@ -2,9 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from itertools import groupby, pairwise
-from operator import itemgetter
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 from django.db import connection, transaction
 from django.utils import timezone
@@ -25,22 +24,32 @@ strategy's do, one gap in 8,000 is as long: e ** (-3 * 3), with a 95th percentil
 SHORTEST = timedelta(minutes=3)
 """Rollups are by the minute: no shorter silence is noticed of an agent whose cadence was learned."""
 
-HISTORY = """
-    SELECT id, ecosystem, minute FROM (
-        SELECT agents.id, agents.ecosystem, minute,
+OVERLAP_MINUTES = 10
+"""How long a minute may get its first arrival after it was looked at: longer than any transaction."""
+
+# What came since it was learned last. The first time, a month: seconds on a hub with hundreds of agents.
+NEWS = """
+    SELECT id, ecosystem, array_agg(minute ORDER BY minute DESC) FROM (
+        SELECT agents.id, agents.ecosystem, (extract(epoch FROM minute) / 60)::int AS minute,
             row_number() OVER (PARTITION BY agents.id ORDER BY minute DESC) AS recency
         FROM agents JOIN (
             SELECT DISTINCT ecosystem, agent_source, minute FROM arrival_minutes
-            WHERE minute > %s AND accepted > 0) AS active USING (ecosystem, agent_source)) AS history
-    WHERE recency <= %s AND ecosystem = ANY (%s) ORDER BY id, minute"""
+            WHERE accepted > 0 AND minute > greatest(
+                %s, (SELECT max(learned_at) FROM agent_cadences) - make_interval(mins => %s))
+        ) AS active USING (ecosystem, agent_source)) AS latest
+    WHERE recency <= %s AND ecosystem = ANY (%s) GROUP BY id, ecosystem"""
+
+KNOWN = "SELECT agent_id, minutes FROM agent_cadences WHERE agent_id = ANY (%s)"
 
 KEEP = """
-    INSERT INTO agent_cadences (agent_id, gap, gaps, learned_at)
-    SELECT agent_id, gap, gaps, now() FROM unnest(%s::bigint[], %s::interval[], %s::int[])
-        AS learned (agent_id, gap, gaps)
+    INSERT INTO agent_cadences (agent_id, gap, gaps, minutes, learned_at)
+    SELECT agent_id, gap, gaps, minutes::int[], now()
+    FROM unnest(%s::bigint[], %s::interval[], %s::int[], %s::text[])
+        AS learned (agent_id, gap, gaps, minutes)
     JOIN agents ON agents.id = agent_id
     ORDER BY agent_id
-    ON CONFLICT (agent_id) DO UPDATE SET gap = excluded.gap, gaps = excluded.gaps, learned_at = now()"""
+    ON CONFLICT (agent_id) DO UPDATE SET gap = excluded.gap, gaps = excluded.gaps,
+        minutes = excluded.minutes, learned_at = now()"""
 
 AGENTS = """
     SELECT ecosystem, agent_source, last_seen, expected_cadence, gap, coalesce(%s::timestamptz, now())
@@ -94,21 +103,29 @@ def silences(now: datetime | None = None, ecosystems: Sequence[str] = ECOSYSTEMS
 
 
 def learn(now: datetime | None = None) -> int:
-    """Learn every agent's cadence from its arrivals; return how many agents have one now."""
+    """Learn the cadence of each agent that has sent something since; return how many of these have one."""
     now = now or timezone.now()
+    oldest = now - LOOK_BACK
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(HISTORY, [now - LOOK_BACK, ACTIVE_MINUTES, list(ECOSYSTEMS)])
-        history = cursor.fetchall()
-        clocks = {name: OpenTime(name, now - LOOK_BACK, now) for name in {row[1] for row in history}}
-        learned = [
-            (agent_id, gap, gaps)
-            for (agent_id, ecosystem), rows in groupby(history, key=itemgetter(0, 1))
-            for gap, gaps in [usual_gap(clocks[ecosystem], (minute for *_, minute in rows))]
-            if gap is not None
-        ]
+        cursor.execute(NEWS, [oldest, OVERLAP_MINUTES, ACTIVE_MINUTES, list(ECOSYSTEMS)])
+        news = cursor.fetchall()
+        cursor.execute(KNOWN, [[agent_id for agent_id, *_ in news]])
+        known: dict[int, list[int]] = dict(cursor.fetchall())
+        clocks = {name: OpenTime(name, oldest, now) for name in {row[1] for row in news}}
+        learned = []
+        for agent_id, ecosystem, latest in news:
+            minutes = sorted({*latest, *known.get(agent_id, ())})[-ACTIVE_MINUTES:]
+            moments = [moment for minute in minutes if (moment := _moment(minute)) > oldest]
+            gap, gaps = usual_gap(clocks[ecosystem], moments)
+            learned.append((agent_id, gap, gaps, f"{{{','.join(map(str, minutes))}}}"))
         if learned:
             cursor.execute(KEEP, list(map(list, zip(*learned, strict=True))))
-    return len(learned)
+    return sum(gap is not None for _, gap, *_ in learned)
+
+
+def _moment(minute: int) -> datetime:
+    """Return when a minute began that is counted since 1970, as a cadence keeps them."""
+    return datetime.fromtimestamp(minute * 60, UTC)
 
 
 def usual_gap(clock: OpenTime, minutes: Iterable[datetime]) -> tuple[timedelta | None, int]:

@@ -1,5 +1,6 @@
 """Tables that are made of the rollups, and could be made again."""
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
 from aggregator.models import Agent
@@ -9,8 +10,17 @@ class AgentCadence(models.Model):
     """How often an agent usually sends, as its arrivals teach; see `aggregator.cadence`."""
 
     agent = models.OneToOneField(Agent, on_delete=models.CASCADE, primary_key=True, related_name="cadence")
-    gap = models.DurationField(help_text="95th percentile of the open time between minutes with arrivals.")
+    gap = models.DurationField(
+        null=True,
+        help_text="95th percentile of the open time between minutes with arrivals; null for too few.",
+    )
     gaps = models.IntegerField(help_text="How many gaps that was learned from.")
+    minutes = ArrayField(
+        models.IntegerField(),
+        default=list,
+        db_default=[],
+        help_text="The latest minutes with arrivals, counted since 1970.",
+    )
     learned_at = models.DateTimeField()
 
     class Meta:

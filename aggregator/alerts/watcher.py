@@ -74,16 +74,12 @@ class Watcher:
     def _look(self) -> turn.Changes | None:
         policy = AlertPolicy.current()
         self._targets = sending.targets()
-        if _claimed(LEARN, cadence.LEARN_EVERY.total_seconds()):
-            cadence.learn()
-            totals.fold()
-            retention.prune(settings.ENVIRONMENT.keep_days)
-            AlertNotice.objects.filter(created_at__lt=timezone.now() - KEPT).delete()
         changes = turn.take(rules.find(policy, survey().ask_all()))
         if changes:
             _log(changes)
         _all_clear()
         self._sender.send_due()
+        _keep_house()
         return changes
 
 
@@ -93,6 +89,15 @@ def _claimed(query: str, *parameters: float) -> datetime | None:
         cursor.execute(query, parameters)
         row = cursor.fetchone()
     return row[0] if row else None
+
+
+def _keep_house() -> None:
+    """Do what is done once an hour among all workers; after the alerts, which must not wait for it."""
+    if _claimed(LEARN, cadence.LEARN_EVERY.total_seconds()):
+        cadence.learn()
+        totals.fold()
+        retention.prune(settings.ENVIRONMENT.keep_days)
+        AlertNotice.objects.filter(created_at__lt=timezone.now() - KEPT).delete()
 
 
 def _all_clear() -> None:

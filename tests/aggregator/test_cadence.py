@@ -81,11 +81,31 @@ def test_learning_from_arrivals():
     arrive("new", 5, 3)
     assert cadence.learn() == 2
     learned = {each.agent.agent_source: each.gap for each in AgentCadence.objects.select_related("agent")}
-    assert learned == {"often": 2 * MINUTE, "seldom": 60 * MINUTE}
-    assert cadence.learn() == 2
+    assert learned == {"often": 2 * MINUTE, "seldom": 60 * MINUTE, "new": None}
 
     allowed = {each.agent_source: each.allowed for each in cadence.silences()}
     assert allowed == {"often": 6 * MINUTE, "seldom": 180 * MINUTE, "new": None}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_was_learned_once_is_not_read_again():
+    arrive("often", 2, 100)
+    cadence.learn()
+    rows("DELETE FROM arrival_minutes WHERE minute < now() - interval '30 minutes' RETURNING 1")
+    ledger.record([entry("more", agent_source="often")], "webhook")
+    assert cadence.learn() == 1
+    [learned] = AgentCadence.objects.all()
+    assert (learned.gap, learned.gaps) == (2 * MINUTE, 100)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_was_learned_is_forgotten_after_a_month():
+    arrive("often", 2, 100)
+    cadence.learn()
+    rows("UPDATE agent_cadences SET minutes = ARRAY(SELECT unnest(minutes) - 44000) RETURNING 1")
+    assert cadence.learn() == 0
+    [learned] = AgentCadence.objects.all()
+    assert learned.gap is None
 
 
 @pytest.mark.django_db(transaction=True)
