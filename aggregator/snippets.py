@@ -10,11 +10,7 @@ SYMBOLS = {"crypto": "BTCUSDT", "forex": "EURUSD", "stock": "AAPL"}
 
 CURL = """\
 {variables}
-body="$(cat <<JSON
-{{"signal_id": "{sender}-$(date +%s)", "ecosystem": "{ecosystem}", "symbol": "{symbol}",
- "action": "BUY", "timestamp": "$(date -u +%Y-%m-%dT%H:%M:%SZ)", "agent_source": "{sender}"}}
-JSON
-)"
+body={signal}
 id="msg_$(openssl rand -hex 12)"
 now="$(date +%s)"
 hexkey="$({key_bytes} | od -An -vtx1 | tr -d ' \\n')"
@@ -22,7 +18,7 @@ signature="$(printf '%s.%s.%s' "$id" "$now" "$body" \\
   | openssl dgst -sha256 -mac HMAC -macopt "hexkey:$hexkey" -binary | base64)"
 curl -sS "{url}" -H "Content-Type: application/json"{authorization} \\
   -H "webhook-id: $id" -H "webhook-timestamp: $now" -H "webhook-signature: v1,$signature" \\
-  -d "$body"
+  -d "$body" -w '\\n'
 """
 
 PYTHON = """\
@@ -113,6 +109,14 @@ def of_key(url: str, key_id: str, value: str, signing_secret: str, ecosystem: st
     ]
 
 
+def signal(sender: str, ecosystem: str) -> str:
+    """Return a signal as one word of a shell, its id and time filled in when that runs."""
+    return f"""\
+'{{"signal_id": "{sender}-'$(date +%s)'", "ecosystem": "{ecosystem}",
+ "symbol": "{SYMBOLS[ecosystem]}", "action": "BUY", "agent_source": "{sender}",
+ "timestamp": "'$(date -u +%Y-%m-%dT%H:%M:%SZ)'"}}'"""
+
+
 def curl(
     url: str, sender: str, ecosystem: str, variables: str, secret: str, *, keyed: bool, encoded: bool = True
 ) -> str:
@@ -124,9 +128,7 @@ def curl(
     decoded = f'printf %s "${{{secret}#whsec_}}" | base64 -d' if encoded else f'printf %s "${secret}"'
     return CURL.format(
         url=url,
-        sender=sender,
-        ecosystem=ecosystem,
-        symbol=SYMBOLS[ecosystem],
+        signal=signal(sender, ecosystem),
         variables=variables,
         key_bytes=decoded,
         authorization=' -H "Authorization: Bearer $API_KEY"' if keyed else "",
