@@ -1,6 +1,7 @@
 """What the admin's index page shows, from rollups alone: its cost does not grow with the ledger."""
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -25,6 +26,8 @@ COUNTED = 1000
 """Up to how many dead letters are counted."""
 SHOWN_AGENTS = 50
 ASK_EVERY_S = 5.0
+NEW_FOR = timedelta(hours=2)
+"""How long after the hour of the first signal the page still tells how to send over the other transports."""
 
 LOOKS = {
     State.LIVE: ("success", "sensors"),
@@ -109,13 +112,20 @@ def _live(request: HttpRequest) -> dict[str, Any]:
         "more_agents": max(0, len(agents) - SHOWN_AGENTS),
         "streams": _streams.latest() or [],
         "checks": [(outcome, *_look(outcome)) for outcome in outcomes or []],
-        "troubles": [outcome for outcome in outcomes or [] if outcome.state is not Health.OK],
+        "troubles": _troubles(outcomes or []),
         "letters": _unresolved(),
         "unmapped": SymbolAlias.objects.filter(instrument="")[:COUNTED].count(),
     }
-    if all(each.state is State.NEVER for each in taken.ecosystems):
-        shown["first_use"] = first_use.commands(request)
+    came = {name for each in taken.ecosystems for name, part in each.transports.items() if part.last_at}
+    if len(came) < len(pulse.TRANSPORTS) and _is_new(taken, now):
+        shown["first_use"] = first_use.ways(request, came)
     return shown
+
+
+def _is_new(taken: pulse.Pulse, now: datetime) -> bool:
+    """Tell whether nothing came yet, or so lately that the other transports may still be to be tried."""
+    firsts = [each.total.first_at for each in taken.ecosystems if each.total.first_at]
+    return all(at > now - NEW_FOR for at in [*firsts, *(agent.last_seen for agent in taken.agents or [])])
 
 
 def _card(each: pulse.EcosystemPulse, now: datetime) -> Card:
@@ -183,6 +193,13 @@ def _agent(agent: pulse.AgentPulse) -> dict[str, Any]:
     variant, icon = LOOKS[agent.state]
     query = urlencode({"ecosystem": agent.ecosystem, "agent": agent.name or "-"})
     return {"agent": agent, "variant": variant, "icon": icon, "query": query}
+
+
+def _troubles(outcomes: list[Outcome]) -> dict[str, Any]:
+    """Return the probes that are not well, the worst first, and how many they are in words."""
+    found = [each for state in (Health.FAILED, Health.DEGRADED) for each in outcomes if each.state is state]
+    counts = Counter(each.state for each in found)
+    return {"found": found, "words": ", ".join(f"{count} {state}" for state, count in counts.items())}
 
 
 def _unresolved() -> str:

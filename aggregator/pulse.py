@@ -53,6 +53,8 @@ class Figures:
     day: int = 0
     duplicates: int = 0
     refused: int = 0
+    first_at: datetime | None = None
+    """The hour of the first arrival within USUAL."""
     last_at: datetime | None = None
     lags: list[int] = field(default_factory=lambda: rollups.Recent().lags)
     by_hour: dict[datetime, int] = field(default_factory=dict)
@@ -183,6 +185,7 @@ def _figures(recent: rollups.Recent | None, week: list[rollups.Hour], now: datet
         day=sum(hour.accepted for hour in day),
         duplicates=sum(hour.duplicates for hour in day),
         refused=sum(hour.refused for hour in day),
+        first_at=min((hour.since for hour in week), default=None),
         last_at=max((hour.last_at for hour in week), default=None),
         lags=recent.lags if recent else Figures().lags,
         by_hour={hour.since: hour.accepted for hour in day},
@@ -196,6 +199,7 @@ def _sum(parts: list[Figures]) -> Figures:
         day=sum(part.day for part in parts),
         duplicates=sum(part.duplicates for part in parts),
         refused=sum(part.refused for part in parts),
+        first_at=min((part.first_at for part in parts if part.first_at), default=None),
         last_at=max((part.last_at for part in parts if part.last_at), default=None),
         lags=[sum(bucket) for bucket in zip(*(part.lags for part in parts), strict=True)],
     )

@@ -39,12 +39,20 @@ HOURS = SLOTS.format(
 
 # By the index, an hour of an agent after the other.
 AGENT_DAYS = """
-    SELECT ecosystem, agent_source, sum(accepted)::bigint, sum(duplicates)::bigint,
-        sum(conflicts + refused)::bigint, array_agg(DISTINCT transport ORDER BY transport)
+    SELECT ecosystem, agent_source, agents.id, coalesce(expected_cadence, gap), expected_cadence IS NOT NULL,
+        coalesce(day.accepted, 0), coalesce(day.duplicates, 0), coalesce(day.refused, 0),
+        coalesce(day.transports, '{}')
     FROM unnest(%(ecosystems)s::text[], %(agents)s::text[]) AS asked (ecosystem, agent_source)
-    CROSS JOIN generate_series(date_trunc('hour', %(after)s), %(now)s, interval '1 hour') AS hour
-    JOIN arrival_hours USING (hour, ecosystem, agent_source)
-    WHERE hour > %(after)s GROUP BY ecosystem, agent_source"""
+    JOIN agents USING (ecosystem, agent_source)
+    LEFT JOIN agent_cadences ON agent_id = agents.id
+    CROSS JOIN LATERAL (
+        SELECT sum(accepted)::bigint AS accepted, sum(duplicates)::bigint AS duplicates,
+            sum(conflicts + refused)::bigint AS refused,
+            array_agg(DISTINCT transport ORDER BY transport) AS transports
+        FROM generate_series(date_trunc('hour', %(after)s), %(now)s, interval '1 hour') AS slot
+        JOIN arrival_hours AS rollup ON rollup.hour = slot AND rollup.ecosystem = agents.ecosystem
+            AND rollup.agent_source = agents.agent_source
+        WHERE slot > %(after)s) AS day"""
 
 Place = tuple[str, str]
 """An ecosystem and a transport."""
@@ -76,8 +84,12 @@ class Hour:
 
 @dataclass(frozen=True)
 class AgentDay:
-    """What one agent sent within the last day."""
+    """What one agent sent within the last day, and how often it is expected to."""
 
+    id: int = 0
+    cadence: timedelta | None = None
+    """The longest usual time between two signals; None while it is not known."""
+    set_by_hand: bool = False
     accepted: int = 0
     duplicates: int = 0
     refused: int = 0
@@ -160,7 +172,7 @@ def _rows(slots: dict[datetime, list[Row]]) -> Iterator[tuple[datetime, Place, R
 
 
 def agent_days(agents: Sequence[Agent], now: datetime) -> dict[Agent, AgentDay]:
-    """Return what these agents sent within the last 24 hours, to the hour, in one query."""
+    """Return this of each known agent, the last 24 hours to the hour, in one query."""
     with connection.cursor() as cursor:
         cursor.execute(
             AGENT_DAYS,

@@ -1,6 +1,10 @@
 """Agents, and how long each may be silent."""
 
+from typing import Any
+
+from django import forms
 from django.contrib import admin
+from django.db.models import F, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
@@ -9,12 +13,23 @@ from unfold.admin import ModelAdmin
 
 from aggregator.admin.signals import EcosystemFilter
 from aggregator.models import Agent
-from aggregator.templatetags.hub import ago
+from aggregator.templatetags.hub import ago, span
+
+
+class AgentForm(forms.ModelForm):  # type: ignore[type-arg]
+    class Meta:
+        model = Agent
+        fields = ("expected_cadence",)
+        help_texts = {
+            "expected_cadence": "The longest usual time between two signals while the market is open: beyond "
+            "it the agent is silent. As 0:15:00 for a quarter of an hour; empty to go by what was learned."
+        }
 
 
 @admin.register(Agent)
 class AgentAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
-    list_display = ("name", "ecosystem", "seen", "last_transport", "count", "expected_cadence", "sent")
+    form = AgentForm
+    list_display = ("name", "ecosystem", "seen", "last_transport", "count", "expected", "sent")
     list_filter = (EcosystemFilter,)
     list_filter_submit = True
     search_fields = ("agent_source",)
@@ -22,6 +37,10 @@ class AgentAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
     actions = None
     readonly_fields = ("ecosystem", "agent_source", "first_seen", "last_seen", "last_transport", "count")
     fields = (*readonly_fields, "expected_cadence")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        agents: QuerySet[Any] = super().get_queryset(request)
+        return agents.annotate(learned=F("cadence__gap"))
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False  # an agent is known by what it sends
@@ -37,6 +56,12 @@ class AgentAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
     @admin.display(description="signals", ordering="signals")
     def count(self, agent: Agent) -> str:
         return f"{agent.signals:,}"
+
+    @admin.display(description="expected cadence")
+    def expected(self, agent: Any) -> str:
+        if agent.expected_cadence is not None:
+            return f"{span(agent.expected_cadence)}, set by hand"
+        return "not known yet" if agent.learned is None else f"{span(agent.learned)}, learned"
 
     @admin.display(description="")
     def sent(self, agent: Agent) -> str:

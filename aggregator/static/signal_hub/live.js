@@ -4,6 +4,8 @@
   const root = document.getElementById("hub-live");
   const status = document.getElementById("hub-refreshed");
   const told = new Map(); // what the server last said a part is; the page's own scripts may change it since
+  const REACHED = "a, button, pre, summary";
+  let opened = matchMedia("(min-width: 1024px)").matches;
   let refreshedAt = Date.now();
   let trouble = "";
 
@@ -20,9 +22,16 @@
 
   function replacePart(old, fresh) {
     const held = old.contains(document.activeElement) ? document.activeElement : null;
-    const place = held ? [...old.querySelectorAll("a, button, pre")].indexOf(held) : -1;
+    const place = held ? [...old.querySelectorAll(REACHED)].indexOf(held) : -1;
     old.innerHTML = fresh.innerHTML;
-    if (place >= 0) old.querySelectorAll("a, button, pre")[place]?.focus();
+    if (place >= 0) old.querySelectorAll(REACHED)[place]?.focus();
+    unfold();
+  }
+
+  // Several banners are one line until somebody opens them, or from the start where there is room.
+  function unfold() {
+    const many = root.querySelector(".hub-many");
+    if (many) many.open = opened;
   }
 
   // The theme's charts have one grey for both themes, too pale for either.
@@ -67,6 +76,7 @@
       remember(fresh);
       charts.forEach(([box, ours]) => box.replaceWith(ours));
       root.replaceChildren(...fresh.childNodes);
+      unfold();
     }
   }
 
@@ -102,6 +112,11 @@
   }
 
   remember(root);
+  unfold();
+  root.addEventListener("click", (event) => {
+    const many = event.target.closest(".hub-many > summary")?.parentElement;
+    if (many) opened = !many.open;
+  });
   tell();
   addEventListener("load", paint); // after the theme's own listener, which draws the charts
   new MutationObserver(paint).observe(document.documentElement, { attributeFilter: ["class"] });

@@ -11,6 +11,7 @@ import requests
 from django.db import connection
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from aggregator import dashboard, pulse
 from aggregator.answers import Background
@@ -52,13 +53,24 @@ def test_first_use_shows_a_command_for_each_transport(page):
 def test_arrivals_replace_the_first_use_page(page, record):
     record({}, {}, {"ecosystem": "stock", "symbol": "AAPL"}, transport="redis")
     seen = text(page.get(LIVE))
-    assert "Send the first signal" not in seen
+    assert re.search(r"Over Redis redis \w+ arrived .* Over HTTPS webhook \w+ waiting", seen)
     assert re.search(r"Crypto .*? live Last arrival \d+ (ms|s) ago", seen)
     assert re.search(r"Last hour 2 Last day 2", seen)
     assert "momentum" in seen
     assert 'aria-label="Arrivals of the last 24 hours: 0 by database, 2 by redis, 0 by webhook"' in (
         page.get(LIVE).content.decode()
     )
+
+
+def test_the_first_use_page_goes_when_all_is_tried_or_the_hub_is_no_longer_new(page, record):
+    record(transport="redis")
+    ArrivalHour.objects.update(hour=timezone.now() - timedelta(hours=3))
+    assert "Send the first signal" not in text(page.get(LIVE))
+    ArrivalHour.objects.update(hour=timezone.now())
+    record(transport="database")
+    assert "Send the first signal" in text(page.get(LIVE))
+    record(transport="webhook")
+    assert "Send the first signal" not in text(page.get(LIVE))
 
 
 def test_the_cost_does_not_grow(page, record):
@@ -81,6 +93,7 @@ def test_it_opens_while_redis_is_down(page, record, free_port, settings):
     with override_settings(ENVIRONMENT=dataclasses.replace(settings.ENVIRONMENT, redis_url=url)):
         seen = eventually(lambda: "not readable" in (seen := text(page.get(LIVE))) and seen, 10)
     assert "ConnectionError" in seen
+    assert re.search(r"\d failed: [a-z:]+, ", seen)  # banners have one line together
     assert "hush" not in seen
 
 
