@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from unfold.admin import ModelAdmin
 from unfold.decorators import action
+from unfold.widgets import UnfoldAdminPasswordWidget
 
 from aggregator.alerts import sealing, sending
 from aggregator.alerts.models import Alert, AlertChannel, AlertNotice, AlertPolicy
@@ -24,7 +25,7 @@ class ChannelForm(forms.ModelForm):  # type: ignore[type-arg]
 
     url = forms.CharField(
         label="URL",
-        widget=forms.PasswordInput(attrs={"autocomplete": "off", "size": 80}),
+        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
         required=False,
         strip=True,
         help_text=(
@@ -54,9 +55,16 @@ class AlertChannelAdmin(ModelAdmin):  # type: ignore[misc]
     form = ChannelForm
     list_display = ("name", "address", "enabled", "last_sent_at", "last_error")
     readonly_fields = ("address", "last_sent_at", "last_error")
-    fields = ("name", "url", "address", "enabled", "last_sent_at", "last_error")
     actions = ("send_test",)
     actions_submit_line = ("save_and_test",)
+
+    def get_fields(
+        self,
+        request: HttpRequest,  # noqa: ARG002
+        obj: AlertChannel | None = None,
+    ) -> tuple[str, ...]:
+        asked = ("name", "url", "enabled")
+        return ("name", "address", "url", "enabled", "last_sent_at", "last_error") if obj else asked
 
     @admin.display(description="address")
     def address(self, channel: AlertChannel) -> str:
@@ -82,6 +90,13 @@ class AlertChannelAdmin(ModelAdmin):  # type: ignore[misc]
         if "_addanother" in request.POST:
             return response
         return redirect("admin:aggregator_alertchannel_change", obj.pk)
+
+    def response_change(self, request: HttpRequest, obj: AlertChannel) -> HttpResponse:
+        """Stay on the channel's page after a test, where its last error stands and its URL can be mended."""
+        response: HttpResponse = super().response_change(request, obj)
+        if any(name.endswith("save_and_test") for name in request.POST):
+            return redirect("admin:aggregator_alertchannel_change", obj.pk)
+        return response
 
     @admin.action(description="Send a test message", permissions=["change"])
     def send_test(self, request: HttpRequest, queryset: QuerySet[AlertChannel]) -> None:
