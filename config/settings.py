@@ -160,6 +160,7 @@ LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = True
+FORMAT_MODULE_PATH = ["config.formats"]
 
 STATIC_URL = "static/"
 # The files are served straight from the packages: no server needs a collectstatic, and each start would warn
@@ -256,6 +257,7 @@ UNFOLD = {
     ],
     "STYLES": [lambda _request: static("signal_hub/hub.css")],
     "SCRIPTS": [lambda _request: static("signal_hub/names.js")],
+    "SIDEBAR": {"navigation": "aggregator.admin.sidebar.navigation"},
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
 }
