@@ -78,7 +78,7 @@ class DeadLetter(models.Model):
         indexes = [models.Index(fields=["-last_at"], name="dead_letters_last_at")]
 
     def __str__(self) -> str:
-        return f"{self.code} {self.ecosystem}/{self.signal_id}".strip()
+        return f"{self.code} {self.ecosystem}/{self.signal_id}".rstrip(" /")
 
 
 class Sighting(models.Model):

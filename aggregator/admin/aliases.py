@@ -60,7 +60,6 @@ class NameForm(forms.ModelForm):  # type: ignore[type-arg]
         required=False,
         max_length=64,
         widget=UnfoldAdminTextInputWidget({"aria-label": "Instrument"}),
-        help_text="Its canonical name, as BTC/USDT, BTC/USDT:USDT, EUR/USD or AAPL.",
     )
 
     class Meta:
@@ -75,6 +74,12 @@ class NameForm(forms.ModelForm):  # type: ignore[type-arg]
 
 class AliasForm(NameForm):
     symbol = forms.CharField(max_length=64, widget=UnfoldAdminTextInputWidget())
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Not in the list, where a help text is not shown and its field would point to nothing.
+        name = "Its canonical name, as BTC/USDT, BTC/USDT:USDT, EUR/USD or AAPL."
+        self.fields["instrument"].help_text = name
 
     class Meta:
         model = SymbolAlias

@@ -3,6 +3,8 @@
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.models import LogEntry
+from django.core.paginator import Paginator
 from django.db import connection
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, QueryDict
@@ -94,6 +96,12 @@ class DeadLetterAdmin(LetterWork):
     def get_queryset(self, request: HttpRequest) -> QuerySet[DeadLetter]:
         """Leave the raw bytes, a megabyte each at worst, until one letter's page asks for them."""
         return super().get_queryset(request).defer("raw")  # type: ignore[no-any-return]
+
+    def get_paginator(self, request: HttpRequest, queryset: QuerySet[Any], *args: Any, **kwargs: Any) -> Any:
+        """Count a letter's history, which is short; the letters themselves are not counted."""
+        if queryset.model is LogEntry:
+            return Paginator(queryset, *args, **kwargs)
+        return super().get_paginator(request, queryset, *args, **kwargs)
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
         chosen = {name for name, value in request.GET.items() if value and name != "p"}

@@ -1,6 +1,6 @@
 """The ledger as an operator reads it."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib import admin, messages
@@ -26,6 +26,8 @@ from ecosystems import ECOSYSTEMS
 CURSORS = ("before", "after")
 PER_PAGE = 50
 MOST_SIGHTINGS = 200
+CLOCKS_DIFFER = timedelta(seconds=1)
+"""By how much less two machines' clocks may differ without anybody's fault."""
 
 
 class EcosystemFilter(DropdownFilter):  # type: ignore[misc] # the package has no types
@@ -235,7 +237,8 @@ class SignalAdmin(ReadOnlyAdmin):
 
     @admin.display(description="lag")
     def late(self, signal: TradingSignal) -> str:
-        return span(signal.received_at - signal.timestamp)
+        late = signal.received_at - signal.timestamp
+        return span(late) if late > -CLOCKS_DIFFER else f"{span(-late)} ahead"
 
     @admin.display(description="id")
     def number(self, signal: TradingSignal) -> int:
@@ -273,4 +276,4 @@ def _link(signal: TradingSignal | None) -> str:
         return "—"
     address = reverse("admin:aggregator_tradingsignal_change", args=[signal.pk])
     told = f"{signal.action} {signal.instrument or signal.symbol}, {signal.agent_source or '(unnamed)'}"
-    return format_html('<a href="{}">{}</a> {}', address, told, ago(signal.received_at))
+    return format_html('<a href="{}"><bdi>{}</bdi></a> {}', address, told, ago(signal.received_at))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import parse_qsl
 
 import pytest
@@ -28,6 +29,8 @@ def test_an_unmapped_symbol_is_shown_with_a_suggestion(page, alias):
     seen = page.get(LIST + "?mapped=no").content.decode()
     assert "tBTCUSD" in seen
     assert "Map to BTC/USD</button>" in seen
+    described = re.findall(r'aria-describedby="([^"]+)"', seen)
+    assert all(f'id="{name}"' in seen for name in described)
 
 
 def test_one_click_maps_it_and_mends_its_rows(page, alias, monkeypatch, record):

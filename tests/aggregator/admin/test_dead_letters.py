@@ -202,6 +202,9 @@ def test_the_history_says_who_did_what(page, operator):
     step(page, f"ids={found.pk}")
     entry = LogEntry.objects.get(object_id=str(found.pk))
     assert (entry.user, entry.get_change_message()) == (operator, "Replayed: recorded.")
+    seen = page.get(f"{LIST}{found.pk}/history/").content.decode()
+    assert "Replayed: recorded." in seen
+    assert "9999999" not in seen, "pages that there are not"
 
 
 @pytest.mark.parametrize("path", ["replay", "{}/download/", "{}/change/", ""])

@@ -88,6 +88,11 @@ def test_search_and_filters(page, query, expected):
     assert {name[0] for name in found} == set(expected)
 
 
+def test_a_clock_that_is_ahead_shows(page, record):
+    record({"timestamp": (datetime.now(UTC) + timedelta(minutes=4, seconds=30)).isoformat()})
+    assert "4 min ahead" in page.get(LIST).content.decode()
+
+
 @pytest.mark.usefixtures("ledger")
 def test_one_signal_is_found_by_its_ids(page):
     signal = TradingSignal.objects.get(signal_id="c42")
