@@ -24,5 +24,5 @@ ALTER TABLE trading_signals DROP CONSTRAINT trading_signals_tags_check,
 
 
 class Migration(migrations.Migration):
-    dependencies = [("aggregator", "0007_quick_checks")]
+    dependencies = [("aggregator", "0008_remembered_minutes")]
     operations = [migrations.RunSQL(CHECK, UNDO)]
