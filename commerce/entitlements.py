@@ -1,11 +1,11 @@
 """The one answer to what a subscription may see: REST, streams and deliveries all ask here."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from django.db.models import Q, QuerySet
+from django.db.models import Func, Q, QuerySet
 
 from aggregator.models import TradingSignal
 from commerce import checkpoints
@@ -86,30 +86,45 @@ def scope(plan: Plan) -> Scope:
     )
 
 
-def visible(scope: Scope, window: Window) -> QuerySet[TradingSignal]:
-    """Return the ledger's rows that `scope` may see in `window`; ask for them `order_by("position")`."""
+class Unindexed(Func):
+    """A text that is compared row by row: Postgres sees no column that has an index."""
+
+    template = "(%(expressions)s || '')"
+    arity = 1
+
+
+def visible(scope: Scope, window: Window, *, in_order: bool = False) -> QuerySet[TradingSignal]:
+    """Return the ledger's rows that `scope` may see in `window`; ask for them `order_by("position")`.
+
+    With `in_order`, by no index but the position's. That of the instrument would be read for all of the
+    ledger each time: 250,000 entries, 30 ms, for a plan of `B*` at 5,000,000 signals.
+    """
     rows = TradingSignal.objects.filter(position__gt=window.floor, position__lte=window.frontier)
-    rows = rows.filter(covered(scope)).exclude(SIGN_OF_LIFE)
+    if in_order:
+        rows = rows.alias(passed_instrument=Unindexed("instrument"), passed_agent=Unindexed("agent_source"))
+    rows = rows.filter(covered(scope, "passed_instrument" if in_order else "instrument"))
+    rows = rows.exclude(SIGN_OF_LIFE)
     return rows if scope.payload else rows.defer("raw_payload")
 
 
-def covered(scope: Scope) -> Q:
+def covered(scope: Scope, instrument: str = "instrument") -> Q:
     """Return the condition on `ecosystem` and `instrument` that `scope` sets, for any table that has both."""
     condition = Q()
     if scope.ecosystems is not None:
         condition &= Q(ecosystem__in=sorted(scope.ecosystems))
     if scope.instruments:
-        condition &= matching(scope.instruments)
+        condition &= matching(scope.instruments, instrument)
     return condition
 
 
-def matching(patterns: Iterable[str]) -> Q:
+def matching(patterns: Collection[str], instrument: str = "instrument") -> Q:
     """Return the condition that the instrument matches one of the patterns."""
-    exact, wild = [], []
-    for pattern in patterns:
-        if "*" in pattern or "?" in pattern:
-            wild.append(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."))
-        else:
-            exact.append(pattern)
-    condition = Q(instrument__in=exact)
-    return condition | Q(instrument__regex=f"^(?:{'|'.join(wild)})$") if wild else condition
+    wild = [pattern for pattern in patterns if "*" in pattern or "?" in pattern]
+    condition = Q(**{f"{instrument}__in": [pattern for pattern in patterns if pattern not in wild]})
+    return condition | Q(**{f"{instrument}__regex": regex(wild)}) if wild else condition
+
+
+def regex(patterns: Iterable[str]) -> str:
+    """Return the patterns as one regular expression of Postgres'."""
+    spelled = (re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".") for pattern in patterns)
+    return f"^(?:{'|'.join(spelled)})$"

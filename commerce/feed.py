@@ -9,10 +9,13 @@ import time
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Q, QuerySet
+from django.contrib.postgres.fields import ArrayField
+from django.db import connection
+from django.db.models import BigIntegerField, BooleanField, Func, Q, QuerySet, Value
 
 from aggregator.models import TradingSignal
 from commerce import entitlements
+from commerce.checkpoints import Window
 from commerce.entitlements import Scope
 from ecosystems.signal import EARLIEST, MAX_AHEAD
 
@@ -21,11 +24,27 @@ SPAN = 20_000
 WIDEST_SPAN = 32 * SPAN
 QUICK_S = 0.002
 """A query faster than this had an index for its filter, or a gap: the next one may look at twice as much."""
-RARE = 5_000
-"""So many signals of an instrument or an agent are looked up one by one. At 5,000,000 signals, 500 of them of
-one instrument, their page took 31 requests of LOOK_FOR_S by spans; by their ids it takes one."""
+DENSE = SPAN // 200
+"""What is found so often in a first span is read on by spans, whatever the ledger's size."""
+RARE = 10_000
+"""So many signals of instruments or of an agent are looked up one by one. At 5,000,000 signals, 500 of them
+of one instrument, their page took 31 requests of LOOK_FOR_S by spans; by their ids it takes one."""
 LOOK_FOR_S = 0.25
 """How long one page is looked for before the reader gets what was found so far."""
+MOST_INSTRUMENTS = 5_000
+"""So many the ledger may have, and so many of them a plan's patterns may match, to be looked up by name."""
+MOST_LOOKED_UP = 200
+
+# Steps from one instrument of the index to the next. Not from `feed_series`: that keeps the names that
+# signals had when they came, and an operator may have mended them since.
+INSTRUMENTS = """
+    WITH RECURSIVE known (name, step) AS (
+        (SELECT instrument, 1 FROM trading_signals ORDER BY instrument LIMIT 1)
+        UNION ALL
+        SELECT (SELECT instrument FROM trading_signals WHERE instrument > known.name
+            ORDER BY instrument LIMIT 1), step + 1
+        FROM known WHERE known.name IS NOT NULL AND step <= %s)
+    SELECT coalesce(max(step), 0), coalesce(array_agg(name) FILTER (WHERE name ~ %s), '{}') FROM known"""
 
 
 @dataclass(frozen=True)
@@ -39,12 +58,13 @@ class Filters:
     since: datetime | None = None
     """The earliest `timestamp`, aware."""
 
-    def condition(self) -> Q:
+    def condition(self, *, in_order: bool = False) -> Q:
+        """Return the condition for rows of `entitlements.visible`."""
         wanted = {
             "ecosystem": self.ecosystem,
-            "instrument": self.instrument,
+            "passed_instrument" if in_order else "instrument": self.instrument,
             "action": self.action,
-            "agent_source": self.agent,
+            "passed_agent" if in_order else "agent_source": self.agent,
             "timestamp__gte": self.since,
         }
         return Q(**{name: value for name, value in wanted.items() if value is not None})
@@ -76,17 +96,18 @@ def read(scope: Scope, filters: Filters, after: int, limit: int) -> Page:
     """
     since = max(filters.since, EARLIEST) - MAX_AHEAD if filters.since else None
     window = scope.window(since)
-    rows = entitlements.visible(scope, window).filter(filters.condition()).order_by("position")
+    passed = entitlements.visible(scope, window, in_order=True).filter(filters.condition(in_order=True))
+    passed = passed.order_by("position")
     start, wanted = max(after, window.floor), limit + 1
-    found, position = _by_spans(rows, start, min(start + SPAN, window.frontier), wanted)
-    if position < window.frontier and len(found) < wanted:
-        rest = wanted - len(found)
-        if (few := _few(filters)) is not None:
-            found += _among(few, rows.filter(position__gt=position), rest)
+    found, position = _by_spans(passed, start, min(start + SPAN, window.frontier), wanted)
+    if position < window.frontier and len(found) < min(wanted, DENSE):
+        ids = _few(scope, filters)
+        if ids is not None:
+            rows = entitlements.visible(scope, Window(position, window.frontier)).filter(filters.condition())
+            found += _among(ids, rows.order_by("position"), wanted - len(found))
             position = window.frontier
-        else:
-            more, position = _by_spans(rows, position, window.frontier, rest)
-            found += more
+    more, position = _by_spans(passed, position, window.frontier, wanted - len(found))
+    found += more
     if len(found) > limit:
         return Page(found[:limit], _position(found[limit - 1]), has_more=True)
     return Page(found, max(position, after), has_more=position < window.frontier)
@@ -109,18 +130,42 @@ def _by_spans(rows: Rows, position: int, frontier: int, wanted: int) -> tuple[li
     return found, position
 
 
-def _few(filters: Filters) -> list[int] | None:
-    """Return the ids of all signals of the wanted instrument or agent; None where they are not RARE.
+def _few(scope: Scope, filters: Filters) -> list[int] | None:
+    """Return the ids of all signals of the wanted instruments or agent; None where they are not RARE.
 
     An index alone answers it. Rows that come later lie behind any frontier that was fixed before.
     """
-    for column, value in (("instrument", filters.instrument), ("agent_source", filters.agent)):
-        if value is not None:
-            known = TradingSignal.objects.filter(**{column: value}).order_by("id")
-            ids = list(known.values_list("id", flat=True)[: RARE + 1])
-            if len(ids) <= RARE:
-                return ids
+    lookups = []
+    if filters.instrument is not None:
+        lookups.append(Q(instrument=filters.instrument))
+    elif scope.instruments and (names := _instruments(scope)) is not None:
+        lookups.append(Q(instrument__in=names))
+    if filters.agent is not None:
+        lookups.append(Q(agent_source=filters.agent))
+    for condition in lookups:
+        ids = list(TradingSignal.objects.filter(condition).values_list("pk", flat=True)[: RARE + 1])
+        if len(ids) <= RARE:
+            return ids
     return None
+
+
+def _instruments(scope: Scope) -> list[str] | None:
+    """Return the ledger's instruments that `scope` covers; None where either are too many to look at."""
+    with connection.cursor() as cursor:
+        cursor.execute(INSTRUMENTS, [MOST_INSTRUMENTS, entitlements.regex(scope.instruments)])
+        steps, names = cursor.fetchone()
+    return names if steps <= MOST_INSTRUMENTS and len(names) <= MOST_LOOKED_UP else None
+
+
+class _IsAnyOf(Func):
+    """Whether a column is one of an array's values: one parameter, where `__in` would make one of each.
+
+    Of 10,000 the parsing alone would take longer than looking them up.
+    """
+
+    template = "(%(expressions)s))"
+    arg_joiner = " = ANY ("
+    output_field = BooleanField()
 
 
 def _among(ids: list[int], rows: Rows, wanted: int) -> list[TradingSignal]:
@@ -128,7 +173,8 @@ def _among(ids: list[int], rows: Rows, wanted: int) -> list[TradingSignal]:
 
     In two steps, neither with a LIMIT, for which the database would look through the ledger in its order.
     """
-    places = sorted(rows.filter(pk__in=ids).order_by().values_list("position", "pk"))
+    chosen = _IsAnyOf("pk", Value(ids, output_field=ArrayField(BigIntegerField())))
+    places = sorted(rows.filter(chosen).order_by().values_list("position", "pk"))
     return list(rows.filter(pk__in=[pk for _, pk in places[:wanted]]))
 
 

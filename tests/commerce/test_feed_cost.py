@@ -7,7 +7,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from aggregator.models import TradingSignal
-from commerce import feed, series
+from commerce import entitlements, feed, series
 from commerce.entitlements import Scope
 from commerce.feed import Filters
 
@@ -90,8 +90,17 @@ def test_what_is_found_quickly_is_looked_for_in_ever_longer_spans(monkeypatch):
     assert len(queries) < 5_000 / feed.WIDEST_SPAN + 12
 
 
-@pytest.mark.parametrize("wanted", [Filters(instrument="RARE"), Filters(agent="rare"), Filters(agent="no")])
-def test_what_is_rare_is_looked_up_and_not_looked_for(wanted, monkeypatch):
+@pytest.mark.parametrize(
+    ("scope", "wanted"),
+    [
+        (Scope(), Filters(instrument="RARE")),
+        (Scope(), Filters(agent="rare")),
+        (Scope(), Filters(agent="no")),
+        (Scope(instruments=("RA?E",)), Filters()),
+        (Scope(instruments=("*NO*",)), Filters()),
+    ],
+)
+def test_what_is_rare_is_looked_up_and_not_looked_for(scope, wanted, monkeypatch):
     monkeypatch.setattr(feed, "SPAN", 100)
     fill(1, 40_000)
     TradingSignal.objects.filter(position__in=range(500, 40_000, 1000)).update(
@@ -99,26 +108,40 @@ def test_what_is_rare_is_looked_up_and_not_looked_for(wanted, monkeypatch):
     )
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE trading_signals")
-    plans = explained(lambda: feed.read(Scope(), wanted, 0, 500))
+    plans = explained(lambda: feed.read(scope, wanted, 0, 500))
     assert touched(plans) < 1_000
     assert all(node.get("Rows Removed by Filter", 0) <= 100 for plan in plans for node in nodes(plan))
 
 
+def test_a_stretch_of_the_ledger_is_read_by_position_alone():
+    """An index of instruments would be read for the whole ledger, for each stretch."""
+    fill(1, 40_000)
+    TradingSignal.objects.filter(position__in=range(5, 40_000, 20)).update(instrument="BTC/USDT")
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE trading_signals")
+    wanted = Filters(instrument="BTC/USDT", ecosystem="crypto")
+    plans = explained(lambda: feed.read(Scope(instruments=("B*",)), wanted, 0, 500))
+    used = {node.get("Index Name") for plan in plans for node in nodes(plan)}
+    assert "trading_signals_instrument" not in used
+
+
 @pytest.mark.parametrize("rare", [-1, 3, 100])
 @pytest.mark.parametrize(
-    "wanted",
+    ("scope", "wanted"),
     [
-        Filters(instrument="RARE"),
-        Filters(agent="rare"),
-        Filters(instrument="RARE", agent="rare", action="BUY"),
+        (Scope(), Filters(instrument="RARE")),
+        (Scope(), Filters(agent="rare")),
+        (Scope(), Filters(instrument="RARE", agent="rare", action="BUY")),
+        (Scope(instruments=("RA*",)), Filters()),
+        (Scope(instruments=("RA*",)), Filters(agent="rare")),
     ],
 )
-def test_either_way_gives_the_same(wanted, rare, monkeypatch):
+def test_either_way_gives_the_same(scope, wanted, rare, monkeypatch):
     fill(1, 400)
     TradingSignal.objects.filter(position__in=range(7, 400, 11)).update(instrument="RARE")
     TradingSignal.objects.filter(position__in=range(5, 400, 7)).update(agent_source="rare")
     expected = list(
-        TradingSignal.objects.filter(wanted.condition())
+        TradingSignal.objects.filter(entitlements.covered(scope), wanted.condition())
         .order_by("position")
         .values_list("position", flat=True)
     )
@@ -127,7 +150,7 @@ def test_either_way_gives_the_same(wanted, rare, monkeypatch):
     for limit in (1, 4, 500):
         found, page = [], feed.Page([], 0, has_more=True)
         while page.has_more:
-            page = feed.read(Scope(), wanted, page.position, limit)
+            page = feed.read(scope, wanted, page.position, limit)
             assert len(page.signals) <= limit
             found += [signal.position for signal in page.signals]
         assert found == expected
