@@ -28,7 +28,7 @@ from commerce.api import limits, serializers
 from commerce.api.base import failed, problem_of, valid
 from commerce.entitlements import Entitlement
 from commerce.feed import Filters
-from commerce.tail import Batch, Follower, Tail, may_stream, progress
+from commerce.tail import Batch, Follower, Tail, may_stream, progress, too_many
 from commerce.usage import LimitReached
 
 logger = logging.getLogger("signal_hub.stream")
@@ -86,7 +86,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
     finally:
         watcher.cancel()
         tail.leave(follower)
-        await _give_back(tail, admission.lease)
+        await _give_back(tail, follower.lease)
 
 
 def admit(headers: dict[str, str], query: bytes, address: str, process: UUID) -> Admission:
@@ -103,8 +103,7 @@ def admit(headers: dict[str, str], query: bytes, address: str, process: UUID) ->
         raise LimitReached("signals", rights.signals_per_day, used.resets_at)
     lease = leases.take(rights.customer_id, process, rights.streams)
     if lease is None:
-        detail = f"The plan's streams ({rights.streams}) are open already."
-        raise Problem(429, "too_many_streams", detail, headers={"Retry-After": str(leases.TTL_S)})
+        raise too_many(rights.streams)
     position = rights.scope.window().frontier if after is None else after
     return Admission(access.digest(headers), rights, used, Filters(**wanted), position, lease)
 

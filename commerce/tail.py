@@ -74,12 +74,14 @@ class Follower:
         self.over = self.over or problem
         self._news.set()
 
-    def recheck(self, reader: Reader | None) -> None:
-        """Take over what the key gives right to now, or end."""
+    def recheck(self, reader: Reader | None, place: int) -> None:
+        """Take over what the key gives right to now, or end; `place` is that among the customer's streams."""
         try:
             if reader is None:
                 raise access.unauthenticated()
             self.rights = may_stream(reader)
+            if place > self.rights.streams:
+                raise too_many(self.rights.streams)
         except Problem as problem:
             self.end(problem)
 
@@ -90,6 +92,11 @@ def may_stream(reader: Reader) -> Entitlement:
     if not rights.streams:
         raise Problem(403, "streams_not_included", "The plan includes no streams.")
     return rights
+
+
+def too_many(allowed: int) -> Problem:
+    detail = f"The plan's streams ({allowed}) are open already."
+    return Problem(429, "too_many_streams", detail, headers={"Retry-After": str(leases.TTL_S)})
 
 
 @dataclass(frozen=True)
@@ -192,10 +199,25 @@ class Tail:
 
     async def _recheck(self) -> None:
         asked = list(self.followers)
-        await self.ask(leases.renew, self.process, [follower.lease for follower in asked])
+        places = await self.ask(leases.renew, self.process, [follower.lease for follower in asked])
         readers = await self.ask(access.readers, {follower.digest for follower in asked})
-        for follower in asked:
-            follower.recheck(readers.get(follower.digest))
+        for follower in [follower for follower in asked if follower in self.followers]:
+            place = places.get(follower.lease) or await self._take_again(follower)
+            follower.recheck(readers.get(follower.digest), place)
+
+    async def _take_again(self, follower: Follower) -> int:
+        """Take a place anew for a stream whose lease another process cleared away during an outage.
+
+        Returns what counts as its place: one that no plan has where there is none.
+        """
+        rights = follower.rights
+        lease = await self.ask(leases.take, rights.customer_id, self.process, rights.streams)
+        if lease is None:
+            return rights.streams + 1
+        follower.lease = lease
+        if follower not in self.followers:  # it ended meanwhile
+            await self.ask(leases.give_back, lease)
+        return 1
 
 
 def _frontiers(delays: set[timedelta]) -> dict[timedelta, int]:

@@ -1,6 +1,8 @@
 """What reading leaves behind: usage, open streams, and what is known of the ledger's past."""
 
 from django.db import models
+from django.db.models.functions import Now
+from django.utils import timezone
 
 from commerce.models.catalogue import Customer
 
@@ -24,6 +26,7 @@ class StreamLease(models.Model):
     id = models.UUIDField(primary_key=True)
     customer = models.ForeignKey(Customer, on_delete=models.CASCADE, related_name="stream_leases")
     process = models.UUIDField()
+    taken_at = models.DateTimeField(default=timezone.now, db_default=Now())
     seen_at = models.DateTimeField()
 
     class Meta:

@@ -164,8 +164,26 @@ def test_no_more_streams_than_the_plan_has(url):
     third = EventSource(url, given.value)
     assert third.status == 429
     assert third.problem()["code"] == "too_many_streams"
-    open_[0].close()
-    assert eventually(lambda: EventSource(url, given.value).status == 200)
+    open_.pop(0).close()
+    open_.append(eventually(lambda: (again := EventSource(url, given.value)).status == 200 and again))
+    Plan.objects.update(streams=1)
+    assert [event.data["code"] for event in open_[1]] == ["too_many_streams"], "the newest has to go"
+    record("a")
+    assert ids(open_[0].take(1)) == ["a"]
+
+
+def test_a_place_that_is_lost_in_an_outage_is_taken_again_or_the_stream_ends(url):
+    """As when another process clears away what was not renewed for a minute."""
+    given = grant(streams=1)
+    source = EventSource(url, given.value)
+    source.wait_for_id()
+    StreamLease.objects.all().delete()
+    place = eventually(lambda: StreamLease.objects.first())
+    place.pk = uuid4()
+    place.process = uuid4()
+    StreamLease.objects.all().delete()
+    place.save(force_insert=True)
+    assert [event.data["code"] for event in source] == ["too_many_streams"]
 
 
 def test_a_place_of_a_process_that_died_is_free_again(stream_process):
