@@ -19,7 +19,20 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", settings)
     from django.core.management import execute_from_command_line
 
-    execute_from_command_line(sys.argv)
+    try:
+        execute_from_command_line(sys.argv)
+    except Exception as error:
+        if of_agent or "--traceback" in sys.argv or not (told := outage(error)):
+            raise
+        sys.exit(f"signal-hub: {command}: the database is not available: {told}")
+
+
+def outage(error: Exception) -> str:
+    """Return in one line why the database cannot be used; "" where the error is another."""
+    from aggregator.faults import is_outage
+    from aggregator.verdicts import Outage
+
+    return " ".join(str(error).split()) if isinstance(error, Outage) or is_outage(error) else ""
 
 
 if __name__ == "__main__":

@@ -31,3 +31,11 @@ def test_it_leaves_alone_what_the_operator_changed(capsys):
     call_command("seed_plans")
     assert Plan.objects.get(slug="pro").price == Decimal("49.00")
     assert capsys.readouterr().out.splitlines() == ["free: 0.00 USD a month"]
+
+
+def test_without_the_database_it_says_so_in_one_line(run_manage, free_port):
+    program = run_manage("seed_plans", CORE_DB_URL=f"postgres://hub:secret@127.0.0.1:{free_port}/hub")
+    assert program.wait() == 1
+    [line] = program.text.splitlines()
+    assert line.startswith("signal-hub: seed_plans: the database is not available: ")
+    assert "secret" not in line
