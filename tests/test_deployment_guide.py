@@ -154,7 +154,7 @@ def test_the_agents_unit_starts_an_agent(run_program, tmp_path):
 def test_the_commands_unit_names_commands_that_exist(run_manage):
     text = (PROJECT / "docs" / GUIDE).read_text()
     named = set(re.findall(r"signal-hub@(\w+)", text))
-    assert named == {"consume_databases", "consume_streams", "watch", "deliver_webhooks"}
+    assert named == {"consume_databases", "consume_streams", "watch", "deliver_webhooks", "tend_commerce"}
     for name in named:
         assert run_manage("help", name).wait() == 0
 

@@ -1,15 +1,17 @@
-"""The periodic work that reading needs: commerce.tasks.note_ledger and thin_checkpoints"""
+"""The periodic work that reading needs, by Celery's beat or manage.py tend_commerce"""
 
 from datetime import timedelta
 
 import pytest
 from django.conf import settings
+from django.core.management import call_command
 from django.db import connection
 from django.utils import timezone
 
 from commerce import tasks
-from commerce.models import Checkpoint, FeedSeries
-from tests.commerce.reading import record
+from commerce.chores import Chores
+from commerce.models import Checkpoint, FeedSeries, Subscription
+from tests.commerce.reading import customer, record
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -42,3 +44,22 @@ def test_thinning():
 def test_beat_starts_both():
     scheduled = {entry["task"] for entry in settings.CELERY_BEAT_SCHEDULE.values()}
     assert {"commerce.tasks.note_ledger", "commerce.tasks.thin_checkpoints"} <= scheduled
+
+
+def test_without_celery_a_command_does_all_of_it():
+    record("a")
+    over = customer().subscriptions
+    over.update(ends_at=timezone.now() - timedelta(minutes=1))
+    call_command("tend_commerce", "--once")
+    assert Checkpoint.objects.count() == 1
+    assert FeedSeries.objects.exists()
+    assert over.get().state == Subscription.State.EXPIRED
+
+
+def test_the_command_does_everything_of_commerce_that_beat_does_when_it_is_due():
+    chores = Chores()
+    of_beat = {entry["task"] for entry in settings.CELERY_BEAT_SCHEDULE.values()}
+    of_commerce = {name for name in of_beat if name.startswith("commerce.")}
+    assert {chore.name for chore in chores.every} == of_commerce - {"commerce.tasks.deliver_webhooks"}
+    assert chores.run_once(wait=True) == 4
+    assert chores.run_once(wait=True) == 0
