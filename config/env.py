@@ -70,6 +70,8 @@ class Environment:
     """Networks that are not public where customers' endpoints may be all the same."""
     delivery_days: int
     """How long deliveries and their attempts are kept."""
+    templates_dir: Path | None
+    """What is in it replaces the hub's own templates of the same path."""
     stripe_api_key: str | None = field(repr=False)
     stripe_webhook_secret: str | None = field(repr=False)
     stripe_api_base: str | None = field(repr=False)
@@ -186,6 +188,7 @@ def load() -> Environment:
             "CORE_DELIVERY_NETWORKS", _networks, "a comma list of addresses or CIDR blocks", ()
         ),
         delivery_days=read("CORE_DELIVERY_DAYS", _days, "a number of days from 1 to 9999", 30),
+        templates_dir=read("CORE_TEMPLATES_DIR", _folder, "the absolute path of a folder", None),
         stripe_api_key=read("STRIPE_API_KEY", name_text, "a key of Stripe's API", None, secret=True),
         stripe_webhook_secret=read(
             "STRIPE_WEBHOOK_SECRET", name_text, "the signing secret of a Stripe webhook", None, secret=True
@@ -338,6 +341,12 @@ def _days(text: str) -> int:
     if not re.fullmatch(r"[1-9][0-9]{0,3}", text):
         raise ValueError
     return int(text)
+
+
+def _folder(text: str) -> Path:
+    if not (Path(text).is_absolute() and Path(text).is_dir()):
+        raise ValueError
+    return Path(text)
 
 
 def _rate(text: str) -> str:

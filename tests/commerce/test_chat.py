@@ -53,6 +53,18 @@ def test_telegram_gets_html_with_nothing_of_the_agents_own(service):
     assert "not investment advice" in message["text"]
 
 
+def test_an_operators_own_template_is_taken(service, settings, tmp_path):
+    own = tmp_path / "commerce" / "chat" / "telegram.html"
+    own.parent.mkdir(parents=True)
+    own.write_text("{% autoescape off %}<i>{{ signal.name }}</i> by {{ signal.agent }}{% endautoescape %}")
+    [engine] = settings.TEMPLATES
+    settings.TEMPLATES = [{**engine, "DIRS": [tmp_path, *engine["DIRS"]]}]
+    endpoint(customer(), f"{TOKEN}/-100123", channel="telegram")
+    record("a", **HOSTILE)
+    assert deliver() == 1
+    assert sent(service)["text"].startswith("<i>BTC/USDT</i> by &lt;b&gt;@everyone")
+
+
 def test_discord_gets_markdown_without_mentions(service):
     endpoint(customer(), DISCORD, channel="discord")
     record("a", **HOSTILE)
