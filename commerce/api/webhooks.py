@@ -4,23 +4,19 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from django.conf import settings
 from django.db.models import QuerySet
 from django.http import HttpResponse
 from rest_framework.request import Request
 
-from aggregator import rates
 from aggregator.models import ApiKey
 from aggregator.problems import Problem
+from commerce import changes
 from commerce.api import webhook_serializers as serializers
 from commerce.api.base import ReaderView, json, valid
 from commerce.api.documented import ALWAYS, documented
 from commerce.deliveries import endpoints
 from commerce.deliveries.shown import delivery_shown, endpoint_shown
 from commerce.models import Endpoint
-
-CHANGES_RATE = "60/minute"
-"""Changes that a customer may make: each may look a name up or put messages in the queue."""
 
 
 class WebhookView(ReaderView):
@@ -30,8 +26,7 @@ class WebhookView(ReaderView):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         if request.method != "GET":
-            limiter = rates.limiter(settings.ENVIRONMENT)
-            limiter.hit(CHANGES_RATE, "webhook-changes", str(self.reader.customer_id))
+            changes.count(self.reader.customer_id)
 
     def mine(self) -> QuerySet[Endpoint]:
         """Return the endpoints of this customer's."""
@@ -46,7 +41,8 @@ class WebhookList(WebhookView):
     @documented(
         {201: serializers.EndpointWithSecret},
         summary="Make a webhook",
-        description="Signals are then POSTed there, signed by Standard Webhooks, or sent to a chat.",
+        description="Signals are then POSTed there, signed by Standard Webhooks, or sent to a chat. "
+        "An address that has one already is a 409.",
         operation_id="create_webhook",
         request=serializers.EndpointInput,
         problems=(*ALWAYS, 409),
@@ -64,8 +60,7 @@ class WebhookList(WebhookView):
                 ecosystems=key.ecosystems,
             )
         except endpoints.Rejected as rejected:
-            status = 409 if rejected.code == "too_many_endpoints" else 400
-            raise Problem(status, rejected.code, str(rejected)) from None
+            raise Problem(409 if rejected.conflicts else 400, rejected.code, str(rejected)) from None
         return json({**endpoint_shown(endpoint), "secret": secret}, 201)
 
 

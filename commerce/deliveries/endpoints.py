@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from commerce import chat, ssrf
 from commerce.deliveries import messages
-from commerce.deliveries.secrets import seal, signing_secret
+from commerce.deliveries.secrets import is_sealed, seal, signing_secret
 from commerce.entitlements import Entitlement
 from commerce.models import Customer, Delivery, Endpoint
 
@@ -25,6 +25,11 @@ class Rejected(Exception):
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(detail)
         self.code = code
+
+    @property
+    def conflicts(self) -> bool:
+        """Tell whether it contradicts what is there; what was asked for is well-formed."""
+        return self.code in {"too_many_endpoints", "duplicate_endpoint"}
 
 
 def create(
@@ -52,6 +57,8 @@ def create(
             raise Rejected("bad_address", "E-mail goes to the customer's own address.")
         if customer.endpoints.count() >= rights.webhooks:
             raise Rejected("too_many_endpoints", f"The plan allows {rights.webhooks} push endpoints.")
+        if _has(customer, channel, address, restriction):
+            raise Rejected("duplicate_endpoint", "There is an endpoint with this address already.")
         endpoint = customer.endpoints.create(
             channel=channel,
             sealed=seal(address),
@@ -61,6 +68,12 @@ def create(
             position=position,
         )
     return endpoint, signing_secret(endpoint) if channel == Endpoint.Channel.WEBHOOK else None
+
+
+def _has(customer: Customer, channel: str, address: str, ecosystems: list[str]) -> bool:
+    """Tell whether the customer has that very endpoint; what cannot be decrypted any more is none."""
+    rows = customer.endpoints.filter(channel=channel, ecosystems=ecosystems)
+    return any(is_sealed(endpoint, address) for endpoint in rows)
 
 
 def check_address(channel: str, address: str) -> str:

@@ -8,7 +8,7 @@ import hashlib
 import hmac
 from functools import lru_cache
 
-from cryptography.fernet import Fernet
+from cryptography.fernet import Fernet, InvalidToken
 from django.conf import settings
 from django.utils import timezone
 
@@ -38,6 +38,14 @@ def seal(address: str) -> str:
 def unseal(endpoint: Endpoint) -> str:
     """Return an endpoint's address. Raises cryptography's InvalidToken when CORE_AUTH_SECRET was changed."""
     return _box(_auth_secret()).decrypt(endpoint.sealed.encode()).decode()
+
+
+def is_sealed(endpoint: Endpoint, address: str) -> bool:
+    """Tell whether this is an endpoint's address; never of one that cannot be decrypted any more."""
+    try:
+        return unseal(endpoint) == address
+    except InvalidToken:
+        return False
 
 
 def _auth_secret() -> bytes:

@@ -8,16 +8,16 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST
 
-from aggregator import auth, rates
+from aggregator import auth
 from aggregator.problems import Problem
+from commerce import changes
 from commerce.deliveries import endpoints
 from commerce.entitlements import entitlement
 from commerce.models import Customer, Endpoint
-from commerce.pages import context, forms
+from commerce.pages import context, forms, views
 from commerce.pages.views import for_customers
 
 MOST_KEYS = 20
-CHANGES_RATE = "60/minute"
 
 
 @require_POST
@@ -58,24 +58,24 @@ def change_key(request: HttpRequest, customer: Customer, key_id: str, action: st
 @require_POST
 @for_customers
 def create_endpoint(request: HttpRequest, customer: Customer) -> HttpResponse:
-    form = forms.EndpointForm(request.POST)
+    form = forms.EndpointForm(request.POST, auto_id=views.ENDPOINT_IDS)
     live = customer.subscription()
     if live is None:
         messages.error(request, "Choose a plan first.")
-    elif not form.is_valid():
-        messages.error(request, "An endpoint needs a channel and an address.")
-    elif _within_rate(request, customer):
+        return redirect("shop:account")
+    if form.is_valid() and _within_rate(request, customer):
         try:
             endpoint, secret = endpoints.create(
                 entitlement(live), form.cleaned_data["channel"], form.cleaned_data["url"].strip()
             )
         except endpoints.Rejected as rejected:
-            messages.error(request, str(rejected))
+            form.add_error("url", str(rejected))
         else:
             if secret:
                 return _once(request, f"Webhook {endpoint.label}", "secret", secret)
             messages.success(request, f"Signals go to {endpoint.label} from now on.")
-    return redirect("shop:account")
+            return redirect("shop:account")
+    return views.account_page(request, customer, form)
 
 
 @require_POST
@@ -85,7 +85,7 @@ def change_endpoint(request: HttpRequest, customer: Customer, endpoint_id: str, 
     endpoint = get_object_or_404(Endpoint, customer=customer, public_id=endpoint_id)
     if not _within_rate(request, customer):
         return redirect("shop:account")
-    if action == "rotate":
+    if action == "rotate" and endpoint.channel == Endpoint.Channel.WEBHOOK:
         return _once(request, f"Webhook {endpoint.label}", "secret", endpoints.rotate(endpoint))
     if action not in ACTIONS:
         raise Http404
@@ -111,7 +111,7 @@ ACTIONS: dict[str, tuple[Callable[[Endpoint], object], str]] = {
 
 def _within_rate(request: HttpRequest, customer: Customer) -> bool:
     try:
-        rates.limiter(settings.ENVIRONMENT).hit(CHANGES_RATE, "webhook-changes", str(customer.pk))
+        changes.count(customer.pk)
     except Problem:
         messages.error(request, "That is too fast; try again in a minute.")
         return False

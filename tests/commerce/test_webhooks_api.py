@@ -220,6 +220,18 @@ def test_no_more_than_the_plan_allows(client, inbox):
     assert none.post(url=inbox.url()).status_code == 409
 
 
+def test_the_same_twice_makes_one(caller, client, owner, inbox):
+    caller.made(inbox.url())
+    again = caller.post(url=inbox.url())
+    assert (again.status_code, again.json()["code"]) == (409, "duplicate_endpoint")
+    assert "secret" not in again.json()
+    caller.made(inbox.url("/other"))
+    grant = owner.issue_key("forex only")
+    ApiKey.objects.filter(pk=grant.key.pk).update(ecosystems=["forex"])
+    Caller(client, grant.value).made(inbox.url())
+    assert Endpoint.objects.count() == 3
+
+
 def test_a_key_for_some_ecosystems_makes_a_webhook_for_those(client, owner, inbox):
     grant = owner.issue_key("forex only")
     ApiKey.objects.filter(pk=grant.key.pk).update(ecosystems=["forex"])
