@@ -1,8 +1,10 @@
 """How customers get in: a link by e-mail, or a password. Operators never do this way."""
 
+import logging
 from datetime import timedelta
 
 from django.conf import settings
+from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
 from django.core import signing
 from django.core.mail import send_mail
@@ -14,6 +16,8 @@ from django.utils import timezone
 
 from aggregator import rates
 from commerce.models import Customer
+
+logger = logging.getLogger("signal_hub.pages")
 
 SALT = "commerce.signin"
 LINK_LASTS = timedelta(minutes=15)
@@ -85,6 +89,19 @@ def _state(email: str) -> str:
     return f"{customer.pk} {customer.user.last_login} {customer.user.password[-12:]}"
 
 
+def tell_of_change(customer: Customer, before: str) -> bool:
+    """Tell an address that it is a customer's no more; return whether a mail could be sent."""
+    if not by_mail():
+        return False
+    text = render_to_string("commerce/email/address_changed.txt", {"customer": customer, "before": before})
+    try:
+        send_mail("Your Signal Hub account has another address", text, settings.DEFAULT_FROM_EMAIL, [before])
+    except OSError as error:
+        logger.warning("no notice of customer=%d's new address: %s", customer.pk, type(error).__name__)
+        return False
+    return True
+
+
 def user_of(customer: Customer) -> User:
     """Return the user that a customer signs in as, made if need be."""
     if customer.user is None:
@@ -110,8 +127,8 @@ def may_try(request: HttpRequest) -> None:
     rates.limiter(settings.ENVIRONMENT).hit(PASSWORDS_FROM_ADDRESS, "passwords from", _address(request))
 
 
-def sign_up(request: HttpRequest, email: str, password: str) -> User | None:
-    """Make a customer with a password; None where the address is taken. For hubs without e-mail.
+def sign_up(request: HttpRequest, email: str, password: str) -> None:
+    """Make a customer with a password, unless the address is taken. For hubs without e-mail.
 
     Raises Problem 429.
     """
@@ -119,8 +136,8 @@ def sign_up(request: HttpRequest, email: str, password: str) -> User | None:
     with transaction.atomic():
         customer, created = Customer.objects.get_or_create(email=email.lower())
         if not created:
-            return None
+            make_password(password)  # takes as long
+            return
         user = user_of(customer)
         user.set_password(password)
         user.save(update_fields=["password"])
-        return user

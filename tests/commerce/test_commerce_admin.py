@@ -211,11 +211,22 @@ def test_staff_who_change_customers_do_not_become_one(client):
     person = customer("anna@example.com")
     me = clerk(client, "view_customer", "change_customer")
     path = f"/admin/commerce/customer/{person.pk}/change/"
-    form = {"email": "anna@example.com", "name": "Anna", "user": me.pk, "created_at": ""}
+    form = {"email": "mine@example.com", "name": "Anna", "user": me.pk, "created_at": ""}
     form |= {"subscriptions-TOTAL_FORMS": "0", "subscriptions-INITIAL_FORMS": "0"}
     assert client.post(path, form).status_code == 302
     person.refresh_from_db()
-    assert (person.name, person.user) == ("Anna", None)
+    assert (person.name, person.user, person.email) == ("Anna", None, "anna@example.com")
+
+
+def test_a_new_address_of_a_customers_is_on_record_and_told_to_the_old_one(operator, mailoutbox, settings):
+    settings.EMAIL_URL = "console:"
+    person = customer("anna@example.com")
+    form = {"email": "new@example.com", "subscriptions-TOTAL_FORMS": "0", "subscriptions-INITIAL_FORMS": "0"}
+    assert operator.post(f"/admin/commerce/customer/{person.pk}/change/", form).status_code == 302
+    assert mailoutbox[0].to == ["anna@example.com"]
+    assert "to new@example.com" in mailoutbox[0].body
+    said = [entry.get_change_message() for entry in LogEntry.objects.all()]
+    assert "E-mail address changed from anna@example.com to new@example.com." in said
 
 
 def test_a_customer_is_led_to_a_new_subscription(operator):

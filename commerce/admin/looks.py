@@ -1,0 +1,11 @@
+"""How states are coloured in lists."""
+
+LOOKS = {
+    "active": "success",
+    "trialing": "info",
+    "past_due": "warning",
+    "delivered": "success",
+    "waiting": "warning",
+    "failed": "danger",
+    "disabled": "danger",
+}

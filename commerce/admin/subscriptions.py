@@ -1,0 +1,77 @@
+"""Who has which plan, at what price, and what Stripe told of it."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+from unfold.admin import ModelAdmin, TabularInline
+from unfold.decorators import display
+
+from aggregator.admin.base import ReadOnlyAdmin
+from commerce.admin.looks import LOOKS
+from commerce.billing.client import is_configured
+from commerce.models import StripeEvent, Subscription, SubscriptionPrice
+
+
+class PriceInline(TabularInline):  # type: ignore[misc]
+    model = SubscriptionPrice
+    extra = 0
+    fields = readonly_fields = ("since", "plan")  # each row's title says the price
+    can_delete = False
+    verbose_name_plural = "What it costs, and did"
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        return False
+
+
+TOLD_BY_STRIPE = (
+    "period_ends_at",
+    "grace_until",
+    "cancelled_at",
+    "stripe_subscription_id",
+    "stripe_event_at",
+)
+
+
+@admin.register(Subscription)
+class SubscriptionAdmin(ModelAdmin):  # type: ignore[misc]
+    list_display = ("customer", "plan", "shown_state", "started_at", "period_ends_at", "ends_at", "paid_by")
+    list_filter = ("state", "plan")
+    list_select_related = ("customer", "plan")
+    search_fields = ("customer__email", "stripe_subscription_id")
+    autocomplete_fields = ("customer",)
+    ordering = ("-started_at",)
+    readonly_fields = ("stripe_subscription_id", "stripe_event_at")
+    fieldsets = (
+        (None, {"fields": ("customer", "plan", "state", "started_at", "ends_at")}),
+        ("Told by Stripe, else empty", {"fields": TOLD_BY_STRIPE}),
+    )
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        shown = super().get_fieldsets(request, obj)
+        return shown if obj else shown[:1]
+
+    def get_inlines(self, request: HttpRequest, obj: Any) -> Any:  # noqa: ARG002
+        return (PriceInline,) if obj else ()
+
+    @display(description="State", ordering="state", label=LOOKS)  # type: ignore[untyped-decorator]
+    def shown_state(self, subscription: Subscription) -> Any:
+        return subscription.state, subscription.get_state_display()
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Leave what is paid at Stripe to Stripe: its next word would undo a change made here."""
+        paid_there = obj is not None and obj.stripe_subscription_id and is_configured()
+        return not paid_there and super().has_change_permission(request, obj)
+
+    @display(description="Paid by")  # type: ignore[untyped-decorator]
+    def paid_by(self, subscription: Subscription) -> str:
+        return "Stripe" if subscription.stripe_subscription_id else "given by hand"
+
+
+@admin.register(StripeEvent)
+class StripeEventAdmin(ReadOnlyAdmin):
+    list_display = ("event_id", "type", "object_id", "created_at", "handled_at", "outcome")
+    list_filter = ("type",)
+    search_fields = ("=event_id", "=object_id")
+    ordering = ("-created_at",)
+    show_full_result_count = False
