@@ -18,6 +18,9 @@ from commerce.models import StripeEvent
 
 logger = logging.getLogger("signal_hub.billing")
 
+MONEY_BACK = ("charge.refunded", "charge.dispute.created")
+"""What Stripe itself leaves to the merchant: a subscription goes on after a refund and during a dispute."""
+
 
 class Event(msgspec.Struct, frozen=True):
     """The part of an event that matters here (https://docs.stripe.com/api/events/object)."""
@@ -38,11 +41,17 @@ def handle(event: Event) -> str:
         if StripeEvent.objects.filter(event_id=event.id).exists():
             return "known"
         created_at = datetime.fromtimestamp(event.created, UTC)
-        outcome = synchronise(subscription_id, created_at) if subscription_id else "of no concern"
+        if subscription_id:
+            outcome = synchronise(subscription_id, created_at)
+        elif event.type in MONEY_BACK:
+            outcome = "ends nothing here: end the subscription at Stripe, where it should end"
+            logger.warning("stripe event=%s type=%s outcome=%s", event.id, event.type, outcome)
+        else:
+            outcome = "of no concern"
         StripeEvent.objects.create(
             event_id=event.id,
             type=event.type[:255],
-            object_id=subscription_id or "",
+            object_id=subscription_id or str((event.data.get("object") or {}).get("id") or "")[:255],
             created_at=created_at,
             outcome=outcome,
         )

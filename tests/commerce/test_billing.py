@@ -239,8 +239,10 @@ def test_a_refund_or_a_dispute_ends_nothing_by_itself(local, client, plan, buyer
     made = local.subscribe(buyer.pk, price="price_pro")
     told(client, "customer.subscription.created", made)
     charge = {"object": "charge", "id": "ch_1", "customer": made["customer"], "refunded": True}
-    assert told(client, "charge.refunded", charge) == "of no concern"
-    assert told(client, "charge.dispute.created", {"object": "dispute", "charge": "ch_1"}) == "of no concern"
+    assert "end the subscription at Stripe" in told(client, "charge.refunded", charge)
+    dispute = {"object": "dispute", "id": "dp_1", "charge": "ch_1"}
+    assert "end the subscription at Stripe" in told(client, "charge.dispute.created", dispute)
+    assert StripeEvent.objects.filter(object_id="dp_1").exists()
     assert buyer.subscription()
     made.update(status="canceled", ended_at=int(time.time()))  # as Stripe does when it is told to
     told(client, "customer.subscription.deleted", made)
