@@ -21,6 +21,7 @@ from commerce.pages import context, forms, signin
 
 View = Callable[..., HttpResponse]
 BACKEND = "django.contrib.auth.backends.ModelBackend"
+ENDPOINT_IDS = "endpoint_%s"
 
 
 def for_customers(view: View) -> View:
@@ -48,12 +49,17 @@ def plans(request: HttpRequest) -> HttpResponse:
 @require_safe
 @for_customers
 def account(request: HttpRequest, customer: Customer) -> HttpResponse:
-    page = context.base(
-        request, "Account", key_form=forms.KeyForm(), endpoint_form=forms.EndpointForm(auto_id="endpoint_%s")
-    )
+    return account_page(request, customer)
+
+
+def account_page(
+    request: HttpRequest, customer: Customer, refused: forms.EndpointForm | None = None
+) -> HttpResponse:
+    """Show the account; with an endpoint's form that was `refused`, what was typed and why."""
+    page = context.base(request, "Account", key_form=forms.KeyForm(), password_form=forms.NewPasswordForm())
+    page["endpoint_form"] = refused or forms.EndpointForm(auto_id=ENDPOINT_IDS)
     page |= context.account(customer) | {"acts": True, "paid": "paid" in request.GET}
-    page["password_form"] = forms.NewPasswordForm()
-    return render(request, "commerce/pages/account.html", page)
+    return render(request, "commerce/pages/account.html", page, status=400 if refused else 200)
 
 
 @never_cache
@@ -123,14 +129,14 @@ def sign_up(request: HttpRequest) -> HttpResponse:
     form = forms.SignUpForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
-            user = signin.sign_up(request, form.cleaned_data["email"], form.cleaned_data["password"])
+            signin.sign_up(request, form.cleaned_data["email"], form.cleaned_data["password"])
         except Problem:
             form.add_error(None, "Too many accounts were made from your address. Try again in an hour.")
         else:
-            if user:
-                login(request, user, BACKEND)
-                return redirect(_next(request.GET.get("next", ""), request))
-            form.add_error("email", "This address has an account already.")
+            # The same answer for an address that has an account: else anybody could ask who is a customer.
+            messages.success(request, "This address has an account now. Sign in with its password.")
+            known = forms.PasswordForm(initial={"email": form.cleaned_data["email"]})
+            return _ways_in(request, known)
     page = context.base(request, "Make an account", form=form)
     return render(request, "commerce/pages/sign_up.html", page, status=400 if form.errors else 200)
 

@@ -214,10 +214,16 @@ def test_without_e_mail_an_account_is_made_with_a_password(client, settings):
     settings.EMAIL_URL = None
     assert "link by e-mail" not in said(client, "/account/sign-in")
     new = {"email": "new@example.com", "password": "correct horse battery"}
-    assert client.post("/account/sign-up", new).url == "/account/"
+    made, taken = (
+        Client().post("/account/sign-up?next=/plans/", new | {"password": password})
+        for password in (new["password"], "another long password")
+    )
+    assert made.status_code == taken.status_code == 200
+    token = re.compile(r'csrfmiddlewaretoken" value="\w+"')
+    assert token.sub("", made.content.decode()) == token.sub("", taken.content.decode())
+    assert 'value="new@example.com"' in made.content.decode()
+    assert client.post("/account/sign-in?next=/plans/", new).url == "/plans/"
     assert "new@example.com" in said(client)
-    again = Client().post("/account/sign-up", new)
-    assert again.status_code == 400
     assert client.post("/account/sign-in/link", {"email": "x@example.com"}).status_code in {302, 400}
     assert not mail.outbox
 
@@ -225,7 +231,7 @@ def test_without_e_mail_an_account_is_made_with_a_password(client, settings):
 def test_accounts_of_an_address_are_limited(client, settings, monkeypatch):
     settings.EMAIL_URL = None
     monkeypatch.setattr(signin, "ACCOUNTS_FROM_ADDRESS", "1/hour")
-    for number, status in ((1, 302), (2, 400)):
+    for number, status in ((1, 200), (2, 400)):
         new = {"email": f"{number}@example.com", "password": "correct horse battery"}
         assert Client().post("/account/sign-up", new).status_code == status
     assert Customer.objects.count() == 1
@@ -360,15 +366,27 @@ def test_an_endpoint_is_made_tested_paused_and_deleted(client):
     assert not Endpoint.objects.exists()
 
 
-def test_why_an_endpoint_is_refused_is_said(client, settings):
+def test_a_chat_has_no_secret_to_rotate():
+    person = customer()
+    browser = entered(person)
+    browser.post("/account/endpoints", {"channel": "telegram", "url": "123456789:" + "A" * 35 + "/-1001"})
+    made = Endpoint.objects.get()
+    answer = browser.post(f"/account/endpoints/{made.public_id}/rotate")
+    assert answer.status_code == 404
+    assert Endpoint.objects.get().generation == 1
+
+
+def test_why_an_endpoint_is_refused_is_said_and_nothing_typed_is_lost(client, settings):
     local(settings, networks=())
     browser = entered(customer(webhooks=1))
     for url, words in (
         ("https://169.254.169.254/", "not at a public address"),
         ("ftp://example.com/", "begins with https"),
     ):
-        answer = browser.post("/account/endpoints", {"channel": "webhook", "url": url}, follow=True)
+        answer = browser.post("/account/endpoints", {"channel": "webhook", "url": url})
+        assert answer.status_code == 400
         assert words in answer.content.decode()
+        assert f'value="{url}"' in answer.content.decode()
     assert not Endpoint.objects.exists()
 
 
