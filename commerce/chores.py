@@ -1,6 +1,7 @@
 """The periodic work of commerce without Celery: what beat triggers there, by the same schedule."""
 
 import time
+from typing import Any
 
 from django.conf import settings
 from django.db import close_old_connections
@@ -9,7 +10,7 @@ from aggregator.faults import classified
 from commerce import tasks
 
 IDLE_S = 0.5
-CHORES = (
+CHORES: tuple[Any, ...] = (
     tasks.note_ledger,
     tasks.thin_checkpoints,
     tasks.expire_subscriptions,
@@ -21,9 +22,10 @@ class Chores:
     """A consumer (see `aggregator.consuming`) of what is due. Any number may run: each does the work anew."""
 
     def __init__(self) -> None:
-        every = {entry["task"]: entry["schedule"] for entry in settings.CELERY_BEAT_SCHEDULE.values()}
-        self.every = {chore: every[chore.name] for chore in CHORES}
-        self.due_at = dict.fromkeys(CHORES, 0.0)
+        beat: Any = settings.CELERY_BEAT_SCHEDULE
+        every = {entry["task"]: float(entry["schedule"]) for entry in beat.values()}
+        self.every: dict[Any, float] = {chore: every[chore.name] for chore in CHORES}
+        self.due_at: dict[Any, float] = dict.fromkeys(CHORES, 0.0)
 
     def run_once(self, *, wait: bool) -> int:  # noqa: ARG002 - nothing to wait for: the loop does
         """Do what is due; return how many chores that were. Raises Outage; then the chore is due still."""

@@ -179,6 +179,12 @@ def test_pages_fit_their_width_and_can_be_used(visit, hub, complaints, tmp_path,
     page.goto("/account/")
     page.get_by_text("Latest deliveries").first.wait_for(state="attached")
     assert_usable(page, width)
+    page.get_by_label("Address").fill("ftp://example.com/typed")
+    page.get_by_role("button", name="Add").click()
+    page.get_by_text("begins with https").wait_for()
+    assert "400" in complaints.pop()
+    assert page.get_by_label("Address").input_value() == "ftp://example.com/typed"
+    assert_usable(page, width)
     page.goto("/plans/")
     page.get_by_text("Your plan").wait_for()
     assert_usable(page, width)
