@@ -75,7 +75,27 @@ class DeadLetter(models.Model):
         db_table = "dead_letters"
         verbose_name = "dead letter"
         db_table_comment = "Entries that could not become signals, with their raw bytes and the reason"
-        indexes = [models.Index(fields=["-last_at"], name="dead_letters_last_at")]
+        # The list and its groups, a group's own list, and `trimmed_unread`, counted at each look at a stream.
+        # Measured at 1,000,000 letters: 0.4 s for each of them without, 0 to 35 ms with.
+        indexes = [
+            models.Index(fields=["-last_at"], name="dead_letters_last_at"),
+            models.Index(
+                models.F("last_at").desc(),
+                models.F("id").desc(),
+                condition=models.Q(resolved_at=None),
+                include=("code", "agent_source", "ecosystem", "times"),
+                name="dead_letters_unresolved",
+            ),
+            models.Index(
+                models.F("code"),
+                models.F("agent_source"),
+                models.F("ecosystem"),
+                models.F("last_at").desc(),
+                models.F("id").desc(),
+                condition=models.Q(resolved_at=None),
+                name="dead_letters_groups",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.code} {self.ecosystem}/{self.signal_id}".rstrip(" /")
