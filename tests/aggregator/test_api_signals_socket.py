@@ -20,6 +20,14 @@ from tests.servers import WEBHOOK_SECRET, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+PROTECTION = {
+    "strict-transport-security",
+    "x-content-type-options",
+    "referrer-policy",
+    "cross-origin-opener-policy",
+    "x-frame-options",
+}
+
 
 def speak(url, *parts, then_hang_up=False):
     """Send the bytes over a new connection; return the status, headers and body that come back."""
@@ -163,11 +171,26 @@ def test_a_key_of_the_environment_is_then_required(live_hub):
 
 
 def test_the_public_address_is_allowed_as_host_and_no_other(live_hub):
-    url = live_hub(AGG_SIGNAL_ENDPOINT="https://hub.example/api/signals", DJANGO_ALLOWED_HOSTS="")
+    url = live_hub(
+        AGG_SIGNAL_ENDPOINT="https://hub.example/api/signals",
+        DJANGO_ALLOWED_HOSTS="",
+        CORE_TRUSTED_PROXIES="127.0.0.1/32",
+    )
     body = as_bytes(wire())
     assert speak(url, request(body, {"Host": "hub.example"}), body)[0] == 202
     status, headers, _ = speak(url, request(body, {"Host": "other.example"}), body)
     assert (status, headers["content-type"]) == (400, "application/problem+json")
+    # The door before Django protects its answers as Django's own middleware does, over TLS and without.
+    for forwarded in ({}, {"X-Forwarded-Proto": "https"}, {"X-Forwarded-Proto": "http"}):
+        protected = [
+            {name.lower(): value for name, value in answer.headers.items() if name.lower() in PROTECTION}
+            for answer in (
+                requests.post(f"{url}/api/signals", timeout=15, headers=forwarded),
+                requests.get(f"{url}/api/signals", timeout=15, headers=forwarded),
+            )
+        ]
+        assert protected[0] == protected[1]
+        assert (protected[0].keys() == PROTECTION) is ("https" in forwarded.values())
 
 
 def test_while_postgres_is_down_the_server_says_so_and_recovers(live_hub, postgres_server):
