@@ -24,5 +24,5 @@ ALTER TABLE trading_signals DROP CONSTRAINT trading_signals_tags_check,
 
 
 class Migration(migrations.Migration):
-    dependencies = [("aggregator", "0008_remembered_minutes")]
+    dependencies = [("aggregator", "0009_unresolved_letters")]
     operations = [migrations.RunSQL(CHECK, UNDO)]
