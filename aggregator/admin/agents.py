@@ -39,8 +39,7 @@ class AgentAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
     fields = (*readonly_fields, "expected_cadence")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        agents: QuerySet[Any] = super().get_queryset(request)
-        return agents.annotate(learned=F("cadence__gap"))
+        return super().get_queryset(request).annotate(learned=F("cadence__gap"))  # type: ignore[no-any-return]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False  # an agent is known by what it sends
