@@ -13,7 +13,7 @@ from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from aggregator import dashboard, pulse
+from aggregator import dashboard, pulse, rollups
 from aggregator.answers import Background
 from aggregator.cadence import Silence
 from aggregator.models import Agent, ArrivalHour
@@ -62,11 +62,14 @@ def test_arrivals_replace_the_first_use_page(page, record):
     )
 
 
-def test_the_first_use_page_goes_when_all_is_tried_or_the_hub_is_no_longer_new(page, record):
+def test_the_first_use_page_goes_when_all_is_tried_or_the_hub_is_no_longer_new(page, record, monkeypatch):
+    monkeypatch.setattr(dashboard, "_memory", rollups.Memory())
     record(transport="redis")
-    ArrivalHour.objects.update(hour=timezone.now() - timedelta(hours=3))
+    hour = ArrivalHour.objects.get().hour
+    ArrivalHour.objects.update(hour=hour - timedelta(hours=3))
     assert "Send the first signal" not in text(page.get(LIVE))
-    ArrivalHour.objects.update(hour=timezone.now())
+    ArrivalHour.objects.update(hour=hour)
+    monkeypatch.setattr(dashboard, "_memory", rollups.Memory())  # what is past changes nowhere else
     record(transport="database")
     assert "Send the first signal" in text(page.get(LIVE))
     record(transport="webhook")
