@@ -11,7 +11,6 @@ import requests
 from django.db import connection
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
-from django.utils import timezone
 
 from aggregator import dashboard, pulse, rollups
 from aggregator.answers import Background
