@@ -201,7 +201,8 @@ class AliasAdmin(ModelAdmin):  # type: ignore[misc]
             total += count
             if further is None:
                 name = alias.instrument or alias.symbol
-                messages.success(request, f"{alias}: {total:,} signals are called {name} now.")
+                signals = "1 signal is" if total == 1 else f"{total:,} signals are"
+                messages.success(request, f"{alias}: {signals} called {name} now.")
                 return None
             mark = further
         query = urlencode({"before": called, "after": str(mark)})

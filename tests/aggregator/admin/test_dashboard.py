@@ -122,8 +122,8 @@ def test_only_the_staff_sees_it(client):
 def test_open_dead_letters_and_unmapped_symbols_are_pointed_at(page, record):
     record({"action": "HODL"}, {"symbol": "tBTCUSD"})
     seen = text(page.get(LIVE))
-    assert "1 unresolved dead letters" in seen
-    assert "1 unmapped symbols" in seen
+    assert "1 unresolved dead letter " in seen
+    assert "1 unmapped symbol " in seen
 
 
 NOW = datetime(2026, 11, 25, 15, 0, tzinfo=UTC)  # a Wednesday: all three markets are open
