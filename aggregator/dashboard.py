@@ -118,7 +118,7 @@ def _live(request: HttpRequest) -> dict[str, Any]:
     }
     came = {name for each in taken.ecosystems for name, part in each.transports.items() if part.last_at}
     if len(came) < len(pulse.TRANSPORTS) and _is_new(taken, now):
-        shown["first_use"] = first_use.ways(request, came)
+        shown |= {"came": came, "first_use": first_use.ways(request, came)}
     return shown
 
 
