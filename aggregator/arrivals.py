@@ -83,7 +83,7 @@ COUNT_NAMELESS = """,
 
 COUNT_REST = f"""
     WITH batch AS MATERIALIZED (
-        SELECT ecosystem, agent_source, %s AS transport, coalesce(%s, now()) AS seen_at, 0 AS accepted,
+        SELECT ecosystem, agent_source, %s AS transport, now() AS seen_at, 0 AS accepted,
             duplicates, conflicts, refused, '{{}}'::bigint[] AS lags
         FROM json_to_recordset(%s::json) AS rest (ecosystem text, agent_source text, duplicates bigint,
             conflicts bigint, refused bigint)
@@ -107,7 +107,13 @@ def nameless(signals: Iterable[Signal]) -> str | None:
 
 
 def count_rest(cursor: Any, verdicts: Iterable[Verdict], transport: str, seen_at: datetime | None) -> None:
-    """Count by agent what was settled without being recorded, in one query of the caller's transaction."""
+    """Count by agent what was settled without being recorded, in one query of the caller's transaction.
+
+    With a `seen_at` it is a replay, and all of it was counted when it came in: else an operator's replaying
+    would raise the alert of an agent that is refused too often.
+    """
+    if seen_at is not None:
+        return
     counts: dict[Agent, Counter[Fate]] = {}
     for verdict in verdicts:
         subject = verdict.refusal or verdict.signal
@@ -124,7 +130,7 @@ def count_rest(cursor: Any, verdicts: Iterable[Verdict], transport: str, seen_at
         for (ecosystem, agent), fates in counts.items()
     ]
     if batch:
-        cursor.execute(COUNT_REST, [transport, seen_at, as_json(batch)])
+        cursor.execute(COUNT_REST, [transport, as_json(batch)])
 
 
 def as_json(rows: list[dict[str, Any]]) -> str:

@@ -13,7 +13,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from aggregator.models import Agent, ApiKey, DeadLetter, TradingSignal
+from aggregator.models import Agent, ApiKey, ArrivalHour, DeadLetter, TradingSignal
 from tests.aggregator.admin.conftest import signal
 
 LIST = "/admin/aggregator/deadletter/"
@@ -93,6 +93,7 @@ def test_a_replay_makes_no_agent_look_alive(page, record):
 def test_what_is_refused_for_another_reason_is_another_letter(page, db):
     old = letter(signal(action="HODL"), code="database_refused")
     assert step(page, f"ids={old.pk}")["told"]["refused again"] == 1
+    assert not ArrivalHour.objects.exists(), "nothing came in: no agent has sent too much that is refused"
     old.refresh_from_db()
     assert old.resolved_at
     assert DeadLetter.objects.get(resolved_at=None).code == "invalid_value"
