@@ -113,7 +113,8 @@ def _agents(silences: list[cadence.Silence], now: datetime, detailed: int) -> li
         AgentPulse(each.ecosystem, each.agent_source, _judge(each, now), each.last_seen, each.allowed)
         for each in silences
     ]
-    pulses.sort(key=lambda agent: agent.last_seen, reverse=True)
+    # Those that are live keep their places by name: by last sight they would change them at every look.
+    pulses.sort(key=lambda agent: timedelta() if agent.state is State.LIVE else now - agent.last_seen)
     pulses.sort(key=lambda agent: BY_CONCERN.index(agent.state))
     days = rollups.agent_days([(agent.ecosystem, agent.name) for agent in pulses[:detailed]], now)
     for agent in pulses:

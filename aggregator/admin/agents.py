@@ -39,7 +39,8 @@ class AgentAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
     fields = (*readonly_fields, "expected_cadence")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return super().get_queryset(request).annotate(learned=F("cadence__gap"))  # type: ignore[no-any-return]
+        agents: QuerySet[Any] = super().get_queryset(request).annotate(learned=F("cadence__gap"))
+        return agents
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False  # an agent is known by what it sends
