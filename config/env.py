@@ -344,7 +344,7 @@ def _days(text: str) -> int:
 
 
 def _folder(text: str) -> Path:
-    if not (Path(text).is_absolute() and Path(text).is_dir()):
+    if not Path(text).is_absolute():
         raise ValueError
     return Path(text)
 

@@ -14,6 +14,10 @@ from config import env, logs, mail
 try:
     ENVIRONMENT = env.load()
     ENVIRONMENT.require_hub()
+    if ENVIRONMENT.templates_dir and not ENVIRONMENT.templates_dir.is_dir():
+        raise env.InvalidEnvironment(
+            f"CORE_TEMPLATES_DIR holds '{ENVIRONMENT.templates_dir}': no folder is there"
+        )
 except env.InvalidEnvironment as error:
     print(f"signal-hub: {error}", file=sys.stderr)  # noqa: T201
     raise SystemExit(2) from None

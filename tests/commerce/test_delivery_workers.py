@@ -43,8 +43,8 @@ def test_endpoints_that_hang_delay_nobody_else(inbox):
     with receiver() as stuck:
         stuck.answer = lambda _: Answering(before=lambda: free.wait(14))
         owner = customer(webhooks=100)
-        for _ in range(20):
-            endpoint(owner, stuck.url())
+        for number in range(20):
+            endpoint(owner, stuck.url(f"/{number}"))
         endpoint(customer(), inbox.url())
         record("a", "b", "c")
         runner = threading.Thread(target=deliver)

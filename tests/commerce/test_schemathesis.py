@@ -68,7 +68,7 @@ def cases(endpoint_id):
     """A case of each operation, about what is there; the one that deletes comes last."""
     names = {"endpoint_id": endpoint_id, "ecosystem": "crypto", "signal_id": "a"}
     bodies = {
-        "create_webhook": {"url": "https://192.0.46.9/hook"},
+        "create_webhook": {"url": "https://192.0.46.9/another"},
         "rotate_webhook_secret": {"overlap_hours": 1},
         "replay_webhook": {"after": cursors.encode(0)},
     }
