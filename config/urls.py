@@ -30,3 +30,4 @@ urlpatterns = [
 
 handler400 = "aggregator.problems.bad_request"
 handler404 = "aggregator.problems.not_found"
+handler500 = "aggregator.blackout_page.server_error"

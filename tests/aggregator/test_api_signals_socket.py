@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 import standardwebhooks
+from django.db import connection
 
 from aggregator.models import DeadLetter, TradingSignal
 from ecosystems.signal import Signal
@@ -201,6 +202,12 @@ def test_while_postgres_is_down_the_server_says_so_and_recovers(live_hub, postgr
     status, headers, _ = speak(url, request(body), body)
     assert status == 503
     assert int(headers["retry-after"]) >= 1
+    for path in ("/admin/", "/admin/login/", "/account/sign-in"):  # the last is not the operator's
+        shown = requests.get(f"{url}{path}", timeout=15, cookies={"sessionid": "x" * 32})
+        assert shown.status_code == 503, path
+        assert "The core database does not answer" in shown.text
     postgres_server.start()
+    assert eventually(lambda: requests.get(f"{url}/admin/login/", timeout=15).status_code == 200)
     assert eventually(lambda: speak(url, request(body), body)[0] == 200)
+    connection.close()  # this one did not outlive the server
     assert not DeadLetter.objects.exists()

@@ -87,7 +87,7 @@
       if (response.type === "opaqueredirect" || response.status === 403) {
         trouble = "you are signed out; reload the page to sign in";
       } else if (!response.ok) {
-        trouble = `the hub answers ${response.status}`;
+        trouble = response.status === 503 ? "the core database does not answer" : `the hub answers ${response.status}`;
       } else {
         show(await response.text());
         refreshedAt = Date.now();
