@@ -113,6 +113,7 @@ class AlertNotice(models.Model):
     created_at = models.DateTimeField()
     due_at = models.DateTimeField()
     claimed_until = models.DateTimeField(null=True)
+    begun_at = models.DateTimeField(null=True, help_text="When it was handed over, while no answer is known.")
     attempts = models.IntegerField(default=0)
     sent_at = models.DateTimeField(null=True)
     given_up_at = models.DateTimeField(null=True)

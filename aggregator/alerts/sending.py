@@ -1,8 +1,9 @@
-"""Notices to channels: each is claimed by a conditional UPDATE, sent, and marked.
+"""Notices to channels: each is claimed by a conditional UPDATE, begun by another, sent, and marked.
 
-The claim is committed before anything is sent. A worker that dies in between leaves a notice of which nobody
-knows whether it came: it is sent once more, but only when the schedule would repeat an alert. Sooner it could
-come twice in a row; never, an end or an all-clear could be lost.
+A worker that dies between the first two has sent nothing: the notice is free again after two minutes. One
+that dies later leaves a notice of which nobody knows whether it came: it is sent once more, but only when the
+schedule would repeat an alert. Sooner it could come twice in a row; never, an end or an all-clear could be
+lost.
 """
 
 import logging
@@ -39,22 +40,30 @@ CHANNELS = f"""
     SELECT * FROM alert_channels
     WHERE enabled AND id IN (SELECT channel_id FROM alert_notices WHERE {DUE}) ORDER BY id"""
 
-# A claim that is still there was cut off. Its notice has one more go: given up, unless that ends well.
 CLAIM = f"""
-    UPDATE alert_notices SET attempts = attempts + 1,
-        claimed_until = now() + make_interval(
-            hours => coalesce((SELECT repeat_hours[1] FROM alert_policy WHERE id = 1), 1)),
-        given_up_at = CASE WHEN claimed_until IS NOT NULL THEN now() END
+    UPDATE alert_notices SET claimed_until = now() + interval '2 minutes'
     WHERE id = (
         SELECT id FROM alert_notices
         WHERE {DUE} AND channel_id = (SELECT id FROM alert_channels WHERE id = %s AND enabled)
         ORDER BY due_at, id LIMIT 1 FOR UPDATE SKIP LOCKED)
-    RETURNING id, attempts, created_at, severity, title, body"""
+    RETURNING id, claimed_until"""
 
-SENT = "UPDATE alert_notices SET sent_at = now(), claimed_until = NULL, given_up_at = NULL WHERE id = %s"
+# What was begun before and has not ended was cut off. It has one more go: given up, unless that ends well.
+BEGIN = """
+    UPDATE alert_notices SET attempts = attempts + 1, begun_at = now(),
+        claimed_until = now() + make_interval(
+            hours => coalesce((SELECT repeat_hours[1] FROM alert_policy WHERE id = 1), 1)),
+        given_up_at = CASE WHEN begun_at IS NOT NULL THEN now() END
+    WHERE id = %s AND claimed_until = %s AND claimed_until > now()
+    RETURNING attempts, created_at, severity, title, body"""
+
+SENT = """
+    UPDATE alert_notices SET sent_at = now(), claimed_until = NULL, begun_at = NULL, given_up_at = NULL
+    WHERE id = %s"""
 
 LATER = """
-    UPDATE alert_notices SET claimed_until = NULL, due_at = now() + make_interval(secs => %(wait)s),
+    UPDATE alert_notices SET claimed_until = NULL, begun_at = NULL,
+        due_at = now() + make_interval(secs => %(wait)s),
         given_up_at = CASE WHEN attempts >= %(most)s THEN now() END
     WHERE id = %(id)s"""
 
@@ -109,15 +118,21 @@ def _send_channel(channel: AlertChannel) -> int:
 
 
 def _claim(channel: AlertChannel) -> tuple[int, int, Notice] | None:
-    """Claim the channel's next notice; return its id, which attempt this is, and what to send."""
+    """Claim and begin the channel's next notice; return its id, which attempt this is, and what to send."""
     with connection.cursor() as cursor:
         cursor.execute(CLAIM, [channel.pk])
-        row: tuple[int, int, datetime, str, str, str] | None = cursor.fetchone()
-    if row is None:
+        claim: tuple[int, datetime] | None = cursor.fetchone()
+        if claim is None:
+            return None
+        import apprise  # noqa: F401 - takes a second, and is better cut off before it is begun
+
+        cursor.execute(BEGIN, claim)
+        row: tuple[int, datetime, str, str, str] | None = cursor.fetchone()
+    if row is None:  # it took longer than the claim lasts
         return None
-    number, attempts, created_at, *texts = row
+    attempts, created_at, *texts = row
     notice = Notice(*texts)
-    return number, attempts, wording.again(notice, created_at) if attempts > 1 else notice
+    return claim[0], attempts, wording.again(notice, created_at) if attempts > 1 else notice
 
 
 def deliver(channel: AlertChannel, notice: Notice) -> str:

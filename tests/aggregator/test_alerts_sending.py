@@ -57,6 +57,21 @@ def test_a_worker_killed_while_it_sends_sends_it_twice_only_by_the_schedule(run_
     assert notice().given_up_at is not None
 
 
+def test_what_was_claimed_and_not_begun_is_sent_minutes_later(channel, receiver):
+    take(SILENT)
+    with connection.cursor() as cursor:
+        cursor.execute(sending.CLAIM, [channel.pk])  # and the worker is killed here: nothing was sent
+        claim = cursor.fetchone()
+    assert send_due() == 0
+    passes(3)
+    with connection.cursor() as cursor:
+        cursor.execute(sending.BEGIN, claim)  # it was only slow: the claim has run out
+        assert cursor.fetchone() is None
+    assert send_due() == 1
+    (message,) = receiver.messages
+    assert "cut off" not in message["message"]
+
+
 def test_what_a_worker_was_killed_over_comes_once_more_and_is_marked(channel, receiver):
     take(SILENT)
     assert sending._claim(channel) is not None
