@@ -207,12 +207,17 @@ def _sum(parts: list[Figures]) -> Figures:
 
 
 def _usual(ecosystem: str, week: list[rollups.Hour], now: datetime) -> float | None:
-    """Return the mean rate of the past week's open hours, the current one left out."""
+    """Return the mean rate of the past week's open hours, without the current one and the first.
+
+    Of both a part may be missing: a new hub began within its first hour.
+    """
     this_hour = now.replace(minute=0, second=0, microsecond=0)
-    past = [hour for hour in week if hour.since < this_hour]
+    if not week:
+        return None
+    start = min(hour.since for hour in week) + timedelta(hours=1)
+    past = [hour for hour in week if start <= hour.since < this_hour]
     if not past:
         return None
-    start = min(hour.since for hour in past)
     open_time = OpenTime(ecosystem, start, this_hour).until(this_hour)
     if open_time < FIRST_HOURS:
         return None

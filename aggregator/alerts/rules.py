@@ -78,7 +78,8 @@ def _silent_ecosystems(silences: Sequence[cadence.Silence]) -> Iterator[Finding]
         if silent(agents):
             last = max(agent.last_seen for agent in agents)
             rests = any(agent.rests for agent in agents)
-            text = f"none of its {len(agents)} agents since {_moment(last)}{RESTS if rests else ''}"
+            none = f"none of its {len(agents)} agents" if len(agents) > 1 else "nothing from its only agent"
+            text = f"{none} since {_moment(last)}{RESTS if rests else ''}"
             yield Finding("ecosystem_silent", ecosystem, text, rests)
 
 
