@@ -24,5 +24,5 @@ ALTER TABLE trading_signals DROP CONSTRAINT trading_signals_tags_check,
 
 
 class Migration(migrations.Migration):
-    dependencies = [("aggregator", "0009_unresolved_letters")]
+    dependencies = [("aggregator", "0010_begun_notices")]
     operations = [migrations.RunSQL(CHECK, UNDO)]
