@@ -37,6 +37,9 @@ def pytest_configure(config: pytest.Config) -> None:
     except ServerError as error:
         pytest.exit(f"no servers for the tests: {error}", returncode=1)
     django.setup()
+    from tests.emptying import empty_after_each_test
+
+    empty_after_each_test()
 
 
 @pytest.fixture
