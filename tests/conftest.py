@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
-import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from django.db import connections
 
 from config.embedded import Postgres, ServerError
 from config.embedded import free_port as find_free_port
-from tests.servers import SERVERS, Program, manage, renamed, web
+from tests.servers import SERVERS, Program, manage, renamed, serve, web
 
 # pytest-django's own option would read the settings before any conftest is loaded, without servers.
 if settings.configured:
@@ -56,6 +57,18 @@ def redis_client() -> Iterator[redis.Redis]:
         yield client
 
 
+@pytest.fixture(scope="session")
+def django_db_keepdb() -> bool:
+    """Whether to leave the databases: with a server of our own they end anyway."""
+    return SERVERS.postgres is not None
+
+
+@pytest.fixture
+def admin_user(db: None, django_user_model: Any) -> Any:
+    """As pytest-django's, without the password that nobody enters and that takes long to hash."""
+    return django_user_model.objects.create_superuser("admin")
+
+
 @pytest.fixture
 def postgres_server(transactional_db: None) -> Iterator[Postgres]:
     """The embedded Postgres, to `stop()` and `start()`; runs again after the test, on the same port."""
@@ -84,21 +97,37 @@ def environment_of_programs() -> dict[str, str]:
     return environment
 
 
-@pytest.fixture
-def run_program(program_environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., Program]]:
-    """Start programs: `run_program([...command], CORE_X="…")`; what is left of them is killed afterwards."""
+@contextmanager
+def starting(environment: dict[str, str], folder: Path) -> Iterator[Callable[..., Program]]:
+    """Give what starts programs in that environment; what is left of them is killed afterwards."""
     started: list[Program] = []
     numbers = itertools.count(1)
 
     def start(command: list[str], **variables: str) -> Program:
-        output = tmp_path / f"program-{next(numbers)}.log"
-        program = Program(command, program_environment | variables, output)
+        output = folder / f"program-{next(numbers)}.log"
+        program = Program(command, environment | variables, output)
         started.append(program)
         return program
 
     yield start
     for program in started:
         program.kill()
+
+
+@pytest.fixture
+def run_program(program_environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., Program]]:
+    """Start programs: `run_program([...command], CORE_X="…")`; what is left of them is killed afterwards."""
+    with starting(program_environment, tmp_path) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def run_shared(
+    django_db_setup: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Program]]:
+    """As `run_program`, for what all tests of a file use: a start takes two seconds of processor time."""
+    with starting(environment_of_programs(), tmp_path_factory.mktemp("shared")) as start:
+        yield start
 
 
 @pytest.fixture
@@ -116,14 +145,17 @@ def live_hub(run_program: Callable[..., Program], free_port: int) -> Callable[..
     """Start the real web server: `live_hub(CORE_X="…")` returns its URL when `/livez` answers."""
 
     def start(**variables: str) -> str:
-        url = f"http://127.0.0.1:{free_port}"
-        program = run_program(web(free_port), **variables)
-        program.until(lambda: _status(f"{url}/livez") == 200, what="/livez")
-        return url
+        return serve(run_program, web, free_port, **variables)
 
     return start
 
 
-def _status(url: str) -> Any:
-    with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310 - our own server
-        return response.status
+@pytest.fixture(scope="module")
+def shared_hub(run_shared: Callable[..., Program]) -> Callable[..., str]:
+    """As `live_hub`, for tests that leave it as it was: one for all of a file that want the same."""
+
+    @functools.cache
+    def start(**variables: str) -> str:
+        return serve(run_shared, web, find_free_port(), **variables)
+
+    return start

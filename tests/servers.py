@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -162,6 +163,22 @@ def web(port: int) -> list[str]:
     """Command line of the web server."""
     options = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1", "--blocking-threads", "8"]
     return [sys.executable, "-m", "granian", "--interface", "wsgi", *options, "config.wsgi:application"]
+
+
+def answers(url: str) -> bool:
+    """Whether our own server answers there with 200; OSError when it does not answer."""
+    with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310 - our own server
+        return bool(response.status == 200)
+
+
+def serve(
+    run_program: Callable[..., Program], command: Callable[[int], list[str]], port: int, **variables: str
+) -> str:
+    """Start what serves the hub at a port; return its URL when `/livez` answers."""
+    url = f"http://127.0.0.1:{port}"
+    program = run_program(command(port), **variables)
+    program.until(lambda: answers(f"{url}/livez"), seconds=40, what="/livez")
+    return url
 
 
 SERVERS = Servers()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from django.core.management import get_commands
 
 from tests.ecosystems.test_run_agent import expected, webhook, write
 from tests.guides import blocks, checkout
@@ -151,12 +152,11 @@ def test_the_agents_unit_starts_an_agent(run_program, tmp_path):
     assert (tmp_path / "signal-agent" / "try" / "outbox.sqlite3").exists()
 
 
-def test_the_commands_unit_names_commands_that_exist(run_manage):
+def test_the_commands_unit_names_commands_that_exist():
     text = (PROJECT / "docs" / GUIDE).read_text()
     named = set(re.findall(r"signal-hub@(\w+)", text))
     assert named == {"consume_databases", "consume_streams", "watch", "deliver_webhooks", "tend_commerce"}
-    for name in named:
-        assert run_manage("help", name).wait() == 0
+    assert named <= set(get_commands())
 
 
 @pytest.mark.parametrize("guide", ["deployment.md", "agents.md"])

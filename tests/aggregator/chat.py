@@ -23,7 +23,7 @@ class Receiver(ThreadingHTTPServer):
         self.messages, self.status = [], 200
         self.let = threading.Event()
         self.let.set()
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
     def close(self):
         self.let.set()

@@ -76,8 +76,8 @@ def to_dict(signal_id):
     }
 
 
-def test_the_old_agents_requests_are_recorded_unchanged(live_hub):
-    url = live_hub()
+def test_the_old_agents_requests_are_recorded_unchanged(shared_hub):
+    url = shared_hub()
     body = json.dumps(to_dict("whale:0x1"), default=str)
     answer = requests.post(
         f"{url}/api/signals",
@@ -101,8 +101,8 @@ def test_the_old_agents_requests_are_recorded_unchanged(live_hub):
     assert set(kept) == set(Signal.__struct_fields__)
 
 
-def test_an_independent_client_is_understood(live_hub):
-    url = live_hub()
+def test_an_independent_client_is_understood(shared_hub):
+    url = shared_hub()
     body, now = json.dumps(wire()), datetime.now().astimezone()
     answer = requests.post(
         f"{url}/api/signals",
@@ -118,8 +118,8 @@ def test_an_independent_client_is_understood(live_hub):
     assert answer.status_code == 202
 
 
-def test_whatever_comes_over_the_wire_the_server_answers_and_goes_on(live_hub):
-    url = live_hub()
+def test_whatever_comes_over_the_wire_the_server_answers_and_goes_on(shared_hub):
+    url = shared_hub()
     body = as_bytes(wire())
     chunked = {"Transfer-Encoding": "chunked"}
     chunks = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
@@ -156,8 +156,8 @@ def test_whatever_comes_over_the_wire_the_server_answers_and_goes_on(live_hub):
     assert not DeadLetter.objects.exists()
 
 
-def test_the_hub_answers_after_the_commit_alone(live_hub):
-    url = live_hub()
+def test_the_hub_answers_after_the_commit_alone(shared_hub):
+    url = shared_hub()
     for number in range(20):
         body = as_bytes(wire(f"s-{number}"))
         assert speak(url, request(body), body)[0] == 202

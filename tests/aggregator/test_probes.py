@@ -113,7 +113,7 @@ class Redirecting(BaseHTTPRequestHandler):
 def test_an_endpoint_that_redirects_is_not_followed():
     server = HTTPServer(("127.0.0.1", 0), Redirecting)
     server.asked = []
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     assert ask(EndpointProbe(f"http://127.0.0.1:{server.server_address[1]}/api/signals"))[0] == "degraded"
     assert server.asked == ["/api/signals"]
     server.shutdown()

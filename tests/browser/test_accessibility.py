@@ -11,6 +11,7 @@ from django.utils import timezone
 from aggregator import ledger
 from aggregator.verdicts import Entry
 from tests.browser.accessibility import faults
+from tests.browser.conftest import PASSWORD
 from tests.browser.test_dashboard import signal
 
 DESK, PHONE = 1360, 390
@@ -47,11 +48,13 @@ def judge(sign_in):
     return Judge(sign_in())
 
 
-def test_the_dashboard_and_the_way_in(judge, redis_client):
+def test_the_dashboard_and_the_way_in(judge, operator, redis_client):
     judge.here("first use")
     ledger.record([Entry(signal("good").encode()), Entry(signal("bad", action="HODL").encode())], "webhook")
     judge.page.get_by_role("link", name="agent-crypto").wait_for(timeout=20_000)
     judge.here("with signals")
+    operator.set_password(PASSWORD)
+    operator.save()
     judge.page.context.clear_cookies()
     judge.open("/admin/login/", (DESK, PHONE))
     judge.page.fill("[name=username]", "olga")
@@ -59,6 +62,9 @@ def test_the_dashboard_and_the_way_in(judge, redis_client):
     judge.page.press("[name=password]", "Enter")
     judge.page.get_by_text("correct username and password").first.wait_for()
     judge.here("a wrong password")
+    judge.page.fill("[name=password]", PASSWORD)
+    judge.page.press("[name=password]", "Enter")
+    judge.page.wait_for_selector("#hub-live")
     assert judge.found == {}
 
 

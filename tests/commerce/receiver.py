@@ -91,7 +91,7 @@ def receiver(
 ) -> Iterator[Receiver]:
     """A running Receiver, shut down afterwards."""
     with Receiver(address, tls, port) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         try:
             yield server

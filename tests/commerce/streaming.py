@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import sys
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.client import HTTPConnection
@@ -13,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.servers import Program, eventually
+from tests.servers import Program, answers, eventually
 
 
 @dataclass(frozen=True)
@@ -40,11 +39,6 @@ def stream_process(run_program: Callable[..., Program], free_port: int) -> Calla
         return url, program
 
     return start
-
-
-def answers(url: str) -> bool:
-    with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310 - our own server
-        return bool(response.status == 200)
 
 
 class EventSource:

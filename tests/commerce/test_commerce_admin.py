@@ -35,7 +35,7 @@ NOW = timezone.now()
 @pytest.fixture
 def operator(client):
     client.force_login(
-        User.objects.create_superuser("operator", "op@example.com", "x"),
+        User.objects.create_superuser("operator", "op@example.com"),
         "django.contrib.auth.backends.ModelBackend",
     )
     return client

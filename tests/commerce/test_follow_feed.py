@@ -13,8 +13,8 @@ EXAMPLE = str(PROJECT / "examples" / "follow_feed.py")
 
 
 @pytest.fixture
-def url(live_hub):
-    return live_hub()
+def url(shared_hub):
+    return shared_hub()
 
 
 @pytest.fixture

@@ -37,8 +37,8 @@ from tests.commerce.following import (
 from tests.commerce.pushing import local
 from tests.commerce.reading import customer, record
 from tests.commerce.receiver import receiver
-from tests.commerce.streaming import answers, granian
-from tests.servers import eventually, manage, web
+from tests.commerce.streaming import granian
+from tests.servers import answers, eventually, manage, web
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -12,12 +12,8 @@ from aggregator.models import ApiKey
 from commerce import cursors, entitlements
 from commerce.deliveries import endpoints
 from commerce.models import Subscription
-from config.embedded import free_port
 from tests.commerce.reading import customer, grant, record
-from tests.commerce.streaming import answers
 from tests.commerce.test_schema import COMMITTED
-from tests.conftest import environment_of_programs
-from tests.servers import Program, web
 
 pytestmark = pytest.mark.django_db(transaction=True)
 load_all_checks()
@@ -31,16 +27,9 @@ schema = schemathesis.openapi.from_path(COMMITTED)
 
 
 @pytest.fixture(scope="module")
-def url(django_db_setup, tmp_path_factory):
-    """One hub for all tests of this file: each would else wait for its own to start."""
-    port = free_port()
+def url(shared_hub):
     # The tries without a key would else be too many for an address.
-    environment = environment_of_programs() | {"CORE_WEBHOOK_FAILED_RATE": "100000/minute"}
-    program = Program(web(port), environment, tmp_path_factory.mktemp("hub") / "web.log")
-    where = f"http://127.0.0.1:{port}"
-    program.until(lambda: answers(f"{where}/livez"), seconds=40, what="/livez")
-    yield where
-    program.kill()
+    return shared_hub(CORE_WEBHOOK_FAILED_RATE="100000/minute")
 
 
 @pytest.fixture(autouse=True)

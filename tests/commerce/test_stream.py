@@ -18,17 +18,20 @@ from commerce import cursors, tail
 from commerce.entitlements import Scope
 from commerce.feed import Filters
 from commerce.models import Plan, StreamLease, Subscription
+from config.embedded import free_port
 from tests.commerce.reading import Reader, grant, pass_time, record
-from tests.commerce.streaming import EventSource, eventually, stream_process
+from tests.commerce.streaming import EventSource, eventually, granian, stream_process
+from tests.servers import serve
 
 __all__ = ["stream_process"]
 pytestmark = pytest.mark.django_db(transaction=True)
 START = cursors.encode(0)
 
 
-@pytest.fixture
-def url(stream_process):
-    return stream_process()[0]
+@pytest.fixture(scope="module")
+def url(run_shared):
+    """Of one process for all tests that do not end it."""
+    return serve(run_shared, granian, free_port())
 
 
 def ids(events):

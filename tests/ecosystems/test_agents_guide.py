@@ -31,9 +31,9 @@ def place(tmp_path) -> Path:
 
 
 @pytest.fixture
-def hub(live_hub) -> dict[str, str]:
+def hub(shared_hub) -> dict[str, str]:
     """A live hub; returns the variables of an agent that posts to it."""
-    url = live_hub(CORE_API_KEYS="guide:key-1") + "/api/signals"
+    url = shared_hub(CORE_API_KEYS="guide:key-1") + "/api/signals"
     secret = os.environ["CORE_EVENT_WEBHOOK_SECRET"]
     bus = {"CORE_EVENT_BUS_BACKEND": "webhook", "AGG_SIGNAL_ENDPOINT": url}
     return NOWHERE | bus | {"CORE_EVENT_WEBHOOK_SECRET": secret, KEY: "guide:key-1"}

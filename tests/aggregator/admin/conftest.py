@@ -18,7 +18,7 @@ NUMBERS = itertools.count(1)
 def operator(transactional_db):
     from django.contrib.auth.models import User
 
-    return User.objects.create_superuser("olga", password="correct horse battery")
+    return User.objects.create_superuser("olga")
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def stranger(transactional_db):
     from django.contrib.auth.models import User
 
     client = Client(headers={"host": "localhost"})
-    client.force_login(User.objects.create_user("sam", password="x" * 20, is_staff=True))
+    client.force_login(User.objects.create_user("sam", is_staff=True))
     return client
 
 

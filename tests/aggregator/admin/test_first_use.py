@@ -22,11 +22,11 @@ from tests.servers import WEBHOOK_SECRET
 
 
 @pytest.fixture
-def shown(operator, live_hub, redis_client):
+def shown(operator, shared_hub, redis_client):
     """Return the commands that a running hub shows, by their titles: `shown(**variables)`."""
 
     def ask(**variables):
-        host = live_hub(**variables).removeprefix("http://")
+        host = shared_hub(**variables).removeprefix("http://")
         client = Client(headers={"host": host})
         client.force_login(operator)
         seen = client.get("/admin/").content.decode()

@@ -122,9 +122,9 @@ def test_strangers_touch_no_keys(stranger, page):
 
 
 @pytest.fixture
-def snippets(operator, live_hub):
+def snippets(operator, shared_hub):
     """The clients of a new key, as the page of a running server shows them."""
-    url = live_hub()
+    url = shared_hub()
     host = url.removeprefix("http://")
     client = Client(headers={"host": host})
     client.force_login(operator)

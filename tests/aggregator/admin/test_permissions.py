@@ -53,7 +53,7 @@ def state():
 
 
 def viewer(**options):
-    user = User.objects.create_user("vic", password="x" * 20, is_staff=True)
+    user = User.objects.create_user("vic", is_staff=True)
     user.user_permissions.set(Permission.objects.filter(codename__startswith="view_"))
     client = Client(headers={"host": "localhost"}, **options)
     client.force_login(user)
