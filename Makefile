@@ -30,7 +30,7 @@ types: $(VENV)/installed ## Types
 		$(BIN)/mypy config aggregator commerce ecosystems
 
 tests: $(VENV)/installed $(NODE)/node_modules ## The test suite alone (ARGS="-k name" chooses)
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 bench: $(VENV)/benchmarks ## The benchmarks against their peers, one table (RACES="drain web" chooses)
 	@$(BIN)/python -m benchmarks $(RACES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import itertools
 import os
 from collections.abc import Callable, Iterator
@@ -18,7 +19,27 @@ from django.db import connections
 
 from config.embedded import Postgres, ServerError
 from config.embedded import free_port as find_free_port
-from tests.servers import SERVERS, Program, manage, renamed, serve, web
+from tests.servers import PROJECT, SERVERS, Program, manage, renamed, serve, web
+
+LONGEST = (
+    "browser/test_accessibility.py",
+    "test_run.py",
+    "browser/test_dashboard.py",
+    "commerce/test_never_skips.py",
+    "ecosystems/test_run_agent.py",
+    "commerce/test_stream.py",
+    "commerce/test_delivery_workers.py",
+    "commerce/test_stream_many.py",
+    "test_deployment_guide.py",
+    "commerce/test_pages.py",
+    "browser/test_customer.py",
+    "aggregator/test_consume_streams.py",
+    "aggregator/admin/test_signals.py",
+    "browser/test_work.py",
+    "test_embedded.py",
+    "test_env.py",
+)
+"""Files of more than some fifteen seconds."""
 
 # pytest-django's own option would read the settings before any conftest is loaded, without servers.
 if settings.configured:
@@ -41,6 +62,18 @@ def pytest_configure(config: pytest.Config) -> None:
     from tests.emptying import empty_after_each_test
 
     empty_after_each_test()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first: one that is begun last keeps a single worker busy at the end."""
+    ranks = {PROJECT / "tests" / name: rank for rank, name in enumerate(LONGEST)}
+    assert all(file.exists() for file in ranks), f"{LONGEST} names a file that is no more"
+    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what stays to the end: tests that collect would take 0.2 s more each."""
+    gc.freeze()
 
 
 @pytest.fixture
