@@ -100,6 +100,16 @@ def eventually(condition: Callable[[], T], seconds: float = 20.0, what: str = ""
         time.sleep(0.02)
 
 
+def until_still(measure: Callable[[], int], enough: int, still: float = 40.0) -> int:
+    """Poll until `measure` gives `enough`, however long, while it moves; return what it gave last."""
+    last, deadline = measure(), time.monotonic() + still
+    while last < enough and time.monotonic() < deadline:
+        time.sleep(0.02)
+        if (now := measure()) != last:
+            last, deadline = now, time.monotonic() + still
+    return last
+
+
 class Program:
     """A real subprocess of the hub, with its output in a file."""
 

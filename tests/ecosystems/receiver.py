@@ -101,7 +101,10 @@ def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
         disable_nagle_algorithm = True
 
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
+            length = int(self.headers["Content-Length"])
+            body = self.rfile.read(length)
+            if len(body) < length:
+                return  # of a client that was killed while it sent
             headers = {name.lower(): value for name, value in self.headers.items()}
             received = Received(body, headers, self.client_address)
             receiver.requests.append(received)
