@@ -13,7 +13,8 @@ import psycopg
 import pytest
 from django.core.management import get_commands
 
-from tests.ecosystems.test_run_agent import expected, webhook, write
+from tests.ecosystems.market import replay_ids, write
+from tests.ecosystems.test_run_agent import webhook
 from tests.guides import blocks, checkout
 from tests.servers import PROJECT
 
@@ -148,7 +149,7 @@ def test_the_agents_unit_starts_an_agent(run_program, tmp_path):
     with Hub() as hub:
         agent = run_program(words.split(), **webhook(hub.url))
         assert agent.wait(60) == 0, agent.text
-    assert hub.ids == expected(path)
+    assert hub.ids == replay_ids(path)
     assert (tmp_path / "signal-agent" / "try" / "outbox.sqlite3").exists()
 
 

@@ -11,17 +11,10 @@ from django.utils import timezone
 
 from aggregator.models import TradingSignal
 from ecosystems.signal import RULES
-from tests.ecosystems.rules import BAD, FORBIDDEN, GOOD, nested
+from tests.ecosystems.rules import BAD, FORBIDDEN, GOOD, LEAST, nested
 from tests.servers import renamed
 
 pytestmark = pytest.mark.django_db(databases=["default", "forex"])
-LEAST = {
-    "signal_id": "s-1",
-    "ecosystem": "crypto",
-    "timestamp": "2026-03-01T11:59:00Z",
-    "symbol": "BTC/USDT",
-    "action": "BUY",
-}
 JSON = {"tags", "raw_payload"}
 MODELS = list(apps.get_app_config("aggregator").get_models())
 

@@ -8,6 +8,7 @@ import pytest
 
 from ecosystems.candle import Candle, duration
 from ecosystems.replay import CsvFeed
+from ecosystems.strategies import load
 from ecosystems.synthetic import SyntheticFeed
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
@@ -33,6 +34,25 @@ def made_up(ecosystem, seed, timeframe, count):
     """Return `count` candles of the synthetic market."""
     feed = SyntheticFeed(ecosystem, seed, clock=lambda: START + count * duration(timeframe))
     return list(feed.candles("MADE/UP", timeframe, START))
+
+
+def write(path, count):
+    """Write made-up candles to a CSV file and return its path."""
+    rows = (
+        f"{c.timestamp.isoformat()},{c.open},{c.high},{c.low},{c.close},{c.volume}\n"
+        for c in made_up("crypto", 8, "1m", count)
+    )
+    path.write_text("timestamp,open,high,low,close,volume\n" + "".join(rows))
+    return path
+
+
+def replay_ids(path, agent="crypto-ema_crossover") -> list[str]:
+    """Return the ids that a replay of such a file gives to an agent of that name, by the strategy alone."""
+    strategy = load("ema_crossover")("crypto", "MADE/UP", "1m", agent, fast=3, slow=6)
+    candles = list(CsvFeed(path).candles("MADE/UP", "1m"))
+    strategy.warm_up(candles[: strategy.history])
+    signals = (strategy.on_candle(candle) for candle in candles[strategy.history :])
+    return [signal.signal_id for signal in signals if signal]
 
 
 def candle(index, opening, high, low, close, timeframe="1h"):

@@ -2,6 +2,13 @@
 
 from ecosystems import ECOSYSTEMS
 
+LEAST = {
+    "signal_id": "s-1",
+    "ecosystem": "crypto",
+    "timestamp": "2026-03-01T11:59:00Z",
+    "symbol": "BTC/USDT",
+    "action": "BUY",
+}
 WIDE = "x" * 31 + "é"
 GOOD = [
     ("signal_id", "!~" * 64),

@@ -19,7 +19,7 @@ from ecosystems.replay import CsvFeed
 from ecosystems.signal import Refusal
 from ecosystems.strategies import load
 from ecosystems.synthetic import SyntheticFeed
-from tests.ecosystems.market import made_up
+from tests.ecosystems.market import replay_ids, write
 from tests.ecosystems.receiver import Receiver
 
 NOON = datetime(2024, 5, 6, 12, tzinfo=UTC)
@@ -279,30 +279,13 @@ def replayed(tmp_path):
     return path
 
 
-def write(path, count):
-    rows = (
-        f"{c.timestamp.isoformat()},{c.open},{c.high},{c.low},{c.close},{c.volume}\n"
-        for c in made_up("crypto", 8, "1m", count)
-    )
-    path.write_text("timestamp,open,high,low,close,volume\n" + "".join(rows))
-
-
-def replay_ids(path) -> list[str]:
-    """What a replay gives, by the strategy alone."""
-    strategy = load("ema_crossover")("crypto", "MADE/UP", "1m", "agent", fast=3, slow=6)
-    candles = list(CsvFeed(path).candles("MADE/UP", "1m"))
-    strategy.warm_up(candles[: strategy.history])
-    signals = (strategy.on_candle(candle) for candle in candles[strategy.history :])
-    return [signal.signal_id for signal in signals if signal]
-
-
 def test_a_replay_warms_up_with_its_first_candles_and_ends(replayed):
     clock, sink = Clock(), Kept()
     subject = agent(clock, sink, feed=CsvFeed(replayed), finite=True, heartbeat=MINUTE)
     subject.start()
     subject.run()
     assert subject.handled == 600
-    assert sink.ids == replay_ids(replayed)
+    assert sink.ids == replay_ids(replayed, "agent")
     assert clock.waits == []
 
 
@@ -315,16 +298,16 @@ def test_a_replay_at_speed_may_be_stopped_and_goes_on(replayed, tmp_path, second
     assert first.handled == seconds
     assert set(clock.waits) == {1.0}
     assert (len(sink.ids) > 0) == (seconds > first.strategy.history)
-    assert len(sink.ids) < len(replay_ids(replayed))
+    assert len(sink.ids) < len(replay_ids(replayed, "agent"))
     clock.until = None
     second = agent(clock, sink, Progress(file, "s"), CsvFeed(replayed), finite=True)
     second.start()
     second.run()
-    assert sink.ids == replay_ids(replayed)
+    assert sink.ids == replay_ids(replayed, "agent")
     third = agent(clock, sink, Progress(file, "s"), CsvFeed(replayed), finite=True)
     third.start()
     third.run()
-    assert sink.ids == replay_ids(replayed)
+    assert sink.ids == replay_ids(replayed, "agent")
 
 
 def test_ten_minutes_without_a_hub_lose_and_disorder_nothing(tmp_path, free_port):

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from django.db import connection
 
-from tests.ecosystems.test_run_agent import NOWHERE, write
+from tests.ecosystems.market import write
+from tests.ecosystems.test_run_agent import NOWHERE
 from tests.guides import blocks, checkout
 
 GUIDE = "agents.md"

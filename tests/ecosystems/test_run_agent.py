@@ -13,9 +13,7 @@ import psycopg
 import pytest
 
 from ecosystems.bus import Outbox
-from ecosystems.replay import CsvFeed
-from ecosystems.strategies import load
-from tests.ecosystems.market import made_up
+from tests.ecosystems.market import replay_ids, write
 from tests.ecosystems.receiver import Receiver, problem
 from tests.ecosystems.services import Reply, Service
 from tests.servers import AUTH_SECRET
@@ -57,24 +55,6 @@ def candles_file(tmp_path):
     return write(tmp_path / "candles.csv", 1500)
 
 
-def write(path, count):
-    rows = (
-        f"{c.timestamp.isoformat()},{c.open},{c.high},{c.low},{c.close},{c.volume}\n"
-        for c in made_up("crypto", 8, "1m", count)
-    )
-    path.write_text("timestamp,open,high,low,close,volume\n" + "".join(rows))
-    return path
-
-
-def expected(path) -> list[str]:
-    """Ids that a replay gives, by the strategy alone."""
-    strategy = load("ema_crossover")("crypto", "MADE/UP", "1m", "crypto-ema_crossover", fast=3, slow=6)
-    candles = list(CsvFeed(path).candles("MADE/UP", "1m"))
-    strategy.warm_up(candles[: strategy.history])
-    signals = (strategy.on_candle(candle) for candle in candles[strategy.history :])
-    return [signal.signal_id for signal in signals if signal]
-
-
 def firsts(ids) -> list[str]:
     """Each id once, where it came first: what the ledger keeps."""
     return list(dict.fromkeys(ids))
@@ -85,10 +65,10 @@ def test_a_replay_arrives_in_order_and_a_second_run_has_nothing_to_add(run_agent
         first = run_agent(*MARKET, "--feed", f"csv:{candles_file}", **webhook(hub.url))
         assert first.wait() == 0, first.text
         assert "EventBus backend=webhook" in first.text
-        assert hub.ids == expected(candles_file)
+        assert hub.ids == replay_ids(candles_file)
         second = run_agent(*MARKET, "--feed", f"csv:{candles_file}", **webhook(hub.url))
         assert second.wait() == 0, second.text
-    assert len(hub.ids) == len(expected(candles_file)) > 50
+    assert len(hub.ids) == len(replay_ids(candles_file)) > 50
     assert "1500 candles gave 0 signals" in second.text
 
 
@@ -106,7 +86,7 @@ def test_killed_again_and_again_it_loses_and_disorders_nothing(run_agent, candle
             agent.process.wait()
         last = run_agent(*MARKET, "--feed", f"csv:{candles_file}", **webhook(hub.url))
         assert last.wait() == 0, last.text
-    assert firsts(hub.ids) == expected(candles_file)
+    assert firsts(hub.ids) == replay_ids(candles_file)
 
 
 def test_a_hub_that_comes_late_gets_everything_in_order(run_agent, candles_file, free_port):
@@ -120,7 +100,7 @@ def test_a_hub_that_comes_late_gets_everything_in_order(run_agent, candles_file,
     again.until(lambda: "next try in" in again.text)
     with Hub(free_port) as hub:
         assert again.wait(60) == 0, again.text
-    assert firsts(hub.ids) == expected(candles_file)
+    assert firsts(hub.ids) == replay_ids(candles_file)
 
 
 def test_sigterm_ends_it_and_the_next_start_goes_on(run_agent, candles_file):
@@ -131,10 +111,10 @@ def test_sigterm_ends_it_and_the_next_start_goes_on(run_agent, candles_file):
         began = time.monotonic()
         assert agent.stop() == 0, agent.text
         assert time.monotonic() - began < 5
-        assert len(hub.ids) < len(expected(candles_file))
+        assert len(hub.ids) < len(replay_ids(candles_file))
         rest = run_agent(*MARKET, "--feed", f"csv:{candles_file}", **webhook(hub.url))
         assert rest.wait() == 0, rest.text
-    assert hub.ids == expected(candles_file)
+    assert hub.ids == replay_ids(candles_file)
 
 
 def test_a_running_agent_shows_that_it_lives(run_agent):
@@ -150,7 +130,7 @@ def test_a_running_agent_shows_that_it_lives(run_agent):
 def test_dry_run_prints_signals_and_touches_nothing(run_agent, candles_file, tmp_path):
     agent = run_agent(*MARKET, "--feed", f"csv:{candles_file}", "--dry-run", **NOWHERE)
     assert agent.wait() == 0
-    assert agent.text.count('{"signal_id":"ema_crossover:MADE/UP:') == len(expected(candles_file))
+    assert agent.text.count('{"signal_id":"ema_crossover:MADE/UP:') == len(replay_ids(candles_file))
     assert list(tmp_path.glob("outbox*")) == []
 
 
@@ -164,7 +144,7 @@ def test_it_runs_without_django_and_without_the_hubs_secrets(run_program, candle
         command = [sys.executable, "-c", code, *MARKET, "--feed", f"csv:{candles_file}", *outbox]
         agent = run_program(command, **webhook(hub.url))
         assert agent.wait() == 0, agent.text
-    assert hub.ids == expected(candles_file)
+    assert hub.ids == replay_ids(candles_file)
     module = run_program([sys.executable, "-m", "ecosystems.agent", "crypto", "--symbol", "X"], **NOWHERE)
     assert module.wait() == 2
     assert "the following arguments are required: --timeframe" in module.text

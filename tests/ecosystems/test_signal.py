@@ -10,16 +10,9 @@ from hypothesis import strategies as st
 from ecosystems import ECOSYSTEMS
 from ecosystems.signal import RULES, Refusal, Signal, parse, split
 from tests.ecosystems.examples import a_signal
-from tests.ecosystems.rules import BAD, FORBIDDEN, GOOD, nested
+from tests.ecosystems.rules import BAD, FORBIDDEN, GOOD, LEAST, nested
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
-LEAST = {
-    "signal_id": "s-1",
-    "ecosystem": "crypto",
-    "timestamp": "2026-03-01T11:59:00Z",
-    "symbol": "BTC/USDT",
-    "action": "BUY",
-}
 
 
 def judged(**fields):
