@@ -176,7 +176,7 @@ def test_the_card_calls_silent_what_the_probe_does(db):
 
 
 def test_the_usual_rate_counts_open_hours_only(db):
-    # The evening before, from 17:00 to 19:00 UTC, with the market open until 21:00; the hub began in the first.
+    # The evening before, from 17:00 to 19:00 UTC, market open until 21:00; the hub began in the first.
     for hours in (20, 21, 22):
         hour = NOW - timedelta(hours=hours)
         ArrivalHour.objects.create(
