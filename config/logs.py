@@ -15,7 +15,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from config.env import HIDDEN, Environment
 
 SHORTEST_SECRET = 6
-"""Shorter ones are words that stand in many a line."""
+"""Shorter ones are words that stand in many a line: masked where a secret stands, in URLs and options."""
 
 SECRET_OPTION = re.compile("pass|secret|token|api_?key", re.IGNORECASE)
 """Names of options in a URL's query that hold a secret, as libpq's `password` does."""
@@ -40,13 +40,22 @@ class OneLine:
 
     def __init__(self, secrets: list[str]) -> None:
         written = [*(each.replace('"', r"\"") for each in secrets), *secrets]  # logfmt escapes quotes
-        self._secrets = re.compile("|".join(map(re.escape, written))) if secrets else None
+        self._secrets = re.compile("|".join(map(_anywhere_or_in_its_place, written))) if secrets else None
 
     def __call__(self, _logger: WrappedLogger, _name: str, line: Any) -> str:
         if self._secrets is not None:
             line = self._secrets.sub(HIDDEN, line)
         escaped: str = UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", line)
         return escaped
+
+
+def _anywhere_or_in_its_place(secret: str) -> str:
+    text = re.escape(secret)
+    if len(secret) >= SHORTEST_SECRET:
+        return text
+    names = ("password", "passwd", "passfile", "secret", "token", "api_key", "apikey", "Bearer")
+    before = "|".join(f"(?<={name}[= ])" for name in names)
+    return rf"(?<=:){text}(?=@)|(?:{before}){text}(?![\w-])"
 
 
 def without_values(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
@@ -63,7 +72,7 @@ def readable_keys(_logger: WrappedLogger, _name: str, event: EventDict) -> Event
 
 def secrets_of(environment: Environment) -> list[str]:
     """Return every secret that the environment holds, the longest first."""
-    return sorted({text for text in _secrets(environment) if len(text) >= SHORTEST_SECRET}, key=len)[::-1]
+    return sorted({text for text in _secrets(environment) if text}, key=len)[::-1]
 
 
 def _secrets(environment: Environment) -> Iterator[str]:

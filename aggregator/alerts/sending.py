@@ -31,6 +31,8 @@ WITHIN_S = 8.0
 """How long a turn waits for the channels; one that takes longer goes on in its thread."""
 ANSWER_S = 30.0
 """How long a service may take to answer: apprise's own 4 s would send again to one that is only slow."""
+MARKDOWN_ONLY = ("Discord", "Guilded", "Mattermost", "Zulip")
+"""Services that know no other kind of text, and of which apprise lets one through as it is."""
 REFUSED = "the service did not take it, or could not be reached"
 
 DUE = """sent_at IS NULL AND given_up_at IS NULL AND due_at <= now()
@@ -158,12 +160,15 @@ def post(target: Target, notice: Notice) -> bool:
     try:
         if not messenger.add(target.url):
             return False
+        write = wording.plain
         for service in messenger:
             service.socket_read_timeout = max(service.socket_read_timeout, ANSWER_S)
+            if str(service.service_name) in MARKDOWN_ONLY:
+                write = wording.literal
         return bool(
             messenger.notify(
-                body=wording.plain(notice.body),
-                title=wording.plain(notice.title),
+                body=write(notice.body),
+                title=write(notice.title),
                 notify_type=apprise.NotifyType(notice.severity),
                 body_format=apprise.NotifyFormat.TEXT,
             )

@@ -19,6 +19,9 @@ MOST_LINES = 20
 # What chat services take for a call to everybody, or to somebody, wherever it stands in a text.
 CALLS = re.compile(r"@(?=everyone|here|channel|all)|<(?=[@!#])", re.IGNORECASE)
 
+# https://support.discord.com/hc/en-us/articles/210298617
+MARKUP = re.compile(r"[\\*_~`|\[\]<>#]")
+
 RULES = {
     "agent_silent": "agent silent",
     "ecosystem_silent": "ecosystem silent",
@@ -40,6 +43,11 @@ class Notice:
 def plain(text: str) -> str:
     """Return the text with nothing in it that calls people: agents choose their names themselves."""
     return CALLS.sub(lambda match: match[0] + "\u200b", text)
+
+
+def literal(text: str) -> str:
+    """Return the text for a service that takes every text for Markdown: it shows what `plain` returns."""
+    return MARKUP.sub(r"\\\g<0>", plain(text))
 
 
 def again(notice: Notice, at: datetime) -> Notice:

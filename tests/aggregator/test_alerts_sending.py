@@ -214,3 +214,14 @@ def test_nothing_that_is_sent_or_logged_shows_the_token(channel, receiver, caplo
     send_due()
     assert "channel=chat" in caplog.text
     assert TOKEN not in caplog.text
+
+
+def test_discord_shows_what_an_agent_is_called(receiver, monkeypatch):
+    from apprise.plugins.discord import NotifyDiscord
+
+    monkeypatch.setattr(NotifyDiscord, "notify_url", f"http://127.0.0.1:{receiver.server_address[1]}")
+    target = sending.Target("chat", "discord://123456789/a-token-of-its-own")
+    assert sending.post(target, sending.Notice("info", "bot `a`", "crypto/__x__ *b* ||c|| @everyone"))
+    (message,) = receiver.messages
+    told = r"crypto/\_\_x\_\_ \*b\* \|\|c\|\| @" + "\u200beveryone"
+    assert message["content"] == r"bot \`a\`" + f"\r\n{told}"
