@@ -11,17 +11,27 @@ GROW = """
     INSERT INTO trading_signals (signal_id, ecosystem, "timestamp", symbol, action, entry_price, agent_source,
         raw_payload, transport, received_at, instrument, digest, position)
     SELECT 'page-' || n, (ARRAY['crypto', 'forex', 'stock'])[1 + n % 3], now() - interval '1 day', 'BTCUSDT',
-        'BUY', n % 60000 + 1, 'agent-' || n % 15, '{{"rsi": 50}}', 'redis', now() - interval '1 day',
+        'BUY', n % 60000 + 1, 'agent-' || 1 + n % {agents}, '{{"rsi": 50}}', 'redis',
+        now() - interval '1 day',
         (ARRAY['BTC/USDT', 'EUR/USD', 'AAPL'])[1 + n % 3], sha256(n::text::bytea), n
     FROM generate_series({first}, {last}) AS n"""
 
-ROLL_UP = """
-    INSERT INTO arrival_{period}s
-        ({period}, ecosystem, agent_source, transport, accepted, duplicates, conflicts, refused, {column})
+AGENTS = 200
+
+# A day of rollups by minute, a week of those by hour: what the dashboard looks back to.
+ROLL_UP = f"""
+    INSERT INTO arrival_{{period}}s
+        ({{period}}, ecosystem, agent_source, transport, accepted, duplicates, conflicts, refused, {{column}})
     SELECT moment, (ARRAY['crypto', 'forex', 'stock'])[1 + agent % 3], 'agent-' || agent, 'redis', 100, 0, 0,
-        0, {value}
-    FROM generate_series(date_trunc('{period}', now()) - interval '1 day', now(), interval '1 {period}')
-        AS moment, generate_series(0, 14) AS agent"""
+        0, {{value}}
+    FROM generate_series(1, {AGENTS}) AS agent, generate_series(
+        date_trunc('{{period}}', now()) - interval '{{days}} d', now(), interval '1 {{period}}') AS moment"""
+
+KNOWN = f"""
+    INSERT INTO agents (ecosystem, agent_source, first_seen, last_seen, last_transport, signals)
+    SELECT (ARRAY['crypto', 'forex', 'stock'])[1 + agent % 3], 'agent-' || agent, now() - interval '8 days',
+        now(), 'redis', 100
+    FROM generate_series(1, {AGENTS}) AS agent"""
 
 
 def race(stage: Stage) -> Race:
@@ -64,8 +74,10 @@ class Pages:
     def _grow(self, size: int) -> None:
         if self.size == 0:
             self.stage.empty()
-            for period, column, value in (("minute", "lags", "'{}'"), ("hour", "last_at", "now()")):
-                self.stage.sql(ROLL_UP.format(period=period, column=column, value=value))
-        self.stage.sql(GROW.format(first=self.size + 1, last=size))
+            self.stage.sql(KNOWN)
+            self.stage.sql(ROLL_UP.format(period="minute", days=1, column="lags", value="'{}'"))
+            self.stage.sql(ROLL_UP.format(period="hour", days=7, column="last_at", value="now()"))
+            self.stage.sql("ANALYZE arrival_minutes, arrival_hours, agents")
+        self.stage.sql(GROW.format(first=self.size + 1, last=size, agents=AGENTS))
         self.stage.sql("VACUUM ANALYZE trading_signals")
         self.size = size
