@@ -7,6 +7,7 @@ import time
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
 
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.models import AnonymousUser
 from django.db import Error, connection, connections
@@ -74,7 +75,9 @@ class Blackout(MiddlewareMixin):
 
     def process_request(self, request: HttpRequest) -> HttpResponse | None:
         is_ours = request.path.startswith(reverse("admin:index"))
-        return page(request) if is_ours and _gate.is_down() else None
+        # A stranger's look at the sign-in page takes no database.
+        asks = request.method != "GET" or settings.SESSION_COOKIE_NAME in request.COOKIES
+        return page(request) if is_ours and asks and _gate.is_down() else None
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         return answer(request, error)

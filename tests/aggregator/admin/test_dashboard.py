@@ -114,7 +114,7 @@ def test_it_opens_while_an_ecosystems_database_is_down(page, record, live_hub):
     assert "momentum" in eventually(lambda: "momentum" in (text := told() or "") and text, 60, "agents")
 
 
-def test_only_the_staff_sees_it(client, db):
+def test_only_the_staff_sees_it(client):
     for path in ("/admin/", LIVE):
         assert client.get(path, headers={"host": "localhost"}).status_code == 302
 
