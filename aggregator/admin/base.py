@@ -6,11 +6,15 @@ from typing import Any
 
 import msgspec
 from django import forms
+from django.contrib.admin.models import LogEntry
 from django.core.exceptions import BadRequest
+from django.core.paginator import Paginator
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.html import format_html
 from unfold.admin import ModelAdmin
+from unfold.paginator import InfinitePaginator
 
 
 class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
@@ -24,6 +28,19 @@ class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc] # the package has no type
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+
+class Uncounted(ModelAdmin):  # type: ignore[misc]
+    """A list of so many rows that counting them would take longer than showing a page of them."""
+
+    paginator = InfinitePaginator
+    show_full_result_count = False
+
+    def get_paginator(self, request: HttpRequest, queryset: QuerySet[Any], *args: Any, **kwargs: Any) -> Any:
+        """Count a row's history all the same, which is short."""
+        if queryset.model is LogEntry:
+            return Paginator(queryset, *args, **kwargs)
+        return super().get_paginator(request, queryset, *args, **kwargs)
 
 
 def raw_json(written: str) -> str:

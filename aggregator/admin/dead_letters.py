@@ -3,18 +3,15 @@
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.admin.models import LogEntry
-from django.core.paginator import Paginator
 from django.db import connection
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404
 from unfold.contrib.filters.admin import DropdownFilter, TextFilter
 from unfold.decorators import action
-from unfold.paginator import InfinitePaginator
 
 from aggregator import replay
-from aggregator.admin.base import raw_bytes
+from aggregator.admin.base import Uncounted, raw_bytes
 from aggregator.admin.letter_work import MOST_IDS, LetterWork, in_state
 from aggregator.admin.signals import AgentFilter, EcosystemFilter, TransportFilter, plain
 from aggregator.models import DeadLetter
@@ -61,7 +58,7 @@ class LetterEcosystemFilter(EcosystemFilter):
 
 
 @admin.register(DeadLetter)
-class DeadLetterAdmin(LetterWork):
+class DeadLetterAdmin(Uncounted, LetterWork):
     list_display = ("when", "code", "detail", "ecosystem", "agent_source", "signal_id", "transport", "times")
     list_display_links = ("when", "code")
     list_filter = (StateFilter, CodeFilter, AgentFilter, LetterEcosystemFilter, TransportFilter)
@@ -71,8 +68,6 @@ class DeadLetterAdmin(LetterWork):
     search_help_text = "Signal id, agent or sender"
     ordering = ("-last_at",)
     sortable_by = ()
-    paginator = InfinitePaginator
-    show_full_result_count = False
     list_fullwidth = True
     list_disable_select_all = True  # they are not counted; links above the list take all that is chosen
     list_before_template = "admin/hub/letter_groups.html"
@@ -96,12 +91,6 @@ class DeadLetterAdmin(LetterWork):
     def get_queryset(self, request: HttpRequest) -> QuerySet[DeadLetter]:
         """Leave the raw bytes, a megabyte each at worst, until one letter's page asks for them."""
         return super().get_queryset(request).defer("raw")  # type: ignore[no-any-return]
-
-    def get_paginator(self, request: HttpRequest, queryset: QuerySet[Any], *args: Any, **kwargs: Any) -> Any:
-        """Count a letter's history, which is short; the letters themselves are not counted."""
-        if queryset.model is LogEntry:
-            return Paginator(queryset, *args, **kwargs)
-        return super().get_paginator(request, queryset, *args, **kwargs)
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
         chosen = {name for name, value in request.GET.items() if value and name != "p"}

@@ -7,7 +7,7 @@ from django.http import HttpRequest
 from unfold.admin import TabularInline
 from unfold.decorators import display
 
-from aggregator.admin.base import ReadOnlyAdmin
+from aggregator.admin.base import ReadOnlyAdmin, Uncounted
 from commerce.admin.looks import LOOKS
 from commerce.models import Attempt, Delivery, Endpoint
 
@@ -37,13 +37,12 @@ class AttemptInline(TabularInline):  # type: ignore[misc]
 
 
 @admin.register(Delivery)
-class DeliveryAdmin(ReadOnlyAdmin):
+class DeliveryAdmin(Uncounted, ReadOnlyAdmin):
     list_display = ("message_id", "endpoint", "shown_state", "attempts", "created_at", "due_at")
     list_filter = ("state",)
     list_select_related = ("endpoint",)
     search_fields = ("=message_id", "=endpoint__public_id")
     ordering = ("-id",)
-    show_full_result_count = False
     inlines = (AttemptInline,)
 
     @display(description="State", ordering="state", label=LOOKS)  # type: ignore[untyped-decorator]
