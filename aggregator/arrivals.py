@@ -58,15 +58,16 @@ BUCKET = f"""{len(LAG_BOUNDS)} - width_bucket("timestamp" - received_at, ARRAY[{
 }]::interval[])"""
 
 # Counts the signals of a relation `recorded`, in the statement that records them: whoever writes it has no
-# second thing to wait for. Takes `seen_at`.
+# second thing to wait for. Takes `seen_at`; what has one was kept here since, and does not count as late.
 COUNT_RECORDED = f"""
     batch AS MATERIALIZED (
-        SELECT ecosystem, agent_source, transport, coalesce(%s, now()) AS seen_at, count(*) AS accepted,
-            0 AS duplicates, 0 AS conflicts, 0 AS refused, ARRAY[{
+        SELECT ecosystem, agent_source, transport, coalesce(seen_at, now()) AS seen_at, count(*) AS accepted,
+            0 AS duplicates, 0 AS conflicts, 0 AS refused, CASE WHEN seen_at IS NULL THEN ARRAY[{
     ", ".join(f"count(*) FILTER (WHERE bucket = {bucket})" for bucket in range(len(LAG_BOUNDS) + 1))
-}] AS lags
-        FROM (SELECT ecosystem, agent_source, transport, {BUCKET} AS bucket FROM recorded) AS late
-        GROUP BY ecosystem, agent_source, transport ORDER BY ecosystem, agent_source),
+}] ELSE ARRAY[]::bigint[] END AS lags
+        FROM (SELECT %s::timestamptz AS seen_at) AS heard,
+            (SELECT ecosystem, agent_source, transport, {BUCKET} AS bucket FROM recorded) AS late
+        GROUP BY ecosystem, agent_source, transport, seen_at ORDER BY ecosystem, agent_source),
     {UPSERTS}"""
 
 # Follows it where symbols have no certain name: takes those, as `nameless` returns them.

@@ -13,7 +13,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from aggregator.models import Agent, ApiKey, ArrivalHour, DeadLetter, TradingSignal
+from aggregator.models import Agent, ApiKey, ArrivalHour, ArrivalMinute, DeadLetter, TradingSignal
 from tests.aggregator.admin.conftest import signal
 
 LIST = "/admin/aggregator/deadletter/"
@@ -79,7 +79,7 @@ def test_replay_settles_what_can_be_settled(page, record):
     assert (bad.resolved_at, bad.times, lost.resolved_at) == (None, 1, None)
 
 
-def test_a_replay_makes_no_agent_look_alive(page, record):
+def test_a_replay_makes_no_agent_look_alive_and_nothing_late(page, record):
     record({"signal_id": "late", "action": "HODL"}, transport="redis")
     yesterday = timezone.now() - timedelta(days=1)
     # As if it had come yesterday, and the hub had learned the word since.
@@ -88,6 +88,7 @@ def test_a_replay_makes_no_agent_look_alive(page, record):
     assert step(page, "")["told"]["recorded"] == 1
     agent = Agent.objects.get()
     assert (agent.last_seen, agent.signals) == (yesterday, 1)
+    assert not any(sum(minute.lags) for minute in ArrivalMinute.objects.all())
 
 
 def test_what_is_refused_for_another_reason_is_another_letter(page, db):
