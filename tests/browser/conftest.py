@@ -21,9 +21,9 @@ OPTIONS = [
 """Without a sandbox, since tests may run as root; it opens nothing but our own server."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium():
-    """One Chromium for the whole run."""
+    """One Chromium for a file: its event loop, which others could not bear in their thread, ends with it."""
     program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if program is None:
         pytest.skip("no Chromium on the PATH: apt-get install chromium")
