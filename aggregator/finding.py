@@ -40,14 +40,20 @@ FIRST_ID = """
             SELECT id, received_at FROM trading_signals WHERE id >= middle ORDER BY id LIMIT 1) AS probe)
     SELECT min(high) FROM search"""
 
-# Walks from one instrument of the index to the next: as many steps as there are instruments.
-INSTRUMENTS = """
+LOOKED_THROUGH = 5_000
+"""So many of the ledger's instruments are compared with what is searched for."""
+
+# Walks from one instrument of the index to the next: as many steps as there are instruments, and at most one
+# more than is asked for.
+EACH_INSTRUMENT = """
     WITH RECURSIVE known (name, step) AS (
         (SELECT instrument, 1 FROM trading_signals ORDER BY instrument LIMIT 1)
         UNION ALL
         SELECT (SELECT instrument FROM trading_signals WHERE instrument > known.name
             ORDER BY instrument LIMIT 1), step + 1
-        FROM known WHERE known.name IS NOT NULL AND step < 5000)
+        FROM known WHERE known.name IS NOT NULL AND step <= %s)"""
+
+INSTRUMENTS = f"""{EACH_INSTRUMENT}
     SELECT name FROM known WHERE starts_with(upper(name), upper(%s)) LIMIT %s"""
 
 
@@ -191,7 +197,7 @@ def search(base: QuerySet[TradingSignal], term: str, ecosystems: Collection[str]
     """Return the search for what `term` may mean in these ecosystems: instruments, agents, ids."""
     agents = Agent.objects.filter(agent_source__icontains=term, ecosystem__in=ecosystems)
     with connection.cursor() as cursor:
-        cursor.execute(INSTRUMENTS, [term, NAMES])
+        cursor.execute(INSTRUMENTS, [LOOKED_THROUGH - 1, term, NAMES])
         names = {name for (name,) in cursor.fetchall()}
     names |= {instrument(ecosystem, term) for ecosystem in ecosystems}
     named = agents.values_list("agent_source", flat=True).distinct()[:NAMES]

@@ -13,6 +13,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import connection
 from django.db.models import BigIntegerField, BooleanField, Func, Q, QuerySet, Value
 
+from aggregator.finding import EACH_INSTRUMENT
 from aggregator.models import TradingSignal
 from commerce import entitlements
 from commerce.checkpoints import Window
@@ -35,16 +36,10 @@ MOST_INSTRUMENTS = 5_000
 """So many the ledger may have, and so many of them a plan's patterns may match, to be looked up by name."""
 MOST_LOOKED_UP = 200
 
-# Steps from one instrument of the index to the next. Not from `feed_series`: that keeps the names that
-# signals had when they came, and an operator may have mended them since.
-INSTRUMENTS = """
-    WITH RECURSIVE known (name, step) AS (
-        (SELECT instrument, 1 FROM trading_signals ORDER BY instrument LIMIT 1)
-        UNION ALL
-        SELECT (SELECT instrument FROM trading_signals WHERE instrument > known.name
-            ORDER BY instrument LIMIT 1), step + 1
-        FROM known WHERE known.name IS NOT NULL AND step <= %s)
-    SELECT coalesce(max(step), 0), coalesce(array_agg(name) FILTER (WHERE name ~ %s), '{}') FROM known"""
+# Of the ledger itself, not of `feed_series`: that keeps the names that signals had when they came, and an
+# operator may have mended them since.
+INSTRUMENTS = f"""{EACH_INSTRUMENT}
+    SELECT coalesce(max(step), 0), coalesce(array_agg(name) FILTER (WHERE name ~ %s), '{{}}') FROM known"""
 
 
 @dataclass(frozen=True)
