@@ -152,8 +152,10 @@ class Guard:
             _ = parts.port, parts.hostname
         except ValueError:
             raise Refused("bad_url", "That is not a URL.") from None
-        if parts.scheme not in ({"https", "http"} if self.http else {"https"}):
-            raise Refused("not_https", "The URL begins with https://.")
+        schemes = ("https", "http") if self.http else ("https",)
+        if parts.scheme not in schemes:
+            spelled = " or ".join(f"{scheme}://" for scheme in schemes)
+            raise Refused("not_https", f"The URL begins with {spelled}.")
         if "@" in parts.netloc:
             raise Refused("credentials", "The URL holds no user name or password.")
         if not parts.hostname:
