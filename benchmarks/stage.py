@@ -25,6 +25,8 @@ STREAM = "core_signals:signals"
 class Stage:
     """Running servers, and the environment of programs that use them."""
 
+    home: Path
+    """Where the servers keep their data."""
     environ: dict[str, str]
     database_url: str
     redis_url: str
@@ -104,7 +106,7 @@ def stage() -> Iterator[Stage]:
             "DJANGO_SECRET_KEY": "benchmarks-only-secret-key-0123456789-0123456789-0123456789",
             "PYTHONPATH": str(ROOT),
         }
-        ready = Stage(environ, url, cache.url)
+        ready = Stage(home, environ, url, cache.url)
         ready.run("manage.py", "migrate", "--verbosity", "0")
         # The peers insert into the same table without the hub's rollups, positions and dead letters.
         ready.sql("CREATE TABLE peer_signals (LIKE trading_signals INCLUDING ALL)")
