@@ -1,5 +1,6 @@
 """Endpoints of customers, and what was sent there."""
 
+from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
@@ -38,13 +39,20 @@ class AttemptInline(TabularInline):  # type: ignore[misc]
 
 @admin.register(Delivery)
 class DeliveryAdmin(Uncounted, ReadOnlyAdmin):
-    list_display = ("message_id", "endpoint", "shown_state", "attempts", "created_at", "due_at")
+    list_display = ("message_id", "endpoint", "shown_state", "attempts", "created_at", "next_attempt")
     list_filter = ("state",)
     list_select_related = ("endpoint",)
     search_fields = ("=message_id", "=endpoint__public_id")
     ordering = ("-id",)
+    exclude = ("due_at",)
+    readonly_fields = ("next_attempt",)
     inlines = (AttemptInline,)
 
     @display(description="State", ordering="state", label=LOOKS)  # type: ignore[untyped-decorator]
     def shown_state(self, delivery: Delivery) -> Any:
         return delivery.state, delivery.get_state_display()
+
+    @display(description="Next attempt")  # type: ignore[untyped-decorator]
+    def next_attempt(self, delivery: Delivery) -> datetime | None:
+        # Of one that is settled, `due_at` is when its last claim would have run out.
+        return delivery.due_at if delivery.state == Delivery.State.WAITING else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -165,6 +165,15 @@ def test_a_delivery_shows_its_attempts(operator, everything):
     page = operator.get(f"/admin/commerce/delivery/{Delivery.objects.get().pk}/change/").content.decode()
     assert "&lt;script&gt;" in page
     assert str(Attempt.objects.get().status) in page
+
+
+def test_a_delivery_tells_of_a_next_attempt_only_while_it_waits(operator, everything):
+    due_at = datetime(2032, 5, 17, tzinfo=UTC)
+    Delivery.objects.update(due_at=due_at)
+    pages = ["/admin/commerce/delivery/", f"/admin/commerce/delivery/{Delivery.objects.get().pk}/change/"]
+    assert all("2032-05-17" in operator.get(path).content.decode() for path in pages)
+    Delivery.objects.update(state=Delivery.State.DELIVERED)
+    assert all("2032" not in operator.get(path).content.decode() for path in pages)
 
 
 @pytest.mark.parametrize("model", ["endpoint", "delivery", "stripeevent"])
