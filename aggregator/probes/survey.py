@@ -29,6 +29,8 @@ class Survey:
         self._known: dict[str, tuple[float, Outcome]] = {}
         self._asked_at = -STALE_S
         self._asking = threading.Lock()
+        self._behind: set[str] = set()
+        """Probes in the background whose answer is awaited."""
 
     def outcomes(self) -> list[Outcome]:
         """Return the latest outcome of each probe, no older than a poll needs.
@@ -53,8 +55,10 @@ class Survey:
     def _turn(self) -> None:
         due = [probe for probe in self.probes if self._is_due(probe)]
         for probe in due:
-            if probe.background:
-                DAEMONS.submit(self._ask, [probe])
+            # One that takes its time must not be asked again meanwhile: that would count as hanging.
+            if probe.background and probe.name not in self._behind:
+                self._behind.add(probe.name)
+                DAEMONS.submit(self._ask_behind, probe)
         self._ask([probe for probe in due if not probe.background])
         self._asked_at = time.monotonic()
 
@@ -68,6 +72,12 @@ class Survey:
         # Never in the caller's thread, which may have an event loop of its own.
         for outcome in DAEMONS.submit(lambda: asyncio.run(_gather(probes))).result():
             self._note(outcome)
+
+    def _ask_behind(self, probe: Probe) -> None:
+        try:
+            self._ask([probe])
+        finally:
+            self._behind.discard(probe.name)
 
     def _note(self, outcome: Outcome) -> None:
         _, before = self._known.get(outcome.name, (0.0, None))

@@ -246,3 +246,15 @@ def test_nobody_waits_for_a_probe_in_the_background():
     assert asked.outcomes() == [Outcome("one", State.OK, "not asked yet")]
     probe.let.set()
     eventually(lambda: asked.outcomes()[0].text == "")
+
+
+def test_a_probe_in_the_background_that_takes_its_time_is_no_trouble(monkeypatch, caplog):
+    monkeypatch.setattr("aggregator.probes.survey.FRESH_S", 0)
+    probe = Answering(let=threading.Event())
+    probe.background = True
+    asked = Survey([probe])
+    for _ in range(20):
+        assert asked.outcomes() == [Outcome("one", State.OK, "not asked yet")]
+    probe.let.set()
+    eventually(lambda: asked.outcomes()[0].text == "")
+    assert not caplog.records
