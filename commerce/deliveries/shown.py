@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
+from cryptography.fernet import InvalidToken
+
 from commerce import cursors
 from commerce.deliveries.secrets import unseal
 from commerce.models import Attempt, Delivery, Endpoint
@@ -10,11 +12,10 @@ from commerce.models import Attempt, Delivery, Endpoint
 
 def endpoint_shown(endpoint: Endpoint) -> dict[str, Any]:
     """Return an endpoint as its owner sees it."""
-    plain = endpoint.channel == Endpoint.Channel.WEBHOOK
     return {
         "id": endpoint.public_id,
         "channel": endpoint.channel,
-        "url": unseal(endpoint) if plain else endpoint.label,
+        "url": _address(endpoint),
         "description": endpoint.description,
         "ecosystems": endpoint.ecosystems or None,
         "state": endpoint.state,
@@ -23,6 +24,16 @@ def endpoint_shown(endpoint: Endpoint) -> dict[str, Any]:
         "cursor": cursors.encode(endpoint.position),
         "created_at": endpoint.created_at,
     }
+
+
+def _address(endpoint: Endpoint) -> str:
+    """Return a webhook's URL; its label where that cannot be decrypted any more, and for a chat."""
+    if endpoint.channel != Endpoint.Channel.WEBHOOK:
+        return endpoint.label
+    try:
+        return unseal(endpoint)
+    except InvalidToken:
+        return endpoint.label
 
 
 def delivery_shown(delivery: Delivery, tries: Iterable[Attempt]) -> dict[str, Any]:

@@ -294,6 +294,18 @@ def test_a_chat_shows_no_token(caller, inbox):
     assert caller.post(f"/{made['id']}/rotate").status_code == 409
 
 
+def test_after_a_change_of_the_core_secret_endpoints_can_still_be_looked_at_and_deleted(
+    client, owner, caller, inbox, settings
+):
+    made = caller.made(inbox.url("/hook/with-a-token"))
+    local(settings, auth_secret="another")
+    again = Caller(client, owner.issue_key("new").value)
+    [listed] = again.get().json()["webhooks"]
+    assert (listed["id"], listed["url"]) == (made["id"], Endpoint.objects.get().label)
+    assert again.post(f"/{made['id']}/pause").json()["state"] == "paused"
+    assert again.delete(f"/{made['id']}").status_code == 204
+
+
 def test_changes_are_limited(caller, redis_client):
     for _ in range(60):
         assert caller.post(url="nonsense").status_code == 400
