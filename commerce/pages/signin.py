@@ -72,7 +72,7 @@ def enter(token: str) -> tuple[User, str]:
         cursor.execute(LOCK, [f"sign-in {content['email']}"])  # of two uses at once, one is the first
         if content["state"] != _state(content["email"]):
             raise NoEntry("This link was used already. Ask for another.")
-        customer, _ = Customer.objects.get_or_create(email=content["email"])
+        customer, _ = _known_or_new(content["email"])
         user = user_of(customer)
         if user.is_staff or not user.is_active:
             raise NoEntry("This account signs in elsewhere.")
@@ -83,10 +83,21 @@ def enter(token: str) -> tuple[User, str]:
 
 def _state(email: str) -> str:
     """Return what changes with every sign-in, so that a link works once."""
-    customer = Customer.objects.filter(email__iexact=email).select_related("user").first()
+    customer = _known(email)
     if customer is None or customer.user is None:
         return "new" if customer is None else f"{customer.pk}"
     return f"{customer.pk} {customer.user.last_login} {customer.user.password[-12:]}"
+
+
+def _known(email: str) -> Customer | None:
+    """Return whose address this is; an operator may have entered it with capitals."""
+    return Customer.objects.filter(email__iexact=email).select_related("user").first()
+
+
+def _known_or_new(email: str) -> tuple[Customer, bool]:
+    """Return whose address this is, and whether the customer was made just now."""
+    customer = _known(email)
+    return (customer, False) if customer else Customer.objects.get_or_create(email=email)
 
 
 def tell_of_change(customer: Customer, before: str) -> bool:
@@ -116,7 +127,7 @@ def user_of(customer: Customer) -> User:
 
 def username_of(email: str) -> str:
     """Return the name to authenticate for an e-mail address; one that nobody has where it is unknown."""
-    customer = Customer.objects.filter(email__iexact=email).select_related("user").first()
+    customer = _known(email)
     if customer is None or customer.user is None or customer.user.is_staff:
         return f"unknown {email.lower()}"[:150]
     return customer.user.get_username()
@@ -134,7 +145,7 @@ def sign_up(request: HttpRequest, email: str, password: str) -> None:
     """
     rates.limiter(settings.ENVIRONMENT).hit(ACCOUNTS_FROM_ADDRESS, "accounts from", _address(request))
     with transaction.atomic():
-        customer, created = Customer.objects.get_or_create(email=email.lower())
+        customer, created = _known_or_new(email.lower())
         if not created:
             make_password(password)  # takes as long
             return

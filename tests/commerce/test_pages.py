@@ -96,6 +96,17 @@ def test_a_link_of_somebody_known_works_once(client):
     assert Client().post(second).url == "/account/sign-in"
 
 
+def test_an_account_is_found_however_its_address_is_written(client, settings):
+    """An operator may have entered it with capitals."""
+    Customer.objects.create(email="Known@Example.com")
+    client.post("/account/sign-in/link", {"email": "known@example.com"})
+    assert client.post(link_in(mail.outbox[0])).url == "/account/"
+    settings.EMAIL_URL = None
+    Client().post("/account/sign-up", {"email": "known@example.com", "password": "correct horse battery"})
+    assert Customer.objects.count() == User.objects.count() == 1
+    assert not User.objects.get().has_usable_password()
+
+
 def test_of_two_uses_at_once_one_enters(client):
     client.post("/account/sign-in/link", {"email": "new@example.com"})
     link = link_in(mail.outbox[0])
