@@ -1,9 +1,7 @@
 """The loop around a consumer: it waits out outages, and ends between two batches when it is told to."""
 
 import logging
-import signal
 import threading
-from types import FrameType
 from typing import Protocol
 
 import redis
@@ -64,15 +62,3 @@ def run(
 def _told(error: Exception) -> str:
     """Name the error without its text, which may hold a URL; an Outage's text is made for logs."""
     return str(error) if isinstance(error, Outage) else type(error).__name__
-
-
-def stop_on_signals() -> threading.Event:
-    """Return an event that SIGTERM and SIGINT set."""
-    stop = threading.Event()
-
-    def ask(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, ask)
-    return stop

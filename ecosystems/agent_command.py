@@ -2,13 +2,11 @@
 
 import logging
 import re
-import signal
 import sys
 import threading
 from argparse import ArgumentParser, ArgumentTypeError
 from datetime import timedelta
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from config import env, markets
@@ -21,6 +19,7 @@ from ecosystems.doorstep import objections
 from ecosystems.feeds import open_feed
 from ecosystems.progress import Progress
 from ecosystems.signal import Signal
+from ecosystems.stopping import stop_on_signals
 from ecosystems.strategies import BUILT_IN, Strategy, load
 
 logger = logging.getLogger("signal_hub.agent")
@@ -126,18 +125,6 @@ def run(options: dict[str, Any]) -> None:
             sink.drain(stop, wait=not options["once"] and agent.finite)
     except (ValueError, FeedError, BusError, env.InvalidEnvironment) as error:
         raise Misconfigured(str(error)) from error
-
-
-def stop_on_signals() -> threading.Event:
-    """Return an event that SIGTERM and SIGINT set."""
-    stop = threading.Event()
-
-    def ask(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, ask)
-    return stop
 
 
 def strategy_of(options: dict[str, Any], feed: Feed) -> Strategy[Any]:

@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand
 
 from aggregator import consuming
 from aggregator.doors import databases
+from ecosystems.stopping import stop_on_signals
 
 
 class Command(BaseCommand):
@@ -23,7 +24,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         settings.ENVIRONMENT.announce_bus()
-        stop = consuming.stop_on_signals()
+        stop = stop_on_signals()
         # A thread each: a database that is down must not hold up the others.
         with ThreadPoolExecutor() as pool:
             settled = [

@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from aggregator import consuming
 from aggregator.doors.streams import StreamConsumer
+from ecosystems.stopping import stop_on_signals
 
 
 class Command(BaseCommand):
@@ -21,7 +22,7 @@ class Command(BaseCommand):
         if not environment.redis_url:
             raise CommandError("CORE_REDIS_URL is not set: there are no streams to consume")
         environment.announce_bus()
-        stop = consuming.stop_on_signals()
+        stop = stop_on_signals()
         consumer = StreamConsumer.from_environment(environment)
         try:
             settled = consuming.run(consumer, stop, once=options["once"], label="streams")

@@ -5,8 +5,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from aggregator import consuming
 from aggregator.alerts.watcher import Watcher
+from ecosystems.stopping import stop_on_signals
 
 
 class Command(BaseCommand):
@@ -20,4 +20,4 @@ class Command(BaseCommand):
         if options["once"]:
             watcher.run_once()
         else:
-            watcher.run(consuming.stop_on_signals())
+            watcher.run(stop_on_signals())

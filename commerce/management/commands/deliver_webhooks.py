@@ -7,6 +7,7 @@ from django.core.management.base import BaseCommand
 
 from aggregator import consuming
 from commerce.deliveries.worker import IDLE_S, Deliverer
+from ecosystems.stopping import stop_on_signals
 
 
 class Command(BaseCommand):
@@ -19,6 +20,6 @@ class Command(BaseCommand):
         parser.add_argument("--once", action="store_true", help="deliver what is due now and exit")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        stop = consuming.stop_on_signals()
+        stop = stop_on_signals()
         made = consuming.run(Deliverer(stop), stop, once=options["once"], idle_s=IDLE_S, label="deliveries")
         self.stdout.write(f"{made} deliveries attempted")

@@ -7,6 +7,7 @@ from django.core.management.base import BaseCommand
 
 from aggregator import consuming
 from commerce.chores import IDLE_S, Chores
+from ecosystems.stopping import stop_on_signals
 
 
 class Command(BaseCommand):
@@ -20,6 +21,6 @@ class Command(BaseCommand):
         parser.add_argument("--once", action="store_true", help="do all of it once and exit")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        stop = consuming.stop_on_signals()
+        stop = stop_on_signals()
         done = consuming.run(Chores(), stop, once=options["once"], idle_s=IDLE_S, label="commerce")
         self.stdout.write(f"{done} chores done")

@@ -3,8 +3,6 @@
 import itertools
 import math
 import random
-import signal as signals
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from config import env
 from ecosystems import ECOSYSTEMS
 from ecosystems.bus import BusError, EventBus, Unsent
 from ecosystems.signal import Signal
+from ecosystems.stopping import stop_on_signals
 
 TRANSPORTS = ("database", "redis", "webhook")
 
@@ -98,9 +97,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Publish until SIGTERM, SIGINT or `--count`. Raises CommandError when the bus cannot be had."""
-        self._stopped = threading.Event()
-        for number in (signals.SIGTERM, signals.SIGINT):
-            signals.signal(number, lambda *_: self._stopped.set())
+        self._stopped = stop_on_signals()
         try:
             bus = EventBus.from_environment(
                 env.load(), ecosystem=options["ecosystem"], backend=options["transport"]
