@@ -12,6 +12,7 @@ import requests
 
 from ecosystems import replay
 from ecosystems.bus.answers import retry_after
+from ecosystems.bus.webhook import causes
 from ecosystems.candle import Candle, Feed, FeedError
 from ecosystems.hours import is_open
 
@@ -145,9 +146,5 @@ def unreachable(service: str, error: Exception, hint: str) -> FeedOutage:
 
 def _words(error: BaseException) -> str:
     """The innermost cause's own words: requests wraps them three times, with the whole URL."""
-    found: list[BaseException] = [error]
-    for known in found:
-        hidden = [known.__cause__, known.__context__, getattr(known, "reason", None), *known.args]
-        found += [one for one in hidden if isinstance(one, BaseException) and one not in found]
-    words = [one.strerror for one in found if isinstance(one, OSError) and one.strerror]
+    words = [one.strerror for one in causes(error) if isinstance(one, OSError) and one.strerror]
     return words[-1] if words else type(error).__name__

@@ -118,17 +118,17 @@ def _why(error: Exception) -> str:
         return f"no connection within {CONNECT_S} s"
     if isinstance(error, requests.Timeout):
         return f"no answer within {ANSWER_S} s"
-    causes = list(_causes(error))
-    for cause in causes:
+    found = causes(error)
+    for cause in found:
         if isinstance(cause, ssl.SSLError):
             return (
                 f"TLS failed: {getattr(cause, 'verify_message', '') or cause.reason or 'no common protocol'}"
             )
-    words = [cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror]
+    words = [cause.strerror for cause in found if isinstance(cause, OSError) and cause.strerror]
     return f"no connection: {words[-1]}" if words else f"no connection ({type(error).__name__})"
 
 
-def _causes(error: BaseException) -> "list[BaseException]":
+def causes(error: BaseException) -> list[BaseException]:
     """The error and what led to it: urllib3 hides causes in `reason` and in the arguments, too."""
     found = [error]
     for known in found:

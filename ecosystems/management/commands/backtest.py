@@ -9,19 +9,12 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ecosystems import ECOSYSTEMS, equity_plot
+from ecosystems.agent_command import parameter
 from ecosystems.backtest import Backtest
 from ecosystems.candle import FeedError
 from ecosystems.replay import open_feed
 from ecosystems.signal import Signal
 from ecosystems.strategies import BUILT_IN, load
-
-
-def parameter(text: str) -> tuple[str, str]:
-    """Return name and value of `fast=12`."""
-    name, equals, value = text.partition("=")
-    if not equals or not name.isidentifier():
-        raise ArgumentTypeError(f"{text!r} is none: write name=value, as in fast=12")
-    return name, value
 
 
 def fee(text: str) -> Decimal:
