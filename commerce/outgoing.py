@@ -1,7 +1,6 @@
 """One POST to a target that the guard has judged: no redirects, no proxies, bounded in time and in size."""
 
 import http.client
-import re
 import socket
 import ssl
 import threading
@@ -9,12 +8,13 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 
 import certifi
 
 from commerce.ssrf import Target
+from ecosystems.bus.answers import retry_after
 
 TIMEOUT_S = 15.0
 EXCERPT_BYTES = 1024
@@ -65,7 +65,8 @@ def post(
             connection.request("POST", target.path, body, {"Connection": "close", **headers})
             response = connection.getresponse()
             status = response.status
-            retry_after_s = retry_after(response.headers.get("Retry-After"), time.time())
+            asked = response.headers.get("Retry-After", "")
+            retry_after_s = retry_after(asked, datetime.now(UTC), LONGEST_RETRY_AFTER_S)
             with suppress(OSError, http.client.HTTPException):
                 excerpt = _text(response.read(EXCERPT_BYTES))
     except (OSError, http.client.HTTPException, ValueError) as failure:
@@ -123,19 +124,6 @@ def _shut(sock: socket.socket) -> None:
     with suppress(OSError):
         # Not TLS's own shutdown, which takes the session away under the thread that reads from it.
         socket.socket.shutdown(sock, socket.SHUT_RDWR)
-
-
-def retry_after(value: str | None, now: float) -> float | None:
-    """Return how many seconds a `Retry-After` (RFC 9110: seconds or a date) asks to wait, at most a day."""
-    if value is None:
-        return None
-    if re.fullmatch(r"[0-9]{1,9}", value.strip()):
-        return min(float(value), LONGEST_RETRY_AFTER_S)
-    try:
-        wait = parsedate_to_datetime(value).timestamp() - now
-    except (ValueError, OverflowError):
-        return None
-    return min(max(wait, 0.0), LONGEST_RETRY_AFTER_S)
 
 
 def _text(data: bytes) -> str:

@@ -63,18 +63,18 @@ def fates_of(status: int, headers: Mapping[str, str], body: bytes, count: int, n
     return postpone(count, reason, retry_after(headers.get("Retry-After", ""), now))
 
 
-def retry_after(value: str, now: datetime) -> float | None:
+def retry_after(value: str, now: datetime, most: float = MAX_WAIT_S) -> float | None:
     """Return the wait in seconds that a `Retry-After` header asks for: seconds or a date (RFC 9110)."""
     value = value.strip()
     if value.isascii() and value.isdecimal():
-        return min(float(value[:9]), MAX_WAIT_S)
+        return min(float(value[:9]), most)
     try:
         moment = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return min(max((moment - now).total_seconds(), 0.0), MAX_WAIT_S)
+    return min(max((moment - now).total_seconds(), 0.0), most)
 
 
 def _problem(body: bytes) -> _Problem:

@@ -226,6 +226,9 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
         ("soon", None),
         ("", None),
         ("٣", None),
+        ("1.5", None),
+        ("²", None),
+        ("Fri, 02 Jan 99999999999999999999 03:04:05 GMT", None),
     ],
 )
 def test_retry_after(value, seconds):
