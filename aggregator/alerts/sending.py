@@ -26,7 +26,7 @@ logger = logging.getLogger("signal_hub.alerts")
 FIRST_RETRY = timedelta(seconds=30)
 LONGEST_RETRY = timedelta(hours=1)
 MOST_ATTEMPTS = 12
-"""Some six hours of trying."""
+"""Some five hours of trying."""
 WITHIN_S = 8.0
 """How long a turn waits for the channels; one that takes longer goes on in its thread."""
 ANSWER_S = 30.0
@@ -98,6 +98,10 @@ class Sender:
         in_time, _ = wait(started.values(), WITHIN_S)
         self._running |= {number: each for number, each in started.items() if each not in in_time}
         return sum(each.result() for each in (*ended, *in_time))
+
+    def close(self) -> None:
+        """Wait for what is still under way, as long as a service may take: cut off, it would come again."""
+        wait(self._running.values(), ANSWER_S)
 
 
 def _send_channel(channel: AlertChannel) -> int:

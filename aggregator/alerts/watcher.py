@@ -55,7 +55,7 @@ class Watcher:
                 # Whoever watches must not be the first to go.
                 logger.exception("a turn of the alerts failed")
             stop.wait(EVERY_S)
-        connection.close()
+        self.close()
 
     def run_once(self) -> turn.Changes | None:
         """Look once, keep the book, send what is due; return what changed, None where others were at it."""
@@ -70,6 +70,11 @@ class Watcher:
             return None
         self._blackout.is_over(self._targets)
         return changes
+
+    def close(self) -> None:
+        """Wait for the notices under way."""
+        self._sender.close()
+        connection.close()
 
     def _look(self) -> turn.Changes | None:
         policy = AlertPolicy.current()

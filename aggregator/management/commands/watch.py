@@ -19,5 +19,6 @@ class Command(BaseCommand):
         watcher = Watcher()
         if options["once"]:
             watcher.run_once()
+            watcher.close()
         else:
             watcher.run(stop_on_signals())
