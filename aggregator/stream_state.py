@@ -44,17 +44,17 @@ class StreamState:
     """Entries that the cap removed unread and no operator has resolved; None when Postgres does not tell."""
 
 
-def states(environment: Environment, client: redis.Redis | None = None) -> list[StreamState]:
+def states(environment: Environment) -> list[StreamState]:
     """Return the state of each configured stream; empty without CORE_REDIS_URL.
 
     Never raises for a server that is down: that is what `error` (Redis) and a `trimmed_unread` of None
-    (Postgres) say. `client` answers in bytes and in the second protocol's shapes.
+    (Postgres) say.
     """
     if not environment.redis_url:
         return []
     streams = [f"{environment.stream_prefix}:{topic}" for topic in environment.stream_topics]
     trimmed = trimmed_unread()
-    client = client or _client(environment.redis_url)
+    client = _client(environment.redis_url)
     return [_state(client, stream, None if trimmed is None else trimmed.get(stream, 0)) for stream in streams]
 
 
@@ -146,7 +146,7 @@ def _lag(client: Any, stream: str, info: Any, group: Any) -> tuple[int, bool]:
     if read == info["last-generated-id"] or not info["length"]:
         return 0, True
     first, last = info["first-entry"][0], info["last-entry"][0]
-    if _order(read) < _order(first):
+    if trimming.order(read) < trimming.order(first):
         return info["length"], True
     unread = len(client.xrange(stream, f"({read.decode()}", "+", COUNTED))
     if unread < COUNTED:
@@ -156,9 +156,4 @@ def _lag(client: Any, stream: str, info: Any, group: Any) -> tuple[int, bool]:
 
 
 def _ms(entry_id: bytes) -> int:
-    return _order(entry_id)[0]
-
-
-def _order(entry_id: bytes) -> tuple[int, int]:
-    milliseconds, _, sequence = entry_id.partition(b"-")
-    return int(milliseconds), int(sequence)
+    return trimming.order(entry_id)[0]

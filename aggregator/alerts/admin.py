@@ -12,6 +12,7 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import action
 from unfold.widgets import UnfoldAdminPasswordWidget
 
+from aggregator.admin.base import ReadOnlyAdmin
 from aggregator.alerts import sealing, sending
 from aggregator.alerts.models import Alert, AlertChannel, AlertNotice, AlertPolicy
 from aggregator.alerts.wording import Notice
@@ -116,21 +117,8 @@ def _test(request: HttpRequest, channel: AlertChannel) -> None:
         messages.success(request, f"{channel.name}: a test message was sent.")
 
 
-class ReadOnly:
-    """Of an admin: what the hub writes, nobody edits."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
-        return False
-
-
 @admin.register(Alert)
-class AlertAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]
+class AlertAdmin(ReadOnlyAdmin):
     list_display = ("rule", "subject", "state", "text", "since", "over_at", "notices")
     list_filter = ("rule", ("over_at", admin.EmptyFieldListFilter))
     search_fields = ("subject",)
@@ -145,7 +133,7 @@ class AlertAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]
 
 
 @admin.register(AlertNotice)
-class AlertNoticeAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]
+class AlertNoticeAdmin(ReadOnlyAdmin):
     list_display = ("title", "channel", "created_at", "attempts", "sent_at", "given_up_at")
     list_filter = ("channel",)
     list_select_related = ("channel",)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from aggregator.alerts.models import Alert
 from aggregator.alerts.rules import spoken
 
 if TYPE_CHECKING:
@@ -22,13 +23,7 @@ CALLS = re.compile(r"@(?=everyone|here|channel|all)|<(?=[@!#])", re.IGNORECASE)
 # https://support.discord.com/hc/en-us/articles/210298617
 MARKUP = re.compile(r"[\\*_~`|\[\]<>#]")
 
-RULES = {
-    "agent_silent": "agent silent",
-    "ecosystem_silent": "ecosystem silent",
-    "refusals": "refusals",
-    "stream_lag": "stream lag",
-    "probe_failed": "probe failed",
-}
+RULES = dict(Alert.RULES)
 
 
 @dataclass(frozen=True)

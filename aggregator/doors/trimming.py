@@ -24,7 +24,7 @@ def gap(stream: str, group: str, info: dict[str, Any], groups: list[dict[str, An
     if not first or ours is None:
         return None
     after, before = ours["last-delivered-id"], first[0]
-    if _order(before) <= _order(after):
+    if order(before) <= order(after):
         return None
     lost = _lost(info, ours)
     if lost == 0:
@@ -60,6 +60,7 @@ def _letter(stream: str, entry_id: str, lost: int, **where: str) -> Entry:
     )
 
 
-def _order(entry_id: bytes) -> tuple[int, int]:
+def order(entry_id: bytes) -> tuple[int, int]:
+    """Return what a stream's entries are sorted by."""
     milliseconds, _, sequence = entry_id.partition(b"-")
     return int(milliseconds), int(sequence)
