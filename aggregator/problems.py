@@ -94,7 +94,7 @@ def as_problem(error: Exception) -> Problem:
         case UnreadablePostError():
             return Problem(400, "incomplete", "The body ended before its announced length.")
         case exceptions.MethodNotAllowed():
-            return Problem(405, "method_not_allowed", str(error.detail), headers={"Allow": "POST"})
+            return Problem(405, "method_not_allowed", str(error.detail))
         case exceptions.APIException():
             return Problem(error.status_code, str(error.default_code), str(error.detail))
     logger.error("unexpected error in a view", exc_info=error)

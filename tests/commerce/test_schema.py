@@ -24,6 +24,14 @@ def test_it_is_served_and_holds_what_customers_call_and_no_more(client):
     assert all(path.startswith("/api/v1/") for path in served["paths"])
 
 
+def test_other_methods_are_told_which_are_taken(client):
+    for path in ("/api/schema/", "/api/docs/"):
+        response = client.post(path)
+        assert (response.status_code, response.json()["code"]) == (405, "method_not_allowed")
+        assert "GET" in response["Allow"]
+        assert "POST" not in response["Allow"]
+
+
 def test_every_answer_that_is_no_success_is_a_problem():
     paths = yaml.safe_load(COMMITTED.read_text())["paths"]
     for path, methods in paths.items():
