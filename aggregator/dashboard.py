@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
@@ -204,5 +203,5 @@ def _troubles(outcomes: list[Outcome]) -> dict[str, Any]:
 
 def _unresolved() -> str:
     """Return how many dead letters wait for somebody, counting no further than COUNTED."""
-    count = DeadLetter.objects.filter(Q(resolved_at=None))[: COUNTED + 1].count()
+    count = DeadLetter.objects.filter(resolved_at=None)[: COUNTED + 1].count()
     return f"{COUNTED:,} and more" if count > COUNTED else f"{count:,}" if count else ""

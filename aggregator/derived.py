@@ -29,7 +29,7 @@ class AgentCadence(models.Model):
 
 
 class ArrivalTotal(models.Model):
-    """What `arrival_minutes` added up to until the minute `through`; see `aggregator.metrics.totals`."""
+    """What `arrival_minutes` added up to until the minute `through`; see `aggregator.totals`."""
 
     ecosystem = models.TextField()
     transport = models.TextField()

@@ -48,35 +48,35 @@ class Stage:
         self.sql("CHECKPOINT")
         self.redis().flushdb()
 
-    def start(self, *command: str, **variables: str) -> subprocess.Popen[bytes]:
+    def start(self, *command: str) -> subprocess.Popen[bytes]:
         """Start a Python program of the project in a process group of its own."""
         return subprocess.Popen(
             [sys.executable, *command],
             cwd=ROOT,
-            env=self.environ | variables,
+            env=self.environ,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
 
-    def run(self, *command: str, **variables: str) -> bytes:
+    def run(self, *command: str) -> bytes:
         """Run a Python program to its end; return what it printed."""
         finished = subprocess.run(
             [sys.executable, *command],
             cwd=ROOT,
-            env=self.environ | variables,
+            env=self.environ,
             check=True,
             capture_output=True,
         )
         return finished.stdout
 
     @contextmanager
-    def serving(self, *command: str, path: str = "/livez") -> Iterator[int]:
+    def serving(self, *command: str) -> Iterator[int]:
         """Run a web server, whose command may hold `{port}`; give its port when it answers."""
         port = free_port()
         program = self.start(*(part.format(port=port) for part in command))
         try:
-            until(lambda: _answers(f"http://127.0.0.1:{port}{path}"), f"{command} to answer")
+            until(lambda: _answers(f"http://127.0.0.1:{port}/livez"), f"{command} to answer")
             yield port
         finally:
             end(program)

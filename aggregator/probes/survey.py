@@ -16,7 +16,7 @@ logger = logging.getLogger("signal_hub.health")
 FRESH_S = 1.0
 """For how long outcomes are given out again."""
 STALE_S = 15.0
-"""How old the last outcomes may be for an askers who finds somebody else asking just now."""
+"""How old the last outcomes may be for an asker who finds somebody else asking just now."""
 
 NOT_ASKED = "not asked yet"
 

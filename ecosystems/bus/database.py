@@ -1,10 +1,8 @@
 """The database transport: rows of `trading_signals`, as the contract's section 3 makes its columns public."""
 
-import logging
 from collections.abc import Iterable, Sequence
 from typing import Any, LiteralString
 
-import msgspec
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
@@ -44,8 +42,6 @@ SELECT * FROM unnest(
 )
 ON CONFLICT DO NOTHING
 """
-
-logger = logging.getLogger("signal_hub.bus")
 
 
 class DatabaseTransport(Transport):
@@ -126,7 +122,7 @@ def _columns(batch: list[Signal]) -> list[list[Any]]:
         (
             *(signal.signal_id, signal.ecosystem, signal.timestamp, signal.symbol, signal.action),
             *(signal.signal_type, signal.entry_price, signal.stop_loss, signal.take_profit, signal.volume),
-            *(signal.confidence, signal.agent_source, msgspec.json.encode(signal.tags).decode()),
+            *(signal.confidence, signal.agent_source, signal.tags_json().decode()),
             signal.payload_json().decode(),
         )
         for signal in batch

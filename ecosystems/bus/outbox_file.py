@@ -59,7 +59,6 @@ def connect(path: Path, *, create: bool) -> sqlite3.Connection:
     """
     with clear_errors(path):
         if create:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             path.touch(mode=0o600)
         elif not path.is_file():
             raise OutboxError(f"there is no outbox at {path}")
