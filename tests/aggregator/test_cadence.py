@@ -95,7 +95,8 @@ def test_what_was_learned_once_is_not_read_again():
     ledger.record([entry("more", agent_source="often")], "webhook")
     assert cadence.learn() == 1
     [learned] = AgentCadence.objects.all()
-    assert (learned.gap, learned.gaps) == (2 * MINUTE, 100)
+    assert learned.gap == 2 * MINUTE
+    assert learned.gaps in {100, 101}  # the last came in the same minute, or in the next one
 
 
 @pytest.mark.django_db(transaction=True)

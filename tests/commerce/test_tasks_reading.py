@@ -61,5 +61,6 @@ def test_the_command_does_everything_of_commerce_that_beat_does_when_it_is_due()
     of_beat = {entry["task"] for entry in settings.CELERY_BEAT_SCHEDULE.values()}
     of_commerce = {name for name in of_beat if name.startswith("commerce.")}
     assert {chore.name for chore in chores.every} == of_commerce - {"commerce.tasks.deliver_webhooks"}
+    chores.every = dict.fromkeys(chores.every, 3600.0)
     assert chores.run_once(wait=True) == 4
     assert chores.run_once(wait=True) == 0
