@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import django
+import hypothesis
 import pytest
 import redis
 from django.conf import settings
@@ -59,6 +60,12 @@ def pytest_configure(config: pytest.Config) -> None:
     except ServerError as error:
         pytest.exit(f"no servers for the tests: {error}", returncode=1)
     django.setup()
+    # The same examples in each run, however slow the machine: chance decides nothing about a change.
+    slow = [hypothesis.HealthCheck.too_slow]
+    hypothesis.settings.register_profile(
+        "steady", derandomize=True, deadline=None, suppress_health_check=slow
+    )
+    hypothesis.settings.load_profile("steady")
     from tests.emptying import empty_after_each_test
 
     empty_after_each_test()

@@ -18,7 +18,6 @@ from tests.ecosystems.test_signal import wire_signals
 pytestmark = pytest.mark.django_db(transaction=True)
 numbers = itertools.count(1)
 unhurried = settings(
-    deadline=None,
     max_examples=40,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )

@@ -83,7 +83,7 @@ def test_every_ecosystem_has_hours():
     assert set(HOURS) == set(ECOSYSTEMS)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.sampled_from(ECOSYSTEMS), TIMES)
 def test_the_state_turns_at_the_next_change_and_not_before(ecosystem, when):
     change = next_change(ecosystem, when)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ecosystems import ECOSYSTEMS
@@ -308,8 +308,6 @@ def test_a_refusal_tells_whom_it_is_about_and_quotes_nothing():
     assert judged(agent_source="\u202esecret").agent_source == ""
 
 
-# The first text that hypothesis makes on a machine takes it seconds, which it would complain about.
-unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 text = st.text(st.characters(codec="utf-8"), max_size=8)
 numbers = st.one_of(
     st.integers(),
@@ -324,14 +322,12 @@ anything = st.recursive(
 )
 
 
-@unhurried
 @given(st.binary())
 def test_no_bytes_make_it_raise(data):
     assert isinstance(parse(data, NOW), Signal | Refusal)
     assert isinstance(split(data), list | Refusal)
 
 
-@unhurried
 @given(st.dictionaries(st.sampled_from([*RULES, "extra", "unknown"]), anything), st.integers(0), st.binary())
 def test_no_json_and_no_damage_to_it_makes_it_raise(fields, at, damage):
     data = json.dumps(LEAST | fields).encode()
@@ -376,7 +372,6 @@ wire_signals = st.fixed_dictionaries(
 )
 
 
-@unhurried
 @given(wire_signals)
 def test_a_signal_survives_the_wire(fields):
     signal = parse(json.dumps(fields, default=str).encode(), NOW)
@@ -390,7 +385,6 @@ def test_a_signal_survives_the_wire(fields):
     assert again.digest() == signal.digest()
 
 
-@unhurried
 @given(wire_signals, st.randoms(use_true_random=False))
 def test_spelling_does_not_change_the_digest(fields, chance: random.Random):
     plain = parse(json.dumps(fields, default=str).encode(), NOW)
