@@ -19,8 +19,8 @@ from django.conf import settings
 from django.db import connections
 
 from config.embedded import Postgres, ServerError
-from config.embedded import free_port as find_free_port
 from tests.servers import PROJECT, SERVERS, Program, manage, renamed, serve, web
+from tests.servers import free_port as find_free_port
 
 LONGEST = (
     "browser/test_accessibility.py",

@@ -7,19 +7,21 @@ the developer's shell or `.env` says.
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
-from config.embedded import Postgres, Redis, throwaway
+from config.embedded import Postgres, Redis, is_free, throwaway
+from config.embedded.server import PORTS
 
 T = TypeVar("T")
 PROJECT = Path(__file__).parent.parent
@@ -27,6 +29,9 @@ DATABASE = "signal_hub"
 FOREX_DATABASE = "signal_hub_forex"
 FOREIGN_PREFIXES = ("CORE_", "DJANGO_", "AGG_", "SIGNAL_HUB_", "PG", "CELERY_")
 GIVEN = ("CORE_TEST_DB_URL", "CORE_TEST_REDIS_URL")
+
+PATIENCE_S = 120.0
+"""How long a test waits for what takes a second or two, since the machine may have much else to do."""
 
 # Fixed, so that a signature in a test can be written down.
 AUTH_SECRET = "tests-only-auth-secret"
@@ -83,7 +88,7 @@ def renamed(url: str, dbname: str) -> str:
     return urlunsplit(urlsplit(url)._replace(path=f"/{dbname}"))
 
 
-def eventually(condition: Callable[[], T], seconds: float = 20.0, what: str = "") -> T:
+def eventually(condition: Callable[[], T], seconds: float = PATIENCE_S, what: str = "") -> T:
     """Poll until the condition is truthy and return its value; AssertionError after the deadline.
 
     A condition that raises OSError (no connection yet) counts as not yet true.
@@ -100,7 +105,7 @@ def eventually(condition: Callable[[], T], seconds: float = 20.0, what: str = ""
         time.sleep(0.02)
 
 
-def until_still(measure: Callable[[], int], enough: int, still: float = 40.0) -> int:
+def until_still(measure: Callable[[], int], enough: int, still: float = PATIENCE_S) -> int:
     """Poll until `measure` gives `enough`, however long, while it moves; return what it gave last."""
     last, deadline = measure(), time.monotonic() + still
     while last < enough and time.monotonic() < deadline:
@@ -108,6 +113,25 @@ def until_still(measure: Callable[[], int], enough: int, still: float = 40.0) ->
         if (now := measure()) != last:
             last, deadline = now, time.monotonic() + still
     return last
+
+
+def _ports_of_this_worker() -> Iterator[int]:
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    mine = PORTS[number :: int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))]
+    begin = os.getpid() % len(mine)  # another run on this machine begins elsewhere
+    return itertools.cycle([*mine[begin:], *mine[:begin]])
+
+
+_PORTS = _ports_of_this_worker()
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on, and that no other test of this run gets soon.
+
+    Of two workers that chose at random, one could find its port taken by the time it listens, or share it
+    unnoticed with the other's web server.
+    """
+    return next(port for port in _PORTS if is_free(port))
 
 
 class Program:
@@ -131,7 +155,7 @@ class Program:
         """All that the program has written so far."""
         return self.output.read_text(errors="replace")
 
-    def until(self, condition: Callable[[], T], seconds: float = 20.0, what: str = "") -> T:
+    def until(self, condition: Callable[[], T], seconds: float = PATIENCE_S, what: str = "") -> T:
         """Wait for the condition; an AssertionError with the program's output when it dies or is too slow."""
 
         def alive_and_true() -> T | bool:
@@ -144,13 +168,13 @@ class Program:
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.text}") from None
 
-    def stop(self, seconds: float = 20.0) -> int:
+    def stop(self, seconds: float = PATIENCE_S) -> int:
         """SIGTERM; return the exit status."""
         if self.process.poll() is None:
             self.process.terminate()
         return self.wait(seconds)
 
-    def wait(self, seconds: float = 20.0) -> int:
+    def wait(self, seconds: float = PATIENCE_S) -> int:
         """Return the exit status; AssertionError with the output when it does not end in time."""
         try:
             return self.process.wait(seconds)
@@ -177,7 +201,7 @@ def web(port: int) -> list[str]:
 
 def answers(url: str) -> bool:
     """Whether our own server answers there with 200; OSError when it does not answer."""
-    with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310 - our own server
+    with urllib.request.urlopen(url, timeout=30) as response:  # noqa: S310 - our own server
         return bool(response.status == 200)
 
 
@@ -187,7 +211,7 @@ def serve(
     """Start what serves the hub at a port; return its URL when `/livez` answers."""
     url = f"http://127.0.0.1:{port}"
     program = run_program(command(port), **variables)
-    program.until(lambda: answers(f"{url}/livez"), seconds=40, what="/livez")
+    program.until(lambda: answers(f"{url}/livez"), what="/livez")
     return url
 
 

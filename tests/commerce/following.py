@@ -159,7 +159,7 @@ class Poster(Writer):
     def write(self) -> None:
         ids = self.ids(8)
         body = b"[" + b",".join(raw(signal_id, agent_source=self.name) for signal_id in ids) + b"]"
-        until = time.monotonic() + 60
+        until = time.monotonic() + 120
         while not self._taken(body):
             assert time.monotonic() < until, "the webhook takes nothing"
             time.sleep(0.1)

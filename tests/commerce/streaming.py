@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.servers import Program, answers, eventually
+from tests.servers import PATIENCE_S, Program, answers, eventually
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def stream_process(run_program: Callable[..., Program], free_port: int) -> Calla
     def start() -> tuple[str, Program]:
         url = f"http://127.0.0.1:{free_port}"
         program = run_program(granian(free_port))
-        program.until(lambda: answers(f"{url}/livez"), what="/livez", seconds=40)
+        program.until(lambda: answers(f"{url}/livez"), what="/livez")
         return url, program
 
     return start
@@ -45,7 +45,7 @@ class EventSource:
     """One connection to the stream; after it, `last_event_id` is what to go on from."""
 
     def __init__(
-        self, url: str, key: str, last_event_id: str = "", query: str = "", seconds: float = 20
+        self, url: str, key: str, last_event_id: str = "", query: str = "", seconds: float = PATIENCE_S
     ) -> None:
         self.last_event_id = last_event_id
         self._connection = HTTPConnection(url.removeprefix("http://"), timeout=seconds)

@@ -16,8 +16,8 @@ from aggregator import dashboard, pulse, rollups
 from aggregator.answers import Background
 from aggregator.cadence import Silence
 from aggregator.models import Agent, ArrivalHour
-from config.embedded import free_port as find_free_port
 from tests.servers import eventually
+from tests.servers import free_port as find_free_port
 
 LIVE = "/admin/live"
 
@@ -25,7 +25,7 @@ LIVE = "/admin/live"
 @pytest.fixture(autouse=True)
 def calendars():
     """The trading calendars are loaded in the background; figures that need them come after that."""
-    eventually(pulse._calendars.latest, 60, "trading calendars")
+    eventually(pulse._calendars.latest, what="trading calendars")
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_arrivals_replace_the_first_use_page(page, record):
     record({}, {}, {"ecosystem": "stock", "symbol": "AAPL"}, transport="redis")
     seen = text(page.get(LIVE))
     assert re.search(r"Over Redis redis \w+ arrived .* Over HTTPS webhook \w+ waiting", seen)
-    assert re.search(r"Crypto .*? live Last arrival \d+ (ms|s) ago", seen)
+    assert re.search(r"Crypto .*? live Last arrival [\d.]+ (ms|s|min) ago", seen)
     assert re.search(r"Last hour 2 Last day 2", seen)
     assert "momentum" in seen
     assert 'aria-label="Arrivals of the last 24 hours: 0 by database, 2 by redis, 0 by webhook"' in (
@@ -93,7 +93,7 @@ def test_it_opens_while_redis_is_down(page, record, free_port, settings):
     record({})
     url = f"redis://:hush@127.0.0.1:{free_port}/0"
     with override_settings(ENVIRONMENT=dataclasses.replace(settings.ENVIRONMENT, redis_url=url)):
-        seen = eventually(lambda: "not readable" in (seen := text(page.get(LIVE))) and seen, 10)
+        seen = eventually(lambda: "not readable" in (seen := text(page.get(LIVE))) and seen)
     assert "ConnectionError" in seen
     assert re.search(r"\d failed: [a-z:]+, ", seen)  # banners have one line together
     assert "hush" not in seen
@@ -105,13 +105,13 @@ def test_it_opens_while_an_ecosystems_database_is_down(page, record, live_hub):
     cookies = {"sessionid": page.cookies["sessionid"].value}
 
     def told():
-        response = requests.get(f"{url}/admin/live", cookies=cookies, timeout=10)
+        response = requests.get(f"{url}/admin/live", cookies=cookies, timeout=60)
         assert response.status_code == 200
         return "database:stock: failed." in response.text and response.text
 
-    seen = eventually(told, 30, "the probe of the database that is down")
+    seen = eventually(told, what="the probe of the database that is down")
     assert "hush" not in seen
-    assert "momentum" in eventually(lambda: "momentum" in (text := told() or "") and text, 60, "agents")
+    assert "momentum" in eventually(lambda: "momentum" in (text := told() or "") and text, what="agents")
 
 
 def test_only_the_staff_sees_it(client):
