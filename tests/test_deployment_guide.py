@@ -20,7 +20,6 @@ from tests.servers import PROJECT
 
 GUIDE = "deployment.md"
 UNITS = sorted((PROJECT / "deploy").glob("*.service"))
-ROOM = re.compile(r"\]\(([\w./]*)(?:#([\w-]+))?\)")
 
 
 @pytest.fixture
@@ -148,7 +147,7 @@ def test_the_agents_unit_starts_an_agent(run_program, tmp_path):
     words = words.replace("%S", str(tmp_path)).replace("%i", "try").replace("$AGENT_OPTIONS", options)
     with Hub() as hub:
         agent = run_program(words.split(), **webhook(hub.url))
-        assert agent.wait(60) == 0, agent.text
+        assert agent.wait() == 0, agent.text
     assert hub.ids == replay_ids(path)
     assert (tmp_path / "signal-agent" / "try" / "outbox.sqlite3").exists()
 
@@ -158,12 +157,3 @@ def test_the_commands_unit_names_commands_that_exist():
     named = set(re.findall(r"signal-hub@(\w+)", text))
     assert named == {"consume_databases", "consume_streams", "watch", "deliver_webhooks", "tend_commerce"}
     assert named <= set(get_commands())
-
-
-@pytest.mark.parametrize("guide", ["deployment.md", "agents.md"])
-def test_links_lead_somewhere(guide):
-    text = (PROJECT / "docs" / guide).read_text()
-    for file, anchor in ROOM.findall(text):
-        target = (PROJECT / "docs" / (file or guide)).read_text()
-        titles = re.findall(r"^#+ (.+)$", target, re.MULTILINE)
-        assert not anchor or anchor in {title.lower().replace(" ", "-") for title in titles}
