@@ -49,7 +49,7 @@ def mail_server(port: int, tls: ssl.SSLContext | None = None, *, starttls: bool 
     if tls:
         options = {"authenticator": kept.authenticate, "auth_require_tls": starttls}
         options |= {"tls_context": tls, "require_starttls": True} if starttls else {"ssl_context": tls}
-    controller = Controller(kept, hostname="127.0.0.1", port=port, **options)
+    controller = Controller(kept, hostname="127.0.0.1", port=port, ready_timeout=60.0, **options)
     controller.start()
     try:
         yield kept
@@ -62,5 +62,5 @@ def mail_over(settings: Any, url: str) -> None:
     settings.EMAIL_URL = url
     for name, value in mail.settings_of(url).items():
         setattr(settings, name, value)
-    settings.EMAIL_TIMEOUT = 5
+    settings.EMAIL_TIMEOUT = 60
     settings.DEFAULT_FROM_EMAIL = "Signal Hub <hub@example.com>"

@@ -105,12 +105,12 @@ def test_a_test_message_says_so(service, channel, address):
 def test_told_to_slow_down_it_holds_no_thread(service):
     """apprise itself would sleep until then, longer than a claim lasts."""
     endpoint(customer(), DISCORD, channel="discord")
-    limits = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(int(time.time()) + 30)}
+    limits = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(int(time.time()) + 300)}
     service.answer = lambda _: Answering(429, limits)
     record("a")
     started = time.monotonic()
     assert deliver() == 1
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 60
     assert Delivery.objects.get().state == "waiting"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import signal as signals
 import sys
@@ -15,7 +16,7 @@ from django.db.models import F
 
 from aggregator import adoption
 from aggregator.models import TradingSignal
-from commerce import feed, tasks
+from commerce import feed, outgoing, tasks
 from commerce.deliveries import claims
 from commerce.deliveries.worker import THREADS
 from commerce.entitlements import scope
@@ -32,16 +33,23 @@ from tests.commerce.pushing import (
     record,
 )
 from tests.commerce.receiver import Answering, receiver
-from tests.servers import eventually
+from tests.servers import PATIENCE_S, eventually
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("receivers_here")]
 
 
+@pytest.fixture
+def patient(monkeypatch):
+    """No request ends by its own deadline, however long the test takes."""
+    monkeypatch.setattr(outgoing, "post", functools.partial(outgoing.post, timeout_s=2 * PATIENCE_S))
+
+
+@pytest.mark.usefixtures("patient")
 def test_endpoints_that_hang_delay_nobody_else(inbox):
     """More of them than the worker has threads for, and none has failed before; the good one is the last."""
     free = threading.Event()
     with receiver() as stuck:
-        stuck.answer = lambda _: Answering(before=lambda: free.wait(14))
+        stuck.answer = lambda _: Answering(before=free.wait)
         owner = customer(webhooks=100)
         for number in range(20):
             endpoint(owner, stuck.url(f"/{number}"))
@@ -50,12 +58,12 @@ def test_endpoints_that_hang_delay_nobody_else(inbox):
         runner = threading.Thread(target=deliver)
         runner.start()
         try:
-            eventually(lambda: len(inbox.received) == 3, 6)
+            eventually(lambda: len(inbox.received) == 3)
             assert len(stuck.received) > THREADS
-            eventually(lambda: connections_in_use() < THREADS / 2, 5)
+            eventually(lambda: connections_in_use() < THREADS / 2)
         finally:
             free.set()
-            runner.join(30)
+            runner.join()
     assert ids(inbox) == ["a", "b", "c"]
 
 
@@ -66,6 +74,7 @@ def connections_in_use() -> int:
         return int(cursor.fetchone()[0])
 
 
+@pytest.mark.usefixtures("patient")
 def test_hanging_endpoints_beyond_all_threads_leave_a_thread_to_those_that_answer(inbox):
     """Once an endpoint has failed it waits for other threads than those of the endpoints that answer."""
     with receiver() as stuck:
@@ -75,17 +84,17 @@ def test_hanging_endpoints_beyond_all_threads_leave_a_thread_to_those_that_answe
         record("a")
         deliver(threads=1, failing_threads=1)
         free = threading.Event()
-        stuck.answer = lambda _: Answering(before=lambda: free.wait(14))
+        stuck.answer = lambda _: Answering(before=free.wait)
         endpoint(customer(), inbox.url(), after=None)
         hurry()
         record("b")
         runner = threading.Thread(target=deliver, kwargs={"threads": 1, "failing_threads": 1})
         runner.start()
         try:
-            eventually(lambda: inbox.received, 5)
+            eventually(lambda: inbox.received)
         finally:
             free.set()
-            runner.join(60)
+            runner.join()
     assert ids(inbox) == ["b"]
 
 
@@ -108,15 +117,15 @@ def test_a_celery_worker_with_beat_delivers_and_ends_after_the_request_under_way
 ):
     endpoint(customer(), inbox.url())
     held = threading.Event()
-    inbox.answer = lambda _: Answering(before=lambda: held.wait(10))
+    inbox.answer = lambda _: Answering(before=lambda: held.wait(60))
     record(*[f"s{number}" for number in range(60)])
     options = ["--pool", "threads", "--concurrency", "2", "--schedule", str(tmp_path / "beat")]
     worker = run_program([sys.executable, "-m", "celery", "-A", "config", "worker", "-B", *options], **LOCAL)
-    worker.until(lambda: inbox.received, 40)
+    worker.until(lambda: inbox.received)
     worker.process.terminate()
     worker.until(lambda: "Warm shutdown" in worker.text)
     held.set()
-    assert worker.wait(40) == 0
+    assert worker.wait() == 0
     assert 1 <= len(inbox.received) < 60
     assert Delivery.objects.filter(state="delivered").count() == len(inbox.received)
     assert Endpoint.objects.get().lease is None
@@ -127,7 +136,7 @@ def test_processes_that_race_send_each_delivery_once(inbox, run_manage):
     workers = [run_manage(*COMMAND, **LOCAL) for _ in range(3)]
     for batch in range(10):
         record(*[f"{batch}-{number}" for number in range(10)])
-    workers[0].until(lambda: len(inbox.received) >= 400, 60)
+    workers[0].until(lambda: len(inbox.received) >= 400)
     assert [worker.stop() for worker in workers] == [0, 0, 0]
     got = [(request.path, json.loads(request.body)["data"]["signal_id"]) for request in inbox.received]
     assert len(got) == len(set(got)) == 400
@@ -142,7 +151,7 @@ def test_what_a_killed_worker_had_under_way_comes_again_by_itself(inbox, run_man
     """Killed between sending and noting it, with nothing recorded later that would wake the endpoint."""
     endpoint(customer(), inbox.url())
     killed = threading.Event()
-    inbox.answer = lambda _: Answering(before=lambda: killed.wait(20))
+    inbox.answer = lambda _: Answering(before=lambda: killed.wait(60))
     record("a")
     worker = run_manage(*COMMAND, **LOCAL)
     worker.until(lambda: inbox.received)
@@ -177,7 +186,7 @@ def test_workers_killed_at_random_lose_nothing(inbox, run_manage):
             recorder.start()
             recorder.join()
             before = len(inbox.received)
-            worker.until(lambda before=before: len(inbox.received) > before + 10, 30)
+            worker.until(lambda before=before: len(inbox.received) > before + 10)
         adoption.adopt(10)
         worker.process.send_signal(signals.SIGKILL)
         worker.wait()
@@ -186,7 +195,7 @@ def test_workers_killed_at_random_lose_nothing(inbox, run_manage):
     everything = set(TradingSignal.objects.values_list("signal_id", flat=True))
     assert len(everything) == 123
     expected = {(path, signal_id) for path in owners for signal_id in everything}
-    worker.until(lambda: arrived(inbox) == expected, 40)
+    worker.until(lambda: arrived(inbox) == expected)
     assert worker.stop() == 0
     assert {row.signal_id for row in feed_of(owners["/now"])} == everything
     assert len(set(message_ids(inbox))) == 2 * 123
@@ -211,7 +220,7 @@ def feed_of(owner) -> list[TradingSignal]:
 def test_the_command_ends_on_sigterm_after_the_request_under_way(inbox, run_manage):
     endpoint(customer(), inbox.url())
     held = threading.Event()
-    inbox.answer = lambda _: Answering(before=lambda: held.wait(10))
+    inbox.answer = lambda _: Answering(before=lambda: held.wait(60))
     record(*[f"s{number}" for number in range(60)])
     worker = run_manage(*COMMAND, **LOCAL)
     worker.until(lambda: inbox.received)

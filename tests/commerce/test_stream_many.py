@@ -44,7 +44,7 @@ def test_idle_streams_cost_the_database_the_same_however_many_they_are(stream_pr
     with ExitStack() as stack:
 
         def opened():
-            source = EventSource(url, given.value, seconds=60)
+            source = EventSource(url, given.value)
             stack.callback(source.close)
             source.wait_for_id()
             return source
@@ -57,6 +57,6 @@ def test_idle_streams_cost_the_database_the_same_however_many_they_are(stream_pr
         pass_by(REPORTED_S)
         of_many = transactions_while_idle()
         print(f"transactions in {WATCHED_S:.0f} s: {of_few} with 5 streams, {of_many} with {MANY}")  # noqa: T201
-        assert of_many < of_few * 1.3 + 10
+        assert of_many < 2 * of_few + 10
         record("to-all")
         assert {source.take(1)[0].data["signal_id"] for source in many} == {"to-all"}
