@@ -324,7 +324,7 @@ def test_so_does_every_other_process(hub_environment, command):
 
 def stopped(command, environment, line):
     result = subprocess.run(
-        command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=60, check=False
+        command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=120, check=False
     )
     assert result.returncode == 2
     assert result.stderr.startswith(f"signal-hub: {line}")
@@ -354,7 +354,7 @@ def test_a_fallback_is_logged_when_the_hub_starts(hub_environment):
         check=True,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     ).stderr
     logged = [line for line in output.splitlines() if "EventBus" in line]
     assert len(logged) == 2

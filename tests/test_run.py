@@ -51,7 +51,7 @@ class Run:
     def text(self):
         return self.log.read_text()
 
-    def until(self, condition, seconds=60):
+    def until(self, condition, seconds=180):
         def met():
             value = condition()
             assert value or self.process.poll() is None, f"ended with {self.process.returncode}"
@@ -65,7 +65,7 @@ class Run:
     def until_said(self, words):
         return self.until(lambda: re.search(words, self.text))
 
-    def end(self, seconds=60):
+    def end(self, seconds=120):
         """Wait for the end; return the exit status."""
         try:
             return self.process.wait(seconds)
@@ -81,7 +81,7 @@ class Run:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
 
@@ -148,10 +148,10 @@ def log_in(run):
     password = re.search(r"Password +(\S+)", run.text)[1]
     with requests.Session() as session:
         session.trust_env = False
-        session.get(f"{dashboard}login/", timeout=10)
+        session.get(f"{dashboard}login/", timeout=60)
         form = {"username": "operator", "password": password}
         form["csrfmiddlewaretoken"] = session.cookies["csrftoken"]
-        return session.post(f"{dashboard}login/?next=/admin/", data=form, timeout=10)
+        return session.post(f"{dashboard}login/?next=/admin/", data=form, timeout=60)
 
 
 def test_a_fresh_hub_shows_arrivals_over_every_transport_and_keeps_them(run):

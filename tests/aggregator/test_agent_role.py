@@ -89,7 +89,7 @@ def test_psql_is_enough(make_role):
         psql = shutil.which("psql", path=str(SERVERS.postgres._programs))
     if not psql:
         pytest.skip("there is no psql")
-    subprocess.run([psql, make_role(), "-c", INSERT.format("s-1")], check=True, env=os.environ, timeout=20)
+    subprocess.run([psql, make_role(), "-c", INSERT.format("s-1")], check=True, env=os.environ, timeout=60)
     assert DatabaseConsumer("default").run_once() == 1
 
 

@@ -23,6 +23,7 @@ import sys, django
 django.setup()
 from django.conf import settings
 from aggregator.alerts import blackout, sending
+sending.WITHIN_S = 60
 blackout.HOLD_S = 0
 blackout.SHARED_FOLDERS = (sys.argv[2],)
 one = blackout.Blackout(settings.ENVIRONMENT)

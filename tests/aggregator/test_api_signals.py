@@ -162,7 +162,7 @@ BAD_AUTHENTICATIONS = {
     "another secret": lambda body: standard(body, "whsec_b3RoZXI="),
     "another body": lambda body: standard(body + b" "),
     "too old": lambda body: standard(body, late=301),
-    "too early": lambda body: standard(body, late=-305),
+    "too early": lambda body: standard(body, late=-360),
     "no id": lambda body: only(standard(body), "webhook-timestamp", "webhook-signature"),
     "no time": lambda body: only(standard(body), "webhook-id", "webhook-signature"),
     "no signature": lambda body: only(standard(body), "webhook-id", "webhook-timestamp"),
@@ -393,7 +393,7 @@ def test_an_address_that_fails_too_often_is_told_so_and_others_go_on(post, envir
 
 
 def test_without_redis_each_process_counts_for_itself(post, environment, free_port, caplog):
-    environment(webhook_rate="1/minute", redis_url=f"redis://127.0.0.1:{free_port}")
+    environment(webhook_rate="1/day", redis_url=f"redis://127.0.0.1:{free_port}")
     assert [post(wire()).status_code for _ in range(2)] == [202, 429]
     assert post(wire(), REMOTE_ADDR="192.0.2.1").status_code == 200
     assert caplog.text.count("counted in this process alone") == 1
@@ -501,7 +501,6 @@ header_names = st.sampled_from(
 
 
 @hypothesis_settings(
-    deadline=None,
     max_examples=150,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

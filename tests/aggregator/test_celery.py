@@ -19,7 +19,7 @@ def test_a_worker_consumes_the_streams_and_beat_has_it_record_inserted_rows(
     celery = [sys.executable, "-m", "celery", "-A", "config"]
     worker = run_program([*celery, "worker", "--concurrency", "1", "--loglevel", "INFO"])
     redis_client.xadd(STREAM, {"payload": raw("streamed")})
-    worker.until(TradingSignal.objects.filter(signal_id="streamed").exists, 40)
+    worker.until(TradingSignal.objects.filter(signal_id="streamed").exists)
     assert "EventBus backend=memory" in worker.text
     assert [group["name"].decode() for group in redis_client.xinfo_groups(STREAM)] == [GROUP]
 
@@ -27,8 +27,8 @@ def test_a_worker_consumes_the_streams_and_beat_has_it_record_inserted_rows(
     with connection.cursor() as cursor:
         insert(cursor, "inserted")
     recorded = TradingSignal.objects.exclude(position=None)
-    beat.until(recorded.filter(signal_id="inserted").exists, 40)
+    beat.until(recorded.filter(signal_id="inserted").exists)
     assert beat.stop() == 0
-    assert worker.stop(40) == 0
+    assert worker.stop() == 0
     assert redis_client.xpending(STREAM, GROUP)["pending"] == 0
     assert "Traceback" not in worker.text

@@ -62,7 +62,7 @@ def test_once_drains_what_is_there_and_exits_0(run_manage, redis_client):
     for number in range(2500):
         redis_client.xadd(STREAM, {"payload": raw(f"s{number}")})
     program = run_manage("consume_streams", "--once")
-    assert program.wait(60) == 0
+    assert program.wait() == 0
     assert "2500 entries settled" in program.text
     assert "EventBus backend=memory" in program.text
     assert TradingSignal.objects.count() == 2500
@@ -87,7 +87,7 @@ def test_every_configured_topic_is_consumed(run_manage, redis_client):
     redis_client.xadd("desk:alpha", {"payload": raw("a")})
     redis_client.xadd("desk:beta", {"payload": raw("b")})
     variables = {"CORE_EVENT_STREAM_PREFIX": "desk", "CORE_EVENT_STREAM_TOPICS": "alpha, beta"}
-    assert run_manage("consume_streams", "--once", **variables).wait(60) == 0
+    assert run_manage("consume_streams", "--once", **variables).wait() == 0
     assert sorted(TradingSignal.objects.values_list("signal_id", flat=True)) == ["a", "b"]
 
 
@@ -224,7 +224,7 @@ def test_two_consumers_share_the_work_and_record_each_signal_once(run_manage, re
     for number in range(6000):
         pipeline.xadd(STREAM, {"payload": raw(f"s{number}")})
     pipeline.execute()
-    eventually(lambda: TradingSignal.objects.count() == 6000, 60)
+    eventually(lambda: TradingSignal.objects.count() == 6000)
     eventually(lambda: pending(redis_client) == 0)
     assert [program.stop() for program in ours] == [0, 0]
     assert not Sighting.objects.exists()

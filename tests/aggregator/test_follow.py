@@ -33,7 +33,7 @@ def insert_slowly(parameters, name, seen, done):
                 insert(agent.cursor(), f"{name}-{number + offset}")
             before = len(seen)
             # Commits late: only after others' rows went by, or the other writers are done.
-            eventually(lambda before=before: len(seen) > before + 30 or done.is_set(), seconds=30)
+            eventually(lambda before=before: len(seen) > before + 30 or done.is_set())
             if random.Random(number).random() < 0.2:
                 agent.rollback()
                 for offset in range(4):

@@ -202,7 +202,7 @@ def test_the_last_use_is_kept_to_the_minute(manager, key, monkeypatch, django_as
     assert ApiKey.objects.get().last_used_at is None
     manager.identify(grant.value)
     used = ApiKey.objects.get().last_used_at
-    assert timezone.now() - used < timedelta(seconds=10)
+    assert timezone.now() - used < timedelta(seconds=60)
     with django_assert_num_queries(1):
         manager.identify(grant.value)
     assert ApiKey.objects.get().last_used_at == used

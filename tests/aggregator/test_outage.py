@@ -38,16 +38,16 @@ def test_postgres_stopped_for_a_while(
     redis_client.xadd(STREAM, {"payload": raw("during")})
     streams.until(lambda: "outage" in streams.text)
     databases.until(lambda: "outage" in databases.text)
-    assert requests.get(f"{hub}/livez", timeout=5).status_code == 200
+    assert requests.get(f"{hub}/livez", timeout=30).status_code == 200
 
     postgres_server.start()
     connection.close()
     with psycopg.connect(program_environment["CORE_DB_URL"]) as agent:
         insert(agent.cursor(), "direct")
-    assert eventually(lambda: post(hub, "web-during").status_code == 202, 30)
+    assert eventually(lambda: post(hub, "web-during").status_code == 202)
     expected = {"before", "during", "web-before", "web-during", "direct"}
     recorded = TradingSignal.objects.exclude(position=None).values_list("signal_id", flat=True)
-    eventually(lambda: set(recorded.all()) == expected, 30)
+    eventually(lambda: set(recorded.all()) == expected)
     eventually(lambda: redis_client.xpending(STREAM, GROUP)["pending"] == 0)
     assert not DeadLetter.objects.exists()
     assert [streams.stop(), databases.stop()] == [0, 0]
@@ -67,7 +67,7 @@ def test_redis_stopped_for_a_while(run_manage, live_hub, redis_client):
     finally:
         SERVERS.redis.start()
     redis_client.xadd(STREAM, {"payload": raw("after")})
-    eventually(lambda: TradingSignal.objects.filter(signal_id="after").exists(), 30)
+    eventually(lambda: TradingSignal.objects.filter(signal_id="after").exists())
     assert streams.stop() == 0
     assert not DeadLetter.objects.filter(code="delivered_too_often").exists()
 

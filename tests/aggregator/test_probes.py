@@ -65,7 +65,7 @@ def test_real_workers_and_beat_are_seen(run_program, redis_client, tmp_path, url
     celery = [sys.executable, "-m", "celery", "-A", "config"]
     run_program([*celery, "worker", "--pool", "threads", "--concurrency", "1"])
     run_program([*celery, "beat", "--schedule", str(tmp_path / "schedule"), "--pidfile="])
-    eventually(lambda: all(heartbeats.ages(redis_client).values()), 60, "both seen")
+    eventually(lambda: all(heartbeats.ages(redis_client).values()), what="both seen")
     assert ask(HeartbeatProbe("worker", url)) == ask(HeartbeatProbe("beat", url)) == ("ok", "")
 
 
@@ -74,7 +74,8 @@ def test_the_endpoint_of_the_real_hub_answers_and_nothing_is_made(live_hub):
     url = live_hub()
     # The first request builds what the later ones use, and a probe waits a second for an answer.
     eventually(lambda: ask(EndpointProbe(f"{url}/api/signals")) == ("ok", ""), what="the endpoint answers")
-    assert ask(EndpointProbe(f"{url}/livez")) == ("degraded", "answers, but not as the hub's door does")
+    other = ("degraded", "answers, but not as the hub's door does")
+    eventually(lambda: ask(EndpointProbe(f"{url}/livez")) == other, what="another address answers")
     assert rows("SELECT count(*) FROM dead_letters") == rows("SELECT count(*) FROM trading_signals") == [(0,)]
 
 
@@ -84,10 +85,10 @@ def test_a_hub_of_one_thread_can_be_asked_about_itself(run_program, free_port):
     command[command.index("--blocking-threads") + 1] = "1"
     url = f"http://127.0.0.1:{free_port}"
     program: Program = run_program(command, AGG_SIGNAL_ENDPOINT=f"{url}/api/signals")
-    program.until(lambda: requests.get(f"{url}/livez", timeout=5).ok)
+    program.until(lambda: requests.get(f"{url}/livez", timeout=30).ok)
 
     def endpoint():
-        return requests.get(f"{url}/health", timeout=5).json()["checks"]["endpoint"]
+        return requests.get(f"{url}/health", timeout=30).json()["checks"]["endpoint"]
 
     assert eventually(lambda: endpoint() == {"status": "ok"})
 
@@ -162,4 +163,4 @@ def test_probes_that_need_the_database_leave_its_absence_to_its_own(postgres_ser
     postgres_server.stop()
     began = time.monotonic()
     assert ask(FreshnessProbe("crypto")) == ("degraded", "cannot tell without the database")
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 30

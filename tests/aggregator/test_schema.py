@@ -258,7 +258,7 @@ def empty_database(program_environment):
 def test_migrate_builds_an_ecosystems_own_database_and_does_so_once(empty_database, run_manage):
     crypto = {"CORE_CRYPTO_DB_URL": empty_database}
     program = run_manage("migrate", "--database", "crypto", **crypto)
-    assert program.wait(60) == 0, program.text
+    assert program.wait() == 0, program.text
     with psycopg.connect(empty_database, autocommit=True) as connection:
         tables = {
             name
@@ -273,7 +273,7 @@ def test_migrate_builds_an_ecosystems_own_database_and_does_so_once(empty_databa
             f"INSERT INTO trading_signals ({names}) VALUES (%s, %s, %s, %s, %s)", [*LEAST.values()]
         )
     again = run_manage("migrate", "--database", "crypto", **crypto)
-    assert again.wait(60) == 0, again.text
+    assert again.wait() == 0, again.text
     assert "No migrations to apply" in again.text
 
 
@@ -281,7 +281,7 @@ def test_migrate_builds_an_ecosystems_own_database_and_does_so_once(empty_databa
 def test_migrate_builds_the_shared_database_and_can_take_it_back(empty_database, run_manage):
     for arguments in (["migrate"], ["migrate", "aggregator", "zero"]):
         program = run_manage(*arguments, CORE_DB_URL=empty_database)
-        assert program.wait(60) == 0, program.text
+        assert program.wait() == 0, program.text
     with psycopg.connect(empty_database) as connection:
         left = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
     assert ("auth_user",) in left

@@ -59,7 +59,7 @@ def test_one_row_and_the_rest_are_duplicates(live_hub, run_manage, redis_client)
         thread.join(60)
 
     arrived = TIMES * 2 + sum(inserted)
-    eventually(lambda: Sighting.objects.count() == arrived - 1, 30)
+    eventually(lambda: Sighting.objects.count() == arrived - 1)
     row = TradingSignal.objects.get()
     eventually(lambda: TradingSignal.objects.get().position)
     assert len(statuses) == TIMES

@@ -51,7 +51,7 @@ def judge(sign_in):
 def test_the_dashboard_and_the_way_in(judge, operator, redis_client):
     judge.here("first use")
     ledger.record([Entry(signal("good").encode()), Entry(signal("bad", action="HODL").encode())], "webhook")
-    judge.page.get_by_role("link", name="agent-crypto").wait_for(timeout=20_000)
+    judge.page.get_by_role("link", name="agent-crypto").wait_for()
     judge.here("with signals")
     operator.set_password(PASSWORD)
     operator.save()

@@ -38,7 +38,7 @@ def test_a_key_is_made_and_used(sign_in, hub):
     page.get_by_role("button", name="Copy: curl").get_by_text("Copied").or_(
         page.get_by_role("button", name="Copy: curl").get_by_text("Ctrl-C")
     ).wait_for()
-    told = subprocess.run(["/bin/sh"], input=snippet, capture_output=True, text=True, timeout=60, check=True)
+    told = subprocess.run(["/bin/sh"], input=snippet, capture_output=True, text=True, timeout=120, check=True)
     assert '"accepted":1' in told.stdout
     page.get_by_role("link", name="I have copied them").click()
     page.get_by_text("Valid").first.wait_for()

@@ -41,5 +41,7 @@ def connecting() -> Iterator[list[tuple]]:
     """Give the addresses of every socket that this process connects meanwhile, as Python's audit tells."""
     _connects.clear()
     _watching.set()
-    yield _connects
-    _watching.clear()
+    try:
+        yield _connects
+    finally:
+        _watching.clear()

@@ -32,7 +32,7 @@ def test_the_headers_tell_the_limits_and_what_is_left():
     )
     midnight = (timezone.now() + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
     seconds = int(LEFT.search(response["RateLimit"])[3])
-    assert abs(seconds - (midnight - timezone.now()).total_seconds()) < 5
+    assert abs(seconds - (midnight - timezone.now()).total_seconds()) < 60
 
 
 def test_an_unlimited_plan_has_no_such_headers():
@@ -115,7 +115,7 @@ def test_many_at_once_get_exactly_the_limit():
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     given_out = sum(len(answer.json()["signals"]) for answer in answers if answer.status_code == 200)
     day = UsageDay.objects.get()
     assert (day.requests, day.signals, given_out) == (30, 70, 70)

@@ -32,9 +32,9 @@ def names(monkeypatch):
     return answers
 
 
-def test_no_socket_is_opened_to_an_address_that_is_refused(names, settings, connects):
+def test_no_socket_is_opened_to_an_address_that_is_refused(names, settings, connects, free_port):
     local(settings, networks=(HERE,))
-    with receiver(GOOD) as good, receiver(INSIDE, port=good.port) as inside:
+    with receiver(GOOD, port=free_port) as good, receiver(INSIDE, port=free_port) as inside:
         url = f"http://customer.example:{good.port}/hook"
         names.answers = [[INSIDE]]
         with pytest.raises(Rejected, match="public"):

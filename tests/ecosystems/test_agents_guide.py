@@ -48,7 +48,7 @@ def run(run_program, place):
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         inside = ["sh", "-c", 'cd "$0" && exec "$@"', str(place), *command]
         program = run_program(inside, **variables | {"PATH": path, "PYTHONPATH": str(place)})
-        assert program.wait(120) == 0, program.text
+        assert program.wait() == 0, program.text
         return program.text
 
     return start

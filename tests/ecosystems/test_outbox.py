@@ -308,7 +308,7 @@ except OutboxError as error:
 def test_a_disk_that_takes_no_more_is_a_clear_error_and_loses_nothing(hub, path):
     """A limit on the size of files stands for the full disk; the program ends without closing anything."""
     done = subprocess.run(
-        [sys.executable, "-c", FILL, str(path)], cwd=PROJECT, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", FILL, str(path)], cwd=PROJECT, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
     published, _, message = done.stdout.partition(" ")
@@ -394,7 +394,7 @@ def test_one_process_at_a_time(path, bus):
         Outbox(path)
     code = "import sys; from ecosystems.bus import Outbox; Outbox(sys.argv[1])"
     done = subprocess.run(
-        [sys.executable, "-c", code, str(path)], cwd=PROJECT, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code, str(path)], cwd=PROJECT, capture_output=True, text=True, timeout=120
     )
     assert "used by another process" in done.stderr
     bus.close()

@@ -39,7 +39,7 @@ def run_with_only(distributions: set[str], code: str, **environment: str) -> str
         env={"PATH": os.environ["PATH"], "SIGNAL_HUB_DOTENV": "off"} | environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -45,7 +45,7 @@ class Site:
 
     def manage(self, *command: str) -> str:
         done = self.start(*command, **self.variables)
-        assert done.wait(60) == 0, done.text
+        assert done.wait() == 0, done.text
         return done.text
 
     def agents(self, ways: dict[str, dict[str, str]]) -> dict[str, int]:
@@ -55,7 +55,7 @@ class Site:
             for ecosystem, way in ways.items()
         }
         for agent in running.values():
-            assert agent.wait(90) == 0, agent.text
+            assert agent.wait() == 0, agent.text
         return {ecosystem: sent(agent.text) for ecosystem, agent in running.items()}
 
     def replay(self, ecosystem: str) -> list[str]:
@@ -84,7 +84,7 @@ class Site:
 
     def settle(self, counts: dict[str, int]) -> dict[str, dict[str, int]]:
         """Wait until the ledger holds what was sent; check that it holds it in order and nothing else."""
-        eventually(lambda: totals(self.recorded()) == counts, 60, f"{counts} recorded")
+        eventually(lambda: totals(self.recorded()) == counts, what=f"{counts} recorded")
         with closing(psycopg.connect(self.urls["hub"])) as connection:
             for ecosystem in counts:
                 times = connection.execute(
@@ -94,7 +94,7 @@ class Site:
                 assert times == sorted(times)
             assert connection.execute("SELECT count(*) FROM dead_letters").fetchone() == (0,)
         for program in self.programs:
-            assert program.stop(30) == 0, program.text
+            assert program.stop() == 0, program.text
         return self.recorded()
 
 
@@ -210,7 +210,7 @@ def test_all_mixed(site, run_program, redis_client, free_port):
         with closing(psycopg.connect(site.urls["hub"])) as connection:
             return connection.execute("SELECT count(*) FROM sightings").fetchone()[0]
 
-    eventually(lambda: sighted() == counts["stock"], 60, "each stock signal seen twice")
+    eventually(lambda: sighted() == counts["stock"], what="each stock signal seen twice")
     recorded = site.settle(counts)
     report("mixed", counts, recorded)
     assert recorded["crypto"] == {"database": counts["crypto"]}

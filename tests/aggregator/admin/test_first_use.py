@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from contextlib import closing
 from datetime import timedelta
 from urllib.parse import urlsplit
 
@@ -49,7 +50,7 @@ def test_on_the_hubs_machine_without_any_client(shown, program_environment, titl
 def run(program, answers="", **variables):
     environment = {"PATH": os.environ["PATH"], **variables}
     done = subprocess.run(
-        program, input=answers, capture_output=True, text=True, timeout=60, check=False, env=environment
+        program, input=answers, capture_output=True, text=True, timeout=120, check=False, env=environment
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -78,9 +79,9 @@ def test_over_redis(shown, settings):
     command = shown()["Over Redis"]
     assert not password or password not in command
     run(["/bin/sh", "-c", command], f"{password}\n")
-    consumer = StreamConsumer.from_environment(settings.ENVIRONMENT)
-    while not consumer.run_once(wait=False):
-        pass
+    with closing(StreamConsumer.from_environment(settings.ENVIRONMENT)) as consumer:
+        while not consumer.run_once(wait=False):
+            pass
     assert TradingSignal.objects.get().instrument == "EUR/USD"
 
 
