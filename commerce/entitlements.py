@@ -5,7 +5,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from django.db.models import Func, Q, QuerySet
+from django.db.models import Func, Q, QuerySet, TextField
+from django.db.models.functions import Cast
 
 from aggregator.models import TradingSignal
 from commerce import checkpoints
@@ -103,8 +104,9 @@ def visible(scope: Scope, window: Window, *, in_order: bool = False) -> QuerySet
     if in_order:
         rows = rows.alias(passed_instrument=Unindexed("instrument"), passed_agent=Unindexed("agent_source"))
     rows = rows.filter(covered(scope, "passed_instrument" if in_order else "instrument"))
-    rows = rows.exclude(SIGN_OF_LIFE)
-    return rows if scope.payload else rows.defer("raw_payload")
+    # The payload as the database writes it: read into Python, its numbers would become floats.
+    written = {"written_payload": Cast("raw_payload", TextField())} if scope.payload else {}
+    return rows.exclude(SIGN_OF_LIFE).defer("raw_payload").annotate(**written)
 
 
 def covered(scope: Scope, instrument: str = "instrument") -> Q:

@@ -2,7 +2,6 @@
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
 
 import msgspec
 
@@ -14,7 +13,8 @@ from commerce.entitlements import Scope
 class PublicSignal(msgspec.Struct, frozen=True, kw_only=True):
     """The fields of the contract's section 2, the canonical instrument, and the signal's own cursor.
 
-    Prices are decimal strings, so that no reader's JSON library turns them into floats.
+    Prices are decimal strings, so that no reader's JSON library turns them into floats. Numbers of the
+    payload stay numbers, with all the digits that the agent gave them.
     """
 
     cursor: str
@@ -33,7 +33,7 @@ class PublicSignal(msgspec.Struct, frozen=True, kw_only=True):
     confidence: float | None
     agent_source: str
     tags: list[str]
-    raw_payload: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    raw_payload: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     """Only where the plan includes it."""
 
 
@@ -41,7 +41,7 @@ encoder = msgspec.json.Encoder()
 
 
 def public(signal: TradingSignal, scope: Scope) -> PublicSignal:
-    """Return what a reader with `scope` gets of a signal that is visible to it."""
+    """Return what a reader with `scope` gets of a signal of `entitlements.visible`."""
     return PublicSignal(
         cursor=cursors.encode(signal.position or 0),
         signal_id=signal.signal_id,
@@ -59,8 +59,12 @@ def public(signal: TradingSignal, scope: Scope) -> PublicSignal:
         confidence=signal.confidence,
         agent_source=signal.agent_source,
         tags=signal.tags,
-        raw_payload=signal.raw_payload if scope.payload else msgspec.UNSET,
+        raw_payload=_written_payload(signal) if scope.payload else msgspec.UNSET,
     )
+
+
+def _written_payload(signal: TradingSignal) -> msgspec.Raw:
+    return msgspec.Raw(signal.written_payload)  # type: ignore[attr-defined] # an annotation of `visible`
 
 
 def _text(number: Decimal | None) -> str | None:

@@ -1,13 +1,17 @@
 """GET /api/v1/signals"""
 
+import json
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from aggregator import ledger
+from aggregator.verdicts import Entry
 from commerce import cursors, feed
-from tests.commerce.reading import reader, record
+from tests.commerce.reading import raw, reader, record
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -70,6 +74,15 @@ def test_raw_payload_is_for_plans_that_include_it():
     record("a", raw_payload={"rsi": 27})
     assert "raw_payload" not in reader().page()["signals"][0]
     assert reader(payload=True).page()["signals"][0]["raw_payload"] == {"rsi": 27}
+
+
+@pytest.mark.parametrize("number", ["0.1234567890123456789", "9" * 400])
+def test_numbers_of_a_raw_payload_stay_exact(number):
+    written = raw("a", raw_payload={"x": "NUMBER"}).replace(b'"NUMBER"', number.encode())
+    ledger.record([Entry(written)], "redis")
+    answer = reader(payload=True).get("signals").content
+    (signal,) = json.loads(answer, parse_float=Decimal, parse_int=Decimal)["signals"]
+    assert signal["raw_payload"] == {"x": Decimal(number)}
 
 
 @pytest.mark.parametrize(
