@@ -4,6 +4,7 @@ import logging
 
 from django.conf import settings
 from django.core.mail import send_mail
+from django.db import connection, transaction
 from django.template.loader import render_to_string
 
 from commerce.models import Endpoint
@@ -20,19 +21,24 @@ def send() -> int:
     return sum(_send(endpoint) for endpoint in owed)
 
 
+# Not the row's lock: its owner may want to resume the endpoint while a mail server takes its time.
+TAKE = """
+    SELECT 1 FROM endpoints WHERE id = %(id)s AND notify
+        AND pg_try_advisory_xact_lock(hashtextextended('endpoint notice ' || %(id)s, 0))"""
+
+
 def _send(endpoint: Endpoint) -> bool:
-    if not Endpoint.objects.filter(pk=endpoint.pk, notify=True).update(notify=False):
-        return False  # another worker is at it
+    """Send a notice that no other worker is at; one that is cut off stays owed, and may come twice."""
     text = render_to_string("commerce/email/endpoint_disabled.txt", {"endpoint": endpoint})
-    try:
-        send_mail(
-            f"Deliveries to {endpoint.label} have stopped",
-            text,
-            settings.DEFAULT_FROM_EMAIL,
-            [endpoint.customer.email],
-        )
-    except OSError as error:
-        logger.warning("no notice for endpoint=%s: %s", endpoint.public_id, type(error).__name__)
-        Endpoint.objects.filter(pk=endpoint.pk).update(notify=True)
-        return False
+    subject = f"Deliveries to {endpoint.label} have stopped"
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(TAKE, {"id": endpoint.pk})
+        if cursor.fetchone() is None:
+            return False
+        try:
+            send_mail(subject, text, settings.DEFAULT_FROM_EMAIL, [endpoint.customer.email])
+        except OSError as error:
+            logger.warning("no notice for endpoint=%s: %s", endpoint.public_id, type(error).__name__)
+            return False
+        Endpoint.objects.filter(pk=endpoint.pk).update(notify=False)
     return True

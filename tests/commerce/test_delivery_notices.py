@@ -37,6 +37,25 @@ def test_a_notice_that_cannot_be_mailed_is_owed_until_it_can(inbox, settings, fr
     assert len(mail.outbox) == 1
 
 
+def test_a_notice_that_a_killed_worker_had_under_way_is_still_owed(inbox, run_manage):
+    gone, _ = endpoint(customer(), inbox.url())
+    Endpoint.objects.update(state="disabled", notify=True)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(PATIENCE_S)
+        host, port = silent.getsockname()
+        worker = run_manage("deliver_webhooks", EMAIL_URL=f"smtp://{host}:{port}")
+        held, _ = silent.accept()
+        deliver()
+        assert mail.outbox == [], "only one worker is at it"
+        worker.process.kill()
+        worker.wait()
+        held.close()
+    eventually(lambda: (deliver(), mail.outbox)[1])
+    deliver()
+    assert len(mail.outbox) == 1
+    assert not Endpoint.objects.get(pk=gone.pk).notify
+
+
 def test_a_mail_server_that_hangs_holds_up_no_delivery(inbox, settings):
     settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
     with socket.create_server(("127.0.0.1", 0)) as silent:
