@@ -29,6 +29,9 @@ HIDDEN = "****"
 EMAIL_SCHEMES = {"smtp", "smtp+tls", "smtp+ssl", "submission", "console"}
 """What `dj_email_url` reads: plain SMTP, STARTTLS, TLS, STARTTLS on port 587, and the log."""
 
+SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+"""libpq's (https://www.postgresql.org/docs/current/libpq-ssl.html)."""
+
 logger = logging.getLogger("signal_hub.bus")
 
 
@@ -226,11 +229,20 @@ def read(name: str, parse: Callable[[str], T], may_hold: str, default: T, *, sec
     if not text:
         return default
     try:
-        return parse(text)
+        return parse(_utf8(text))
     except ValueError as error:
         holds = masked(text) if secret else repr(text)
         # `from None`: a chained error would carry the unmasked value into a traceback.
         raise InvalidEnvironment(f"{name} holds {holds}: it may hold {may_hold}{_reason(error)}") from None
+
+
+def _utf8(text: str) -> str:
+    """Python lets other bytes of the environment through as lone surrogates, which no use of them survives."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("why: it is not UTF-8") from None
+    return text
 
 
 def _reason(error: ValueError) -> str:
@@ -252,17 +264,47 @@ def masked(text: str) -> str:
 
 def _database_url(name: str) -> str | None:
     def parse(text: str) -> str:
-        return _url(text, {"postgres", "postgresql"}, host=False)
+        url = _url(text, {"postgres", "postgresql"}, host=False)
+        _check_with_libpq(url)
+        return url
 
     return read(name, parse, "a postgres:// URL", None, secret=True)
 
 
+def _check_with_libpq(url: str) -> None:
+    """Raise ValueError for what libpq says at the first connection, where it would look like an outage."""
+    # Imported late, as Redis's client: an agent needs neither for what it does not use.
+    import psycopg
+    from psycopg.conninfo import conninfo_to_dict
+
+    try:
+        options = conninfo_to_dict(url)
+    except psycopg.ProgrammingError:  # whose text may quote a password
+        raise ValueError("why: libpq does not understand it, or does not know one of its options") from None
+    if options.get("sslmode", "prefer") not in SSL_MODES:
+        raise ValueError(f"why: sslmode is {', '.join(SSL_MODES[:-1])} or {SSL_MODES[-1]}")
+
+
 def _redis_url(text: str) -> str:
-    url = _url(text, {"redis", "rediss", "unix"}, host=not text.startswith("unix:"))
-    database = urlsplit(url).path.strip("/")
-    if not url.startswith("unix:") and database and not re.fullmatch(r"[0-9]+", database):
+    of_socket = text.startswith("unix:")
+    url = _url(text, {"redis", "rediss", "unix"}, host=not of_socket)
+    path = urlsplit(url).path.strip("/")
+    if of_socket and not path:
+        raise ValueError("why: it has no path")
+    if not of_socket and path and not re.fullmatch(r"[0-9]+", path):
         raise ValueError("why: the path is the number of a database")
+    _check_with_redis(url)
     return url
+
+
+def _check_with_redis(url: str) -> None:
+    """Raise ValueError for options that Redis's client stumbles over when it is to connect."""
+    import redis
+
+    try:
+        redis.ConnectionPool.from_url(url).make_connection()  # makes the object and connects nowhere
+    except (TypeError, ValueError, redis.RedisError):  # whose texts quote the options
+        raise ValueError("why: redis-py does not know one of its options, or not that value") from None
 
 
 def http_url(text: str) -> str:
@@ -277,7 +319,7 @@ def _url(text: str, schemes: set[str], *, host: bool) -> str:
     if re.search(r"[\x00-\x20\x7f]", text):
         raise ValueError("why: it has a space or a control character")
     parts = urlsplit(text)
-    if parts.scheme not in schemes:
+    if parts.scheme not in schemes or (parts.scheme != "console" and "://" not in text):
         raise ValueError
     if host and not parts.hostname:
         raise ValueError("why: it has no host")
@@ -301,6 +343,8 @@ def _api_keys(text: str) -> tuple[tuple[str, str], ...]:
         if not colon or not re.fullmatch(r"[!-~]{1,64}", key_id) or not re.fullmatch(r"[!-~]+", value):
             raise ValueError("why: each key is id:value in printable ASCII without spaces")
         pairs.append((key_id, value))
+    if not pairs:  # no key at all would leave the webhook open to senders without one
+        raise ValueError("why: it has no key")
     return tuple(pairs)
 
 

@@ -152,6 +152,24 @@ def test_a_file_that_cannot_be_read_is_named(refusal, tmp_path):
         ("CORE_REDIS_URL", "redis://u:123/hunter2@r:6379/0", "****: it may hold a redis://"),
         ("CORE_DB_URL", "postgres://u:hunt er2@db/x", "postgres://****@db: it may hold a postgres:// URL"),
         ("CORE_STOCK_DB_URL", "hunter2", "****: it may hold a postgres:// URL"),
+        ("CORE_DB_URL", "postgres:hunter2", "****: it may hold a postgres:// URL"),
+        ("CORE_DB_URL", "postgres://u:hunter2%@db/x", "postgres://****@db: it may hold a postgres:// URL ("),
+        (
+            "CORE_CRYPTO_DB_URL",
+            "postgres://u:hunter2@db/x?pgbouncer=hunter2",
+            "postgres://****@db: it may hold a postgres:// URL (libpq does not understand it, or does not",
+        ),
+        (
+            "CORE_DB_URL",
+            "postgres://u:hunter2@db/x?sslmode=verify_full",
+            "postgres://****@db: it may hold a postgres:// URL (sslmode is disable, allow, prefer, require, ",
+        ),
+        *(
+            ("CORE_REDIS_URL", f"{url}=hunter2", "rediss://****@r: it may hold a redis://, rediss:// or unix")
+            for url in ("rediss://r?db", "rediss://r?bogus", "rediss://r/0?ssl_cert_reqs", "rediss://r?port")
+        ),
+        ("CORE_REDIS_URL", "unix:/run/hunter2.sock", "****: it may hold a redis://, rediss:// or unix:// URL"),
+        ("CORE_REDIS_URL", "unix://", "****: it may hold a redis://, rediss:// or unix:// URL (it has no path"),
         ("CORE_REDIS_URL", "redis://", "****: it may hold a redis://, rediss:// or unix:// URL"),
         ("CORE_REDIS_URL", "redis://:hunter2@r/hunter2", "redis://****@r: it may hold"),
         ("CORE_REDIS_URL", "redis://:hunter2", "****: it may hold"),
@@ -161,6 +179,10 @@ def test_a_file_that_cannot_be_read_is_named(refusal, tmp_path):
         ("CORE_EVENT_WEBHOOK_SECRET", "whsec_", "****: it may hold whsec_<base64>"),
         ("CORE_API_KEYS", "hunter2", "****: it may hold id:value|id:value"),
         ("CORE_API_KEYS", "id:", "****: it may hold id:value|id:value"),
+        ("CORE_API_KEYS", "|", "****: it may hold id:value|id:value (it has no key)"),
+        # As os.environ gives bytes that are no UTF-8: here Latin-1's a with an umlaut.
+        ("CORE_EVENT_WEBHOOK_SECRET", "hunter2\udce4", "****: it may hold whsec_<base64>, or any other text (it"),
+        ("CORE_AUTH_SECRET", "hunter2\udce4", "****: it may hold any text (it is not UTF-8)"),
         ("CORE_EVENT_STREAM_PREFIX", "a b", "'a b': it may hold"),
         ("CORE_EVENT_STREAM_TOPICS", "a,b c", "'a,b c': it may hold"),
         ("CORE_EVENT_STREAM_TOPICS", ",", "',': it may hold"),
