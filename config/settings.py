@@ -1,5 +1,6 @@
 """Settings of the hub. Everything that differs between two servers comes from `config.env`."""
 
+import re
 import ssl
 import sys
 from typing import Any
@@ -221,8 +222,12 @@ SPECTACULAR_SETTINGS = {
 DATABASE_TURN_S = 0.5
 """How often workers look for rows that agents inserted."""
 
-# kombu's name of the scheme for a socket is its own.
-CELERY_BROKER_URL = (ENVIRONMENT.redis_url or "redis://").replace("unix://", "redis+socket://", 1)
+# kombu's names of the scheme for a socket, and of the option for its database, are its own.
+CELERY_BROKER_URL = ENVIRONMENT.redis_url or "redis://"
+if CELERY_BROKER_URL.startswith("unix://"):
+    CELERY_BROKER_URL = re.sub(
+        r"(?<=[?&])db=", "virtual_host=", CELERY_BROKER_URL.replace("unix://", "redis+socket://", 1)
+    )
 if ENVIRONMENT.redis_url and ENVIRONMENT.redis_url.startswith("rediss://"):
     CELERY_BROKER_USE_SSL = {"ssl_cert_reqs": ssl.CERT_REQUIRED}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
