@@ -331,21 +331,35 @@ def _explained(message: str) -> _Refused:
     return _Refused(code, field)
 
 
+_HOUR_MINUTE = "(?:[01][0-9]|2[0-3]):[0-5][0-9]"
 _TIMESTAMP = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})?"
+    rf"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}[Tt ]{_HOUR_MINUTE}:[0-9]{{2}}(\.[0-9]+)?([Zz]|[+-]{_HOUR_MINUTE})?"
 )
+_SECOND = slice(17, 19)
 
 
 def _timestamp(text: str, now: datetime) -> datetime:
     if not _TIMESTAMP.fullmatch(text):
         raise _Refused("invalid_value", "timestamp")
     try:
-        moment = datetime.fromisoformat(text.upper())
-        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        moment = _after_leap_second(text) if text[_SECOND] == "60" else _moment(text)
     except (ValueError, OverflowError) as error:
         raise _Refused("invalid_value", "timestamp") from error
     if not EARLIEST <= moment <= now + MAX_AHEAD:
         raise _Refused("out_of_range", "timestamp")
+    return moment
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text.upper())
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _after_leap_second(text: str) -> datetime:
+    """Count second 60, which RFC 3339 has at the end of a month in UTC, as the next: so does Postgres."""
+    moment = _moment(f"{text[: _SECOND.start]}59{text[_SECOND.stop :]}") + timedelta(seconds=1)
+    if (moment.day, moment.hour, moment.minute) != (1, 0, 0):
+        raise ValueError
     return moment
 
 

@@ -82,6 +82,8 @@ def test_an_action_is_kept_in_capitals(text):
         ("2000-01-01T00:00:00Z", datetime(2000, 1, 1, tzinfo=UTC)),
         ("2024-02-29T00:00:00Z", datetime(2024, 2, 29, tzinfo=UTC)),
         ("2026-03-01T12:05:00Z", NOW + timedelta(minutes=5)),
+        ("2016-12-31T23:59:60Z", datetime(2017, 1, 1, tzinfo=UTC)),
+        ("2015-07-01T01:59:60.5+02:00", datetime(2015, 7, 1, 0, 0, 0, 500_000, tzinfo=UTC)),
     ],
 )
 def test_a_timestamp_is_a_moment_in_utc(text, moment):
@@ -105,6 +107,14 @@ def test_a_timestamp_is_a_moment_in_utc(text, moment):
         ("2026-01-02T03:04:05+0200", "invalid_value"),
         ("2026-01-02T03:04:05,5Z", "invalid_value"),
         ("2026-01-02T24:00:01Z", "invalid_value"),
+        ("2026-01-02T24:00:00Z", "invalid_value"),
+        ("2026-01-02T03:04:05+01:60", "invalid_value"),
+        ("2026-01-02T03:04:05+24:00", "invalid_value"),
+        ("2026-01-02T23:59:60Z", "invalid_value"),
+        ("2016-12-31T23:59:60+01:00", "invalid_value"),
+        ("2016-12-31T23:59:61Z", "invalid_value"),
+        ("9999-12-31T23:59:60Z", "invalid_value"),
+        ("1999-12-31T22:59:60-00:59", "invalid_value"),
         ("2026-01-02T03:04:05Z\n", "invalid_value"),
         ("٢٠٢٦-01-02T03:04:05Z", "invalid_value"),
         ("now", "invalid_value"),
