@@ -55,7 +55,8 @@ def verify(
     """
     if not (_ID.fullmatch(message_id) and _TIMESTAMP.fullmatch(timestamp)):
         return False
-    if abs(now - int(timestamp)) > TOLERANCE_S:
+    # In whole seconds, as the header is: else one of exactly the tolerance ago never passes.
+    if abs(int(now) - int(timestamp)) > TOLERANCE_S:
         return False
     given = signatures.split(" ")
     if len(given) > MAX_SIGNATURES:

@@ -47,7 +47,8 @@ def test_an_independent_client_and_we_accept_each_other(text):
 
 
 @pytest.mark.parametrize(
-    ("drift", "passes"), [(0, True), (300, True), (-300, True), (301, False), (-301, False)]
+    ("drift", "passes"),
+    [(0, True), (300, True), (300.9, True), (-300, True), (301, False), (-300.1, False), (-301, False)],
 )
 def test_a_timestamp_is_within_five_minutes_either_way(drift, passes):
     assert verified(now=AT + drift) is passes
