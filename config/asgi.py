@@ -13,7 +13,11 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 hub = get_asgi_application()
 
+from django.conf import settings  # noqa: E402
+
 from commerce import stream  # noqa: E402
+
+settings.ENVIRONMENT.announce_bus()
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:

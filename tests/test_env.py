@@ -382,3 +382,27 @@ def test_a_fallback_is_logged_when_the_hub_starts(hub_environment):
     assert len(logged) == 2
     assert "CORE_REDIS_URL is not set; using memory instead" in logged[0]
     assert "EventBus backend=memory" in logged[1]
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "forex"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        [sys.executable, "-c", "import config.asgi"],
+        *(manage(name, "--once") for name in ("consume_streams", "consume_databases", "watch")),
+        *(manage(name, "--once") for name in ("deliver_webhooks", "tend_commerce")),
+    ],
+    ids=lambda command: command[-2],
+)
+def test_so_is_the_backend_whatever_program_starts(run_program, command):
+    program = run_program(command)
+    assert program.wait(40) == 0, program.text
+    assert program.text.count("EventBus backend=memory") == 1
+
+
+@pytest.mark.parametrize("what", [["worker", "--pool", "solo"], ["beat", "--schedule", "{folder}/schedule"]])
+def test_and_whatever_celery_logs_otherwise(run_program, tmp_path, what):
+    words = [word.format(folder=tmp_path) for word in what]
+    program = run_program([sys.executable, "-m", "celery", "-A", "config", *words])
+    program.until(lambda: "EventBus backend=memory" in program.text, 40)
+    program.stop(40)

@@ -52,6 +52,7 @@ class WatchStep(bootsteps.StartStopStep):
 @signals.beat_init.connect
 def follow_beat(**_: Any) -> None:
     """Make each task that beat publishes a sign of life: a thread beside it would outlive its scheduler."""
+    settings.ENVIRONMENT.announce_bus()
     if not settings.ENVIRONMENT.redis_url:
         return
     pulse = heartbeats.Pulse(settings.ENVIRONMENT.redis_url, heartbeats.BEAT, socket.gethostname())

@@ -3,6 +3,7 @@
 from argparse import ArgumentParser
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from aggregator.alerts.watcher import Watcher
@@ -16,6 +17,7 @@ class Command(BaseCommand):
         parser.add_argument("--once", action="store_true", help="look once and exit")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        settings.ENVIRONMENT.announce_bus()
         watcher = Watcher()
         if options["once"]:
             watcher.run_once()

@@ -3,6 +3,7 @@
 from argparse import ArgumentParser
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from aggregator import consuming
@@ -20,6 +21,7 @@ class Command(BaseCommand):
         parser.add_argument("--once", action="store_true", help="deliver what is due now and exit")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        settings.ENVIRONMENT.announce_bus()
         stop = stop_on_signals()
         made = consuming.run(Deliverer(stop), stop, once=options["once"], idle_s=IDLE_S, label="deliveries")
         self.stdout.write(f"{made} deliveries attempted")

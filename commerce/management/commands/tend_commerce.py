@@ -3,6 +3,7 @@
 from argparse import ArgumentParser
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from aggregator import consuming
@@ -21,6 +22,7 @@ class Command(BaseCommand):
         parser.add_argument("--once", action="store_true", help="do all of it once and exit")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        settings.ENVIRONMENT.announce_bus()
         stop = stop_on_signals()
         done = consuming.run(Chores(), stop, once=options["once"], idle_s=IDLE_S, label="commerce")
         self.stdout.write(f"{done} chores done")
