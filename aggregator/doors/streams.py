@@ -103,7 +103,11 @@ class StreamConsumer:
         batch = self._held = self._held or self._take(wait=wait)
         if self._read_ahead and batch.judged and self._next is None:
             self._next = self._reader.submit(self._fetch, wait=wait)
-        verdicts = ledger.write(batch, "redis")
+        try:
+            verdicts = ledger.write(batch, "redis")
+        except Outage:
+            self._keep_in_hand()
+            raise
         self._held = None
         return self.acknowledge([entry for entry, _, _ in batch.judged], verdicts)
 
@@ -188,6 +192,26 @@ class StreamConsumer:
             self.redis.xack(stream, GROUP, *entry_ids)
         return sum(map(len, settled.values()))
 
+    def _keep_in_hand(self) -> None:
+        """Tell Redis that what was read is still ours, and take its delivery back: it waits for Postgres.
+
+        Claimed by one consumer after another, or by one that is started again and again, it would have been
+        delivered five times before the outage is over.
+        """
+        waiting = [self._held] if self._held else []
+        if self._next and self._next.done() and not self._next.exception():
+            waiting.append(self._next.result())
+        counts: dict[tuple[str, int], list[str]] = {}
+        for entry in (entry for batch in waiting for entry, _, _ in batch.judged):
+            if entry.entry_id:
+                before = entry.deliveries - (entry.refusal is not EXHAUSTED)
+                counts.setdefault((entry.stream, before), []).append(entry.entry_id)
+        try:
+            for (stream, before), entry_ids in counts.items():
+                self.redis.xclaim(stream, GROUP, self.name, 0, entry_ids, retrycount=before, justid=True)
+        except redis.RedisError:
+            pass  # it is away too: the next turn tells it
+
     def close(self) -> None:
         """Record what was read ahead, leave the group if nothing is left in hand, close the connection."""
         self._read_ahead = False
@@ -197,6 +221,7 @@ class StreamConsumer:
         except (Outage, redis.RedisError):
             pass  # what was read ahead stays pending
         self._reader.shutdown()
+        self._keep_in_hand()
         try:
             for stream in self.streams:
                 if not self.redis.xpending_range(stream, GROUP, "-", "+", 1, consumername=self.name):

@@ -72,6 +72,33 @@ def test_redis_stopped_for_a_while(run_manage, live_hub, redis_client):
     assert not DeadLetter.objects.filter(code="delivered_too_often").exists()
 
 
+@pytest.mark.django_db(transaction=True)
+def test_what_is_delivered_during_an_outage_has_one_delivery_less(run_manage, redis_client):
+    """Consumers that are started again and again meanwhile do not make it a dead letter."""
+
+    def left_for_a_minute(**times):
+        for item in redis_client.xpending_range(STREAM, GROUP, "-", "+", 10):
+            ids = [item["message_id"]]
+            redis_client.xclaim(STREAM, GROUP, "gone", 0, ids, idle=61_000, justid=True, **times)
+
+    redis_client.xgroup_create(STREAM, GROUP, "0", mkstream=True)
+    redis_client.xadd(STREAM, {"payload": raw("claimed")})
+    redis_client.xreadgroup(GROUP, "gone", {STREAM: ">"})
+    left_for_a_minute(retrycount=4)
+    redis_client.xadd(STREAM, {"payload": raw("read-ahead")})
+    streams = run_manage("consume_streams", CORE_DB_URL="postgres://nobody@127.0.0.1:1/nowhere")
+    streams.until(lambda: "outage" in streams.text)
+    streams.until(lambda: redis_client.xpending(STREAM, GROUP)["pending"] == 2)
+    assert streams.stop() == 0
+    pending = redis_client.xpending_range(STREAM, GROUP, "-", "+", 10)
+    assert [item["times_delivered"] for item in pending] == [4, 0]
+
+    left_for_a_minute()
+    assert run_manage("consume_streams", "--once").wait(40) == 0
+    assert {row.signal_id for row in TradingSignal.objects.all()} == {"claimed", "read-ahead"}
+    assert not DeadLetter.objects.exists()
+
+
 def test_an_ecosystems_own_database_away_does_not_hold_up_the_core(
     transactional_db, run_manage, program_environment
 ):
