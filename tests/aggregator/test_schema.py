@@ -160,12 +160,26 @@ def test_what_only_looks_like_one_is_taken(insert, text):
 def test_a_payload_has_at_most_64_kib_and_32_levels(insert):
     empty = len('{"x":""}')
     assert insert(signal_id="largest", raw_payload={"x": "y" * (65_536 - empty)})
+    assert insert(signal_id="of-many-members", raw_payload={"x": [1] * 32_764})
+    assert insert(signal_id="of-many-keys", raw_payload={f"{number:04x}": 1 for number in range(7_281)})
+    assert insert(signal_id="of-prose", raw_payload={"x": ['", "\\": '] * 3_000 + [", " * 10_263]})
     for kind in (list, dict):
         assert insert(signal_id=f"deepest-{kind}".replace(" ", ""), raw_payload=nested(32, kind))
 
 
 @pytest.mark.parametrize(
-    "payload", [{"x": "y" * 65_529}, nested(33, list), nested(33, dict), nested(900, dict)]
+    "payload",
+    [
+        {"x": "y" * 65_529},
+        {"x": ", " * 32_765},
+        {'": ': ['\\": '] * 8_192},
+        [1] * 32_768,
+        {"x": [1] * 32_765},
+        {"x": [1] * 1_000_000},
+        nested(33, list),
+        nested(33, dict),
+        nested(900, dict),
+    ],
 )
 def test_a_larger_or_deeper_one_is_refused(insert, payload):
     refused(insert, by="payload", raw_payload=payload)
