@@ -51,3 +51,9 @@ def test_the_page_and_all_that_it_loads_come_from_the_hub(client):
         response = client.get(address)
         assert response.status_code == 200, address
     assert not re.search(r"https?://(?!www\.w3\.org)", page)
+
+
+def test_the_page_takes_no_other_method(client):
+    answer = client.options("/api/docs/")
+    assert (answer.status_code, answer["Allow"]) == (405, "GET, HEAD")
+    assert client.head("/api/docs/").status_code == 200
