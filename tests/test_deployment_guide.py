@@ -37,8 +37,6 @@ def variables(program_environment, live_hub) -> Iterator[dict[str, str]]:
     yield program_environment | {
         "PATH": os.pathsep.join([*map(str, programs), os.environ["PATH"]]),
         "AGG_SIGNAL_ENDPOINT": f"{hub}/api/signals",
-        # The client of Redis 6.2 takes an empty user for the name of one.
-        "CORE_REDIS_URL": program_environment["CORE_REDIS_URL"].replace("//:", "//default:"),
     }
     # Roles belong to the whole server, beyond the test's databases.
     for role in ("crypto_bot", "forex_bot"):

@@ -29,8 +29,8 @@ class Redis(Server):
 
     @property
     def url(self) -> str:
-        """URL of database 0."""
-        return f"redis://:{self.identity.password}@127.0.0.1:{self.identity.port}/0"
+        """URL of database 0. It names the user, for redis-cli takes an empty one for the name of one."""
+        return f"redis://default:{self.identity.password}@127.0.0.1:{self.identity.port}/0"
 
     @property
     def _pid_file(self) -> Path:
