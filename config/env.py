@@ -308,7 +308,16 @@ def _check_with_redis(url: str) -> None:
 
 
 def http_url(text: str) -> str:
-    return _url(text, {"http", "https"}, host=True)
+    url = _url(text, {"http", "https"}, host=True)
+    host_name(urlsplit(url).hostname or "")
+    return url
+
+
+def host_name(host: str) -> str:
+    """Return a URL's host as clients write it into a Host header. Raises ValueError for what is none."""
+    if ":" in host:
+        return f"[{host}]"
+    return host.rstrip(".").encode("idna").decode()
 
 
 def _email_url(text: str) -> str:

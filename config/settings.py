@@ -29,8 +29,9 @@ SECRET_KEY = ENVIRONMENT.django_secret_key or get_random_secret_key()
 
 SIGNAL_ENDPOINT = urlsplit(ENVIRONMENT.signal_endpoint or "")
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+PUBLIC_HOST = env.host_name(SIGNAL_ENDPOINT.hostname or "")
 ALLOWED_HOSTS = list(
-    dict.fromkeys([*ENVIRONMENT.django_allowed_hosts, *filter(None, [SIGNAL_ENDPOINT.hostname]), *LOOPBACK])
+    dict.fromkeys([*ENVIRONMENT.django_allowed_hosts, *filter(None, [PUBLIC_HOST]), *LOOPBACK])
 )
 
 INSTALLED_APPS = [
@@ -177,9 +178,12 @@ WHITENOISE_USE_FINDERS = True
 DATA_UPLOAD_MAX_MEMORY_SIZE = max(2_621_440, ENVIRONMENT.webhook_max_bytes)
 
 # Cookies travel over TLS alone, except where the hub's public address itself is plain HTTP on this machine.
-PLAIN_HTTP = DEBUG or (SIGNAL_ENDPOINT.scheme == "http" and SIGNAL_ENDPOINT.hostname in {*LOOPBACK, "::1"})
+PLAIN_HTTP = DEBUG or (SIGNAL_ENDPOINT.scheme == "http" and PUBLIC_HOST in LOOPBACK)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not PLAIN_HTTP
-CSRF_TRUSTED_ORIGINS = [f"https://{SIGNAL_ENDPOINT.netloc}"] if SIGNAL_ENDPOINT.scheme == "https" else []
+PUBLIC_ORIGIN = f"https://{PUBLIC_HOST}" + (
+    "" if SIGNAL_ENDPOINT.port in {None, 443} else f":{SIGNAL_ENDPOINT.port}"
+)
+CSRF_TRUSTED_ORIGINS = [PUBLIC_ORIGIN] if SIGNAL_ENDPOINT.scheme == "https" else []
 SECURE_HSTS_SECONDS = 0 if PLAIN_HTTP else 31_536_000
 if ENVIRONMENT.trusted_proxies:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")

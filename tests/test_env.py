@@ -175,6 +175,7 @@ def test_a_file_that_cannot_be_read_is_named(refusal, tmp_path):
         ("CORE_REDIS_URL", "redis://:hunter2", "****: it may hold"),
         ("CORE_EVENT_WEBHOOK_URL", "ftp://x?k=hunter2", "ftp://****@x: it may hold an http:// or https://"),
         ("AGG_SIGNAL_ENDPOINT", "hub.example/hunter2", "****: it may hold"),
+        ("AGG_SIGNAL_ENDPOINT", "https://hub..example/hunter2", "https://****@hub..example: it may hold"),
         ("CORE_EVENT_WEBHOOK_SECRET", "whsec_hunter2!", "****: it may hold whsec_<base64>"),
         ("CORE_EVENT_WEBHOOK_SECRET", "whsec_", "****: it may hold whsec_<base64>"),
         ("CORE_API_KEYS", "hunter2", "****: it may hold id:value|id:value"),

@@ -194,6 +194,20 @@ def test_the_public_address_is_allowed_as_host_and_no_other(live_hub):
         assert (protected[0].keys() == PROTECTION) is ("https" in forwarded.values())
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "host"),
+    [
+        ("https://[2001:db8::1]:8443/api/signals", "[2001:db8::1]:8443"),
+        ("https://b\u00fccher.example/api/signals", "xn--bcher-kva.example"),
+        ("https://HUB.example./api/signals", "hub.example."),
+    ],
+)
+def test_however_the_public_address_is_written(live_hub, endpoint, host):
+    url = live_hub(AGG_SIGNAL_ENDPOINT=endpoint, DJANGO_ALLOWED_HOSTS="")
+    body = as_bytes(wire())
+    assert speak(url, request(body, {"Host": host}), body)[0] == 202
+
+
 def test_while_postgres_is_down_the_server_says_so_and_recovers(live_hub, postgres_server):
     url = live_hub()
     body = as_bytes(wire())
