@@ -211,7 +211,12 @@ def load() -> Environment:
 def _load_dotenv(path: str) -> None:
     try:
         if path != "off" and Path(path).is_file():
+            real = set(os.environ)
             load_dotenv(path)
+            # A NAME_FILE wins over NAME, but one of the file not over a NAME of the real environment.
+            for name in set(os.environ) - real:
+                if name.removesuffix("_FILE") in real:
+                    del os.environ[name]
     except (ValueError, OSError) as error:
         raise InvalidEnvironment(
             f"{path} cannot be read: it may hold lines of NAME=value in UTF-8"

@@ -286,6 +286,14 @@ def test_a_dotenv_fills_what_the_environment_leaves_out(load, tmp_path):
     assert (loaded.auth_secret, loaded.stream_prefix) == ("from file", "real")
 
 
+def test_a_file_that_a_dotenv_names_does_not_win_over_the_real_environment(load, tmp_path):
+    (tmp_path / "secret").write_text("of the file")
+    lines = [f"{name}_FILE={tmp_path}/secret\n" for name in ("CORE_AUTH_SECRET", "DJANGO_SECRET_KEY")]
+    (tmp_path / ".env").write_text("".join(lines))
+    loaded = load(SIGNAL_HUB_DOTENV=str(tmp_path / ".env"), CORE_AUTH_SECRET="real")
+    assert (loaded.auth_secret, loaded.django_secret_key) == ("real", "of the file")
+
+
 def test_a_dotenv_that_cannot_be_read_is_refused_in_one_line(refusal, tmp_path):
     (tmp_path / ".env").write_bytes(b"CORE_AUTH_SECRET=\xff\n")
     assert refusal(SIGNAL_HUB_DOTENV=str(tmp_path / ".env")).startswith(f"{tmp_path}/.env cannot be read")
