@@ -1,10 +1,9 @@
 """Settings of the hub. Everything that differs between two servers comes from `config.env`."""
 
-import re
 import ssl
 import sys
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import dj_database_url
 from django.core.management.utils import get_random_secret_key
@@ -226,12 +225,26 @@ SPECTACULAR_SETTINGS = {
 DATABASE_TURN_S = 0.5
 """How often workers look for rows that agents inserted."""
 
-# kombu's names of the scheme for a socket, and of the option for its database, are its own.
-CELERY_BROKER_URL = ENVIRONMENT.redis_url or "redis://"
-if CELERY_BROKER_URL.startswith("unix://"):
-    CELERY_BROKER_URL = re.sub(
-        r"(?<=[?&])db=", "virtual_host=", CELERY_BROKER_URL.replace("unix://", "redis+socket://", 1)
-    )
+
+def broker_url(url: str) -> str:
+    """Return a Redis URL as kombu reads it: a scheme of its own for a socket, no options but TLS's.
+
+    It takes the database from the path, or from `virtual_host` beside a socket.
+    """
+    parts = urlsplit(url)
+    options = dict(parse_qsl(parts.query))
+    database = options.pop("db", "")
+    if parts.scheme == "unix":
+        scheme, path = "redis+socket", parts.path
+        options = {"virtual_host": database} if database else {}
+    else:
+        scheme, path = parts.scheme, f"/{database}" if database else parts.path
+        options = {name: value for name, value in options.items() if name.startswith("ssl_")}
+    # Not urlunsplit, which leaves out the // before an empty host.
+    return f"{scheme}://{parts.netloc}{path}" + (f"?{urlencode(options)}" if options else "")
+
+
+CELERY_BROKER_URL = broker_url(ENVIRONMENT.redis_url or "redis://")
 if ENVIRONMENT.redis_url and ENVIRONMENT.redis_url.startswith("rediss://"):
     CELERY_BROKER_USE_SSL = {"ssl_cert_reqs": ssl.CERT_REQUIRED}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True

@@ -168,8 +168,16 @@ def test_a_file_that_cannot_be_read_is_named(refusal, tmp_path):
             ("CORE_REDIS_URL", f"{url}=hunter2", "rediss://****@r: it may hold a redis://, rediss:// or unix")
             for url in ("rediss://r?db", "rediss://r?bogus", "rediss://r/0?ssl_cert_reqs", "rediss://r?port")
         ),
-        ("CORE_REDIS_URL", "unix:/run/hunter2.sock", "****: it may hold a redis://, rediss:// or unix:// URL"),
-        ("CORE_REDIS_URL", "unix://", "****: it may hold a redis://, rediss:// or unix:// URL (it has no path"),
+        (
+            "CORE_REDIS_URL",
+            "unix:/run/hunter2.sock",
+            "****: it may hold a redis://, rediss:// or unix:// URL",
+        ),
+        (
+            "CORE_REDIS_URL",
+            "unix://",
+            "****: it may hold a redis://, rediss:// or unix:// URL (it has no path",
+        ),
         ("CORE_REDIS_URL", "redis://", "****: it may hold a redis://, rediss:// or unix:// URL"),
         ("CORE_REDIS_URL", "redis://:hunter2@r/hunter2", "redis://****@r: it may hold"),
         ("CORE_REDIS_URL", "redis://:hunter2", "****: it may hold"),
@@ -182,7 +190,11 @@ def test_a_file_that_cannot_be_read_is_named(refusal, tmp_path):
         ("CORE_API_KEYS", "id:", "****: it may hold id:value|id:value"),
         ("CORE_API_KEYS", "|", "****: it may hold id:value|id:value (it has no key)"),
         # As os.environ gives bytes that are no UTF-8: here Latin-1's a with an umlaut.
-        ("CORE_EVENT_WEBHOOK_SECRET", "hunter2\udce4", "****: it may hold whsec_<base64>, or any other text (it"),
+        (
+            "CORE_EVENT_WEBHOOK_SECRET",
+            "hunter2\udce4",
+            "****: it may hold whsec_<base64>, or any other text (it",
+        ),
         ("CORE_AUTH_SECRET", "hunter2\udce4", "****: it may hold any text (it is not UTF-8)"),
         ("CORE_EVENT_STREAM_PREFIX", "a b", "'a b': it may hold"),
         ("CORE_EVENT_STREAM_TOPICS", "a,b c", "'a,b c': it may hold"),

@@ -1,8 +1,11 @@
 """`celery -A config worker` and `celery -A config beat`: the same consumers, inside workers."""
 
+import os
 import sys
+from urllib.parse import urlsplit
 
 import pytest
+import redis
 from django.db import connection
 
 from aggregator.doors.streams import GROUP
@@ -31,4 +34,18 @@ def test_a_worker_consumes_the_streams_and_beat_has_it_record_inserted_rows(
     assert beat.stop() == 0
     assert worker.stop() == 0
     assert redis_client.xpending(STREAM, GROUP)["pending"] == 0
+    assert "Traceback" not in worker.text
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_takes_a_url_with_options_of_redis_py(run_program, redis_client):
+    parts = urlsplit(os.environ["CORE_REDIS_URL"])
+    url = parts._replace(path="", query="db=3&socket_timeout=5").geturl()
+    worker = run_program(
+        [sys.executable, "-m", "celery", "-A", "config", "worker", "--pool", "solo"], CORE_REDIS_URL=url
+    )
+    with redis.Redis.from_url(url) as third:
+        worker.until(lambda: third.keys("signal_hub:celery:*"), 40, "the worker's queue")
+        assert worker.stop(40) == 0
+        third.flushdb()
     assert "Traceback" not in worker.text
