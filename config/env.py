@@ -242,7 +242,7 @@ def read(name: str, parse: Callable[[str], T], may_hold: str, default: T, *, sec
 
 
 def _utf8(text: str) -> str:
-    """Python lets other bytes of the environment through as lone surrogates, which no use of them survives."""
+    """Python lets other bytes of the environment through as lone surrogates, which no use of it survives."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -138,7 +138,7 @@ def configure(environment: Environment) -> dict[str, Any]:
 
 
 LEVELS = {
-    # One line a start, which operators look for: Celery sets the root logger to WARNING unless told otherwise.
+    # One line a start, which operators look for; Celery makes the root logger WARNING unless told otherwise.
     "signal_hub.bus": "INFO",
     # What goes wrong in a request is logged by `config.request_log` and `aggregator.problems`.
     "django.request": "CRITICAL",
