@@ -201,7 +201,7 @@ class StreamConsumer:
         waiting = [self._held] if self._held else []
         if self._next and self._next.done() and not self._next.exception():
             waiting.append(self._next.result())
-        counts: dict[tuple[str, int], list[str]] = {}
+        counts: dict[tuple[str, int], list[Any]] = {}
         for entry in (entry for batch in waiting for entry, _, _ in batch.judged):
             if entry.entry_id:
                 before = entry.deliveries - (entry.refusal is not EXHAUSTED)
