@@ -3,6 +3,8 @@
 The core database's own get their positions where they are; copies of the others go the way of all signals.
 """
 
+import logging
+from functools import cache
 from typing import Any
 
 from django.db import connection, connections, transaction
@@ -13,9 +15,18 @@ from aggregator.verdicts import Entry, Fate, Verdict
 from ecosystems.signal import Refusal, Signal
 from ecosystems.symbols import instrument
 
+logger = logging.getLogger("signal_hub.consumer")
+
 CLAIM = f"""
     SELECT id, {ledger.AS_JSON} FROM trading_signals
-    WHERE position IS NULL AND digest IS NULL ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED"""
+    WHERE position IS NULL{{unmarked}} ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED"""
+# Elsewhere the digest is the mark of what is on record, whose position may not be known yet.
+CLAIM_HERE, CLAIM_THERE = CLAIM.format(unmarked=""), CLAIM.format(unmarked=" AND digest IS NULL")
+
+# Which table this is, whatever address, user or pooler leads to it.
+TABLE = """
+    SELECT pg_postmaster_start_time(), oid, 'trading_signals'::regclass::oid
+    FROM pg_database WHERE datname = current_database()"""
 
 ADOPT = f"""
     {ledger.ENTER}
@@ -42,7 +53,7 @@ def adopt(limit: int) -> list[Verdict]:
     no CHECK can express moves to the dead letters. Raises Outage.
     """
     with classified(), transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(CLAIM, [limit])
+        cursor.execute(CLAIM_HERE, [limit])
         rows = cursor.fetchall()
         judged = ledger.judge([_row_entry("default", *row) for row in rows])
         signals = [
@@ -90,7 +101,7 @@ def adopt_from(alias: str, limit: int) -> list[Verdict]:
     again, as duplicates. Raises Outage for either database.
     """
     with classified(), transaction.atomic(using=alias), connections[alias].cursor() as cursor:
-        cursor.execute(CLAIM, [limit])
+        cursor.execute(CLAIM_THERE, [limit])
         rows = cursor.fetchall()
         verdicts = ledger.record([_row_entry(alias, *row) for row in rows], "database")
         kept = [
@@ -102,6 +113,19 @@ def adopt_from(alias: str, limit: int) -> list[Verdict]:
             cursor.execute(MARK, _marks(kept))
         _remove_buried(cursor, rows, verdicts)
     return verdicts
+
+
+@cache
+def is_core(alias: str) -> bool:
+    """Tell whether an ecosystem's own database is the core one by another URL. Raises Outage.
+
+    Its rows would find themselves on record, as duplicates, and never get a position.
+    """
+    with classified(), connections[alias].cursor() as own, connection.cursor() as core:
+        same: bool = own.execute(TABLE).fetchone() == core.execute(TABLE).fetchone()
+    if same:
+        logger.warning("CORE_%s_DB_URL leads to the core database: its rows are read once", alias.upper())
+    return same
 
 
 def _row_entry(alias: str, row_id: int, as_json: str) -> Entry:

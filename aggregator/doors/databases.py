@@ -23,6 +23,8 @@ class DatabaseConsumer:
         close_old_connections()
         if self.alias == DEFAULT_DB_ALIAS:
             verdicts = adoption.adopt(BATCH)
+        elif adoption.is_core(self.alias):
+            return 0
         else:
             verdicts = adoption.adopt_from(self.alias, BATCH)
         return sum(verdict.settled for verdict in verdicts)

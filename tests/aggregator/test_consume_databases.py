@@ -147,3 +147,28 @@ def test_several_consumers_record_each_row_once(run_manage):
     assert rows("SELECT count(*), count(DISTINCT position) FROM trading_signals") == [(5000, 5000)]
     assert ArrivalMinute.objects.count() <= 2
     assert sum(ArrivalMinute.objects.values_list("accepted", flat=True)) == 5000
+
+
+def test_the_core_database_by_another_url_is_read_once(run_manage, program_environment):
+    """As an ecosystem's own, for instance through a pooler."""
+    same = f"{program_environment['CORE_DB_URL']}?application_name=another"
+    program = run_manage("consume_databases", CORE_CRYPTO_DB_URL=same)
+    program.until(lambda: "EventBus" in program.text)
+    with connection.cursor() as cursor:
+        for number in range(100):
+            insert(cursor, f"s-{number}")
+    recorded = TradingSignal.objects.exclude(position=None)
+    program.until(lambda: recorded.count() == 100)
+    assert program.stop() == 0
+    assert not Sighting.objects.exists()
+    assert program.text.count("CORE_CRYPTO_DB_URL leads to the core database") == 1
+
+
+def test_a_row_whose_agent_gave_a_digest_is_recorded_all_the_same():
+    with connection.cursor() as cursor:
+        insert(cursor, "a")
+        cursor.execute("UPDATE trading_signals SET digest = %s", [b"x" * 32])
+    consume()
+    row = TradingSignal.objects.get()
+    assert row.position is not None
+    assert bytes(row.digest) != b"x" * 32
