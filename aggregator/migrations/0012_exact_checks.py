@@ -16,8 +16,8 @@ TAGS = r"""
 PAYLOAD = r"""
     DROP CONSTRAINT trading_signals_raw_payload_check,
     ADD CONSTRAINT trading_signals_raw_payload_check CHECK (
-        CASE WHEN jsonb_typeof(raw_payload) <> 'object' OR octet_length(raw_payload::text) > 65536 / 2 * 3 THEN false
-        WHEN octet_length(raw_payload::text) <= 65536 THEN true
+        CASE WHEN octet_length(raw_payload::text) <= 65536 THEN jsonb_typeof(raw_payload) = 'object'
+        WHEN jsonb_typeof(raw_payload) <> 'object' OR octet_length(raw_payload::text) > 65536 / 2 * 3 THEN false
         ELSE octet_length(raw_payload::text)
             - length(regexp_replace(regexp_replace(raw_payload::text, '"(?:[^"\\]|\\.)*"', '', 'g'), '[^ ]', '', 'g'))
             <= 65536 END) NOT VALID"""
