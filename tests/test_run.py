@@ -233,6 +233,7 @@ def test_a_demo_agent_may_be_stopped_and_the_hub_goes_on(run, project, given):
     (project / "Procfile.demo").write_text("demo-one: exec sleep 301\n")
     hub = run(**given)
     hub.until_said(r"demo-one started \(pid=")
+    hub.until_said(r"sleeper started \(pid=")
     os.kill(int(re.search(r"demo-one started \(pid=(\d+)", hub.text)[1]), signal.SIGKILL)
     hub.until_said("demo-one has ended; the hub goes on without it")
     sleeper = psutil.Process(int(re.search(r"sleeper started \(pid=(\d+)", hub.text)[1]))
