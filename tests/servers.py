@@ -15,10 +15,12 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit, urlunsplit
+
+import psutil
 
 from config.embedded import Postgres, Redis, is_free, throwaway
 from config.embedded.server import PORTS
@@ -86,6 +88,23 @@ def clean(environ: MutableMapping[str, str]) -> None:
 def renamed(url: str, dbname: str) -> str:
     """The same server's URL with another database."""
     return urlunsplit(urlsplit(url)._replace(path=f"/{dbname}"))
+
+
+@contextmanager
+def frozen(server: Postgres) -> Iterator[None]:
+    """Let a server neither answer nor hang up, as one whose disk hangs."""
+    postmaster = psutil.Process(server.pid)
+    postmaster.suspend()  # first, or it would make more of them
+    processes = [postmaster, *postmaster.children()]
+    try:
+        for each in processes:
+            with suppress(psutil.NoSuchProcess):
+                each.suspend()
+        yield
+    finally:
+        for each in processes:
+            with suppress(psutil.NoSuchProcess):
+                each.resume()
 
 
 def eventually(condition: Callable[[], T], seconds: float = PATIENCE_S, what: str = "") -> T:

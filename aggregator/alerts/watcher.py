@@ -3,23 +3,30 @@
 No task of Celery's: those stop with the broker, with beat and with the workers, which is what it must tell.
 """
 
+import asyncio
 import logging
 import threading
+from concurrent.futures import Future, wait
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db import Error, close_old_connections, connection, transaction
+from django.db import DEFAULT_DB_ALIAS, Error, connection, connections, transaction
 from django.utils import timezone
 
 from aggregator import cadence, faults, retention, totals
 from aggregator.alerts import rules, sending, turn, wording
 from aggregator.alerts.blackout import Blackout
 from aggregator.alerts.models import Alert, AlertNotice, AlertPolicy
+from aggregator.probes.base import State
+from aggregator.probes.databases import DatabaseProbe
 from aggregator.probes.survey import survey
+from aggregator.probes.threads import DAEMONS
 
 logger = logging.getLogger("signal_hub.alerts")
 
 EVERY_S = 15.0
+PATIENCE_S = 5.0
+"""How long a look may take before the database is asked whether it still answers."""
 KEPT = timedelta(days=90)
 """How long notices stay to be looked up."""
 
@@ -45,6 +52,8 @@ class Watcher:
         self._blackout = Blackout(settings.ENVIRONMENT)
         self._targets: list[sending.Target] = []
         self._sender = sending.Sender()
+        self._database = DatabaseProbe(DEFAULT_DB_ALIAS)
+        self._looking: Future[turn.Changes | None] | None = None
 
     def run(self, stop: threading.Event) -> None:
         """Look every EVERY_S until `stop` is set."""
@@ -58,14 +67,22 @@ class Watcher:
         self.close()
 
     def run_once(self) -> turn.Changes | None:
-        """Look once, keep the book, send what is due; return what changed, None where others were at it."""
-        close_old_connections()
+        """Look once, keep the book, send what is due; return what changed, None where others were at it.
+
+        A look hangs with a database that neither answers nor hangs up. It is left then, in a thread of its
+        own, and the next turn comes back to it.
+        """
+        self._looking = self._looking or DAEMONS.submit(self._look_apart)
+        while not wait([self._looking], PATIENCE_S).done:
+            if not self._database_answers():
+                self._blackout.goes_on(self._targets)
+                return None
+        looked, self._looking = self._looking, None
         try:
-            changes = self._look()
+            changes = looked.result()
         except Error as error:
             if not faults.is_outage(error):
                 raise
-            connection.close()
             self._blackout.goes_on(self._targets)
             return None
         self._blackout.is_over(self._targets)
@@ -74,7 +91,15 @@ class Watcher:
     def close(self) -> None:
         """Wait for the notices under way."""
         self._sender.close()
-        connection.close()
+
+    def _database_answers(self) -> bool:
+        return asyncio.run(self._database.outcome()).state is State.OK
+
+    def _look_apart(self) -> turn.Changes | None:
+        try:
+            return self._look()
+        finally:
+            connections.close_all()  # this thread's own; it ends here
 
     def _look(self) -> turn.Changes | None:
         policy = AlertPolicy.current()

@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import wait
 from dataclasses import replace
 
 import pytest
@@ -12,8 +14,9 @@ from django.db import connection
 from aggregator.alerts import blackout, sending, watcher
 from aggregator.alerts.models import AlertChannel, AlertPolicy
 from aggregator.probes.survey import survey
+from aggregator.probes.threads import DAEMONS
 from tests.aggregator.samples import rows
-from tests.servers import PROJECT, eventually
+from tests.servers import PROJECT, eventually, frozen
 
 DOWN = "Signal Hub: the core database does not answer"
 BACK = "Signal Hub: over: the core database answers again"
@@ -93,6 +96,25 @@ def test_a_watcher_tells_that_the_database_is_down_and_back(channel, receiver, r
     for each in watchers:
         each.run_once()
     assert receiver.titles[1:] == [BACK]
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "forex"])
+def test_a_watcher_tells_of_a_database_that_hangs(
+    monkeypatch, channel, receiver, redis_client, postgres_server
+):
+    AlertPolicy.current()
+    rows("UPDATE alert_policy SET all_clear_on = '2999-01-01' RETURNING 1")
+    monkeypatch.setattr(watcher, "EVERY_S", 0.1)
+    monkeypatch.setattr(watcher, "PATIENCE_S", 0.2)
+    survey.cache_clear()
+    one, stop = watcher.Watcher(), threading.Event()
+    running = DAEMONS.submit(one.run, stop)
+    eventually(lambda: one._targets)
+    with frozen(postgres_server):
+        eventually(lambda: receiver.titles == [DOWN], 30, "told that it is down")
+    eventually(lambda: receiver.titles == [DOWN, BACK], 30, "told that it is back")
+    stop.set()
+    assert wait([running], 10).done
 
 
 @pytest.fixture
