@@ -1,11 +1,11 @@
 """Probe of the alert channels themselves: one that takes nothing is noticed before it is needed."""
 
 from aggregator.alerts.models import AlertChannel
-from aggregator.probes.base import Degraded, Probe, State
-from aggregator.probes.databases import needed
+from aggregator.probes.base import Degraded, State
+from aggregator.probes.databases import DependentProbe, needed
 
 
-class ChannelsProbe(Probe):
+class ChannelsProbe(DependentProbe):
     """Whether every channel took what was last sent over it. Only degrades."""
 
     worst = State.DEGRADED

@@ -77,10 +77,14 @@ class Probe(HealthCheck):  # type: ignore[misc]
         """Return the two texts of an Outcome, or None for no words; raise Degraded or Failed."""
         raise NotImplementedError
 
+    def hung(self, how: str) -> Degraded | Failed:
+        """Return what it means that `probe` does not come back; `how` is more for an operator."""
+        return Failed("does not answer", how)
+
     def run(self) -> None:
         """Ask once. What hangs in one attempt is not asked again before it has come back."""
         if not self._idle.acquire(blocking=False):
-            raise Failed("no answer yet", "the attempt before hangs")
+            raise ServiceUnavailable("the attempt before hangs")
         try:
             self._note = self.probe() or ("", "")
         finally:
@@ -92,8 +96,11 @@ class Probe(HealthCheck):  # type: ignore[misc]
         result = await self.get_result(DAEMONS)
         if result.error is None:
             return Outcome(self.name, State.OK, *self._note, seconds=result.time_taken)
-        found = State.DEGRADED if isinstance(result.error, ServiceWarning) else State.FAILED
-        text, detail = _texts(result.error)
+        error = result.error
+        if type(error) is ServiceUnavailable:  # the timeout's, or `run`'s own
+            error = self.hung(str(error.message).lower())
+        found = State.DEGRADED if isinstance(error, ServiceWarning) else State.FAILED
+        text, detail = _texts(error)
         return Outcome(
             self.name, min(found, self.worst, key=list(State).index), text, detail, result.time_taken
         )

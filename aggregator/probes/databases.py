@@ -27,7 +27,17 @@ class DatabaseProbe(Probe):
             raise Failed("does not answer", told(error)) from error
 
 
-class MigrationsProbe(Probe):
+CANNOT_TELL = "cannot tell without the database"
+
+
+class DependentProbe(Probe):
+    """A probe of something else that reads the database: that it is down, or hangs, is told by its own probe."""
+
+    def hung(self, how: str) -> Degraded:
+        return Degraded(CANNOT_TELL, how)
+
+
+class MigrationsProbe(DependentProbe):
     """Whether every database has the tables that this program expects."""
 
     lasts_s = 30.0
@@ -56,11 +66,11 @@ def expected(alias: str) -> list[tuple[str, str]]:
 
 @contextmanager
 def needed() -> Iterator[None]:
-    """For probes of something else that read the database: that it is down is told by its own probe."""
+    """For what a DependentProbe reads."""
     try:
         yield
     except Error as error:
-        raise Degraded("cannot tell without the database", told(error)) from error
+        raise Degraded(CANNOT_TELL, told(error)) from error
 
 
 def told(error: Error) -> str:

@@ -3,11 +3,11 @@
 from datetime import datetime, timedelta
 
 from aggregator import cadence
-from aggregator.probes.base import Degraded, Probe, State
-from aggregator.probes.databases import needed
+from aggregator.probes.base import Degraded, State
+from aggregator.probes.databases import DependentProbe, needed
 
 
-class FreshnessProbe(Probe):
+class FreshnessProbe(DependentProbe):
     """Whether an ecosystem is silent: no agent of it that keeps a cadence has kept it.
 
     Only degrades: the hub itself may be well. The first answer needs a trading calendar, which takes seconds.

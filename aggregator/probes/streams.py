@@ -9,6 +9,7 @@ from aggregator import heartbeats, stream_state
 from aggregator.doors import trimming
 from aggregator.doors.streams import GROUP
 from aggregator.probes.base import Degraded, Failed, Probe
+from aggregator.probes.databases import CANNOT_TELL, DependentProbe
 from config.env import Environment
 
 LAG_LIMIT = 10_000
@@ -39,8 +40,8 @@ class RedisProbe(Probe):
         return None
 
 
-class StreamProbe(Probe):
-    """Whether one stream is read to its end, and nothing of it was lost."""
+class StreamProbe(DependentProbe):
+    """Whether one stream is read to its end, and nothing of it was lost. Its client of Redis never hangs."""
 
     def __init__(self, environment: Environment, topic: str) -> None:
         super().__init__(f"stream:{topic}")
@@ -57,7 +58,7 @@ class StreamProbe(Probe):
                 f"{lost} or more; raise the stream's cap, then resolve the dead letters {trimming.CODE}",
             )
         if state.trimmed_unread is None:
-            raise Degraded("cannot tell without the database whether entries were lost")
+            raise Degraded(f"{CANNOT_TELL} whether entries were lost")
         oldest = state.oldest_pending_s or 0.0
         figures = (
             f"lag {'' if state.lag_exact else 'about '}{state.lag}, pending {state.pending}"

@@ -17,7 +17,7 @@ from aggregator.doors.streams import GROUP
 from aggregator.models import DeadLetter
 from aggregator.probes.base import Degraded, Failed, Outcome, Probe, State
 from aggregator.probes.survey import Survey, survey
-from tests.servers import eventually
+from tests.servers import eventually, frozen
 
 STREAM = "core_signals:signals"
 
@@ -78,6 +78,17 @@ def test_database_down_is_told_soon_and_is_no_server_error(client, redis_client,
 
     postgres_server.start()
     assert eventually(lambda: health(client)[0] == 200)
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "forex"])
+def test_a_database_that_hangs_fails_alone(client, redis_client, postgres_server):
+    """As one that is down: nobody is to look for a missing migration, or for lost entries."""
+    with frozen(postgres_server):
+        status, body = health(client)
+    assert (status, body["status"]) == (503, "failed")
+    assert body["checks"]["database"] == {"status": "failed", "detail": "does not answer"}
+    cannot_tell = {"status": "degraded", "detail": "cannot tell without the database"}
+    assert [body["checks"][name] for name in ("migrations", "stream:signals", "alerts")] == [cannot_tell] * 3
 
 
 @pytest.mark.django_db(transaction=True, databases=["default", "forex"])
