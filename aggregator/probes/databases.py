@@ -46,15 +46,17 @@ class MigrationsProbe(DependentProbe):
         super().__init__("migrations")
 
     def probe(self) -> None:
-        missing = []
+        commands, missing = [], []
         for alias in connections:
             with needed():
                 applied = MigrationRecorder(connections[alias]).applied_migrations()
-            missing += [
-                f"{alias}: {app}.{name}" for app, name in expected(alias) if (app, name) not in applied
-            ]
+            absent = [f"{app}.{name}" for app, name in expected(alias) if (app, name) not in applied]
+            if absent:
+                commands.append("migrate" if alias == DEFAULT_DB_ALIAS else f"migrate --database {alias}")
+                missing.append(f"{alias}: {', '.join(absent)}")
         if missing:
-            raise Failed("not all applied", f"run manage.py migrate; missing {', '.join(missing)}")
+            run = " and ".join(f"manage.py {command}" for command in commands)
+            raise Failed("not all applied", f"run {run}; missing {'; '.join(missing)}")
 
 
 @cache

@@ -4,6 +4,7 @@ import re
 import socket
 
 import pytest
+from django.db import connections
 
 from tests.servers import eventually
 
@@ -32,6 +33,22 @@ def test_one_failure_is_exit_status_1(run_manage, free_port):
     assert lines(program)["redis"] == "failed"
     assert lines(program)["database"] == "ok"
     assert "hidden-password" not in program.text
+
+
+def test_a_missing_migration_is_told_with_its_remedy(run_manage, redis_client):
+    with connections["forex"].cursor() as cursor:
+        cursor.execute(
+            "DELETE FROM django_migrations WHERE id IN (SELECT max(id) FROM django_migrations"
+            " WHERE app = 'aggregator') RETURNING app, name, applied"
+        )
+        row = cursor.fetchone()
+    program = run_manage("healthcheck")
+    try:
+        assert program.wait() == 1
+    finally:
+        with connections["forex"].cursor() as cursor:
+            cursor.execute("INSERT INTO django_migrations (app, name, applied) VALUES (%s, %s, %s)", row)
+    assert f"run manage.py migrate --database forex; missing forex: aggregator.{row[1]}" in program.text
 
 
 def test_database_that_refuses_and_says_nothing_of_the_password(run_manage, free_port):
