@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
 from typing import Generic, TypeVar
 
@@ -11,39 +12,37 @@ from aggregator.probes.threads import DAEMONS
 T = TypeVar("T")
 
 PATIENCE_S = 0.3
-"""How long a page waits where nothing is known yet."""
+"""How long a page waits where nothing is known yet, or not any more."""
 
 
 class Background(Generic[T]):
     """Asks a question in a thread of its own and gives out the last answer meanwhile."""
 
-    def __init__(self, ask: Callable[[], T], fresh_s: float) -> None:
+    def __init__(self, ask: Callable[[], T], fresh_s: float, kept_s: float = float("inf")) -> None:
+        """An answer is asked for anew after `fresh_s`, and not given out after `kept_s`."""
         self._ask = ask
-        self._fresh_s = fresh_s
+        self._fresh_s, self._kept_s = fresh_s, kept_s
         self._lock = threading.Lock()
-        self._asking = False
+        self._asked: Future[None] | None = None
         self._answer: T | None = None
         self._at = float("-inf")
 
     def latest(self) -> T | None:
         """Return the last answer, None when there was none in PATIENCE_S; asks anew when that is stale."""
         with self._lock:
-            old = self._answer is None or time.monotonic() - self._at > self._fresh_s
-            stale = old and not self._asking
-            self._asking = self._asking or stale
-        if stale:
-            asked = DAEMONS.submit(self._run)
-            if self._answer is None:
-                try:
-                    asked.result(PATIENCE_S)
-                except NotYet:
-                    return None
-        return self._answer
+            answer, age, asked = self._answer, time.monotonic() - self._at, self._asked
+            stale = answer is None or age > self._fresh_s
+            if stale and (asked is None or asked.done()):
+                self._asked = asked = DAEMONS.submit(self._run)
+        if asked is not None and (answer is None or age > self._kept_s):
+            try:
+                asked.result(PATIENCE_S)
+            except NotYet:
+                return None
+            answer = self._answer
+        return answer
 
     def _run(self) -> None:
-        try:
-            answer = self._ask()
-            with self._lock:
-                self._answer, self._at = answer, time.monotonic()
-        finally:
-            self._asking = False
+        answer = self._ask()
+        with self._lock:
+            self._answer, self._at = answer, time.monotonic()

@@ -25,6 +25,8 @@ COUNTED = 1000
 """Up to how many dead letters are counted."""
 SHOWN_AGENTS = 50
 ASK_EVERY_S = 5.0
+ASKED_WITHIN_S = 30.0
+"""How old an answer of the probes may be: a page that nobody has looked at for long begins anew."""
 NEW_FOR = timedelta(hours=2)
 """How long after the hour of the first signal the page still tells how to send over the other transports."""
 
@@ -60,9 +62,9 @@ CHART_OPTIONS = json.dumps(
     }
 )
 
-_outcomes: Background[list[Outcome]] = Background(lambda: survey().outcomes(), ASK_EVERY_S)
+_outcomes: Background[list[Outcome]] = Background(lambda: survey().outcomes(), ASK_EVERY_S, ASKED_WITHIN_S)
 _streams: Background[list[stream_state.StreamState]] = Background(
-    lambda: stream_state.states(settings.ENVIRONMENT), ASK_EVERY_S
+    lambda: stream_state.states(settings.ENVIRONMENT), ASK_EVERY_S, ASKED_WITHIN_S
 )
 _memory = rollups.Memory()
 

@@ -31,7 +31,7 @@ CANNOT_TELL = "cannot tell without the database"
 
 
 class DependentProbe(Probe):
-    """A probe of something else that reads the database: that it is down, or hangs, is told by its own probe."""
+    """A probe of something else that reads the database: that it is down or hangs is told by its own."""
 
     def hung(self, how: str) -> Degraded:
         return Degraded(CANNOT_TELL, how)

@@ -16,6 +16,7 @@ from aggregator import dashboard, pulse, rollups
 from aggregator.answers import Background
 from aggregator.cadence import Silence
 from aggregator.models import Agent, ArrivalHour
+from aggregator.probes.survey import survey
 from tests.servers import eventually
 from tests.servers import free_port as find_free_port
 
@@ -32,7 +33,7 @@ def calendars():
 def fresh_answers(monkeypatch):
     """Nothing is known of other servers yet."""
     for name in ("_outcomes", "_streams"):
-        monkeypatch.setattr(dashboard, name, Background(getattr(dashboard, name)._ask, 5.0))
+        monkeypatch.setattr(dashboard, name, Background(getattr(dashboard, name)._ask, 5.0, 30.0))
 
 
 def text(response):
@@ -97,6 +98,19 @@ def test_it_opens_while_redis_is_down(page, record, free_port, settings):
     assert "ConnectionError" in seen
     assert re.search(r"\d failed: [a-z:]+, ", seen)  # banners have one line together
     assert "hush" not in seen
+
+
+@pytest.mark.usefixtures("fresh_answers")
+def test_the_first_look_after_a_pause_shows_no_old_answers(page, free_port, settings):
+    eventually(lambda: "freshness:crypto" in text(page.get(LIVE)))
+    for answer in (dashboard._outcomes, dashboard._streams):
+        answer._at -= 60
+    survey.cache_clear()
+    url = f"redis://127.0.0.1:{free_port}/0"
+    with override_settings(ENVIRONMENT=dataclasses.replace(settings.ENVIRONMENT, redis_url=url)):
+        seen = text(page.get(LIVE))
+    assert "redis: failed" in seen or "Asking the probes…" in seen
+    survey.cache_clear()
 
 
 def test_it_opens_while_an_ecosystems_database_is_down(page, record, live_hub):
