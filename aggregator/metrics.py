@@ -95,7 +95,7 @@ def streams() -> Families:
             "trimmed_unread": "Entries that were trimmed unread, unresolved.",
         }.items()
     }
-    for state in stream_state.states(settings.ENVIRONMENT):
+    for state in stream_state.states(settings.ENVIRONMENT, ask_postgres=not core_is_down()):
         if state.trimmed_unread is not None:
             gauges["trimmed_unread"].add_metric([state.stream], state.trimmed_unread)
         if state.error:
@@ -120,6 +120,11 @@ def probes() -> Families:
     yield seconds
 
 
+def core_is_down() -> bool:
+    """Say whether the core database fails, by its probe: whoever asked it would wait, or hang with it."""
+    return any(each.name == "database" and each.state is State.FAILED for each in survey().outcomes())
+
+
 class HubCollector(Collector):
     """All of it. A part that cannot be read is left out and counted, so that the others are still seen."""
 
@@ -132,7 +137,7 @@ class HubCollector(Collector):
         )
         seconds = GaugeMetricFamily("signal_hub_scrape_seconds", "How long a part took.", labels=["part"])
         # Each attempt to connect may take seconds, which a scrape does not have.
-        down = any(each.name == "database" and each.state is State.FAILED for each in survey().outcomes())
+        down = core_is_down()
         for part in self.PARTS:
             began = time.monotonic()
             families = [] if down and part in self.OF_THE_DATABASE else _read(part)
@@ -174,24 +179,51 @@ class MetricsView(View):
         return HttpResponse(body, content_type=content_type, headers={"Cache-Control": "no-store"})
 
 
+READER_KNOWN_FOR_S = 900.0
+"""How long after its last scrape a key is still believed while the core database cannot be asked."""
+_readers: dict[bytes, float] = {}
+"""When each key, by its digest, was last let in by this process."""
+
+
 def require_reader(request: HttpRequest) -> None:
-    """Raise Unauthenticated or Problem 403 unless the request may read it all; Outage if nobody can tell."""
+    """Raise Unauthenticated or Problem 403 unless the request may read it all; Outage if nobody can tell.
+
+    Who scrapes is let in during an outage too: that is what the figures are for.
+    """
     value = auth.key_value(headers_of(request.META))
     if value is None:
-        if _is_staff(request):
-            return
-        raise auth.Unauthenticated
-    sender = auth.manager(settings.ENVIRONMENT).identify(value)
+        _require_staff(request)
+        return
+    manager = auth.manager(settings.ENVIRONMENT)
+    digest = manager.digest(value)
+    try:
+        if core_is_down():
+            raise Outage("the database cannot be asked whose key this is")
+        _require_scope(manager.identify(value))
+    except Outage:
+        if time.monotonic() - _readers.get(digest, float("-inf")) > READER_KNOWN_FOR_S:
+            raise
+    except (Problem, auth.Unauthenticated):
+        _readers.pop(digest, None)
+        raise
+    _readers[digest] = time.monotonic()
+
+
+def _require_scope(sender: auth.Sender | None) -> None:
     if sender is None:
         raise auth.Unauthenticated
     if auth.READ not in sender.scopes or sender.ecosystems is not None:
         raise Problem(403, "scope_missing", "The API key may not read the hub's metrics.")
 
 
-def _is_staff(request: HttpRequest) -> bool:
+def _require_staff(request: HttpRequest) -> None:
     if settings.SESSION_COOKIE_NAME not in request.COOKIES:
-        return False
+        raise auth.Unauthenticated
+    if core_is_down():
+        raise Outage("the database cannot be asked who is signed in")
     try:
-        return request.user.is_active and request.user.is_staff
-    except (DatabaseError, InterfaceError):
-        return False
+        if request.user.is_active and request.user.is_staff:
+            return
+    except (DatabaseError, InterfaceError) as error:
+        raise Outage("the database cannot be asked who is signed in") from error
+    raise auth.Unauthenticated

@@ -44,7 +44,7 @@ class StreamState:
     """Entries that the cap removed unread and no operator has resolved; None when Postgres does not tell."""
 
 
-def states(environment: Environment) -> list[StreamState]:
+def states(environment: Environment, *, ask_postgres: bool = True) -> list[StreamState]:
     """Return the state of each configured stream; empty without CORE_REDIS_URL.
 
     Never raises for a server that is down: that is what `error` (Redis) and a `trimmed_unread` of None
@@ -53,7 +53,7 @@ def states(environment: Environment) -> list[StreamState]:
     if not environment.redis_url:
         return []
     streams = [f"{environment.stream_prefix}:{topic}" for topic in environment.stream_topics]
-    trimmed = trimmed_unread()
+    trimmed = trimmed_unread() if ask_postgres else None
     client = _client(environment.redis_url)
     return [_state(client, stream, None if trimmed is None else trimmed.get(stream, 0)) for stream in streams]
 

@@ -3,6 +3,7 @@
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -16,6 +17,7 @@ from aggregator import auth, ledger, totals
 from aggregator.models import ApiKey, ArrivalMinute
 from aggregator.probes.survey import survey
 from tests.aggregator.samples import entry, rows
+from tests.servers import frozen
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "forex"])
 
@@ -31,7 +33,19 @@ def own_survey():
 def key(scopes=("read",), **fields):
     """Headers of a new key."""
     row = ApiKey(key_id=auth.new_key_id("test"), scopes=list(scopes), **fields)
-    return {"Authorization": f"Bearer {auth.manager(settings.ENVIRONMENT).issue(row).value}"}
+    return key_value(auth.manager(settings.ENVIRONMENT).issue(row).value)
+
+
+def key_value(value):
+    return {"Authorization": f"Bearer {value}"}
+
+
+@contextmanager
+def stopped(server):
+    server.stop()
+    connection.close()
+    yield
+    server.start()
 
 
 class Scrape:
@@ -208,9 +222,35 @@ def test_staff_may_look(client, admin_client, django_user_model, redis_client):
     assert client.get("/metrics").status_code == 401
 
 
-def test_database_down_is_503_for_a_key(client, redis_client, postgres_server):
+def test_database_down_is_503_for_a_key_that_is_not_known(client, redis_client, postgres_server):
     headers = key()
     postgres_server.stop()
     connection.close()
     response = client.get("/metrics", headers=headers)
     assert (response.status_code, response["Content-Type"]) == (503, "application/problem+json")
+
+
+def test_database_down_is_told_to_who_has_scraped_before(client, admin_client, redis_client, postgres_server):
+    headers = key()
+    assert client.get("/metrics", headers=headers).status_code == 200
+    for outage in (frozen, stopped):
+        with outage(postgres_server):
+            survey.cache_clear()
+            response = client.get("/metrics", headers=headers)
+            assert client.get("/metrics", headers=key_value("shk_wrong")).status_code == 503
+            assert admin_client.get("/metrics").status_code == 503
+        assert response.status_code == 200
+        told = response.content.decode()
+        assert 'signal_hub_probe{probe="database",state="failed"} 1.0' in told
+        assert 'signal_hub_scrape_failed{part="arrivals"} 1.0' in told
+        assert 'signal_hub_stream_lag{stream="core_signals:signals"} 0.0' in told
+
+
+def test_a_key_that_was_revoked_is_not_known_any_more(client, redis_client, postgres_server):
+    headers = key()
+    assert client.get("/metrics", headers=headers).status_code == 200
+    ApiKey.objects.update(revoked_at=datetime.now(UTC))
+    assert client.get("/metrics", headers=headers).status_code == 401
+    with stopped(postgres_server):
+        survey.cache_clear()
+        assert client.get("/metrics", headers=headers).status_code == 503
