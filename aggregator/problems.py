@@ -44,7 +44,9 @@ class Problem(Exception):
             "request_id": request_id,
             **self.members,
         }
-        logger.info("problem", status=self.status.value, code=self.code, request_id=request_id)
+        # Each process's probe of the endpoint asks for a 405, up to four times a minute.
+        if self.status is not HTTPStatus.METHOD_NOT_ALLOWED:
+            logger.info("problem", status=self.status.value, code=self.code, request_id=request_id)
         return HttpResponse(
             msgspec.json.encode(body),
             status=self.status,

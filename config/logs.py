@@ -150,6 +150,8 @@ LEVELS = {
     # Two lines a task would be a dozen a second; what tasks do is logged by the batch.
     "celery.worker.strategy": "WARNING",
     "celery.app.trace": "WARNING",
+    # After an outage a line for each task that nobody needs any more.
+    "celery.worker.request": "WARNING",
     # Both write URLs, which in alert channels hold tokens.
     "apprise": "CRITICAL",
     "urllib3": "ERROR",

@@ -44,6 +44,14 @@ def events(program, event):
     return [dict(re.findall(r'(\w+)=("(?:[^"\\]|\\.)*"|\S*)', line)) for line in lines]
 
 
+def test_the_hubs_own_probe_leaves_no_line(hub):
+    program, url = hub()
+    assert requests.get(f"{url}/api/signals", timeout=5).status_code == 405
+    assert requests.post(f"{url}/api/signals", timeout=5).status_code == 415
+    program.until(lambda: events(program, "problem"))
+    assert [event["status"] for event in events(program, "problem")] == ["415"]
+
+
 def test_one_event_a_batch_with_counts_ids_and_the_request(hub):
     program, url = hub()
     signals = [json.loads(raw("one")), json.loads(raw("two")), json.loads(raw("bad", volume=-1))]

@@ -1,5 +1,7 @@
 """Probe of the alert channels themselves: one that takes nothing is noticed before it is needed."""
 
+from django.template.defaultfilters import pluralize
+
 from aggregator.alerts.models import AlertChannel
 from aggregator.probes.base import Degraded, State
 from aggregator.probes.databases import DependentProbe, needed
@@ -20,4 +22,8 @@ class ChannelsProbe(DependentProbe):
         broken = [channel.name for channel in channels if channel.last_error]
         if broken:
             raise Degraded("a channel does not take alerts", ", ".join(broken))
-        return ("", f"{len(channels)} channels") if channels else ("no channel", "add one in the admin")
+        return (
+            ("", f"{len(channels)} channel{pluralize(len(channels))}")
+            if channels
+            else ("no channel", "add one in the admin")
+        )

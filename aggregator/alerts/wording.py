@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from django.template.defaultfilters import pluralize
+
 from aggregator.alerts.models import Alert
 from aggregator.alerts.rules import spoken
 
@@ -96,7 +98,7 @@ def all_clear(alerts: Sequence[tuple[str, str, str]], arrivals: Sequence[tuple[s
     (ecosystem, signals, agents) of the last day.
     """
     lines = [
-        f"{ecosystem}: {signals} signals of {agents} agents in 24 h"
+        f"{ecosystem}: {signals} signal{pluralize(signals)} of {agents} agent{pluralize(agents)} in 24 h"
         for ecosystem, signals, agents in arrivals
     ]
     lines = lines or ["No signal in 24 h."]

@@ -2,6 +2,8 @@
 
 from datetime import datetime, timedelta
 
+from django.template.defaultfilters import pluralize
+
 from aggregator import cadence
 from aggregator.probes.base import Degraded, State
 from aggregator.probes.databases import DependentProbe, needed
@@ -28,7 +30,7 @@ class FreshnessProbe(DependentProbe):
         if not agents:
             return "nothing has come yet", ""
         last = max(agents, key=lambda each: each.last_seen)
-        told = f"last signal at {_moment(last.last_seen)}, {len(agents)} agents"
+        told = f"last signal at {_moment(last.last_seen)}, {len(agents)} agent{pluralize(len(agents))}"
         if silent(agents) and any(agent.rests for agent in agents):
             return "its market is closed or has just opened", told
         if silent(agents):

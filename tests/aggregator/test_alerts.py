@@ -179,7 +179,7 @@ def test_the_all_clear_comes_once_a_day(channel, receiver):
     send_due()
     (message,) = receiver.messages
     assert (message["title"], message["type"]) == ("Signal Hub: all clear", "success")
-    assert "crypto: 1 signals of 1 agents" in message["message"]
+    assert "crypto: 1 signal of 1 agent in" in message["message"]
 
     rows("UPDATE alert_policy SET all_clear_on = current_date - 1 RETURNING 1")
     take(SILENT)
