@@ -18,6 +18,10 @@ from config.env import Environment
 TIMEOUT_S = 2
 COUNTED = 1000
 """Unread entries that are counted one by one where Redis does not tell; beyond that it is an estimate."""
+LAG_LIMIT = 10_000
+"""Unread entries from which on the hub is behind: seconds of work for one consumer."""
+PENDING_LIMIT_S = 300.0
+"""Age of an unacknowledged entry from which on the hub is behind."""
 ALIVE_MS = 60_000
 """A consumer that has not asked for entries for so long is taken to be gone; a live one asks each second."""
 
@@ -41,7 +45,13 @@ class StreamState:
     consumers: int = 0
     """Consumers that asked for entries within the last minute."""
     trimmed_unread: int | None = 0
-    """Entries that the cap removed unread and no operator has resolved; None when Postgres does not tell."""
+    """Entries that the cap removed unread and no operator has resolved, noticed by a consumer or not;
+    None when Postgres does not tell."""
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether what waits is more than a busy moment explains."""
+        return self.lag > LAG_LIMIT or (self.oldest_pending_s or 0.0) > PENDING_LIMIT_S
 
 
 def states(environment: Environment, *, ask_postgres: bool = True) -> list[StreamState]:
@@ -96,6 +106,9 @@ def _ask(client: Any, stream: str, trimmed: int | None) -> StreamState:
     pipeline.xinfo_groups(stream)
     pipeline.time()
     info, groups, (seconds, _) = pipeline.execute()
+    unnoticed = trimming.gap(stream, GROUP, info, groups)
+    if unnoticed is not None:
+        trimmed = (trimmed or 0) + unnoticed.deliveries
     group = next((item for item in groups if item["name"] == GROUP.encode()), None)
     if group is None:  # nobody has read from it yet
         return StreamState(stream, length=info["length"], lag=info["length"], trimmed_unread=trimmed)

@@ -7,15 +7,10 @@ import redis
 
 from aggregator import heartbeats, stream_state
 from aggregator.doors import trimming
-from aggregator.doors.streams import GROUP
 from aggregator.probes.base import Degraded, Failed, Probe
 from aggregator.probes.databases import CANNOT_TELL, DependentProbe
 from config.env import Environment
 
-LAG_LIMIT = 10_000
-"""Unread entries from which on the hub is behind: seconds of work for one consumer."""
-PENDING_LIMIT_S = 300.0
-"""Age of an unacknowledged entry from which on the hub is behind."""
 NOT_CONFIGURED = "not configured"
 
 
@@ -51,11 +46,11 @@ class StreamProbe(DependentProbe):
         state = stream_state.states(self.environment)[0]
         if state.error:
             raise Failed("cannot be read", state.error)
-        lost = (state.trimmed_unread or 0) + self._being_lost(state.stream)
-        if lost:
+        if state.trimmed_unread:
             raise Failed(
                 "entries were trimmed before they were read",
-                f"{lost} or more; raise the stream's cap, then resolve the dead letters {trimming.CODE}",
+                f"{state.trimmed_unread} or more; raise the stream's cap, then resolve the dead letters"
+                f" {trimming.CODE}",
             )
         if state.trimmed_unread is None:
             raise Degraded(f"{CANNOT_TELL} whether entries were lost")
@@ -66,21 +61,6 @@ class StreamProbe(DependentProbe):
         )
         if state.lag and not state.consumers:
             raise Degraded("nobody reads it", figures)
-        if state.lag > LAG_LIMIT or oldest > PENDING_LIMIT_S:
+        if state.is_behind:
             raise Degraded("behind", figures)
         return "", figures
-
-    def _being_lost(self, stream: str) -> int:
-        """Count what is trimmed already and no consumer has noticed, for instance because none runs."""
-        connection = client(self.environment.redis_url or "")
-        try:
-            pipeline = connection.pipeline(transaction=True)
-            pipeline.xinfo_stream(stream)
-            pipeline.xinfo_groups(stream)
-            info, groups = pipeline.execute()
-        except redis.ResponseError:
-            return 0  # there is no such stream
-        except redis.RedisError as error:
-            raise Failed("cannot be read", type(error).__name__) from error
-        lost = trimming.gap(stream, GROUP, info, groups)
-        return lost.deliveries if lost else 0

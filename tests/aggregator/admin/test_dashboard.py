@@ -113,6 +113,15 @@ def test_the_first_look_after_a_pause_shows_no_old_answers(page, free_port, sett
     survey.cache_clear()
 
 
+@pytest.mark.usefixtures("fresh_answers")
+def test_a_stream_that_is_behind_is_called_so_as_by_its_probe(page, redis_client):
+    redis_client.xadd("core_signals:signals", {"payload": "{}"}, id="1700000000000-0")
+    redis_client.xgroup_create("core_signals:signals", "aggregator", id="0")
+    redis_client.xreadgroup("aggregator", "one", {"core_signals:signals": ">"})
+    seen = eventually(lambda: "core_signals:signals" in (seen := text(page.get(LIVE))) and seen)
+    assert "core_signals:signals warning behind 1 0 1" in seen
+
+
 def test_it_opens_while_an_ecosystems_database_is_down(page, record, live_hub):
     record({})
     url = live_hub(CORE_STOCK_DB_URL=f"postgres://stock:hush@127.0.0.1:{find_free_port()}/stock")

@@ -70,6 +70,7 @@ def test_a_long_lag_is_estimated(redis_client, state):
     pipeline.execute()
     seen = state()
     assert seen.lag == pytest.approx(3000, abs=10)
+    assert not seen.is_behind
     told = "lag" in redis_client.xinfo_groups(STREAM)[0]
     assert seen.lag_exact == told
 
@@ -91,3 +92,13 @@ def test_entries_trimmed_unread_count_until_resolved(state):
             raw=b"", stream=STREAM, deliveries=7, first_at=now, last_at=now, resolved_at=resolved,
         )  # fmt: skip
     assert state().trimmed_unread == 14
+
+
+def test_what_was_trimmed_counts_before_a_consumer_has_noticed(redis_client, state):
+    redis_client.xgroup_create(STREAM, "aggregator", id="0", mkstream=True)
+    for _ in range(5):
+        redis_client.xadd(STREAM, {"payload": "{}"})
+    redis_client.xreadgroup("aggregator", "one", {STREAM: ">"}, count=1)
+    assert state().trimmed_unread == 0
+    redis_client.xtrim(STREAM, maxlen=2, approximate=False)
+    assert state().trimmed_unread >= 1  # before Redis 7 nobody counts them
