@@ -1,6 +1,7 @@
 """Where each address leads."""
 
 from django.contrib import admin
+from django.templatetags.static import static
 from django.urls import include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
@@ -26,6 +27,8 @@ urlpatterns = [
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", docs, name="docs"),
     path("", include("commerce.pages.urls")),
+    # Browsers ask for it on answers that name no icon, such as JSON.
+    path("favicon.ico", RedirectView.as_view(url=static("signal_hub/favicon.svg"))),
     path("health", HealthView.as_view(), name="health"),
     path("livez", alive, name="livez"),
     path("metrics", MetricsView.as_view(), name="metrics"),

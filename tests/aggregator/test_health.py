@@ -64,6 +64,11 @@ def test_livez_needs_nothing(client, host):
         assert (response.status_code, response.content) == (200, b"ok")
 
 
+def test_a_browser_that_shows_it_gets_the_hubs_icon(client):
+    response = client.get("/favicon.ico", follow=True)
+    assert (response.status_code, response["Content-Type"]) == (200, "image/svg+xml")
+
+
 @pytest.mark.django_db(transaction=True, databases=["default", "forex"])
 def test_database_down_is_told_soon_and_is_no_server_error(client, redis_client, postgres_server):
     postgres_server.stop()
