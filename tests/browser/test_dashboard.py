@@ -121,3 +121,10 @@ def test_a_state_is_a_word_and_a_sign_not_only_a_colour(sign_in):
     page = sign_in()
     for label in page.locator(".hub-card header span.uppercase").all():
         assert re.fullmatch(r"\s*\w+\s*no signals yet\s*", label.text_content())
+
+
+def test_on_a_phone_no_word_runs_into_the_next(sign_in, redis_client):
+    page = sign_in(width=390)
+    page.wait_for_selector("[data-part=streams] >> text=nobody reads it")
+    wider = """cells => cells.filter(cell => cell.scrollWidth > cell.clientWidth).map(cell => cell.innerText)"""
+    assert page.eval_on_selector_all(".hub-table td", wider) == []
