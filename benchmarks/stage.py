@@ -5,10 +5,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import psycopg
@@ -30,6 +31,16 @@ class Stage:
     environ: dict[str, str]
     database_url: str
     redis_url: str
+    stack: ExitStack
+    """What ends with the stage."""
+
+    def with_database(self, name: str) -> "Stage":
+        """Return a stage on the same servers, with a ledger of its own."""
+        self.sql(f"CREATE DATABASE {name}")
+        url = urlsplit(self.database_url)._replace(path=f"/{name}").geturl()
+        other = replace(self, environ=self.environ | {"CORE_DB_URL": url}, database_url=url)
+        other.run("manage.py", "migrate", "--verbosity", "0")
+        return other
 
     def sql(self, statement: str) -> list[tuple[object, ...]]:
         with psycopg.connect(self.database_url, autocommit=True) as connection:
@@ -70,6 +81,32 @@ class Stage:
         )
         return finished.stdout
 
+    def answering(self, *command: str) -> Callable[[str], str]:
+        """Start a Python program that answers each line with one; return the function that asks it."""
+        program = subprocess.Popen(
+            [sys.executable, *command],
+            cwd=ROOT,
+            env=self.environ,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        self.stack.callback(end, program)
+        questions, answers = program.stdin, program.stdout
+        assert questions, "it is a pipe"
+        assert answers, "it is a pipe"
+
+        def ask(question: str) -> str:
+            questions.write(f"{question}\n".encode())
+            questions.flush()
+            answer = answers.readline()
+            if not answer:
+                raise RuntimeError(f"{command} has ended")
+            return answer.decode()
+
+        return ask
+
     @contextmanager
     def serving(self, *command: str) -> Iterator[int]:
         """Run a web server, whose command may hold `{port}`; give its port when it answers."""
@@ -106,7 +143,7 @@ def stage() -> Iterator[Stage]:
             "DJANGO_SECRET_KEY": "benchmarks-only-secret-key-0123456789-0123456789-0123456789",
             "PYTHONPATH": str(ROOT),
         }
-        ready = Stage(home, environ, url, cache.url)
+        ready = Stage(home, environ, url, cache.url, stack)
         ready.run("manage.py", "migrate", "--verbosity", "0")
         # The peers insert into the same table without the hub's rollups, positions and dead letters.
         ready.sql("CREATE TABLE peer_signals (LIKE trading_signals INCLUDING ALL)")
