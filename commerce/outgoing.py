@@ -14,7 +14,7 @@ from functools import lru_cache
 import certifi
 
 from commerce.ssrf import Target
-from ecosystems.bus.answers import retry_after
+from ecosystems.http import retry_after
 
 TIMEOUT_S = 15.0
 EXCERPT_BYTES = 1024

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from ecosystems import replay
-from ecosystems.bus.answers import retry_after
-from ecosystems.bus.webhook import causes
 from ecosystems.candle import Candle, Feed, FeedError
 from ecosystems.hours import is_open
+from ecosystems.http import causes, retry_after
 
 if TYPE_CHECKING:
     from config.markets import Markets

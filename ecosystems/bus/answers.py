@@ -2,19 +2,16 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from typing import Literal
 
 import msgspec
 
 from ecosystems.bus.transport import CONFIRMED, Fate, Refused, postpone
+from ecosystems.http import retry_after
 
 REFUSING = frozenset({400, 401, 403, 409, 411, 413, 415, 422})
 """Statuses that say: not this request, however often. All others ask for another try."""
-
-MAX_WAIT_S = 3600.0
-"""A longer `Retry-After` is taken for a mistake: it would hold an agent's signals for days."""
 
 MAX_TEXT = 500
 
@@ -61,20 +58,6 @@ def fates_of(status: int, headers: Mapping[str, str], body: bytes, count: int, n
     if 300 <= status < 400:
         reason += " (redirects are not followed: set the URL it leads to)"
     return postpone(count, reason, retry_after(headers.get("Retry-After", ""), now))
-
-
-def retry_after(value: str, now: datetime, most: float = MAX_WAIT_S) -> float | None:
-    """Return the wait in seconds that a `Retry-After` header asks for: seconds or a date (RFC 9110)."""
-    value = value.strip()
-    if value.isascii() and value.isdecimal():
-        return min(float(value[:9]), most)
-    try:
-        moment = parsedate_to_datetime(value)
-    except (ValueError, OverflowError):
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return min(max((moment - now).total_seconds(), 0.0), most)
 
 
 def _problem(body: bytes) -> _Problem:

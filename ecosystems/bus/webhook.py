@@ -13,6 +13,7 @@ import urllib3
 from ecosystems import signing
 from ecosystems.bus.answers import fates_of
 from ecosystems.bus.transport import Entry, Fate, Transport, postpone, stopped
+from ecosystems.http import causes
 
 CONNECT_S = 5
 ANSWER_S = 10
@@ -126,12 +127,3 @@ def _why(error: Exception) -> str:
             )
     words = [cause.strerror for cause in found if isinstance(cause, OSError) and cause.strerror]
     return f"no connection: {words[-1]}" if words else f"no connection ({type(error).__name__})"
-
-
-def causes(error: BaseException) -> list[BaseException]:
-    """The error and what led to it: urllib3 hides causes in `reason` and in the arguments, too."""
-    found = [error]
-    for known in found:
-        hidden = [known.__cause__, known.__context__, getattr(known, "reason", None), *known.args]
-        found += [one for one in hidden if isinstance(one, BaseException) and one not in found]
-    return found

@@ -8,8 +8,8 @@ import standardwebhooks
 
 from ecosystems.bus import EventBus, Unsent, Unsupported
 from ecosystems.bus import webhook as module
-from ecosystems.bus.answers import retry_after
 from ecosystems.bus.webhook import WebhookTransport
+from ecosystems.http import retry_after
 from ecosystems.signal import parse
 from tests.ecosystems.examples import a_signal, signals
 from tests.ecosystems.receiver import Answer, Receiver, accepted, problem
