@@ -2,7 +2,7 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-NODE := tests/commerce/node
+NODE := tests/commerce/webhooks/node
 # A Python of your choice, as PYTHON=/opt/python3.12/bin/python3; else the first of the PATH that works.
 PYTHON ?=
 COMPILE := uv pip compile --universal --fork-strategy fewest --python-version 3.11 \
@@ -16,7 +16,7 @@ help: ## Show this list
 		printf '  make %-8s %s\n' "$$name" "$$text"; done
 
 run: $(VENV)/installed ## Run the hub here: servers, workers, demo agents (PORT=8000, DEMO=off)
-	@$(BIN)/python -m config.run
+	@$(BIN)/python -m config.local
 
 test: lint types tests ## Lint, types and the whole test suite, on real Postgres and Redis
 

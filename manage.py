@@ -29,8 +29,7 @@ def main() -> None:
 
 def outage(error: Exception) -> str:
     """Return in one line why the database cannot be used; "" where the error is another."""
-    from aggregator.faults import is_outage
-    from aggregator.verdicts import Outage
+    from aggregator.ledger.errors import Outage, is_outage
 
     return " ".join(str(error).split()) if isinstance(error, Outage) or is_outage(error) else ""
 

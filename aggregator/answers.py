@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
 from typing import Generic, TypeVar
 
-from aggregator.probes.threads import DAEMONS
+from aggregator.background import DAEMONS
 
 T = TypeVar("T")
 

@@ -18,9 +18,6 @@ class AggregatorConfig(AppConfig):
     verbose_name = "Signals"
 
     def ready(self) -> None:
-        from aggregator import derived  # noqa: F401
-        from aggregator.alerts import admin, models  # noqa: F401
-
         post_migrate.connect(close_to_web_api, sender=self)
 
 

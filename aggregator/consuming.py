@@ -6,7 +6,7 @@ from typing import Protocol
 
 import redis
 
-from aggregator.verdicts import Outage
+from aggregator.ledger.errors import Outage
 
 logger = logging.getLogger("signal_hub.consumer")
 

@@ -3,8 +3,8 @@
 from celery import shared_task
 from django.conf import settings
 
-from aggregator.doors.databases import DatabaseConsumer
-from aggregator.verdicts import Outage
+from aggregator.ingest.databases import DatabaseConsumer
+from aggregator.ledger.errors import Outage
 
 MOST_BATCHES = 50
 """Batches in one task, so that a large backlog does not keep a worker's process from the other tasks."""

@@ -41,7 +41,7 @@ class StreamConsumerStep(bootsteps.StartStopStep):
     terminate = stop
 
     def _consume(self) -> None:
-        from aggregator.doors.streams import StreamConsumer  # models, which are not there yet at the import
+        from aggregator.ingest.streams import StreamConsumer  # models, which are not there yet at the import
 
         consumer = StreamConsumer.from_environment(settings.ENVIRONMENT)
         try:

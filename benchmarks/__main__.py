@@ -10,7 +10,7 @@ from tqdm import tqdm
 from benchmarks import drain, latency, pages, publish, report, web
 from benchmarks.race import Race
 from benchmarks.stage import Stage, stage
-from config.embedded import ServerError
+from config.local import ServerError
 
 # The latency first: what the others leave the disk to write would be waited for.
 RACES: dict[str, Callable[[Stage], Race]] = {

@@ -15,7 +15,7 @@ from urllib.request import urlopen
 import psycopg
 import redis
 
-from config.embedded import Postgres, Redis, free_port, throwaway
+from config.local import Postgres, Redis, free_port, throwaway
 
 ROOT = Path(__file__).parent.parent
 SECRET = "whsec_YmVuY2htYXJrLXNlY3JldC0wMTIzNDU2Nzg5YWJj"

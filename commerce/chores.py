@@ -6,13 +6,12 @@ from typing import Any
 from django.conf import settings
 from django.db import close_old_connections
 
-from aggregator.faults import classified
+from aggregator.ledger.errors import classified
 from commerce import tasks
 
 IDLE_S = 0.5
 CHORES: tuple[Any, ...] = (
     tasks.note_ledger,
-    tasks.thin_checkpoints,
     tasks.expire_subscriptions,
     tasks.refresh_subscriptions,
 )

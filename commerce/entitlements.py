@@ -9,10 +9,10 @@ from django.db.models import Func, Q, QuerySet, TextField
 from django.db.models.functions import Cast
 
 from aggregator.models import TradingSignal
-from commerce import checkpoints
-from commerce.checkpoints import Window
+from commerce import ledger_window
+from commerce.ledger_window import Window
 from commerce.models import Plan, Subscription
-from ecosystems import heartbeat
+from ecosystems.agent import heartbeat
 
 SIGN_OF_LIFE = Q(signal_type="ANALYTICS", tags__contains=[heartbeat.TAG])
 """What agents send to be heard from is for the operator: no customer pays a day's allowance for it."""
@@ -34,7 +34,7 @@ class Scope:
 
     def window(self, since: datetime | None = None) -> Window:
         """Return the part of the ledger that may be seen now."""
-        return checkpoints.window(self.delay, self.history, since)
+        return ledger_window.window(self.delay, self.history, since)
 
     def within(self, ecosystems: Iterable[str]) -> "Scope":
         """Return the part of this scope in `ecosystems`."""

@@ -10,13 +10,12 @@ from celery import shared_task
 from celery.signals import worker_process_shutdown, worker_shutting_down
 from django.utils import timezone
 
-from aggregator.faults import classified
-from aggregator.verdicts import Outage
-from commerce import checkpoints, series, subscriptions
-from commerce.billing import mirror
-from commerce.billing.client import is_configured
-from commerce.deliveries.worker import Deliverer
+from aggregator.ledger.errors import Outage, classified
+from commerce.billing import stripe_sync, subscriptions
+from commerce.billing.stripe_client import is_configured
+from commerce.feed import listing
 from commerce.models import Subscription
+from commerce.webhooks.dispatcher import Deliverer
 
 ROLLED_UP_AT_A_TIME = 10
 RENEWED_WITHIN = timedelta(hours=1)
@@ -56,19 +55,12 @@ def deliver_webhooks() -> None:
 
 @shared_task(ignore_result=True)
 def note_ledger() -> None:
-    """Take a checkpoint of the ledger, and roll up which series it holds."""
+    """Roll up which series the ledger holds."""
     try:
         with classified():
-            checkpoints.take()
-            series.roll_up(ROLLED_UP_AT_A_TIME)
+            listing.roll_up(ROLLED_UP_AT_A_TIME)
     except Outage:
         pass  # delayed plans wait; the next turn tries again
-
-
-@shared_task(ignore_result=True)
-def thin_checkpoints() -> int:
-    """Drop checkpoints that are too old to be kept whole; return how many."""
-    return checkpoints.thin()
 
 
 @shared_task(ignore_result=True)
@@ -92,8 +84,8 @@ def refresh_subscriptions() -> int:
         number = str(subscription.stripe_subscription_id)
         try:
             with classified():
-                mirror.refresh(number)
-        except (stripe.StripeError, mirror.NotUnderstood, Outage) as error:
+                stripe_sync.refresh(number)
+        except (stripe.StripeError, stripe_sync.NotUnderstood, Outage) as error:
             logger.warning("stripe subscription=%s is not known now: %s", number, error)
         else:
             asked += 1

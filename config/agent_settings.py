@@ -3,7 +3,7 @@
 An agent knows neither the hub's database nor its secrets, so nothing here reads or needs them.
 """
 
-from config import env
+from ecosystems import env
 
 BASE_DIR = env.ROOT
 INSTALLED_APPS = ["ecosystems"]

@@ -15,15 +15,15 @@ hub = get_asgi_application()
 
 from django.conf import settings  # noqa: E402
 
-from commerce import stream  # noqa: E402
+from commerce.streaming import sse  # noqa: E402
 
 settings.ENVIRONMENT.announce_bus()
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
     if scope["type"] == "lifespan":
-        await stream.lifespan(receive, send)
-    elif scope["type"] == "http" and scope["path"] == stream.PATH:
-        await stream.application(scope, receive, send)
+        await sse.lifespan(receive, send)
+    elif scope["type"] == "http" and scope["path"] == sse.PATH:
+        await sse.application(scope, receive, send)
     else:
         await hub(scope, receive, send)

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from config.env import HIDDEN, Environment
+from ecosystems.env import HIDDEN, Environment
 
 SHORTEST_SECRET = 6
 """Shorter ones are words that stand in many a line: masked where a secret stands, in URLs and options."""
@@ -140,7 +140,7 @@ def configure(environment: Environment) -> dict[str, Any]:
 LEVELS = {
     # One line a start, which operators look for; Celery makes the root logger WARNING unless told otherwise.
     "signal_hub.bus": "INFO",
-    # What goes wrong in a request is logged by `config.request_log` and `aggregator.problems`.
+    # What goes wrong in a request is logged by `aggregator.http.request_log` and `aggregator.http.problems`.
     "django.request": "CRITICAL",
     # Scanners send any Host; a traceback each would drown the rest.
     "django.security.DisallowedHost": "CRITICAL",

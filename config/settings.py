@@ -1,4 +1,4 @@
-"""Settings of the hub. Everything that differs between two servers comes from `config.env`."""
+"""Settings of the hub. Everything that differs between two servers comes from `ecosystems.env`."""
 
 import ssl
 import sys
@@ -9,7 +9,8 @@ import dj_database_url
 from django.core.management.utils import get_random_secret_key
 from django.templatetags.static import static
 
-from config import env, logs, mail
+from config import logs, mail
+from ecosystems import env
 
 try:
     ENVIRONMENT = env.load()
@@ -58,11 +59,11 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "config.livez.livez",
-    "config.request_log.RequestLog",
+    "aggregator.health.livez.livez",
+    "aggregator.http.request_log.RequestLog",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "aggregator.blackout_page.Blackout",
+    "aggregator.http.outage_pages.Blackout",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -197,7 +198,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
-    "EXCEPTION_HANDLER": "aggregator.problems.handle",
+    "EXCEPTION_HANDLER": "aggregator.http.problems.handle",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
 }
 
@@ -208,7 +209,7 @@ SPECTACULAR_SETTINGS = {
     "SERVE_PUBLIC": True,
     "SERVE_PERMISSIONS": [],
     "SERVE_INCLUDE_SCHEMA": False,
-    "PREPROCESSING_HOOKS": ["commerce.api.documented.only_customers"],
+    "PREPROCESSING_HOOKS": ["commerce.api.documentation.only_customers"],
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
@@ -263,7 +264,6 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 1.0,
         "options": {"expires": 2},
     },
-    "thin-checkpoints": {"task": "commerce.tasks.thin_checkpoints", "schedule": 3600.0},
     "expire-subscriptions": {"task": "commerce.tasks.expire_subscriptions", "schedule": 600.0},
     "refresh-subscriptions": {"task": "commerce.tasks.refresh_subscriptions", "schedule": 3600.0},
 }
@@ -274,7 +274,7 @@ UNFOLD = {
     "SITE_TITLE": "Signal Hub",
     "SITE_HEADER": "Signal Hub",
     "SITE_SYMBOL": "hub",
-    "DASHBOARD_CALLBACK": "aggregator.dashboard.context",
+    "DASHBOARD_CALLBACK": "aggregator.admin.dashboard.context",
     "SITE_FAVICONS": [
         {
             "rel": "icon",

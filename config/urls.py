@@ -6,12 +6,12 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
-from aggregator import dashboard
-from aggregator.doors import webhook
-from aggregator.health import HealthView
-from aggregator.metrics import MetricsView
-from commerce.billing.door import StripeDoor
-from config.livez import alive
+from aggregator.admin import dashboard
+from aggregator.health.livez import alive
+from aggregator.health.metrics import MetricsView
+from aggregator.health.views import HealthView
+from aggregator.ingest import webhook
+from commerce.billing.stripe_webhook import StripeDoor
 
 # Its answer to OPTIONS would be DRF's, which the page's template cannot show.
 docs = SpectacularSwaggerView.as_view(http_method_names=["get", "head"])
@@ -34,6 +34,6 @@ urlpatterns = [
     path("metrics", MetricsView.as_view(), name="metrics"),
 ]
 
-handler400 = "aggregator.problems.bad_request"
-handler404 = "aggregator.problems.not_found"
-handler500 = "aggregator.blackout_page.server_error"
+handler400 = "aggregator.http.problems.bad_request"
+handler404 = "aggregator.http.problems.not_found"
+handler500 = "aggregator.http.outage_pages.server_error"

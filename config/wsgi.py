@@ -10,7 +10,7 @@ pages = get_wsgi_application()
 
 from django.conf import settings  # noqa: E402
 
-from aggregator.doors.front import before_django  # noqa: E402
+from aggregator.ingest.webhook_wsgi import before_django  # noqa: E402
 
 application = before_django(pages)
 settings.ENVIRONMENT.announce_bus()

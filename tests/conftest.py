@@ -18,27 +18,27 @@ import redis
 from django.conf import settings
 from django.db import connections
 
-from config.embedded import Postgres, ServerError
+from config.local import Postgres, ServerError
 from tests.servers import PROJECT, SERVERS, Program, manage, renamed, serve, web
 from tests.servers import free_port as find_free_port
 
 LONGEST = (
     "browser/test_accessibility.py",
-    "test_run.py",
+    "config/test_make_run.py",
     "browser/test_dashboard.py",
-    "commerce/test_never_skips.py",
-    "ecosystems/test_run_agent.py",
-    "commerce/test_stream.py",
-    "commerce/test_delivery_workers.py",
-    "commerce/test_stream_many.py",
+    "commerce/feed/test_never_skips.py",
+    "ecosystems/agent/test_run_agent.py",
+    "commerce/streaming/test_stream.py",
+    "commerce/webhooks/test_dispatcher.py",
+    "commerce/streaming/test_stream_many.py",
     "test_deployment_guide.py",
-    "commerce/test_pages.py",
+    "commerce/pages/test_pages.py",
     "browser/test_customer.py",
-    "aggregator/test_consume_streams.py",
+    "aggregator/ingest/test_consume_streams.py",
     "aggregator/admin/test_signals.py",
     "browser/test_work.py",
-    "test_embedded.py",
-    "test_env.py",
+    "config/test_local_servers.py",
+    "config/test_environment.py",
 )
 """Files of more than some fifteen seconds."""
 
@@ -66,7 +66,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "steady", derandomize=True, deadline=None, suppress_health_check=slow
     )
     hypothesis.settings.load_profile("steady")
-    from tests.emptying import empty_after_each_test
+    from tests.empty_tables import empty_after_each_test
 
     empty_after_each_test()
 

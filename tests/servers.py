@@ -22,8 +22,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psutil
 
-from config.embedded import Postgres, Redis, is_free, throwaway
-from config.embedded.server import PORTS
+from config.local import Postgres, Redis, is_free, throwaway
+from config.local.server import PORTS
 
 T = TypeVar("T")
 PROJECT = Path(__file__).parent.parent

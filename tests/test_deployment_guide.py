@@ -13,8 +13,8 @@ import psycopg
 import pytest
 from django.core.management import get_commands
 
-from tests.ecosystems.market import replay_ids, write
-from tests.ecosystems.test_run_agent import webhook
+from tests.ecosystems.agent.test_run_agent import webhook
+from tests.ecosystems.market.sample_market import replay_ids, write
 from tests.guides import blocks, checkout
 from tests.servers import PROJECT
 
@@ -134,7 +134,7 @@ def test_systemd_accepts_a_unit(unit, tmp_path):
 
 
 def test_the_agents_unit_starts_an_agent(run_program, tmp_path):
-    from tests.ecosystems.test_run_agent import Hub
+    from tests.ecosystems.agent.test_run_agent import Hub
 
     path = write(tmp_path / "candles.csv", 1000)
     text = (PROJECT / "deploy" / "signal-agent@.service").read_text()

@@ -13,9 +13,10 @@ from django.core.management import call_command, get_commands, load_command_clas
 from django.db import connection
 from django.urls import resolve
 
-from config import env, markets
+from ecosystems import env
+from ecosystems.market import credentials
+from ecosystems.market.symbols import instrument
 from ecosystems.signal import Signal, parse
-from ecosystems.symbols import instrument
 from tests.guides import blocks
 from tests.servers import PROJECT, WEBHOOK_SECRET
 
@@ -48,9 +49,9 @@ def read(clear) -> set[str]:
         return real(name, *arguments, **options)
 
     clear.setattr(env, "read", listen)
-    clear.setattr(markets, "read", listen)
+    clear.setattr(credentials, "read", listen)
     env.load()
-    markets.load()
+    credentials.load()
     return asked
 
 
@@ -82,7 +83,7 @@ def test_pages_name_no_other_variables(page, read):
 
 
 def test_what_starts_programs_is_read_by_them():
-    texts = [PROJECT / "Makefile", PROJECT / "Procfile", PROJECT / "config/env.py"]
+    texts = [PROJECT / "Makefile", PROJECT / "Procfile", PROJECT / "ecosystems/env.py"]
     texts += (PROJECT / "config/run").glob("*.py")
     known = "\n".join(path.read_text() for path in texts)
     assert {name for name in starting() if not re.search(rf"\b{name}\b", known)} == set()
@@ -103,20 +104,20 @@ def test_every_value_of_the_template_is_accepted(clear, tmp_path):
         environment = env.load()
         environment.require_hub()
         assert environment.bus_backend() == ("redis", None)
-        assert markets.load().oanda_token == "token"
+        assert credentials.load().oanda_token == "token"
     finally:
         os.environ.clear()
         os.environ.update(before)
 
 
 def test_defaults_are_those_of_the_code(clear):
-    untouched = asdict(env.load()) | asdict(markets.load())
+    untouched = asdict(env.load()) | asdict(credentials.load())
     given = {name: match[1] for name, text in table().items() if (match := re.fullmatch("`(.+)`", text))}
     literal = {name: value for name, value in given.items() if value not in table()}
     assert len(literal) > 10
     for name, value in literal.items():
         clear.setenv(name, value)
-    assert asdict(env.load()) | asdict(markets.load()) == untouched
+    assert asdict(env.load()) | asdict(credentials.load()) == untouched
 
 
 def anchors(path: Path) -> set[str]:
@@ -232,8 +233,8 @@ def test_instruments_are_as_the_table_says():
 
 
 def test_codes_are_those_of_the_code():
-    sources = ["ecosystems/signal.py", "aggregator/verdicts.py", "aggregator/ledger.py"]
-    sources += ["aggregator/doors/streams.py", "aggregator/doors/trimming.py"]
+    sources = ["ecosystems/signal.py", "aggregator/ledger/entries.py", "aggregator/ledger.py"]
+    sources += ["aggregator/ingest/streams.py", "aggregator/ingest/trimming.py"]
     code = "\n".join((PROJECT / name).read_text() for name in sources)
     section = (DOCS / "signals.md").read_text().partition("## Codes of refusals")[2]
     documented = {

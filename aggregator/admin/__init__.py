@@ -1,5 +1,5 @@
 """The operator's admin: one file a model."""
 
-from aggregator.admin import agents, aliases, dead_letters, keys, people, signals
+from aggregator.admin import agents, alerts, aliases, api_keys, dead_letters, signals, users
 
-__all__ = ["agents", "aliases", "dead_letters", "keys", "people", "signals"]
+__all__ = ["agents", "alerts", "aliases", "api_keys", "dead_letters", "signals", "users"]

@@ -21,12 +21,12 @@ from unfold.contrib.filters.admin import DropdownFilter
 from unfold.decorators import action
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from aggregator import aliases
 from aggregator.admin.signals import EcosystemFilter
+from aggregator.ledger import aliases
+from aggregator.ledger.errors import Outage
 from aggregator.models import SymbolAlias
 from aggregator.templatetags.hub import ago
-from aggregator.verdicts import Outage
-from ecosystems.symbols import instrument
+from ecosystems.market.symbols import instrument
 
 AT_ONCE_S = 3.0
 """For how long rows are mended in the request that maps a symbol; a longer mending shows its progress."""

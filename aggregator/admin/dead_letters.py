@@ -10,10 +10,10 @@ from django.shortcuts import get_object_or_404
 from unfold.contrib.filters.admin import DropdownFilter, TextFilter
 from unfold.decorators import action
 
-from aggregator import replay
 from aggregator.admin.base import Uncounted, raw_bytes
-from aggregator.admin.letter_work import MOST_IDS, LetterWork, in_state
+from aggregator.admin.dead_letter_actions import MOST_IDS, LetterWork, in_state
 from aggregator.admin.signals import AgentFilter, EcosystemFilter, TransportFilter, plain
+from aggregator.ledger import replay
 from aggregator.models import DeadLetter
 from aggregator.templatetags.hub import ago
 

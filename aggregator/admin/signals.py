@@ -16,9 +16,9 @@ from unfold.contrib.filters.admin import DropdownFilter, RangeDateTimeFilter, Te
 from unfold.utils import parse_datetime_str
 from unfold.views import ChangeList
 
-from aggregator import finding
 from aggregator.admin.base import ReadOnlyAdmin, raw_json
-from aggregator.export import FORMATS
+from aggregator.admin.export import FORMATS
+from aggregator.ledger import pager
 from aggregator.models import ECOSYSTEM_CHOICES, TRANSPORTS, TradingSignal
 from aggregator.templatetags.hub import ago, span
 from ecosystems import ECOSYSTEMS
@@ -74,16 +74,16 @@ class AgentFilter(TextFilter):  # type: ignore[misc]
 class ReceivedFilter(RangeDateTimeFilter):  # type: ignore[misc]
     """Time of receipt, which bounds the ids to look through."""
 
-    low = finding.LOWEST
-    high = finding.HIGHEST
+    low = pager.LOWEST
+    high = pager.HIGHEST
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         start, end = self._moment("from", "00:00"), self._moment("to", "23:59:59.999999")
         if start:
-            self.low = finding.first_id(start - finding.SLACK)
+            self.low = pager.first_id(start - pager.SLACK)
             queryset = queryset.filter(received_at__gte=start)
         if end:
-            self.high = finding.first_id(end + finding.SLACK)
+            self.high = pager.first_id(end + pager.SLACK)
             queryset = queryset.filter(received_at__lte=end)
         return queryset
 
@@ -106,8 +106,8 @@ class KeysetChangeList(ChangeList):  # type: ignore[misc]
     """A change list of `finding.Search`'s pages."""
 
     query: str
-    search: finding.Search
-    page: finding.Page
+    search: pager.Search
+    page: pager.Page
 
     def get_filters_params(self, params: Any = None) -> dict[str, Any]:
         given: dict[str, Any] = super().get_filters_params(params)
@@ -121,11 +121,11 @@ class KeysetChangeList(ChangeList):  # type: ignore[misc]
         received = next((spec for spec in self.filter_specs if isinstance(spec, ReceivedFilter)), None)
         agent = plain(request.GET.get("agent"))
         if term.strip():
-            self.search = finding.search(base.order_by(), term.strip(), chosen)
+            self.search = pager.search(base.order_by(), term.strip(), chosen)
         elif agent:
-            self.search = finding.Search(base.order_by(), [finding.Walk("agent_source", agent_name(agent))])
+            self.search = pager.Search(base.order_by(), [pager.Walk("agent_source", agent_name(agent))])
         else:
-            self.search = finding.Search(base.order_by())
+            self.search = pager.Search(base.order_by())
         if received:
             self.search.low, self.search.high = received.low, received.high
         return base
@@ -138,7 +138,7 @@ class KeysetChangeList(ChangeList):  # type: ignore[misc]
             if getattr(error.__cause__, "sqlstate", "") != "57014":
                 raise
             messages.warning(request, "That takes too long: narrow it, for instance by time.")
-            self.page = finding.Page([])
+            self.page = pager.Page([])
         self.result_list = self.page.rows
         self.result_count = self.full_result_count = len(self.page.rows)
         self.show_full_result_count = self.show_admin_actions = False

@@ -1,4 +1,4 @@
-"""What is wrong just now. Rules only look; `aggregator.alerts.turn` keeps the book."""
+"""What is wrong just now. Rules only look; `aggregator.alerts.evaluation` keeps the book."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from django.conf import settings
 from django.db.models import F, Sum
 from django.db.models.functions import Now
 
-from aggregator import cadence, stream_state
-from aggregator.alerts.models import AlertPolicy
-from aggregator.models import ArrivalMinute
-from aggregator.probes.base import Outcome, State
-from aggregator.probes.freshness import silent
+from aggregator.arrivals import cadence
+from aggregator.health.checks import Outcome, State
+from aggregator.health.freshness_check import silent
+from aggregator.ingest import stream_state
+from aggregator.models import AlertPolicy, ArrivalMinute
 
 REFUSALS_WITHIN = timedelta(minutes=10)
 

@@ -7,7 +7,7 @@ from typing import Any
 from celery import bootsteps, signals
 from django.conf import settings
 
-from aggregator import heartbeats
+from aggregator.health import heartbeats
 
 STOP_WITHIN_S = 10
 

@@ -13,14 +13,15 @@ from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, Error, connection, connections, transaction
 from django.utils import timezone
 
-from aggregator import cadence, faults, retention, totals
-from aggregator.alerts import rules, sending, turn, wording
-from aggregator.alerts.blackout import Blackout
-from aggregator.alerts.models import Alert, AlertNotice, AlertPolicy
-from aggregator.probes.base import State
-from aggregator.probes.databases import DatabaseProbe
-from aggregator.probes.survey import survey
-from aggregator.probes.threads import DAEMONS
+from aggregator.alerts import delivery, evaluation, messages, rules
+from aggregator.alerts.database_outage import Blackout
+from aggregator.arrivals import cadence, counters, retention
+from aggregator.background import DAEMONS
+from aggregator.health.checks import State
+from aggregator.health.database_checks import DatabaseProbe
+from aggregator.health.runner import survey
+from aggregator.ledger import errors
+from aggregator.models import Alert, AlertNotice, AlertPolicy
 
 logger = logging.getLogger("signal_hub.alerts")
 
@@ -50,10 +51,10 @@ class Watcher:
 
     def __init__(self) -> None:
         self._blackout = Blackout(settings.ENVIRONMENT)
-        self._targets: list[sending.Target] = []
-        self._sender = sending.Sender()
+        self._targets: list[delivery.Target] = []
+        self._sender = delivery.Sender()
         self._database = DatabaseProbe(DEFAULT_DB_ALIAS)
-        self._looking: Future[turn.Changes | None] | None = None
+        self._looking: Future[evaluation.Changes | None] | None = None
 
     def run(self, stop: threading.Event) -> None:
         """Look every EVERY_S until `stop` is set."""
@@ -66,7 +67,7 @@ class Watcher:
             stop.wait(EVERY_S)
         self.close()
 
-    def run_once(self) -> turn.Changes | None:
+    def run_once(self) -> evaluation.Changes | None:
         """Look once, keep the book, send what is due; return what changed, None where others were at it.
 
         A look hangs with a database that neither answers nor hangs up. It is left then, in a thread of its
@@ -81,7 +82,7 @@ class Watcher:
         try:
             changes = looked.result()
         except Error as error:
-            if not faults.is_outage(error):
+            if not errors.is_outage(error):
                 raise
             self._blackout.goes_on(self._targets)
             return None
@@ -95,16 +96,16 @@ class Watcher:
     def _database_answers(self) -> bool:
         return asyncio.run(self._database.outcome()).state is State.OK
 
-    def _look_apart(self) -> turn.Changes | None:
+    def _look_apart(self) -> evaluation.Changes | None:
         try:
             return self._look()
         finally:
             connections.close_all()  # this thread's own; it ends here
 
-    def _look(self) -> turn.Changes | None:
+    def _look(self) -> evaluation.Changes | None:
         policy = AlertPolicy.current()
-        self._targets = sending.targets()
-        changes = turn.take(rules.find(policy, survey().ask_all()))
+        self._targets = delivery.targets()
+        changes = evaluation.take(rules.find(policy, survey().ask_all()))
         if changes:
             _log(changes)
         _all_clear()
@@ -125,7 +126,7 @@ def _keep_house() -> None:
     """Do what is done once an hour among all workers; after the alerts, which must not wait for it."""
     if _claimed(LEARN, cadence.LEARN_EVERY.total_seconds()):
         cadence.learn()
-        totals.fold()
+        counters.fold()
         retention.prune(settings.ENVIRONMENT.keep_days)
         AlertNotice.objects.filter(created_at__lt=timezone.now() - KEPT).delete()
 
@@ -139,12 +140,12 @@ def _all_clear() -> None:
         with connection.cursor() as cursor:
             cursor.execute(DAY)
             arrivals = cursor.fetchall()
-            turn.tell(
-                cursor, wording.all_clear(list(alerts.values_list("rule", "subject", "text")), arrivals)
+            evaluation.tell(
+                cursor, messages.all_clear(list(alerts.values_list("rule", "subject", "text")), arrivals)
             )
 
 
-def _log(changes: turn.Changes) -> None:
+def _log(changes: evaluation.Changes) -> None:
     for word, alerts in (("fired", changes.fired), ("goes on", changes.repeated), ("over", changes.over)):
         for alert in alerts:
             logger.warning("alert %s rule=%s subject=%s: %s", word, alert.rule, alert.subject, alert.text)

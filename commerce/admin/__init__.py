@@ -1,5 +1,5 @@
 """The operator's side of commerce: plans, customers, subscriptions, deliveries, revenue."""
 
-from commerce.admin import customers, deliveries, plans, subscriptions
+from commerce.admin import customers, plans, subscriptions, webhooks
 
-__all__ = ["customers", "deliveries", "plans", "subscriptions"]
+__all__ = ["customers", "plans", "subscriptions", "webhooks"]

@@ -11,11 +11,11 @@ from django.urls import reverse
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import action, display
 
-from aggregator.dashboard import CHART_OPTIONS
-from commerce import overview
-from commerce.admin.looks import LOOKS
+from aggregator.admin.dashboard import CHART_OPTIONS
+from commerce.admin import revenue
+from commerce.admin.state_labels import LOOKS
 from commerce.models import Customer, Subscription
-from commerce.pages import context, signin
+from commerce.pages import authentication, context
 
 
 class SubscriptionInline(TabularInline):  # type: ignore[misc]
@@ -58,7 +58,7 @@ class CustomerAdmin(ModelAdmin):  # type: ignore[misc]
         before = form.initial["email"]
         words = f"E-mail address changed from {before} to {obj.email}."
         LogEntry.objects.log_actions(int(request.user.pk or 0), [obj], CHANGE, change_message=words)
-        if not signin.tell_of_change(obj, before):
+        if not authentication.tell_of_change(obj, before):
             messages.warning(request, f"{before} was not told of the change: no mail could be sent.")
 
     # Named here: for a permission by its full name the package's own check asks the database, also before
@@ -105,7 +105,7 @@ class CustomerAdmin(ModelAdmin):  # type: ignore[misc]
     def overview(self, request: HttpRequest) -> HttpResponse:
         """Show monthly recurring revenue, subscriptions, usage and deliveries."""
         page = {**self.admin_site.each_context(request), "title": "Revenue and usage", "opts": self.opts}
-        page |= overview.figures() | {"chart_options": CHART_OPTIONS}
+        page |= revenue.figures() | {"chart_options": CHART_OPTIONS}
         return render(request, "admin/commerce/overview.html", page)
 
     @action(  # type: ignore[untyped-decorator]

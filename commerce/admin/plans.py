@@ -13,7 +13,7 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from aggregator.models import ECOSYSTEM_CHOICES
 from commerce.billing import prices
-from commerce.billing.client import is_configured
+from commerce.billing.stripe_client import is_configured
 from commerce.models import Plan, Subscription
 
 

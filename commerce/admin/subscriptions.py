@@ -8,8 +8,8 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 
 from aggregator.admin.base import ReadOnlyAdmin
-from commerce.admin.looks import LOOKS
-from commerce.billing.client import is_configured
+from commerce.admin.state_labels import LOOKS
+from commerce.billing.stripe_client import is_configured
 from commerce.models import StripeEvent, Subscription, SubscriptionPrice
 
 

@@ -8,7 +8,7 @@ from rest_framework.request import Request
 from commerce import usage
 from commerce.api import serializers
 from commerce.api.base import ReaderView, json
-from commerce.api.documented import ALWAYS, documented
+from commerce.api.documentation import ALWAYS, documented
 from commerce.entitlements import Entitlement
 from commerce.models import Customer, Subscription, UsageDay
 

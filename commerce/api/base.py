@@ -19,14 +19,15 @@ from rest_framework.request import Request
 from rest_framework.serializers import Serializer
 from rest_framework.views import APIView
 
-from aggregator import rates
-from aggregator.doors.exchange import headers_of
-from aggregator.faults import classified
-from aggregator.problems import Problem, as_problem
-from commerce import access, usage
-from commerce.access import Reader
-from commerce.api import limits
+from aggregator.http import rate_limits
+from aggregator.http.client_address import client_address
+from aggregator.http.problems import Problem, as_problem
+from aggregator.http.requests import headers_of
+from aggregator.ledger.errors import classified
+from commerce import readers, usage
+from commerce.api import quota_headers
 from commerce.entitlements import Entitlement
+from commerce.readers import Reader
 from commerce.usage import LimitReached
 
 
@@ -38,7 +39,7 @@ def failed(address: str) -> Iterator[None]:
     except Problem as problem:
         if problem.status == 401:
             environment = settings.ENVIRONMENT
-            rates.limiter(environment).hit(environment.webhook_failed_rate, "failed", address)
+            rate_limits.limiter(environment).hit(environment.webhook_failed_rate, "failed", address)
         raise
 
 
@@ -47,9 +48,9 @@ class ReaderKeyAuthentication(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[Reader, None]:
         """Return the reader. Raises Problem 401 or 403; 429 for too many failures from an address."""
-        address = rates.client_address(request.META, settings.ENVIRONMENT.trusted_proxies)
+        address = client_address(request.META, settings.ENVIRONMENT.trusted_proxies)
         with failed(address):
-            return access.reader(headers_of(request.META)), None
+            return readers.reader(headers_of(request.META)), None
 
 
 class JSONOnly(BaseContentNegotiation):
@@ -132,7 +133,7 @@ class ReaderView(APIView):
         self, request: Request, response: HttpResponseBase, *args: Any, **kwargs: Any
     ) -> Any:
         if self.used:
-            for name, value in limits.headers(self.rights, self.used).items():
+            for name, value in quota_headers.headers(self.rights, self.used).items():
                 response.headers[name] = value
         response.headers["Cache-Control"] = "private, no-cache"
         response.headers["Vary"] = "Authorization, X-API-Key"
@@ -143,7 +144,7 @@ def problem_of(error: Exception) -> Problem:
     """Return any exception as the Problem that a customer gets."""
     match error:
         case LimitReached():
-            return limits.problem(error)
+            return quota_headers.problem(error)
         case SuspiciousOperation():
             return Problem(400, "bad_request", "The request is malformed.")
     return as_problem(error)

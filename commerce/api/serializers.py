@@ -6,7 +6,7 @@ from django.core.validators import RegexValidator
 from rest_framework import serializers
 
 from aggregator.models import ECOSYSTEM_CHOICES
-from commerce import cursors
+from commerce.feed import cursors
 
 MAX_PAGE = 500
 ECOSYSTEMS = [name for name, _ in ECOSYSTEM_CHOICES]

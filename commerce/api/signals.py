@@ -6,15 +6,16 @@ import msgspec
 from django.http import HttpResponse
 from rest_framework.request import Request
 
-from aggregator.problems import Problem
-from commerce import cursors, feed, wire
+from aggregator.http.problems import Problem
+from commerce import feed
 from commerce.api import serializers
 from commerce.api.base import ReaderView, json, matches, valid
-from commerce.api.documented import ALWAYS, IF_NONE_MATCH, NOT_MODIFIED, documented
+from commerce.api.documentation import ALWAYS, IF_NONE_MATCH, NOT_MODIFIED, documented
+from commerce.feed import cursors, signal_serializer
 
 
 class Answer(msgspec.Struct, frozen=True):
-    signals: list[wire.PublicSignal]
+    signals: list[signal_serializer.PublicSignal]
     next: str
     has_more: bool
 
@@ -34,7 +35,7 @@ class SignalList(ReaderView):
         if matches(request, self.etag(page)):
             return HttpResponse(status=304, headers={"ETag": self.etag(page)})
         page = page.cut(self.take(len(page.signals)))
-        signals = [wire.public(signal, self.rights.scope) for signal in page.signals]
+        signals = [signal_serializer.public(signal, self.rights.scope) for signal in page.signals]
         answer = Answer(signals, cursors.encode(page.position), page.has_more)
         return json(answer, headers={"ETag": self.etag(page)})
 
@@ -57,4 +58,4 @@ class SignalDetail(ReaderView):
         if signal is None:
             raise Problem(404, "not_found", "There is no such signal in this subscription.")
         self.take(1)
-        return json(wire.public(signal, self.rights.scope))
+        return json(signal_serializer.public(signal, self.rights.scope))

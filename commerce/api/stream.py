@@ -4,10 +4,10 @@ from django.http import HttpResponse
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 
-from aggregator.problems import Problem
+from aggregator.http.problems import Problem
 from commerce.api import serializers
 from commerce.api.base import ReaderView, valid
-from commerce.api.documented import ALWAYS, EVENT_STREAM, documented
+from commerce.api.documentation import ALWAYS, EVENT_STREAM, documented
 
 
 class Stream(ReaderView):

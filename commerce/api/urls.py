@@ -3,7 +3,7 @@
 from django.urls import path
 
 from commerce.api.account import Me, Usage
-from commerce.api.series import AgentList, InstrumentList
+from commerce.api.listings import AgentList, InstrumentList
 from commerce.api.signals import SignalDetail, SignalList
 from commerce.api.stream import Stream
 from commerce.api.webhooks import (

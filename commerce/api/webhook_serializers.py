@@ -6,7 +6,7 @@ from rest_framework import serializers
 
 from commerce.api.serializers import ECOSYSTEMS, MAX_PAGE, CursorField
 from commerce.models import Delivery, Endpoint
-from commerce.ssrf import MAX_URL
+from commerce.webhooks.ssrf import MAX_URL
 
 CHANNELS = Endpoint.Channel.values
 STATES = Endpoint.State.values

@@ -8,15 +8,15 @@ from django.db.models import QuerySet
 from django.http import HttpResponse
 from rest_framework.request import Request
 
+from aggregator.http.problems import Problem
 from aggregator.models import ApiKey
-from aggregator.problems import Problem
-from commerce import changes
+from commerce import change_limit
 from commerce.api import webhook_serializers as serializers
 from commerce.api.base import ReaderView, json, valid
-from commerce.api.documented import ALWAYS, documented
-from commerce.deliveries import endpoints
-from commerce.deliveries.shown import delivery_shown, endpoint_shown
+from commerce.api.documentation import ALWAYS, documented
 from commerce.models import Endpoint
+from commerce.webhooks import endpoints
+from commerce.webhooks.endpoint_serializers import delivery_shown, endpoint_shown
 
 
 class WebhookView(ReaderView):
@@ -26,7 +26,7 @@ class WebhookView(ReaderView):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         if request.method != "GET":
-            changes.count(self.reader.customer_id)
+            change_limit.count(self.reader.customer_id)
 
     def mine(self) -> QuerySet[Endpoint]:
         """Return the endpoints of this customer's."""

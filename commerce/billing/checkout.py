@@ -5,8 +5,8 @@ from typing import Any
 
 import stripe
 
-from commerce.billing.client import client
 from commerce.billing.prices import minor_units
+from commerce.billing.stripe_client import client
 from commerce.models import Customer, Plan
 
 logger = logging.getLogger("signal_hub.billing")

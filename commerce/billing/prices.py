@@ -7,7 +7,7 @@ from typing import Any
 
 import stripe
 
-from commerce.billing.client import client
+from commerce.billing.stripe_client import client
 
 # https://docs.stripe.com/currencies#minor-units: amounts are in the currency's smallest unit.
 WITHOUT_DECIMALS = frozenset(

@@ -1,13 +1,12 @@
 """The tables of commerce, by subject."""
 
 from commerce.models.billing import StripeEvent, SubscriptionPrice
-from commerce.models.catalogue import Customer, Plan, ReaderKey, Subscription
-from commerce.models.deliveries import Attempt, Delivery, Endpoint
-from commerce.models.reading import Checkpoint, FeedSeries, SeriesProgress, StreamLease, UsageDay
+from commerce.models.subscriptions import Customer, Plan, ReaderKey, Subscription
+from commerce.models.usage import FeedSeries, SeriesProgress, StreamLease, UsageDay
+from commerce.models.webhooks import Attempt, Delivery, Endpoint
 
 __all__ = [
     "Attempt",
-    "Checkpoint",
     "Customer",
     "Delivery",
     "Endpoint",

@@ -3,7 +3,7 @@
 from django.db import models
 from django.utils import timezone
 
-from commerce.models.catalogue import Plan, Subscription
+from commerce.models.subscriptions import Plan, Subscription
 
 
 class SubscriptionPrice(models.Model):

@@ -8,14 +8,14 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST
 
-from aggregator import auth
-from aggregator.problems import Problem
-from commerce import changes
-from commerce.deliveries import endpoints
+from aggregator.http import api_keys
+from aggregator.http.problems import Problem
+from commerce import change_limit
 from commerce.entitlements import entitlement
 from commerce.models import Customer, Endpoint
 from commerce.pages import context, forms, views
 from commerce.pages.views import for_customers
+from commerce.webhooks import endpoints
 
 MOST_KEYS = 20
 
@@ -40,7 +40,7 @@ def create_key(request: HttpRequest, customer: Customer) -> HttpResponse:
 def change_key(request: HttpRequest, customer: Customer, key_id: str, action: str) -> HttpResponse:
     """Rotate or revoke a key of the customer's."""
     key = get_object_or_404(customer.reader_keys.select_related("key"), key__key_id=key_id).key
-    manager = auth.manager(settings.ENVIRONMENT)
+    manager = api_keys.manager(settings.ENVIRONMENT)
     if action not in {"rotate", "revoke"}:
         raise Http404
     if not _within_rate(request, customer):
@@ -111,7 +111,7 @@ ACTIONS: dict[str, tuple[Callable[[Endpoint], object], str]] = {
 
 def _within_rate(request: HttpRequest, customer: Customer) -> bool:
     try:
-        changes.count(customer.pk)
+        change_limit.count(customer.pk)
     except Problem:
         messages.error(request, "That is too fast; try again in a minute.")
         return False

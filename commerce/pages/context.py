@@ -9,9 +9,9 @@ from django.db.models import Prefetch
 from django.http import HttpRequest
 from django.utils import timezone
 
-from aggregator.dashboard import CHART_OPTIONS
+from aggregator.admin.dashboard import CHART_OPTIONS
 from commerce import usage
-from commerce.billing.client import is_configured
+from commerce.billing.stripe_client import is_configured
 from commerce.models import Customer, Delivery, Endpoint, Plan, Subscription, UsageDay
 
 DAYS = 30

@@ -10,7 +10,7 @@ from unfold.widgets import (
 )
 
 from commerce.models import Endpoint
-from commerce.ssrf import MAX_URL
+from commerce.webhooks.ssrf import MAX_URL
 
 
 class LinkForm(forms.Form):

@@ -2,12 +2,12 @@
 
 from django.urls import path
 
-from commerce.pages import actions, paying, views
+from commerce.pages import actions, payment, views
 
 app_name = "shop"
 urlpatterns = [
     path("plans/", views.plans, name="plans"),
-    path("plans/<slug:slug>/subscribe", paying.subscribe, name="subscribe"),
+    path("plans/<slug:slug>/subscribe", payment.subscribe, name="subscribe"),
     path("account/", views.account, name="account"),
     path("account/sign-in", views.sign_in, name="sign-in"),
     path("account/sign-in/link", views.send_link, name="send-link"),
@@ -15,7 +15,7 @@ urlpatterns = [
     path("account/sign-up", views.sign_up, name="sign-up"),
     path("account/sign-out", views.sign_out, name="sign-out"),
     path("account/password", views.set_password, name="password"),
-    path("account/portal", paying.portal, name="portal"),
+    path("account/portal", payment.portal, name="portal"),
     path("account/keys", actions.create_key, name="create-key"),
     path("account/keys/<slug:key_id>/<slug:action>", actions.change_key, name="change-key"),
     path("account/endpoints", actions.create_endpoint, name="create-endpoint"),

@@ -15,9 +15,9 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST, require_safe
 
-from aggregator.problems import Problem
+from aggregator.http.problems import Problem
 from commerce.models import Customer
-from commerce.pages import context, forms, signin
+from commerce.pages import authentication, context, forms
 
 View = Callable[..., HttpResponse]
 BACKEND = "django.contrib.auth.backends.ModelBackend"
@@ -71,11 +71,11 @@ def sign_in(request: HttpRequest) -> HttpResponse:
     form = forms.PasswordForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
-            signin.may_try(request)
+            authentication.may_try(request)
         except Problem:
             form.add_error(None, "Too many passwords were tried from your address. Try again in an hour.")
             return _ways_in(request, form, status=429)
-        name = signin.username_of(form.cleaned_data["email"])
+        name = authentication.username_of(form.cleaned_data["email"])
         user = authenticate(request, username=name, password=form.cleaned_data["password"])
         if user is not None:
             login(request, user)
@@ -88,11 +88,11 @@ def sign_in(request: HttpRequest) -> HttpResponse:
 @never_cache
 def send_link(request: HttpRequest) -> HttpResponse:
     form = forms.LinkForm(request.POST, auto_id="link_%s")
-    if not signin.by_mail() or not form.is_valid():
+    if not authentication.by_mail() or not form.is_valid():
         return _ways_in(request, forms.PasswordForm(), link_form=form, status=400)
     try:
         after = _next(request.POST.get("next", ""), request)
-        signin.send_link(request, form.cleaned_data["email"], after)
+        authentication.send_link(request, form.cleaned_data["email"], after)
     except Problem:
         form.add_error(None, "Too many links were asked for. Try again in an hour.")
         return _ways_in(request, forms.PasswordForm(), link_form=form, status=429)
@@ -112,8 +112,8 @@ def enter(request: HttpRequest, token: str) -> HttpResponse:
     if request.method != "POST":
         return render(request, "commerce/pages/enter.html", context.base(request, "Sign in"))
     try:
-        user, after = signin.enter(token)
-    except signin.NoEntry as no:
+        user, after = authentication.enter(token)
+    except authentication.NoEntry as no:
         messages.error(request, str(no))
         return redirect("shop:sign-in")
     login(request, user, BACKEND)
@@ -124,12 +124,12 @@ def enter(request: HttpRequest, token: str) -> HttpResponse:
 @sensitive_post_parameters("password")
 def sign_up(request: HttpRequest) -> HttpResponse:
     """Make an account with a password, where no link can be sent."""
-    if signin.by_mail():
+    if authentication.by_mail():
         return redirect("shop:sign-in")
     form = forms.SignUpForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
-            signin.sign_up(request, form.cleaned_data["email"], form.cleaned_data["password"])
+            authentication.sign_up(request, form.cleaned_data["email"], form.cleaned_data["password"])
         except Problem:
             form.add_error(None, "Too many accounts were made from your address. Try again in an hour.")
         else:
@@ -153,7 +153,7 @@ def sign_out(request: HttpRequest) -> HttpResponse:
 def set_password(request: HttpRequest, customer: Customer) -> HttpResponse:
     form = forms.NewPasswordForm(request.POST)
     if form.is_valid():
-        user = signin.user_of(customer)
+        user = authentication.user_of(customer)
         user.set_password(form.cleaned_data["password"])
         user.save(update_fields=["password"])
         update_session_auth_hash(request, user)
@@ -170,8 +170,8 @@ def _ways_in(
         request, "Sign in", form=form, link_form=link_form or forms.LinkForm(auto_id="link_%s")
     )
     after = request.POST.get("next") or request.GET.get("next", "")
-    page |= {"by_mail": signin.by_mail(), "next": after, "next_query": urlencode({"next": after})}
-    return render(request, "commerce/pages/sign_in.html", page, status=status)
+    page |= {"by_mail": authentication.by_mail(), "next": after, "next_query": urlencode({"next": after})}
+    return render(request, "commerce/pages/authentication.html", page, status=status)
 
 
 def _next(wanted: str, request: HttpRequest) -> str:

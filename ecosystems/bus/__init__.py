@@ -1,6 +1,6 @@
 """The event bus: how an agent's signals leave it. Needs `requests`, `redis`, `msgspec` and `psycopg` alone.
 
-with EventBus.from_environment(config.env.load(), ecosystem="crypto", outbox="crypto.outbox") as bus:
+with EventBus.from_environment(ecosystems.env.load(), ecosystem="crypto", outbox="crypto.outbox") as bus:
     bus.publish(Signal(signal_id="…", ecosystem="crypto", …))
 """
 
@@ -12,16 +12,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from ecosystems.bus.courier import Courier, CourierThread
-from ecosystems.bus.judging import InvalidSignal, judge
+from ecosystems.bus.configuration import Override, transports_of
 from ecosystems.bus.outbox import Outbox, OutboxError, OutboxFull
-from ecosystems.bus.receipt import Delivery, Parked, Receipt, Unsent, merged
+from ecosystems.bus.outbox_sender import Courier, CourierThread
+from ecosystems.bus.receipts import Delivery, Parked, Receipt, Unsent, merged
 from ecosystems.bus.transport import BusError, Callback, Entry, Transport, Unsubscribe, Unsupported
-from ecosystems.bus.wiring import Override, transports_of
+from ecosystems.bus.validation import InvalidSignal, judge
 from ecosystems.signal import Signal
 
 if TYPE_CHECKING:
-    from config.env import Environment
+    from ecosystems.env import Environment
 
 __all__ = [
     "BusError",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ecosystems.bus.outbox_file import OutboxError, OutboxFull, clear_errors, connect, own
+from ecosystems.bus.outbox_database import OutboxError, OutboxFull, clear_errors, connect, own
 from ecosystems.bus.transport import Confirmed, Entry, Fate, Refused
 
 __all__ = ["Kept", "Outbox", "OutboxError", "OutboxFull"]

@@ -11,9 +11,9 @@ import requests.auth
 import urllib3
 
 from ecosystems import signing
-from ecosystems.bus.answers import fates_of
 from ecosystems.bus.transport import Entry, Fate, Transport, postpone, stopped
-from ecosystems.http import causes
+from ecosystems.bus.webhook_answers import fates_of
+from ecosystems.http_errors import causes
 
 CONNECT_S = 5
 ANSWER_S = 10

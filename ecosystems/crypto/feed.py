@@ -13,9 +13,9 @@ from urllib.parse import urlsplit, urlunsplit
 
 import ccxt  # type: ignore[import-untyped]
 
-from ecosystems.candle import Candle, FeedError, duration
 from ecosystems.crypto.symbols import canonical
-from ecosystems.feeds import (
+from ecosystems.market.candles import Candle, FeedError, duration
+from ecosystems.market.feeds import (
     TIMEOUT_S,
     FeedOutage,
     candle_of,

@@ -12,8 +12,9 @@ from typing import Any
 import msgspec
 import requests
 
-from ecosystems.candle import Candle, FeedError, duration
-from ecosystems.feeds import (
+from ecosystems.forex.symbols import canonical
+from ecosystems.market.candles import Candle, FeedError, duration
+from ecosystems.market.feeds import (
     TIMEOUT_S,
     FeedOutage,
     candle_of,
@@ -22,7 +23,6 @@ from ecosystems.feeds import (
     unreachable,
     wait_asked,
 )
-from ecosystems.forex.symbols import canonical
 
 PRACTICE, LIVE = "https://api-fxpractice.oanda.com", "https://api-fxtrade.oanda.com"
 PAGE = 1000

@@ -16,8 +16,8 @@ from alpaca.data.requests import StockBarsRequest
 from alpaca.data.timeframe import TimeFrame, TimeFrameUnit
 from alpaca.trading.client import TradingClient
 
-from ecosystems.candle import Candle, FeedError, duration
-from ecosystems.feeds import (
+from ecosystems.market.candles import Candle, FeedError, duration
+from ecosystems.market.feeds import (
     INSTANT,
     TIMEOUT_S,
     FeedOutage,
@@ -27,7 +27,7 @@ from ecosystems.feeds import (
     unreachable,
     wait_asked,
 )
-from ecosystems.stock.hours import is_open
+from ecosystems.stock.calendar import is_open
 from ecosystems.stock.symbols import canonical
 
 PAGE = 1000

@@ -15,10 +15,10 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 import msgspec
 
 from ecosystems import ECOSYSTEMS
-from ecosystems.candle import Candle, duration
+from ecosystems.market.candles import Candle, duration
+from ecosystems.market.symbols import instrument
 from ecosystems.signal import Signal
 from ecosystems.strategies.prices import brackets
-from ecosystems.symbols import instrument
 
 BUILT_IN = {
     "ema_crossover": "ecosystems.strategies.ema_crossover:EmaCrossover",

@@ -1,6 +1,6 @@
 """Breakout: the close leaves the channel of the candles before it."""
 
-from ecosystems.candle import Candle
+from ecosystems.market.candles import Candle
 from ecosystems.strategies import Decision, Parameters, Period, Strategy
 from ecosystems.strategies.indicators import Atr, Channel, settled_after
 

@@ -1,6 +1,6 @@
 """Trend following: a fast moving average crosses a slow one."""
 
-from ecosystems.candle import Candle
+from ecosystems.market.candles import Candle
 from ecosystems.strategies import Decision, Parameters, Period, Strategy
 from ecosystems.strategies.indicators import Atr, Ema, settled_after
 

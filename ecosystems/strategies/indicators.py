@@ -9,7 +9,7 @@ from typing import Any
 from talipp.indicators import ATR, EMA, RSI, DonchianChannels  # type: ignore[import-untyped]
 from talipp.ohlcv import OHLCV  # type: ignore[import-untyped]
 
-from ecosystems.candle import Candle
+from ecosystems.market.candles import Candle
 
 SEED_SHARE = 1e-15
 """What is left of a moving average's first value once it is settled: less than a float's precision."""

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from ecosystems.candle import Candle
+from ecosystems.market.candles import Candle
 from ecosystems.strategies import Decision, Parameters, Period, Strategy
 from ecosystems.strategies.indicators import Atr, Rsi, settled_after
 

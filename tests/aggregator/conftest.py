@@ -11,7 +11,7 @@ def patient_probes(request, monkeypatch):
 
     Not where a test takes the database away: that it is away is to be told in the usual time.
     """
-    from aggregator.probes.base import Probe
+    from aggregator.health.checks import Probe
 
     if "postgres_server" not in request.fixturenames:
         monkeypatch.setattr(Probe, "timeout", timedelta(seconds=10))
@@ -22,10 +22,10 @@ def receiver(monkeypatch):
     """A chat service, whose answers a turn waits for however long they take."""
     import apprise  # noqa: F401 - takes seconds on a busy machine, which should count for no turn
 
-    from aggregator.alerts import sending
-    from tests.aggregator.chat import Receiver
+    from aggregator.alerts import delivery
+    from tests.aggregator.alerts.chat_service import Receiver
 
-    monkeypatch.setattr(sending, "WITHIN_S", 60.0)
+    monkeypatch.setattr(delivery, "WITHIN_S", 60.0)
     server = Receiver()
     yield server
     server.close()
@@ -33,6 +33,6 @@ def receiver(monkeypatch):
 
 @pytest.fixture
 def channel(receiver):
-    from tests.aggregator.chat import open_channel
+    from tests.aggregator.alerts.chat_service import open_channel
 
     return open_channel(receiver)

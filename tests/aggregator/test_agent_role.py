@@ -10,7 +10,7 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 from psycopg import sql
 
-from aggregator.doors.databases import DatabaseConsumer
+from aggregator.ingest.databases import DatabaseConsumer
 from aggregator.models import TradingSignal
 from tests.servers import SERVERS
 

@@ -9,7 +9,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from aggregator import ledger
-from aggregator.verdicts import Entry
+from aggregator.ledger.entries import Entry
 from tests.browser.accessibility import faults
 from tests.browser.conftest import PASSWORD
 from tests.browser.test_dashboard import signal
@@ -100,12 +100,11 @@ def fill_the_other_lists() -> None:
     from django.conf import settings
     from django.contrib.auth.models import Group
 
-    from aggregator import auth
-    from aggregator.alerts.models import Alert, AlertChannel, AlertPolicy
-    from aggregator.models import ApiKey
-    from tests.commerce.pushing import customer
+    from aggregator.http import api_keys
+    from aggregator.models import Alert, AlertChannel, AlertPolicy, ApiKey
+    from tests.commerce.webhooks.pushing import customer
 
-    auth.manager(settings.ENVIRONMENT).issue(ApiKey(key_id="desk", name="Desk", scopes=["publish"]))
+    api_keys.manager(settings.ENVIRONMENT).issue(ApiKey(key_id="desk", name="Desk", scopes=["publish"]))
     now = timezone.now()
     Alert.objects.create(rule="refusals", subject="a", text="Many.", since=now, found_at=now, fired_at=now)
     AlertPolicy.current()

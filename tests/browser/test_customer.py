@@ -11,12 +11,12 @@ from django.utils import timezone
 from standardwebhooks import Webhook
 
 from commerce.models import Attempt, Customer, Delivery, Endpoint, Plan, UsageDay
-from commerce.pages import signin
+from commerce.pages import authentication
 from tests.browser import accessibility
 from tests.browser.conftest import PASSWORD
-from tests.commerce.local_stripe import API_KEY, WEBHOOK_SECRET, event, local_stripe, send
-from tests.commerce.pushing import customer, record
-from tests.commerce.receiver import receiver
+from tests.commerce.billing.local_stripe import API_KEY, WEBHOOK_SECRET, event, local_stripe, send
+from tests.commerce.webhooks.pushing import customer, record
+from tests.commerce.webhooks.receiver import receiver
 from tests.servers import PATIENCE_S, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -148,7 +148,7 @@ def test_from_the_price_list_to_signals_in_ones_own_receiver(visit, hub, stripe,
 def test_pages_fit_their_width_and_can_be_used(visit, hub, complaints, tmp_path, width, dark):
     """Those of somebody new, whose account is empty, and those of one with keys, endpoints and deliveries."""
     person = customer("anna@example.com", description="A plan " * 20)
-    user = signin.user_of(person)
+    user = authentication.user_of(person)
     user.set_password(PASSWORD)
     user.save()
     page = visit("/account/sign-in", width, dark=dark)

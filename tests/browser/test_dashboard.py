@@ -12,8 +12,9 @@ from django.conf import settings
 from django.db import connection
 from standardwebhooks import Webhook
 
-from aggregator import adoption, ledger
-from aggregator.doors.streams import StreamConsumer
+from aggregator import ledger
+from aggregator.ingest.streams import StreamConsumer
+from aggregator.ledger import inserted_rows
 from tests.servers import WEBHOOK_SECRET
 
 STREAM = "core_signals:signals"
@@ -33,7 +34,7 @@ def over_database(_hub, _redis):
             "INSERT INTO trading_signals (signal_id, ecosystem, timestamp, symbol, action, agent_source) "
             "VALUES ('d', 'crypto', now(), 'BTCUSDT', 'BUY', 'agent-crypto')"
         )
-    assert len(adoption.adopt(10)) == 1
+    assert len(inserted_rows.adopt(10)) == 1
 
 
 def over_redis(_hub, redis):
@@ -95,7 +96,7 @@ def test_it_is_dark_where_the_system_is(sign_in):
 
 
 def test_the_keyboard_reaches_everything(sign_in, transactional_db):
-    from aggregator.verdicts import Entry
+    from aggregator.ledger.entries import Entry
 
     ledger.record([Entry(signal("one").encode()), Entry(signal("bad", action="HODL").encode())], "redis")
     page = sign_in()

@@ -6,7 +6,7 @@ import pytest
 
 from tests.browser import accessibility
 from tests.browser.test_customer import filled
-from tests.commerce.pushing import customer
+from tests.commerce.webhooks.pushing import customer
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1360, False), (390, True)])

@@ -8,9 +8,10 @@ import time
 
 import pytest
 
-from aggregator import heartbeats, ledger
+from aggregator import ledger
+from aggregator.health import heartbeats
+from aggregator.ledger.entries import Entry
 from aggregator.models import DeadLetter, SymbolAlias, TradingSignal
-from aggregator.verdicts import Entry
 from tests.browser.test_dashboard import signal
 
 

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from tests.commerce.local_stripe import API_KEY, WEBHOOK_SECRET, LocalStripe, local_stripe
-from tests.commerce.receiver import Receiver, receiver
-from tests.commerce.resolving import connecting
+from tests.commerce.billing.local_stripe import API_KEY, WEBHOOK_SECRET, LocalStripe, local_stripe
+from tests.commerce.webhooks.receiver import Receiver, receiver
+from tests.commerce.webhooks.resolving import connecting
 
 
 @pytest.fixture
 def receivers_here(settings: Any) -> Iterator[None]:
     """Endpoints may be on this machine, over plain HTTP."""
-    from tests.commerce.pushing import local
+    from tests.commerce.webhooks.pushing import local
 
     local(settings)
     yield

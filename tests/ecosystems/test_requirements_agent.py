@@ -95,7 +95,7 @@ print("foreign:", foreign or "nothing")
 @pytest.mark.parametrize("backend", ["memory", "redis", "webhook"])
 def test_a_bus_of_the_environment_needs_environs_too_and_no_hub(backend):
     code = """
-from config import env
+from ecosystems import env
 from ecosystems.bus import EventBus
 print([transport.name for transport in EventBus.from_environment(env.load(), ecosystem="crypto").transports])
 """

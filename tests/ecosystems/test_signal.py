@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from ecosystems import ECOSYSTEMS
 from ecosystems.signal import RULES, Refusal, Signal, parse, split
+from tests.ecosystems.bus.rules import BAD, FORBIDDEN, GOOD, LEAST, nested
 from tests.ecosystems.examples import a_signal
-from tests.ecosystems.rules import BAD, FORBIDDEN, GOOD, LEAST, nested
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 

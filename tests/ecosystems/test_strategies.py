@@ -11,11 +11,11 @@ import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
 from ecosystems import signal as wire
-from ecosystems.candle import duration
-from ecosystems.replay import CsvFeed
+from ecosystems.market.candles import duration
+from ecosystems.market.csv_feed import CsvFeed
 from ecosystems.strategies import BUILT_IN, load
 from ecosystems.strategies.prices import tick
-from tests.ecosystems.market import REAL, candle, made_up, real_candles
+from tests.ecosystems.market.sample_market import REAL, candle, made_up, real_candles
 
 GENERATED = [("crypto", 1, "1m"), ("forex", 2, "15m"), ("stock", 3, "1h")]
 
@@ -229,7 +229,15 @@ def test_ones_own_strategy_is_loaded_by_path():
 
 
 @pytest.mark.parametrize(
-    "name", ["macd", "", ":", "no.such:Thing", "ecosystems.candle:Missing", "ecosystems.candle:Candle"]
+    "name",
+    [
+        "macd",
+        "",
+        ":",
+        "no.such:Thing",
+        "ecosystems.market.candles:Missing",
+        "ecosystems.market.candles:Candle",
+    ],
 )
 def test_what_is_no_strategy_is_said(name):
     with pytest.raises(ValueError, match="strategy"):

@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import Error, connections, transaction
 from psycopg import sql
 
-from aggregator.faults import sqlstate
+from aggregator.ledger.errors import sqlstate
 from ecosystems import ECOSYSTEMS
 from ecosystems.signal import RULES
 

@@ -9,8 +9,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from aggregator import consuming
-from aggregator.doors import databases
-from ecosystems.stopping import stop_on_signals
+from aggregator.ingest import databases
+from ecosystems.shutdown import stop_on_signals
 
 
 class Command(BaseCommand):

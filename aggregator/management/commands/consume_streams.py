@@ -7,8 +7,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from aggregator import consuming
-from aggregator.doors.streams import StreamConsumer
-from ecosystems.stopping import stop_on_signals
+from aggregator.ingest.streams import StreamConsumer
+from ecosystems.shutdown import stop_on_signals
 
 
 class Command(BaseCommand):

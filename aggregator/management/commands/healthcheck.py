@@ -5,8 +5,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from aggregator.probes.base import Outcome, State
-from aggregator.probes.survey import survey
+from aggregator.health.checks import Outcome, State
+from aggregator.health.runner import survey
 
 
 class Command(BaseCommand):

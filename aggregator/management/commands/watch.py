@@ -7,7 +7,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from aggregator.alerts.watcher import Watcher
-from ecosystems.stopping import stop_on_signals
+from ecosystems.shutdown import stop_on_signals
 
 
 class Command(BaseCommand):

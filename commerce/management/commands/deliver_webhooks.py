@@ -7,8 +7,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from aggregator import consuming
-from commerce.deliveries.worker import IDLE_S, Deliverer
-from ecosystems.stopping import stop_on_signals
+from commerce.webhooks.dispatcher import IDLE_S, Deliverer
+from ecosystems.shutdown import stop_on_signals
 
 
 class Command(BaseCommand):

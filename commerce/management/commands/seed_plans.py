@@ -4,14 +4,14 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from commerce import catalogue
+from commerce.billing import default_plans
 
 
 class Command(BaseCommand):
     help = "Create the four default plans; plans that exist stay as they are."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        made = catalogue.seed()
+        made = default_plans.seed()
         if not made:
             self.stdout.write("All default plans exist already.")
         for plan in made:

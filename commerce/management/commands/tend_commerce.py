@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand
 
 from aggregator import consuming
 from commerce.chores import IDLE_S, Chores
-from ecosystems.stopping import stop_on_signals
+from ecosystems.shutdown import stop_on_signals
 
 
 class Command(BaseCommand):

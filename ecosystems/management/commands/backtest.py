@@ -8,11 +8,12 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from ecosystems import ECOSYSTEMS, equity_plot
-from ecosystems.agent_command import parameter
-from ecosystems.backtest import Backtest
-from ecosystems.candle import FeedError
-from ecosystems.replay import open_feed
+from ecosystems import ECOSYSTEMS
+from ecosystems.agent import equity_plot
+from ecosystems.agent.backtest import Backtest
+from ecosystems.agent.command_line import parameter
+from ecosystems.market.candles import FeedError
+from ecosystems.market.csv_feed import open_feed
 from ecosystems.signal import Signal
 from ecosystems.strategies import BUILT_IN, load
 

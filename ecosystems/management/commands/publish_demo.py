@@ -12,11 +12,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from config import env
-from ecosystems import ECOSYSTEMS
+from ecosystems import ECOSYSTEMS, env
 from ecosystems.bus import BusError, EventBus, Unsent
+from ecosystems.shutdown import stop_on_signals
 from ecosystems.signal import Signal
-from ecosystems.stopping import stop_on_signals
 
 TRANSPORTS = ("database", "redis", "webhook")
 

@@ -9,8 +9,7 @@ from typing import Any
 import msgspec
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from config import env
-from ecosystems import ECOSYSTEMS
+from ecosystems import ECOSYSTEMS, env
 from ecosystems.bus import BusError, EventBus, Receipt, Unsent
 from ecosystems.signal import RULES, Refusal, Signal, parse, split
 

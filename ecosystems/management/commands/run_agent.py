@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from ecosystems import agent_command
+from ecosystems.agent import command_line
 
 
 class Command(BaseCommand):
@@ -12,11 +12,11 @@ class Command(BaseCommand):
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        agent_command.add_arguments(parser)
+        command_line.add_arguments(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run until SIGTERM or the end of a replay. Raises CommandError, exit status 2, with one line."""
         try:
-            agent_command.run(options)
-        except agent_command.Misconfigured as error:
+            command_line.run(options)
+        except command_line.Misconfigured as error:
             raise CommandError(str(error), returncode=2) from error

@@ -60,7 +60,7 @@ def record(transactional_db):
     Each call commits, as in earnest: what a batch stages is emptied by the commit.
     """
     from aggregator import ledger
-    from aggregator.verdicts import Entry
+    from aggregator.ledger.entries import Entry
 
     def do(*given, transport="webhook", sender=""):
         raws = [each if isinstance(each, bytes) else signal(**each) for each in given or [{}]]

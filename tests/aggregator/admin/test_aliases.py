@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 import pytest
 from django.db import connection, connections
 
-from aggregator import adoption, aliases
+from aggregator.ledger import aliases, inserted_rows
 from aggregator.models import SymbolAlias, TradingSignal
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "forex"])
@@ -68,7 +68,7 @@ def test_rows_that_agents_insert_get_the_name_too(page, alias):
             "INSERT INTO trading_signals (signal_id, ecosystem, timestamp, symbol, action) "
             "VALUES ('sql', 'crypto', now(), 'tBTCUSD', 'SELL')"
         )
-    adoption.adopt(10)
+    inserted_rows.adopt(10)
     assert TradingSignal.objects.get(signal_id="sql").instrument == "BTC/USD"
 
 
@@ -122,7 +122,7 @@ def test_rows_in_an_ecosystems_own_database_are_mended_too(page, record, monkeyp
             "INSERT INTO trading_signals (signal_id, ecosystem, timestamp, symbol, action) "
             "SELECT 'own-' || n, 'forex', now(), 'CABLE', 'BUY' FROM generate_series(1, 7) AS n"
         )
-    adoption.adopt_from("forex", 100)
+    inserted_rows.adopt_from("forex", 100)
     alias = SymbolAlias.objects.get(symbol="CABLE")
     page.post(f"{LIST}{alias.pk}/map", {"map": "GBPUSD"})
     own = TradingSignal.objects.using("forex").filter(symbol="CABLE")

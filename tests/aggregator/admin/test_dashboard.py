@@ -12,11 +12,12 @@ from django.db import connection
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
-from aggregator import dashboard, pulse, rollups
+from aggregator.admin import dashboard
 from aggregator.answers import Background
-from aggregator.cadence import Silence
+from aggregator.arrivals import liveness, queries
+from aggregator.arrivals.cadence import Silence
+from aggregator.health.runner import survey
 from aggregator.models import Agent, ArrivalHour
-from aggregator.probes.survey import survey
 from tests.servers import eventually
 from tests.servers import free_port as find_free_port
 
@@ -26,7 +27,7 @@ LIVE = "/admin/live"
 @pytest.fixture(autouse=True)
 def calendars():
     """The trading calendars are loaded in the background; figures that need them come after that."""
-    eventually(pulse._calendars.latest, what="trading calendars")
+    eventually(liveness._calendars.latest, what="trading calendars")
 
 
 @pytest.fixture
@@ -63,13 +64,13 @@ def test_arrivals_replace_the_first_use_page(page, record):
 
 
 def test_the_first_use_page_goes_when_all_is_tried_or_the_hub_is_no_longer_new(page, record, monkeypatch):
-    monkeypatch.setattr(dashboard, "_memory", rollups.Memory())
+    monkeypatch.setattr(dashboard, "_memory", queries.Memory())
     record(transport="redis")
     hour = ArrivalHour.objects.get().hour
     ArrivalHour.objects.update(hour=hour - timedelta(hours=3))
     assert "Send the first signal" not in text(page.get(LIVE))
     ArrivalHour.objects.update(hour=hour)
-    monkeypatch.setattr(dashboard, "_memory", rollups.Memory())  # what is past changes nowhere else
+    monkeypatch.setattr(dashboard, "_memory", queries.Memory())  # what is past changes nowhere else
     record(transport="database")
     assert "Send the first signal" in text(page.get(LIVE))
     record(transport="webhook")
@@ -77,15 +78,15 @@ def test_the_first_use_page_goes_when_all_is_tried_or_the_hub_is_no_longer_new(p
 
 
 def test_the_cost_does_not_grow(page, record):
-    def queries():
+    def count_queries():
         with CaptureQueriesContext(connection) as captured:
             page.get("/admin/")
         return len(captured)
 
     record({}, {"action": "HODL"})
-    few = queries()
+    few = count_queries()
     record(*({"agent_source": f"a{n}", "ecosystem": "forex", "symbol": "EURUSD"} for n in range(60)))
-    assert queries() == few
+    assert count_queries() == few
     assert few < 20
 
 
@@ -156,18 +157,18 @@ SUNDAY = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 @pytest.mark.parametrize(
     ("ecosystem", "now", "silent_for", "allowed", "expected"),
     [
-        ("crypto", NOW, timedelta(minutes=1), timedelta(minutes=10), pulse.State.LIVE),
-        ("crypto", NOW, timedelta(minutes=7), timedelta(minutes=10), pulse.State.QUIET),
-        ("crypto", NOW, timedelta(minutes=11), timedelta(minutes=10), pulse.State.SILENT),
-        ("crypto", SUNDAY, timedelta(minutes=11), timedelta(minutes=10), pulse.State.SILENT),
-        ("stock", SUNDAY, timedelta(minutes=11), timedelta(minutes=10), pulse.State.CLOSED),
-        ("stock", SUNDAY, timedelta(minutes=1), timedelta(minutes=10), pulse.State.LIVE),
-        ("forex", NOW, timedelta(hours=3), None, pulse.State.QUIET),
+        ("crypto", NOW, timedelta(minutes=1), timedelta(minutes=10), liveness.State.LIVE),
+        ("crypto", NOW, timedelta(minutes=7), timedelta(minutes=10), liveness.State.QUIET),
+        ("crypto", NOW, timedelta(minutes=11), timedelta(minutes=10), liveness.State.SILENT),
+        ("crypto", SUNDAY, timedelta(minutes=11), timedelta(minutes=10), liveness.State.SILENT),
+        ("stock", SUNDAY, timedelta(minutes=11), timedelta(minutes=10), liveness.State.CLOSED),
+        ("stock", SUNDAY, timedelta(minutes=1), timedelta(minutes=10), liveness.State.LIVE),
+        ("forex", NOW, timedelta(hours=3), None, liveness.State.QUIET),
     ],
 )
 def test_an_agents_state(ecosystem, now, silent_for, allowed, expected):
     silence = Silence(ecosystem, "a", now - silent_for, silent_for, allowed)
-    assert pulse._judge(silence, now) is expected
+    assert liveness._judge(silence, now) is expected
 
 
 def test_one_live_agent_makes_its_ecosystem_live(db):
@@ -177,10 +178,10 @@ def test_one_live_agent_makes_its_ecosystem_live(db):
             ecosystem="crypto", agent_source=name, first_seen=seen, last_seen=seen, signals=5,
             last_transport="redis", expected_cadence=timedelta(minutes=10),
         )  # fmt: skip
-    crypto, forex, _ = pulse.take(NOW).ecosystems
-    assert (crypto.state, forex.state) == (pulse.State.LIVE, pulse.State.NEVER)
+    crypto, forex, _ = liveness.take(NOW).ecosystems
+    assert (crypto.state, forex.state) == (liveness.State.LIVE, liveness.State.NEVER)
     Agent.objects.filter(agent_source="alive").delete()
-    assert pulse.take(NOW).ecosystems[0].state is pulse.State.SILENT
+    assert liveness.take(NOW).ecosystems[0].state is liveness.State.SILENT
 
 
 def test_the_card_calls_silent_what_the_probe_does(db):
@@ -190,9 +191,9 @@ def test_the_card_calls_silent_what_the_probe_does(db):
             ecosystem="crypto", agent_source=name, first_seen=seen, last_seen=seen, signals=5,
             last_transport="redis", expected_cadence=cadence,
         )  # fmt: skip
-    taken = pulse.take(NOW)
+    taken = liveness.take(NOW)
     assert (taken.ecosystems[0].state, taken.ecosystems[0].agents) == (
-        pulse.State.SILENT,
+        liveness.State.SILENT,
         "1 silent, 1 quiet",
     )
     assert [agent.name for agent in taken.agents] == ["late", "stranger"]
@@ -205,6 +206,6 @@ def test_the_usual_rate_counts_open_hours_only(db):
         ArrivalHour.objects.create(
             hour=hour, ecosystem="stock", agent_source="a", transport="redis", accepted=30, last_at=hour
         )
-    stock = pulse.take(NOW).ecosystems[2]
+    stock = liveness.take(NOW).ecosystems[2]
     # Open from 18:00 to 21:00, and from 14:30 to 15:00 on the day: three hours and a half.
     assert stock.usual_hour == pytest.approx(60 / 3.5)

@@ -101,7 +101,7 @@ def test_what_is_refused_for_another_reason_is_another_letter(page, db):
 
 
 def test_a_replay_goes_on_step_by_step_by_a_filter(page, monkeypatch):
-    monkeypatch.setattr("aggregator.admin.letter_work.STEP", 4)
+    monkeypatch.setattr("aggregator.admin.dead_letter_actions.STEP", 4)
     for number in range(10):
         letter(signal(signal_id=f"m{number}"))
     letter(signal(signal_id="other"), agent_source="value")
@@ -170,7 +170,7 @@ def test_the_list_does_not_read_what_is_in_the_letters(page):
 
 
 def test_a_step_holds_no_more_than_memory_bears(page, monkeypatch):
-    monkeypatch.setattr("aggregator.admin.letter_work.STEP_BYTES", 2500)
+    monkeypatch.setattr("aggregator.admin.dead_letter_actions.STEP_BYTES", 2500)
     for number in range(5):
         last = letter(b"%d" % number * 1000).pk
     told, counts = {"after": 0, "finished": False}, []

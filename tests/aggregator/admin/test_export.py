@@ -7,7 +7,7 @@ import io
 import json
 from decimal import Decimal
 
-from aggregator import export
+from aggregator.admin import export
 from aggregator.models import TradingSignal
 from tests.aggregator.admin.conftest import signal
 

@@ -9,8 +9,8 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from aggregator import finding
 from aggregator.admin import signals
+from aggregator.ledger import pager
 from aggregator.models import TradingSignal
 
 LIST = "/admin/aggregator/tradingsignal/"
@@ -121,17 +121,17 @@ def test_the_first_id_of_a_moment_is_found_by_halving(record):
     for number, signal in enumerate(rows):
         TradingSignal.objects.filter(pk=signal.pk).update(received_at=start + timedelta(hours=number))
     for number, signal in enumerate(rows):
-        assert finding.first_id(start + timedelta(hours=number)) <= signal.pk
-        assert finding.first_id(start + timedelta(hours=number, seconds=1)) > signal.pk
+        assert pager.first_id(start + timedelta(hours=number)) <= signal.pk
+        assert pager.first_id(start + timedelta(hours=number, seconds=1)) > signal.pk
     TradingSignal.objects.all().delete()
-    assert finding.first_id(start) in {0, 1}
+    assert pager.first_id(start) in {0, 1}
 
 
 @pytest.fixture
 def impatient(monkeypatch):
     """Every page goes no further than some thirty rows."""
-    monkeypatch.setattr(finding, "STRETCH", 30)
-    monkeypatch.setattr(finding, "LOOK_S", 0.0)
+    monkeypatch.setattr(pager, "STRETCH", 30)
+    monkeypatch.setattr(pager, "LOOK_S", 0.0)
     monkeypatch.setattr(signals, "PER_PAGE", 5)
 
 

@@ -1,0 +1,164 @@
+"""Alerts, channels and the policy in the operator's admin."""
+
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from unfold.admin import ModelAdmin
+from unfold.decorators import action
+from unfold.widgets import UnfoldAdminPasswordWidget
+
+from aggregator import encryption
+from aggregator.admin.base import ReadOnlyAdmin
+from aggregator.alerts import delivery
+from aggregator.alerts.messages import Notice
+from aggregator.models import Alert, AlertChannel, AlertNotice, AlertPolicy
+from ecosystems.env import HIDDEN
+
+TEST = Notice("info", "Signal Hub: a test", "This channel works: alerts will come here.")
+
+
+class ChannelForm(forms.ModelForm):  # type: ignore[type-arg]
+    """A channel with its URL, which goes in and never comes out again."""
+
+    url = forms.CharField(
+        label="URL",
+        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
+        required=False,
+        strip=True,
+        help_text=(
+            "As apprise writes it: tgram://token/chat, slack://…, mailto://…, json://host/path; see "
+            "github.com/caronc/apprise/wiki. Kept encrypted and not shown again; empty leaves it as it is."
+        ),
+    )
+
+    class Meta:
+        model = AlertChannel
+        fields = ("name", "enabled")
+
+    def clean_url(self) -> str:
+        import apprise
+
+        url: str = self.cleaned_data["url"]
+        if not url and self.instance.pk is None:
+            raise forms.ValidationError("A channel needs a URL.")
+        # One service a channel: of two in one text, a failure of one would send to the other again.
+        if url and (" " in url or apprise.Apprise.instantiate(url) is None):
+            raise forms.ValidationError("Apprise does not know such a URL.")
+        return url
+
+
+@admin.register(AlertChannel)
+class AlertChannelAdmin(ModelAdmin):  # type: ignore[misc]
+    form = ChannelForm
+    list_display = ("name", "address", "enabled", "last_sent_at", "last_error")
+    readonly_fields = ("address", "last_sent_at", "last_error")
+    actions = ("send_test",)
+    actions_submit_line = ("save_and_test",)
+
+    def get_fields(
+        self,
+        request: HttpRequest,
+        obj: AlertChannel | None = None,
+    ) -> tuple[str, ...]:
+        asked = ("name", "url", "enabled")
+        return ("name", "address", "url", "enabled", "last_sent_at", "last_error") if obj else asked
+
+    @admin.display(description="address")
+    def address(self, channel: AlertChannel) -> str:
+        """Show the service alone: tokens stand in every other part of a URL."""
+        if not channel.sealed_url:
+            return ""
+        try:
+            url = encryption.unseal(settings.ENVIRONMENT, channel.sealed_url)
+        except encryption.Unreadable as error:
+            return str(error)
+        return f"{url.partition('://')[0]}://{HIDDEN}"
+
+    def save_model(self, request: HttpRequest, obj: AlertChannel, form: Any, change: bool) -> None:
+        if url := form.cleaned_data.get("url"):
+            obj.sealed_url = encryption.seal(settings.ENVIRONMENT, url)
+        super().save_model(request, obj, form, change)
+
+    def response_add(
+        self, request: HttpRequest, obj: AlertChannel, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        """Stay on the new channel's page, where the test is."""
+        response: HttpResponse = super().response_add(request, obj, post_url_continue)
+        if "_addanother" in request.POST:
+            return response
+        return redirect("admin:aggregator_alertchannel_change", obj.pk)
+
+    def response_change(self, request: HttpRequest, obj: AlertChannel) -> HttpResponse:
+        """Stay on the channel's page after a test, where its last error stands and its URL can be mended."""
+        response: HttpResponse = super().response_change(request, obj)
+        if any(name.endswith("save_and_test") for name in request.POST):
+            return redirect("admin:aggregator_alertchannel_change", obj.pk)
+        return response
+
+    @admin.action(description="Send a test message", permissions=["change"])
+    def send_test(self, request: HttpRequest, queryset: QuerySet[AlertChannel]) -> None:
+        for channel in queryset:
+            _test(request, channel)
+
+    @action(description="Save and send a test", permissions=["change"])  # type: ignore[untyped-decorator]
+    def save_and_test(self, request: HttpRequest, obj: AlertChannel) -> None:
+        _test(request, obj)
+
+
+def _test(request: HttpRequest, channel: AlertChannel) -> None:
+    error = delivery.deliver(channel, TEST)
+    if error:
+        messages.error(request, f"{channel.name}: not sent: {error}.")
+    else:
+        messages.success(request, f"{channel.name}: a test message was sent.")
+
+
+@admin.register(Alert)
+class AlertAdmin(ReadOnlyAdmin):
+    list_display = ("rule", "subject", "state", "text", "since", "over_at", "notices")
+    list_filter = ("rule", ("over_at", admin.EmptyFieldListFilter))
+    search_fields = ("subject",)
+    ordering = ("-since",)
+    show_full_result_count = False
+
+    @admin.display(description="state")
+    def state(self, alert: Alert) -> str:
+        if alert.over_at:
+            return "over"
+        return "open" if alert.fired_at else "found, not told yet"
+
+
+@admin.register(AlertNotice)
+class AlertNoticeAdmin(ReadOnlyAdmin):
+    list_display = ("title", "channel", "created_at", "attempts", "sent_at", "given_up_at")
+    list_filter = ("channel",)
+    list_select_related = ("channel",)
+    ordering = ("-id",)
+    show_full_result_count = False
+
+
+@admin.register(AlertPolicy)
+class AlertPolicyAdmin(ModelAdmin):  # type: ignore[misc]
+    list_display = (
+        "__str__",
+        "repeat_hours",
+        "refusal_percent",
+        "refusal_count",
+        "stream_lag",
+        "all_clear_at",
+    )
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return not AlertPolicy.objects.exists()
+
+    def has_delete_permission(self, request: HttpRequest, obj: AlertPolicy | None = None) -> bool:
+        return False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[AlertPolicy]:
+        AlertPolicy.current()  # there is always one to look at
+        return super().get_queryset(request)  # type: ignore[no-any-return]

@@ -1,0 +1,205 @@
+"""API keys: made, rotated, restricted and revoked; a value is shown once, on the page that made it."""
+
+import re
+from datetime import timedelta
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.contrib import admin, messages
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404, render
+from django.urls import reverse
+from django.utils import timezone
+from unfold.admin import ModelAdmin
+from unfold.decorators import action, display
+from unfold.widgets import (
+    UnfoldAdminCheckboxSelectMultipleWidget,
+    UnfoldAdminIntegerFieldWidget,
+    UnfoldAdminTextInputWidget,
+)
+
+from aggregator.admin import client_snippets
+from aggregator.admin.base import confirmation
+from aggregator.admin.transport_guides import endpoint
+from aggregator.http import api_keys
+from aggregator.models import ECOSYSTEM_CHOICES, ApiKey
+from aggregator.templatetags.hub import ago
+
+KEY_ID = re.compile("[A-Za-z0-9._-]{1,64}")
+"""What needs no quoting in a shell, a log or a snippet."""
+TAIL = re.compile("[0-9a-f]{6}")
+LONGEST_OVERLAP_H = 24 * 30
+
+
+class KeyForm(forms.ModelForm):  # type: ignore[type-arg]
+    scopes = forms.MultipleChoiceField(
+        choices=ApiKey.SCOPES, widget=UnfoldAdminCheckboxSelectMultipleWidget, initial=[api_keys.PUBLISH]
+    )
+    ecosystems = forms.MultipleChoiceField(
+        choices=ECOSYSTEM_CHOICES,
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
+        required=False,
+        help_text="None means all of them.",
+    )
+    tail = forms.CharField(widget=forms.HiddenInput, required=False, initial=api_keys.new_tail)
+    """The end of an id that is made from the name: a form that is sent twice makes one key."""
+
+    class Meta:
+        model = ApiKey
+        fields = ("name", "key_id", "scopes", "ecosystems", "expires_at")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "name" in self.fields:
+            self.fields["name"].widget = UnfoldAdminTextInputWidget()
+        if "key_id" in self.fields:
+            self.fields["key_id"].widget = UnfoldAdminTextInputWidget()
+            self.fields["key_id"].required = False
+            self.fields["key_id"].help_text = "Names the key in logs; made from its name if left empty."
+
+    def clean_key_id(self) -> str:
+        key_id = str(self.cleaned_data.get("key_id") or "")
+        if key_id and not KEY_ID.fullmatch(key_id):
+            raise forms.ValidationError("Letters, digits, '.', '_' and '-', at most 64 of them.")
+        if key_id in dict(settings.ENVIRONMENT.api_keys):
+            raise forms.ValidationError("CORE_API_KEYS has a key of this id.")
+        return key_id or self._made_id()
+
+    def _made_id(self) -> str:
+        tail = str(self.data.get("tail") or "")
+        key_id = api_keys.new_key_id(
+            str(self.data.get("name") or "key"), tail if TAIL.fullmatch(tail) else ""
+        )
+        if ApiKey.objects.filter(key_id=key_id).exists():
+            raise forms.ValidationError(
+                "This key has been made already; its value was shown then. Another one needs a new form."
+            )
+        return key_id
+
+
+class RotateForm(forms.Form):
+    overlap = forms.IntegerField(
+        label="Hours for which the value before still passes",
+        help_text="0 ends it at once.",
+        min_value=0,
+        max_value=LONGEST_OVERLAP_H,
+        initial=int(api_keys.OVERLAP.total_seconds() // 3600),
+        widget=UnfoldAdminIntegerFieldWidget(),
+    )
+    seen = forms.CharField(widget=forms.HiddenInput, required=False)
+    """When the key was rotated before, so that a page sent twice does not rotate twice."""
+
+
+@admin.register(ApiKey)
+class KeyAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
+    form = KeyForm
+    list_display = ("key_id", "name", "state", "may", "where", "used", "expires_at")
+    search_fields = ("key_id", "name")
+    ordering = ("-created_at",)
+    actions_detail = ("rotate", "revoke")
+    actions = None
+    names = (None, {"fields": (("name", "key_id"),)})
+    rights = ("scopes", "ecosystems", "expires_at")
+    history = (
+        "State",
+        {"fields": (("state", "used"), ("created_at", "rotated_at"), ("previous_until", "revoked_at"))},
+    )
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        rights = ("Rights", {"fields": self.rights if obj else (*self.rights, "tail")})
+        return (self.names, rights, self.history) if obj else (self.names, rights)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        shown = ("state", "used", "created_at", "rotated_at", "previous_until", "revoked_at")
+        return ("key_id", *shown) if obj else ()
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False  # logs and dead letters name it: it is revoked instead
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(super().has_change_permission(request, obj)) and not (obj and obj.revoked_at)
+
+    def has_rotate_permission(self, request: HttpRequest, _object_id: Any = None) -> bool:
+        return bool(request.user.has_perm("aggregator.change_apikey"))
+
+    def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
+        if change:
+            obj.save(update_fields=["name", "scopes", "ecosystems", "expires_at"])
+        else:
+            request.hub_grant = api_keys.manager(settings.ENVIRONMENT).issue(obj)  # type: ignore[attr-defined]
+
+    def response_add(self, request: HttpRequest, obj: ApiKey, post_url_continue: Any = None) -> HttpResponse:
+        """Answer with the value itself: a redirect would have to keep it somewhere meanwhile."""
+        return self._show(request, request.hub_grant)  # type: ignore[attr-defined]
+
+    @action(description="Rotate", permissions=["rotate"], icon="autorenew")  # type: ignore[untyped-decorator]
+    def rotate(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        key = get_object_or_404(ApiKey, pk=object_id, revoked_at=None)
+        seen = str(key.rotated_at or "")
+        form = RotateForm(request.POST or None, initial={"seen": seen})
+        if not form.is_valid():
+            text = f"{key.key_id} gets a new value and a new signing secret, shown once on the next page."
+            return confirmation(self, request, "Rotate", text, form)
+        if form.cleaned_data["seen"] != seen:
+            messages.error(request, "This key has been rotated meanwhile; its new value was shown then.")
+            return _to(key)
+        overlap = timedelta(hours=form.cleaned_data["overlap"])
+        grant = api_keys.manager(settings.ENVIRONMENT).rotate(key, overlap)
+        told = f"Rotated; the value before passes for {overlap.total_seconds() / 3600:.0f} more hours."
+        _log(request, key, CHANGE, told)
+        return self._show(request, grant)
+
+    @action(description="Revoke", permissions=["rotate"], icon="block")  # type: ignore[untyped-decorator]
+    def revoke(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        key = get_object_or_404(ApiKey, pk=object_id)
+        if request.method != "POST":
+            text = f"{key.key_id} is refused from now on, for good. There is no way back."
+            return confirmation(self, request, "Revoke", text)
+        api_keys.manager(settings.ENVIRONMENT).revoke(key)
+        _log(request, key, CHANGE, "Revoked.")
+        return _to(key)
+
+    def _show(self, request: HttpRequest, grant: api_keys.Grant) -> HttpResponse:
+        ecosystem = grant.key.ecosystems[0] if grant.key.ecosystems else "crypto"
+        given = (endpoint(request), grant.key.key_id, grant.value, grant.signing_secret, ecosystem)
+        publishes = api_keys.PUBLISH in grant.key.scopes
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"Key {grant.key.key_id}",
+            "grant": grant,
+            "snippets": client_snippets.of_key(*given) if publishes else [],
+            "opts": self.opts,
+        }
+        response = render(request, "admin/hub/key_shown.html", context)
+        response["Cache-Control"] = "no-store"
+        return response
+
+    @display(  # type: ignore[untyped-decorator]
+        description="state", label={"valid": "success", "revoked": "danger", "expired": "warning"}
+    )
+    def state(self, key: ApiKey) -> str:
+        if key.revoked_at:
+            return "revoked"
+        return "expired" if key.expires_at and key.expires_at <= timezone.now() else "valid"
+
+    @admin.display(description="scopes")
+    def may(self, key: ApiKey) -> str:
+        return ", ".join(key.scopes)
+
+    @admin.display(description="ecosystems")
+    def where(self, key: ApiKey) -> str:
+        return ", ".join(key.ecosystems) or "all"
+
+    @admin.display(description="last used")
+    def used(self, key: ApiKey) -> str:
+        return ago(key.last_used_at)
+
+
+def _to(key: ApiKey) -> HttpResponse:
+    return HttpResponseRedirect(reverse("admin:aggregator_apikey_change", args=[key.pk]))
+
+
+def _log(request: HttpRequest, key: ApiKey, flag: int, message: str) -> None:
+    LogEntry.objects.log_actions(int(request.user.pk or 0), [key], flag, change_message=message)

@@ -1,0 +1,150 @@
+"""How to send the first signal over each transport: commands to copy, with this hub's own addresses."""
+
+import shlex
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+
+from django.conf import settings
+from django.db.models import Q
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils import timezone
+
+from aggregator.admin import client_snippets
+from aggregator.http.api_keys import PUBLISH
+from aggregator.models import ApiKey
+from ecosystems.env import Environment
+
+SECRET_PARAMETERS = {"password", "sslpassword"}
+ON_THE_HUB = "Or on the hub's own machine, in its folder, where it needs neither a client nor a password:"
+OWN_ROLE = (
+    "An agent of yours gets a role of its own, which may insert the signals of one ecosystem and do nothing "
+    "else; this, in the hub's folder, prints its URL:"
+)
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command to copy. It asks for the passwords it needs: a page and a shell's history are no place."""
+
+    name: str
+    text: str
+    words: str = ""
+    """What stands before it."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """One transport: whether it is configured, and the commands."""
+
+    transport: str
+    title: str
+    commands: list[Command] = field(default_factory=list)
+    needs: str = ""
+    """What has to be set first; empty when it is."""
+    came: bool = False
+    """Whether a signal has come this way."""
+
+
+def endpoint(request: HttpRequest) -> str:
+    """Return the hub's address for signals, as agents reach it."""
+    return settings.ENVIRONMENT.signal_endpoint or request.build_absolute_uri(reverse("signals"))
+
+
+def ways(request: HttpRequest, came: Collection[str]) -> list[Way]:
+    """Return the commands of each transport, the simplest first; `came` are those that brought signals."""
+    environment: Environment = settings.ENVIRONMENT
+    return [
+        _database(environment, came="database" in came),
+        _redis(environment, came="redis" in came),
+        _webhook(request, environment, came="webhook" in came),
+    ]
+
+
+def _local(title: str, transport: str, ecosystem: str) -> Command:
+    text = (
+        f".venv/bin/python manage.py publish_signal --backend {transport} --ecosystem {ecosystem}"
+        f" --symbol {client_snippets.SYMBOLS[ecosystem]} --action BUY --agent-source first"
+    )
+    return Command(f"{title}, on the hub itself", text, ON_THE_HUB)
+
+
+def _database(environment: Environment, *, came: bool) -> Way:
+    title = "From a database client"
+    statement = (
+        "INSERT INTO trading_signals (signal_id, ecosystem, timestamp, symbol, action, agent_source)\n"
+        "VALUES ('first-' || extract(epoch FROM now())::bigint, 'crypto', now(), 'BTCUSDT', 'BUY', 'first')"
+    )
+    psql = f'psql {shlex.quote(without_secrets(environment.core_db_url or ""))} -c "\n{statement}"'
+    role = ".venv/bin/python manage.py agent_role crypto_agent --ecosystem crypto"
+    commands = [
+        Command(title, psql),
+        _local(title, "database", "crypto"),
+        Command("A role for an agent", role, OWN_ROLE),
+    ]
+    return Way("database", title, commands, came=came)
+
+
+def without_secrets(url: str) -> str:
+    """Return a Postgres URL for psql, which asks for the password itself."""
+    parts = urlsplit(url)
+    user, _, _ = parts.netloc.rpartition("@")[0].partition(":")
+    host = parts.netloc.rpartition("@")[2]
+    query = [pair for pair in parse_qsl(parts.query) if pair[0] not in SECRET_PARAMETERS]
+    netloc = f"{user}@{host}" if user else host
+    return urlunsplit(("postgres", netloc, parts.path, urlencode(query, quote_via=quote), ""))
+
+
+def _redis(environment: Environment, *, came: bool) -> Way:
+    title = "Over Redis"
+    if not environment.redis_url:
+        return Way("redis", title, needs="CORE_REDIS_URL is not set.")
+    parts = urlsplit(environment.redis_url)
+    host = parts.netloc.rpartition("@")[2]
+    where = f"-s {parts.path}" if parts.scheme == "unix" else f"-u {parts.scheme}://{host}{parts.path}"
+    if parts.username:
+        where += f" --user {parts.username}"
+    if parts.password:
+        where += " --askpass"
+    stream = f"{environment.stream_prefix}:{environment.stream_topics[0]}"
+    payload = client_snippets.signal("first", "forex")
+    command = f"redis-cli {where} XADD {stream} '*' payload \\\n {payload}"
+    return Way("redis", title, [Command(title, command), _local(title, "redis", "forex")], came=came)
+
+
+def _webhook(request: HttpRequest, environment: Environment, *, came: bool) -> Way:
+    title, shared = "Over HTTPS", environment.event_webhook_secret
+    key_id, own, ecosystem = _any_key(environment)
+    if not key_id and (environment.webhook_require_key or not shared):
+        return Way("webhook", title, needs="It needs an API key, or CORE_EVENT_WEBHOOK_SECRET.", came=came)
+    asked = {"API_KEY": f"Value of the key {key_id}"} if key_id else {}
+    asked["SECRET"] = f"Signing secret of the key {key_id}" if own else "CORE_EVENT_WEBHOOK_SECRET"
+    client = client_snippets.curl(
+        endpoint(request),
+        "first",
+        ecosystem,
+        "\n".join(f"printf '{words}: '; read -rs {name}; echo" for name, words in asked.items()),
+        "SECRET",
+        keyed=bool(key_id),
+        encoded=own or (shared or "").startswith("whsec_"),
+    )
+    # Within parentheses a shell reads all of it before it asks, so that no line of it is taken for an answer.
+    commands = [Command(title, f"(\n{client})")]
+    if shared and not environment.webhook_require_key and environment.event_webhook_url:
+        commands.append(_local(title, "webhook", "stock"))
+    return Way("webhook", title, commands, came=came)
+
+
+def _any_key(environment: Environment) -> tuple[str, bool, str]:
+    """Return a key that may publish now: its id, whether the admin made it, an ecosystem it may write to.
+
+    The newest of the admin first, whose page showed its signing secret; one of CORE_API_KEYS only beside a
+    shared secret, since nobody ever sees its own. An empty id when there is none.
+    """
+    valid = ApiKey.objects.filter(Q(expires_at=None) | Q(expires_at__gt=timezone.now()), revoked_at=None)
+    newest = valid.filter(scopes__contains=[PUBLISH]).order_by("-created_at").first()
+    if newest:
+        return newest.key_id, True, newest.ecosystems[0] if newest.ecosystems else "stock"
+    configured = environment.api_keys if environment.event_webhook_secret else []
+    return next((name for name, _ in configured), ""), False, "stock"

@@ -1,0 +1,140 @@
+"""How often an agent usually sends, and for how long it may be silent before somebody should know."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+from django.db import connection, transaction
+from django.utils import timezone
+
+from aggregator.arrivals.open_hours import OpenTime
+from ecosystems import ECOSYSTEMS
+
+LOOK_BACK = timedelta(days=30)
+"""How far back arrivals teach; a silence is measured no further either."""
+ACTIVE_MINUTES = 1000
+"""How many of an agent's latest minutes with arrivals teach."""
+FEWEST_GAPS = 20
+PERCENTILE = 0.95
+LEARN_EVERY = timedelta(hours=1)
+PATIENCE = 3
+"""A silence is noticed at so many times the learned cadence. Of an agent whose signals come at random, as a
+strategy's do, one gap in 8,000 is as long: e ** (-3 * 3), with a 95th percentile of three times the mean."""
+SHORTEST = timedelta(minutes=3)
+"""Rollups are by the minute: no shorter silence is noticed of an agent whose cadence was learned."""
+
+OVERLAP_MINUTES = 10
+"""How long a minute may get its first arrival after it was looked at: longer than any transaction."""
+
+# What came since it was learned last. The first time, a month: seconds on a hub with hundreds of agents.
+NEWS = """
+    SELECT id, ecosystem, array_agg(minute ORDER BY minute DESC) FROM (
+        SELECT agents.id, agents.ecosystem, (extract(epoch FROM minute) / 60)::int AS minute,
+            row_number() OVER (PARTITION BY agents.id ORDER BY minute DESC) AS recency
+        FROM agents JOIN (
+            SELECT DISTINCT ecosystem, agent_source, minute FROM arrival_minutes
+            WHERE accepted > 0 AND minute > greatest(
+                %s, (SELECT max(learned_at) FROM agent_cadences) - make_interval(mins => %s))
+        ) AS active USING (ecosystem, agent_source)) AS latest
+    WHERE recency <= %s AND ecosystem = ANY (%s) GROUP BY id, ecosystem"""
+
+KNOWN = "SELECT agent_id, minutes FROM agent_cadences WHERE agent_id = ANY (%s)"
+
+KEEP = """
+    INSERT INTO agent_cadences (agent_id, gap, gaps, minutes, learned_at)
+    SELECT agent_id, gap, gaps, minutes::int[], now()
+    FROM unnest(%s::bigint[], %s::interval[], %s::int[], %s::text[])
+        AS learned (agent_id, gap, gaps, minutes)
+    JOIN agents ON agents.id = agent_id
+    ORDER BY agent_id
+    ON CONFLICT (agent_id) DO UPDATE SET gap = excluded.gap, gaps = excluded.gaps,
+        minutes = excluded.minutes, learned_at = now()"""
+
+AGENTS = """
+    SELECT ecosystem, agent_source, last_seen, expected_cadence, gap, coalesce(%s::timestamptz, now())
+    FROM agents LEFT JOIN agent_cadences ON agent_id = agents.id
+    WHERE signals > 0 AND ecosystem = ANY (%s)
+    ORDER BY ecosystem, agent_source"""
+
+
+@dataclass(frozen=True)
+class Silence:
+    """How long an agent has been silent, and how long it may be."""
+
+    ecosystem: str
+    agent_source: str
+    last_seen: datetime
+    silent_for: timedelta
+    """While its market was open; at most LOOK_BACK."""
+    allowed: timedelta | None
+    """None while too little is known of the agent."""
+    rests: bool = False
+    """Whether it is nobody's fault just now: the market is closed, or has only just opened again."""
+
+    @property
+    def too_long(self) -> bool:
+        return self.allowed is not None and self.silent_for > self.allowed
+
+
+def allowance(expected: timedelta | None, learned: timedelta | None) -> timedelta | None:
+    """Return how long an agent may be silent: what was set by hand, else from what was learned, else None."""
+    if expected is not None:
+        return expected
+    return max(SHORTEST, learned * PATIENCE) if learned is not None else None
+
+
+def silences(now: datetime | None = None, ecosystems: Sequence[str] = ECOSYSTEMS) -> list[Silence]:
+    """Return the silence of every agent of the ecosystems, in one query.
+
+    By the database's clock, which also wrote when they were seen: this machine's may be off.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(AGENTS, [now, list(ecosystems)])
+        rows = cursor.fetchall()
+    # Only where there are agents: a trading calendar takes seconds to load.
+    clocks = {name: OpenTime(name, at - LOOK_BACK, at) for name, at in {(row[0], row[-1]) for row in rows}}
+    found = []
+    for ecosystem, agent, seen, expected, learned, at in rows:
+        clock, allowed = clocks[ecosystem], allowance(expected, learned)
+        rests = allowed is not None and clock.rests(allowed)
+        found.append(Silence(ecosystem, agent, seen, clock.between(seen, at), allowed, rests))
+    return found
+
+
+def learn(now: datetime | None = None) -> int:
+    """Learn the cadence of each agent that has sent something since; return how many of these have one."""
+    now = now or timezone.now()
+    oldest = now - LOOK_BACK
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(NEWS, [oldest, OVERLAP_MINUTES, ACTIVE_MINUTES, list(ECOSYSTEMS)])
+        news = cursor.fetchall()
+        cursor.execute(KNOWN, [[agent_id for agent_id, *_ in news]])
+        known: dict[int, list[int]] = dict(cursor.fetchall())
+        clocks = {name: OpenTime(name, oldest, now) for name in {row[1] for row in news}}
+        learned = []
+        for agent_id, ecosystem, latest in news:
+            minutes = sorted({*latest, *known.get(agent_id, ())})[-ACTIVE_MINUTES:]
+            moments = [moment for minute in minutes if (moment := _moment(minute)) > oldest]
+            gap, gaps = usual_gap(clocks[ecosystem], moments)
+            learned.append((agent_id, gap, gaps, f"{{{','.join(map(str, minutes))}}}"))
+        if learned:
+            cursor.execute(KEEP, list(map(list, zip(*learned, strict=True))))
+    return sum(gap is not None for _, gap, *_ in learned)
+
+
+def _moment(minute: int) -> datetime:
+    """Return when a minute began that is counted since 1970, as a cadence keeps them."""
+    return datetime.fromtimestamp(minute * 60, UTC)
+
+
+def usual_gap(clock: OpenTime, minutes: Iterable[datetime]) -> tuple[timedelta | None, int]:
+    """Return the PERCENTILE of the open time between minutes with arrivals, and how many gaps there were.
+
+    None for fewer than FEWEST_GAPS. A percentile, because one outage must not teach that outages are usual.
+    """
+    marks = [clock.until(minute) for minute in minutes]
+    gaps = sorted(after - before for before, after in pairwise(marks))
+    if len(gaps) < FEWEST_GAPS:
+        return None, len(gaps)
+    return gaps[int(len(gaps) * PERCENTILE)], len(gaps)

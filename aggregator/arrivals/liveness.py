@@ -1,0 +1,225 @@
+"""Is it alive? What the rollups, the agents' cadences and the trading hours say together."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from aggregator.answers import Background
+from aggregator.arrivals import cadence, queries
+from aggregator.arrivals.open_hours import OpenTime
+from aggregator.health import freshness_check
+from ecosystems import ECOSYSTEMS
+from ecosystems.market import calendars
+
+TRANSPORTS = ("database", "redis", "webhook")
+DAY = timedelta(days=1)
+USUAL = timedelta(days=7)
+"""What the usual rate is the mean of, counting the hours in which the market was open."""
+FIRST_HOURS = timedelta(hours=1)
+"""How much open time must have passed before a rate is called usual."""
+STRANGER = timedelta(minutes=15)
+"""For how long an agent counts as live of which too little is known to have a cadence."""
+
+
+class State(StrEnum):
+    LIVE = "live"
+    QUIET = "quiet"
+    SILENT = "silent"
+    CLOSED = "closed market"
+    NEVER = "no signals yet"
+
+
+BY_CONCERN = (State.SILENT, State.QUIET, State.LIVE, State.CLOSED, State.NEVER)
+
+
+@dataclass
+class AgentPulse:
+    ecosystem: str
+    name: str
+    state: State
+    last_seen: datetime
+    allowed: timedelta | None
+    """The longest silence that is no cause for worry; None while it is not known."""
+    day: queries.AgentDay = field(default_factory=queries.AgentDay)
+    """Asked for only of those at the head of the list."""
+
+
+@dataclass
+class Figures:
+    """What one ecosystem got, over one transport or over all."""
+
+    minute: int = 0
+    hour: int = 0
+    day: int = 0
+    duplicates: int = 0
+    refused: int = 0
+    first_at: datetime | None = None
+    """The hour of the first arrival within USUAL."""
+    last_at: datetime | None = None
+    lags: list[int] = field(default_factory=lambda: queries.Recent().lags)
+    by_hour: dict[datetime, int] = field(default_factory=dict)
+
+
+@dataclass
+class EcosystemPulse:
+    ecosystem: str
+    state: State
+    total: Figures
+    transports: dict[str, Figures]
+    usual_hour: float | None
+    """Signals in an hour of open market; None while too little is known."""
+    is_open: bool
+    next_change: datetime | None
+    """When the market opens or closes next; None if it never does, or while that is not known."""
+    agents: str
+    """How many agents are in which state, in words."""
+
+
+@dataclass
+class Pulse:
+    ecosystems: list[EcosystemPulse]
+    agents: list[AgentPulse] | None
+    """None while the trading calendars are being loaded."""
+
+
+def _load_calendars() -> bool:
+    """Trading calendars take seconds to load, once in a process."""
+    return bool([calendars.is_open(name, datetime.now().astimezone()) for name in ECOSYSTEMS])
+
+
+_calendars = Background(_load_calendars, float("inf"))
+
+
+def take(now: datetime, memory: queries.Memory | None = None, *, detailed: int = 50) -> Pulse:
+    """Return how everything stands at `now`, in four queries; of `detailed` agents also what they sent."""
+    memory = memory or queries.Memory()
+    recent = memory.recent(now)
+    week = memory.by_hour(now - USUAL, now)
+    silences = cadence.silences(now) if _calendars.latest() else None
+    agents = _agents(silences, now, detailed) if silences is not None else None
+    # As the probe and the alert judge it, so that the page does not contradict itself.
+    silent = {
+        name
+        for name in ECOSYSTEMS
+        if freshness_check.silent([each for each in silences or [] if each.ecosystem == name])
+    }
+    ecosystems = [_ecosystem(name, now, recent, week, agents, silent) for name in ECOSYSTEMS]
+    return Pulse(ecosystems, agents)
+
+
+def _agents(silences: list[cadence.Silence], now: datetime, detailed: int) -> list[AgentPulse]:
+    """Return the agents, those first that somebody should look at."""
+    pulses = [
+        AgentPulse(each.ecosystem, each.agent_source, _judge(each, now), each.last_seen, each.allowed)
+        for each in silences
+    ]
+    # Those that are live keep their places by name: by last sight they would change them at every look.
+    pulses.sort(key=lambda agent: timedelta() if agent.state is State.LIVE else now - agent.last_seen)
+    pulses.sort(key=lambda agent: BY_CONCERN.index(agent.state))
+    days = queries.agent_days([(agent.ecosystem, agent.name) for agent in pulses[:detailed]], now)
+    for agent in pulses:
+        agent.day = days.get((agent.ecosystem, agent.name), agent.day)
+    return pulses
+
+
+def _judge(silence: cadence.Silence, now: datetime) -> State:
+    """Live up to half of what is allowed; silent beyond all of it, counting open time only."""
+    allowed = silence.allowed or STRANGER
+    if now - silence.last_seen <= allowed / 2:
+        return State.LIVE
+    if not calendars.is_open(silence.ecosystem, now):
+        return State.CLOSED
+    if silence.silent_for <= allowed / 2:
+        return State.QUIET
+    return State.SILENT if silence.too_long else State.QUIET
+
+
+def _ecosystem(
+    name: str,
+    now: datetime,
+    recent: dict[queries.Place, queries.Recent],
+    week: dict[queries.Place, list[queries.Hour]],
+    agents: list[AgentPulse] | None,
+    silent: set[str],
+) -> EcosystemPulse:
+    figures = {
+        transport: _figures(recent.get((name, transport)), week.get((name, transport), []), now)
+        for transport in TRANSPORTS
+    }
+    total = _sum(list(figures.values()))
+    all_hours = [hour for transport in TRANSPORTS for hour in week.get((name, transport), [])]
+    states = [agent.state for agent in agents or [] if agent.ecosystem == name]
+    return EcosystemPulse(
+        name,
+        _together(states, total, now, is_silent=name in silent),
+        total,
+        figures,
+        _usual(name, all_hours, now) if agents is not None else None,
+        agents is None or calendars.is_open(name, now),
+        calendars.next_change(name, now) if agents is not None else None,
+        _in_words(Counter(states)),
+    )
+
+
+def _in_words(states: Counter[State]) -> str:
+    """Return how many agents are how: `1 silent, 2 live`."""
+    return ", ".join(f"{states[state]:,} {state}" for state in BY_CONCERN if states[state])
+
+
+def _together(states: list[State], total: Figures, now: datetime, *, is_silent: bool) -> State:
+    """One live agent makes its ecosystem live; it is silent when all of its agents with a cadence are."""
+    if not states:
+        if total.last_at is None:
+            return State.NEVER
+        return State.LIVE if now - total.last_at <= STRANGER else State.QUIET
+    for state in (State.LIVE, State.CLOSED):
+        if state in states:
+            return state
+    return State.QUIET if State.QUIET in states and not is_silent else State.SILENT
+
+
+def _figures(recent: queries.Recent | None, week: list[queries.Hour], now: datetime) -> Figures:
+    day = [hour for hour in week if hour.since > now - DAY]
+    return Figures(
+        minute=recent.minute if recent else 0,
+        hour=recent.hour if recent else 0,
+        day=sum(hour.accepted for hour in day),
+        duplicates=sum(hour.duplicates for hour in day),
+        refused=sum(hour.refused for hour in day),
+        first_at=min((hour.since for hour in week), default=None),
+        last_at=max((hour.last_at for hour in week), default=None),
+        lags=recent.lags if recent else Figures().lags,
+        by_hour={hour.since: hour.accepted for hour in day},
+    )
+
+
+def _sum(parts: list[Figures]) -> Figures:
+    return Figures(
+        minute=sum(part.minute for part in parts),
+        hour=sum(part.hour for part in parts),
+        day=sum(part.day for part in parts),
+        duplicates=sum(part.duplicates for part in parts),
+        refused=sum(part.refused for part in parts),
+        first_at=min((part.first_at for part in parts if part.first_at), default=None),
+        last_at=max((part.last_at for part in parts if part.last_at), default=None),
+        lags=[sum(bucket) for bucket in zip(*(part.lags for part in parts), strict=True)],
+    )
+
+
+def _usual(ecosystem: str, week: list[queries.Hour], now: datetime) -> float | None:
+    """Return the mean rate of the past week's open hours, without the current one and the first.
+
+    Of both a part may be missing: a new hub began within its first hour.
+    """
+    this_hour = now.replace(minute=0, second=0, microsecond=0)
+    if not week:
+        return None
+    start = min(hour.since for hour in week) + timedelta(hours=1)
+    past = [hour for hour in week if start <= hour.since < this_hour]
+    if not past:
+        return None
+    open_time = OpenTime(ecosystem, start, this_hour).until(this_hour)
+    if open_time < FIRST_HOURS:
+        return None
+    return sum(hour.accepted for hour in past) / (open_time / timedelta(hours=1))

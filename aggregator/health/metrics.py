@@ -1,0 +1,231 @@
+"""`GET /metrics` for Prometheus.
+
+Everything is read from Postgres and Redis at the scrape, so that the answer is right and the same whichever
+process gives it, however many there are.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError
+from django.db.models import Count
+from django.http import HttpRequest, HttpResponse
+from django.views import View
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from aggregator.arrivals import counters
+from aggregator.arrivals.rollups import LAG_BOUNDS
+from aggregator.health.checks import State
+from aggregator.health.runner import survey
+from aggregator.http import api_keys
+from aggregator.http.problems import Problem, as_problem
+from aggregator.http.requests import headers_of
+from aggregator.ingest import stream_state
+from aggregator.ledger.errors import Outage
+from aggregator.models import Agent, DeadLetter
+
+logger = logging.getLogger("signal_hub.metrics")
+
+MOST_AGENTS = 500
+"""Agents with a series of their own, those seen last; Prometheus pays for every series ever made."""
+VERDICTS = ("accepted", "duplicate", "conflict", "refused")
+
+Families = Iterator[Metric]
+
+
+def arrivals() -> Families:
+    """Yield counters and the lags' histogram by ecosystem and transport."""
+    labels = ["ecosystem", "transport"]
+    counts = CounterMetricFamily("signal_hub_arrivals", "Entries by verdict.", labels=[*labels, "verdict"])
+    lags = HistogramMetricFamily(
+        "signal_hub_lag_seconds", "From a signal's timestamp to its recording.", labels=labels
+    )
+    for (ecosystem, transport), measures in sorted(counters.look().items()):
+        source = [ecosystem or "unknown", transport]
+        for verdict in VERDICTS:
+            counts.add_metric([*source, verdict], measures.get(verdict, 0))
+        lags.add_metric(source, list(_buckets(measures)), None)
+    yield counts
+    yield lags
+
+
+def _buckets(measures: dict[str, int]) -> Iterator[tuple[str, float]]:
+    """Yield the histogram's buckets, each counting those before it too, as Prometheus wants them."""
+    passed = 0
+    for number, bound in enumerate([*map(float, LAG_BOUNDS), float("inf")], start=1):
+        passed += measures.get(f"lag:{number}", 0)
+        yield ("+Inf" if bound == float("inf") else str(bound)), passed
+
+
+def dead_letters() -> Families:
+    """Yield how many dead letters wait for an operator, by code."""
+    waiting = GaugeMetricFamily("signal_hub_dead_letters", "Unresolved dead letters.", labels=["code"])
+    rows = DeadLetter.objects.filter(resolved_at=None).order_by("code").values_list("code")
+    for code, count in rows.annotate(Count("id")):
+        waiting.add_metric([code], count)
+    yield waiting
+
+
+def agents() -> Families:
+    """Yield when each of the agents seen last was last seen."""
+    seen = GaugeMetricFamily(
+        "signal_hub_agent_last_seen_timestamp_seconds",
+        f"When an agent last sent something; of the {MOST_AGENTS} seen last.",
+        labels=["ecosystem", "agent"],
+    )
+    rows = Agent.objects.order_by("-last_seen").values_list("ecosystem", "agent_source", "last_seen")
+    for ecosystem, agent, last_seen in rows[:MOST_AGENTS]:
+        seen.add_metric([ecosystem, agent], last_seen.timestamp())
+    yield seen
+    yield GaugeMetricFamily("signal_hub_agents", "Agents that were ever seen.", value=Agent.objects.count())
+
+
+def streams() -> Families:
+    """Yield what waits in each stream; nothing of one that cannot be asked."""
+    gauges = {
+        name: GaugeMetricFamily(f"signal_hub_stream_{name}", text, labels=["stream"])
+        for name, text in {
+            "length": "Entries in the stream.",
+            "lag": "Entries that no consumer has read.",
+            "pending": "Entries read and not acknowledged.",
+            "oldest_pending_seconds": "Age of the oldest of these.",
+            "consumers": "Consumers that are alive.",
+            "trimmed_unread": "Entries that were trimmed unread, unresolved.",
+        }.items()
+    }
+    for state in stream_state.states(settings.ENVIRONMENT, ask_postgres=not core_is_down()):
+        if state.trimmed_unread is not None:
+            gauges["trimmed_unread"].add_metric([state.stream], state.trimmed_unread)
+        if state.error:
+            continue
+        gauges["oldest_pending_seconds"].add_metric([state.stream], state.oldest_pending_s or 0.0)
+        for name in ("length", "lag", "pending", "consumers"):
+            gauges[name].add_metric([state.stream], getattr(state, name))
+    yield from gauges.values()
+
+
+def probes() -> Families:
+    """Yield each probe's state, as one series of value 1 among three, and how long it took."""
+    states = GaugeMetricFamily(
+        "signal_hub_probe", "Whether a probe is in a state.", labels=["probe", "state"]
+    )
+    seconds = GaugeMetricFamily("signal_hub_probe_seconds", "How long a probe took.", labels=["probe"])
+    for outcome in survey().outcomes():
+        seconds.add_metric([outcome.name], outcome.seconds)
+        for state in State:
+            states.add_metric([outcome.name, state], float(outcome.state is state))
+    yield states
+    yield seconds
+
+
+def core_is_down() -> bool:
+    """Say whether the core database fails, by its probe: whoever asked it would wait, or hang with it."""
+    return any(each.name == "database" and each.state is State.FAILED for each in survey().outcomes())
+
+
+class HubCollector(Collector):
+    """All of it. A part that cannot be read is left out and counted, so that the others are still seen."""
+
+    PARTS: tuple[Callable[[], Families], ...] = (probes, streams, arrivals, dead_letters, agents)
+    OF_THE_DATABASE = frozenset({arrivals, dead_letters, agents})
+
+    def collect(self) -> Iterable[Metric]:
+        failed = GaugeMetricFamily(
+            "signal_hub_scrape_failed", "Whether a part could not be read.", labels=["part"]
+        )
+        seconds = GaugeMetricFamily("signal_hub_scrape_seconds", "How long a part took.", labels=["part"])
+        # Each attempt to connect may take seconds, which a scrape does not have.
+        down = core_is_down()
+        for part in self.PARTS:
+            began = time.monotonic()
+            families = [] if down and part in self.OF_THE_DATABASE else _read(part)
+            yield from families
+            failed.add_metric([part.__name__], float(not families))
+            seconds.add_metric([part.__name__], time.monotonic() - began)
+        yield failed
+        yield seconds
+
+
+def _read(part: Callable[[], Families]) -> list[Metric]:
+    try:
+        return list(part())
+    except (DatabaseError, InterfaceError) as error:
+        logger.warning("metrics part=%s cannot be read: %s", part.__name__, type(error).__name__)
+        return []
+
+
+REGISTRY = CollectorRegistry()
+REGISTRY.register(HubCollector())
+
+
+class MetricsView(View):
+    """For a key with the scope `read` and no limit to some ecosystems, and for staff who are logged in.
+
+    An address is no proof: behind a tunnel or a proxy on the same machine all of the world comes from
+    127.0.0.1.
+    """
+
+    http_method_names = ["get", "head"]
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        try:
+            require_reader(request)
+        except (Problem, api_keys.Unauthenticated, Outage) as error:
+            return as_problem(error).response()
+        encoder, content_type = choose_encoder(request.headers.get("Accept", ""))
+        body = encoder(REGISTRY)
+        return HttpResponse(body, content_type=content_type, headers={"Cache-Control": "no-store"})
+
+
+READER_KNOWN_FOR_S = 900.0
+"""How long after its last scrape a key is still believed while the core database cannot be asked."""
+_readers: dict[bytes, float] = {}
+"""When each key, by its digest, was last let in by this process."""
+
+
+def require_reader(request: HttpRequest) -> None:
+    """Raise Unauthenticated or Problem 403 unless the request may read it all; Outage if nobody can tell.
+
+    Who scrapes is let in during an outage too: that is what the figures are for.
+    """
+    value = api_keys.key_value(headers_of(request.META))
+    if value is None:
+        _require_staff(request)
+        return
+    manager = api_keys.manager(settings.ENVIRONMENT)
+    digest = manager.digest(value)
+    try:
+        if core_is_down():
+            raise Outage("the database cannot be asked whose key this is")
+        _require_scope(manager.identify(value))
+    except Outage:
+        if time.monotonic() - _readers.get(digest, float("-inf")) > READER_KNOWN_FOR_S:
+            raise
+    except (Problem, api_keys.Unauthenticated):
+        _readers.pop(digest, None)
+        raise
+    _readers[digest] = time.monotonic()
+
+
+def _require_scope(sender: api_keys.Sender | None) -> None:
+    if sender is None:
+        raise api_keys.Unauthenticated
+    if api_keys.READ not in sender.scopes or sender.ecosystems is not None:
+        raise Problem(403, "scope_missing", "The API key may not read the hub's metrics.")
+
+
+def _require_staff(request: HttpRequest) -> None:
+    if settings.SESSION_COOKIE_NAME not in request.COOKIES:
+        raise api_keys.Unauthenticated
+    if core_is_down():
+        raise Outage("the database cannot be asked who is signed in")
+    try:
+        if request.user.is_active and request.user.is_staff:
+            return
+    except (DatabaseError, InterfaceError) as error:
+        raise Outage("the database cannot be asked who is signed in") from error
+    raise api_keys.Unauthenticated

@@ -1,0 +1,66 @@
+"""Probes of Redis and of the streams in it."""
+
+from dataclasses import replace
+from functools import lru_cache
+
+import redis
+
+from aggregator.health import heartbeats
+from aggregator.health.checks import Degraded, Failed, Probe
+from aggregator.health.database_checks import CANNOT_TELL, DependentProbe
+from aggregator.ingest import stream_state, trimming
+from ecosystems.env import Environment
+
+NOT_CONFIGURED = "not configured"
+
+
+client = lru_cache(maxsize=4)(heartbeats.connect)
+"""Return a client of a URL, always the same one."""
+
+
+class RedisProbe(Probe):
+    """Whether Redis answers, where one is configured."""
+
+    def __init__(self, url: str | None) -> None:
+        super().__init__("redis")
+        self.url = url
+
+    def probe(self) -> tuple[str, str] | None:
+        if not self.url:
+            return NOT_CONFIGURED, ""
+        try:
+            client(self.url).ping()
+        except redis.RedisError as error:
+            raise Failed("does not answer", type(error).__name__) from error
+        return None
+
+
+class StreamProbe(DependentProbe):
+    """Whether one stream is read to its end, and nothing of it was lost. Its client of Redis never hangs."""
+
+    def __init__(self, environment: Environment, topic: str) -> None:
+        super().__init__(f"stream:{topic}")
+        self.environment = replace(environment, stream_topics=(topic,))
+
+    def probe(self) -> tuple[str, str]:
+        state = stream_state.states(self.environment)[0]
+        if state.error:
+            raise Failed("cannot be read", state.error)
+        if state.trimmed_unread:
+            raise Failed(
+                "entries were trimmed before they were read",
+                f"{state.trimmed_unread} or more; raise the stream's cap, then resolve the dead letters"
+                f" {trimming.CODE}",
+            )
+        if state.trimmed_unread is None:
+            raise Degraded(f"{CANNOT_TELL} whether entries were lost")
+        oldest = state.oldest_pending_s or 0.0
+        figures = (
+            f"lag {'' if state.lag_exact else 'about '}{state.lag}, pending {state.pending}"
+            f" (oldest {oldest:.0f} s), consumers {state.consumers}, length {state.length}"
+        )
+        if state.lag and not state.consumers:
+            raise Degraded("nobody reads it", figures)
+        if state.is_behind:
+            raise Degraded("behind", figures)
+        return "", figures

@@ -1,0 +1,40 @@
+"""Which address a request came from."""
+
+import ipaddress
+from collections.abc import Mapping
+
+from ecosystems.env import Network
+
+
+def client_address(meta: Mapping[str, str], trusted: tuple[Network, ...]) -> str:
+    """Return the address a request came from: the last hop of `X-Forwarded-For` that is no trusted proxy.
+
+    The header is believed only as far as trusted proxies wrote it, from the right.
+    """
+    address = meta.get("REMOTE_ADDR", "")
+    hops = [hop.strip() for hop in meta.get("HTTP_X_FORWARDED_FOR", "").split(",") if hop.strip()]
+    while hops and _is_trusted(address, trusted):
+        hop = _without_port(hops.pop())
+        if hop is None:
+            break
+        address = hop
+    return address
+
+
+def _is_trusted(address: str, trusted: tuple[Network, ...]) -> bool:
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    mapped = getattr(parsed, "ipv4_mapped", None) or parsed
+    return any(mapped in network for network in trusted)
+
+
+def _without_port(hop: str) -> str | None:
+    """Return the address in `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1` or `[2001:db8::1]:80`, or None."""
+    for text in (hop, hop.rpartition(":")[0], hop.partition("]")[0].lstrip("[")):
+        try:
+            return str(ipaddress.ip_address(text))
+        except ValueError:
+            continue
+    return None

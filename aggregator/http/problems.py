@@ -1,0 +1,103 @@
+"""Errors of the HTTP API as RFC 9457 problems. They never quote a body, a signature or a key."""
+
+import uuid
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+import structlog
+from django.core.exceptions import RequestDataTooBig
+from django.http import HttpRequest, HttpResponse, UnreadablePostError
+from django.views import defaults
+from rest_framework import exceptions
+
+from aggregator.http.api_keys import Unauthenticated
+from aggregator.http.request_log import current_request_id
+from aggregator.ledger.errors import Outage
+
+logger = structlog.get_logger("signal_hub.api")
+
+RETRY_AFTER_S = 5
+
+
+class Problem(Exception):
+    """An answer that is not a success."""
+
+    def __init__(
+        self, status: int, code: str, detail: str, *, headers: dict[str, str] | None = None, **members: Any
+    ) -> None:
+        super().__init__(detail)
+        self.status = HTTPStatus(status)
+        self.code = code
+        self.detail = detail
+        self.headers = headers or {}
+        self.members = members
+
+    def response(self) -> HttpResponse:
+        request_id = current_request_id() or uuid.uuid4().hex
+        body = {
+            "type": "about:blank",
+            "title": self.status.phrase,
+            "status": self.status.value,
+            "detail": self.detail,
+            "code": self.code,
+            "request_id": request_id,
+            **self.members,
+        }
+        # Each process's probe of the endpoint asks for a 405, up to four times a minute.
+        if self.status is not HTTPStatus.METHOD_NOT_ALLOWED:
+            logger.info("problem", status=self.status.value, code=self.code, request_id=request_id)
+        return HttpResponse(
+            msgspec.json.encode(body),
+            status=self.status,
+            content_type="application/problem+json",
+            headers={"X-Request-ID": request_id, **self.headers},
+        )
+
+
+def unavailable(detail: str, code: str = "unavailable") -> Problem:
+    return Problem(503, code, detail, headers={"Retry-After": str(RETRY_AFTER_S)})
+
+
+UNAUTHENTICATED = "A valid signature, and an API key where one is required, are needed."
+CHALLENGE = {"WWW-Authenticate": 'Bearer realm="signal-hub"'}
+
+
+def handle(error: Exception, _context: dict[str, Any]) -> HttpResponse:
+    """Turn any exception of an API view into a problem (Django REST framework's EXCEPTION_HANDLER)."""
+    return as_problem(error).response()
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer what Django refuses before any view sees it, such as an unknown Host (a `handler400`)."""
+    if request.path.startswith("/api/"):
+        return Problem(400, "bad_request", "The request is malformed or its Host is unknown.").response()
+    return defaults.bad_request(request, exception)
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer an address that leads nowhere (a `handler404`)."""
+    if request.path.startswith("/api/"):
+        return Problem(404, "not_found", "There is nothing at this address.").response()
+    return defaults.page_not_found(request, exception)
+
+
+def as_problem(error: Exception) -> Problem:
+    match error:
+        case Problem():
+            return error
+        case Unauthenticated() | exceptions.NotAuthenticated() | exceptions.AuthenticationFailed():
+            return Problem(401, "unauthenticated", UNAUTHENTICATED, headers=CHALLENGE)
+        case Outage():
+            logger.warning("answering 503: %s", error)
+            return unavailable("The database cannot take it now; send it again later.")
+        case RequestDataTooBig():
+            return Problem(413, "too_large", "The body is too large.")
+        case UnreadablePostError():
+            return Problem(400, "incomplete", "The body ended before its announced length.")
+        case exceptions.MethodNotAllowed():
+            return Problem(405, "method_not_allowed", str(error.detail))
+        case exceptions.APIException():
+            return Problem(error.status_code, str(error.default_code), str(error.detail))
+    logger.error("unexpected error in a view", exc_info=error)
+    return unavailable("Something went wrong on the hub's side; send it again later.", "internal")

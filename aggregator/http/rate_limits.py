@@ -1,0 +1,56 @@
+"""Rate limits: how often an address or a sender may do something."""
+
+import logging
+import time
+from functools import lru_cache
+
+import limits
+from limits.errors import StorageError
+from limits.storage import MemoryStorage, storage_from_string
+from limits.strategies import SlidingWindowCounterRateLimiter
+
+from aggregator.http.problems import Problem
+from ecosystems.env import Environment
+
+logger = logging.getLogger("signal_hub.api")
+
+
+class RateLimiter:
+    """Counts in Redis, for all processes together; in this process alone where there is no Redis."""
+
+    def __init__(self, redis_url: str | None) -> None:
+        self._local = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._shared = self._local
+        if redis_url:
+            storage = storage_from_string(
+                redis_url.replace("unix://", "redis+unix://", 1),
+                wrap_exceptions=True,
+                key_prefix="signal_hub:rate",
+                socket_timeout=1,
+                socket_connect_timeout=1,
+            )
+            self._shared = SlidingWindowCounterRateLimiter(storage)
+        self._shared_again_at = 0.0
+
+    def hit(self, rate: str, kind: str, who: str) -> None:
+        """Count one; raise Problem 429 with `Retry-After` when that is more than `rate` (as `600/minute`)."""
+        item = limits.parse(rate)
+        limiter = self._local if time.monotonic() < self._shared_again_at else self._shared
+        try:
+            allowed = limiter.hit(item, kind, who)
+        except StorageError as error:
+            logger.warning("rate limits are counted in this process alone: %s", type(error).__name__)
+            self._shared_again_at = time.monotonic() + 10
+            limiter = self._local
+            allowed = limiter.hit(item, kind, who)
+        if not allowed:
+            wait = max(1, round(limiter.get_window_stats(item, kind, who).reset_time - time.time()))
+            raise Problem(
+                429, "rate_limited", f"More than {rate}; slow down.", headers={"Retry-After": str(wait)}
+            )
+
+
+@lru_cache(maxsize=4)
+def limiter(environment: Environment) -> RateLimiter:
+    """Return the RateLimiter of an environment, always the same one."""
+    return RateLimiter(environment.redis_url)

@@ -1,0 +1,39 @@
+"""The database door: records the rows that agents inserted, here and in the ecosystems' own databases."""
+
+from django.db import DEFAULT_DB_ALIAS, close_old_connections, connections
+
+from aggregator.ledger import inserted_rows
+
+BATCH = 1000
+IDLE_S = 0.25
+"""How long to wait when a database had nothing new: what its signals wait at most."""
+
+
+class DatabaseConsumer:
+    """Records the rows of one database."""
+
+    def __init__(self, alias: str) -> None:
+        self.alias = alias
+
+    def run_once(self, *, wait: bool = False) -> int:  # noqa: ARG002 - the consumers' protocol; nothing to wait on
+        """Record one batch; return how many rows were settled.
+
+        Raises Outage; the rows stay where they are.
+        """
+        close_old_connections()
+        if self.alias == DEFAULT_DB_ALIAS:
+            verdicts = inserted_rows.adopt(BATCH)
+        elif inserted_rows.is_core(self.alias):
+            return 0
+        else:
+            verdicts = inserted_rows.adopt_from(self.alias, BATCH)
+        return sum(verdict.settled for verdict in verdicts)
+
+    def close(self) -> None:
+        """Give the thread's connections back."""
+        connections.close_all()
+
+
+def consumers() -> list[DatabaseConsumer]:
+    """Return a consumer for the core database and for each that an ecosystem has of its own."""
+    return [DatabaseConsumer(alias) for alias in connections]

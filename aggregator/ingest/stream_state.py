@@ -1,0 +1,172 @@
+"""How the configured streams stand: what waits in them, who reads them, what was lost."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import redis
+from django.db import DatabaseError
+from django.db.models import Sum
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from aggregator.ingest import trimming
+from aggregator.ingest.streams import GROUP
+from aggregator.models import DeadLetter
+from ecosystems.env import Environment
+
+TIMEOUT_S = 2
+COUNTED = 1000
+"""Unread entries that are counted one by one where Redis does not tell; beyond that it is an estimate."""
+LAG_LIMIT = 10_000
+"""Unread entries from which on the hub is behind: seconds of work for one consumer."""
+PENDING_LIMIT_S = 300.0
+"""Age of an unacknowledged entry from which on the hub is behind."""
+ALIVE_MS = 60_000
+"""A consumer that has not asked for entries for so long is taken to be gone; a live one asks each second."""
+
+
+@dataclass(frozen=True)
+class StreamState:
+    """One stream at one moment; the figures are 0 where `error` says why there are none."""
+
+    stream: str
+    error: str = ""
+    """One line without the server's URL; empty when all is well."""
+    length: int = 0
+    lag: int = 0
+    """Entries that no consumer of the group has read."""
+    lag_exact: bool = True
+    """False where `lag` is an estimate, of at least COUNTED."""
+    pending: int = 0
+    """Entries read and not acknowledged yet."""
+    oldest_pending_s: float | None = None
+    """Age of the oldest of these, since it was published."""
+    consumers: int = 0
+    """Consumers that asked for entries within the last minute."""
+    trimmed_unread: int | None = 0
+    """Entries that the cap removed unread and no operator has resolved, noticed by a consumer or not;
+    None when Postgres does not tell."""
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether what waits is more than a busy moment explains."""
+        return self.lag > LAG_LIMIT or (self.oldest_pending_s or 0.0) > PENDING_LIMIT_S
+
+
+def states(environment: Environment, *, ask_postgres: bool = True) -> list[StreamState]:
+    """Return the state of each configured stream; empty without CORE_REDIS_URL.
+
+    Never raises for a server that is down: that is what `error` (Redis) and a `trimmed_unread` of None
+    (Postgres) say.
+    """
+    if not environment.redis_url:
+        return []
+    streams = [f"{environment.stream_prefix}:{topic}" for topic in environment.stream_topics]
+    trimmed = trimmed_unread() if ask_postgres else None
+    client = _client(environment.redis_url)
+    return [_state(client, stream, None if trimmed is None else trimmed.get(stream, 0)) for stream in streams]
+
+
+def trimmed_unread() -> dict[str, int] | None:
+    """Return how many entries each stream lost unread, unresolved ones only; None when Postgres is down."""
+    lost = DeadLetter.objects.filter(code=trimming.CODE, resolved_at=None).order_by()
+    try:
+        return dict(lost.values_list("stream").annotate(lost=Sum("deliveries")))
+    except DatabaseError:
+        return None
+
+
+@lru_cache(maxsize=4)
+def _client(url: str) -> redis.Redis:
+    return redis.Redis.from_url(
+        url,
+        protocol=2,
+        socket_timeout=TIMEOUT_S,
+        socket_connect_timeout=TIMEOUT_S,
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+def _state(client: redis.Redis, stream: str, trimmed: int | None) -> StreamState:
+    try:
+        return _ask(client, stream, trimmed)
+    except redis.RedisError as error:
+        # An answer's text names no server; a connection's may.
+        answered = isinstance(error, redis.ResponseError)
+        told = str(error).rpartition("caused error: ")[2] if answered else type(error).__name__
+        return StreamState(stream, told, trimmed_unread=trimmed)
+
+
+def _ask(client: Any, stream: str, trimmed: int | None) -> StreamState:
+    if not client.exists(stream):
+        return StreamState(stream, trimmed_unread=trimmed)
+    pipeline = client.pipeline(transaction=True)
+    pipeline.xinfo_stream(stream)
+    pipeline.xinfo_groups(stream)
+    pipeline.time()
+    info, groups, (seconds, _) = pipeline.execute()
+    unnoticed = trimming.gap(stream, GROUP, info, groups)
+    if unnoticed is not None:
+        trimmed = (trimmed or 0) + unnoticed.deliveries
+    group = next((item for item in groups if item["name"] == GROUP.encode()), None)
+    if group is None:  # nobody has read from it yet
+        return StreamState(stream, length=info["length"], lag=info["length"], trimmed_unread=trimmed)
+    lag, exact = _lag(client, stream, info, group)
+    oldest = client.xpending_range(stream, GROUP, "-", "+", 1) if group["pending"] else []
+    return StreamState(
+        stream,
+        length=info["length"],
+        lag=lag,
+        lag_exact=exact,
+        pending=group["pending"],
+        oldest_pending_s=max(0.0, seconds - _ms(oldest[0]["message_id"]) / 1000) if oldest else None,
+        consumers=_alive(client, stream),
+        trimmed_unread=trimmed,
+    )
+
+
+def _alive(client: Any, stream: str) -> int:
+    """Return how many consumers there are that still ask.
+
+    Before 7.2 Redis notes who asked only when there was something to read. Where nobody seems to ask, those
+    are counted who wait for entries just now, of whatever stream of this database.
+    """
+    alive: int = sum(each["idle"] < ALIVE_MS for each in client.xinfo_consumers(stream, GROUP))
+    if alive:
+        return alive
+    database = str(client.connection_pool.connection_kwargs.get("db") or 0)
+    try:
+        clients = client.client_list(_type="normal")
+    except redis.ResponseError:  # a role that may not ask
+        return 0
+    return sum(
+        each["cmd"] == "xreadgroup" and each["db"] == database and int(each["idle"]) * 1000 < ALIVE_MS
+        for each in clients
+    )
+
+
+def _lag(client: Any, stream: str, info: Any, group: Any) -> tuple[int, bool]:
+    """Return how many entries the group has not read, and whether that was counted.
+
+    Redis tells since 7.0, but for streams from which entries were deleted. Else up to COUNTED are counted;
+    more are estimated from the times in the entries' ids.
+    """
+    told = group.get("lag")
+    if told is not None:
+        return told, True
+    read = group["last-delivered-id"]
+    if read == info["last-generated-id"] or not info["length"]:
+        return 0, True
+    first, last = info["first-entry"][0], info["last-entry"][0]
+    if trimming.order(read) < trimming.order(first):
+        return info["length"], True
+    unread = len(client.xrange(stream, f"({read.decode()}", "+", COUNTED))
+    if unread < COUNTED:
+        return unread, True
+    share = (_ms(last) - _ms(read)) / max(1, _ms(last) - _ms(first))
+    return max(COUNTED, round(info["length"] * min(1.0, share))), False
+
+
+def _ms(entry_id: bytes) -> int:
+    return trimming.order(entry_id)[0]

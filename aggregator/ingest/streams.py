@@ -1,0 +1,277 @@
+"""The Redis door: a consumer group on the streams `<prefix>:<topic>`.
+
+An entry is acknowledged after the ledger has committed it, never before. What a consumer leaves behind when
+it dies is claimed by another; what nobody manages to record in five deliveries becomes a dead letter.
+"""
+
+import gc
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import msgspec
+import redis
+from django.db import close_old_connections
+
+from aggregator import ledger
+from aggregator.ingest import trimming
+from aggregator.ledger.entries import EXHAUSTED, Entry, Verdict
+from aggregator.ledger.errors import Outage
+from ecosystems.env import Environment
+from ecosystems.signal import Refusal
+
+GROUP = "aggregator"
+BATCH = 2000
+"""Entries of one read and one transaction: 1,000 were slower, 4,000 no faster, and each may have 64 KiB."""
+BLOCK_MS = 1000
+"""How long a read waits for an entry: also how long a SIGTERM may have to wait."""
+SOCKET_TIMEOUT_S = 10
+SWITCH_INTERVAL_S = 0.0002
+"""How long the thread that writes waits, each time Postgres has answered, for the one that reads ahead."""
+CLAIM_IDLE_MS = 60_000
+CLAIM_EVERY_S = 15
+MAX_DELIVERIES = 5
+
+NO_PAYLOAD = Refusal("no_payload", "the stream entry has no field named payload")
+
+
+def connect(url: str) -> redis.Redis:
+    """Return a client for consuming; its answers are bytes in the second protocol's shapes.
+
+    Messages stay the flat lists that Redis sends: a dictionary each would cost a third of the reading.
+    """
+    options: dict[str, Any] = {} if url.startswith("unix:") else {"socket_keepalive": True}
+    client = redis.Redis.from_url(
+        url,
+        protocol=2,
+        socket_timeout=SOCKET_TIMEOUT_S,
+        socket_connect_timeout=5,
+        health_check_interval=30,
+        **options,
+    )
+    for command in ("XREADGROUP", "XCLAIM"):
+        client.set_response_callback(command, lambda reply, **_: reply)
+    return client
+
+
+class StreamConsumer:
+    """One consumer of the group.
+
+    While one batch is written, a thread reads and prepares the next: the one waits for Postgres while the
+    other works. Its methods are for one thread.
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        streams: Sequence[str],
+        name: str | None = None,
+        *,
+        read_ahead: bool = False,
+    ) -> None:
+        self.redis = client
+        self.streams = list(streams)
+        self.name = name or f"{socket.gethostname()}-{os.getpid()}"
+        self._held: ledger.Batch | None = None
+        self._claim_at = 0.0
+        self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stream-reader")
+        self._next: Future[ledger.Batch] | None = None
+        self._read_ahead = read_ahead
+
+    @classmethod
+    def from_environment(cls, environment: Environment) -> "StreamConsumer":
+        """Return a consumer of the configured topics, for a program that does little else.
+
+        Needs CORE_REDIS_URL.
+        """
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        gc.freeze()  # what stays for ever: looking through it again and again took a fifth of the time
+        assert environment.redis_url, "the caller checks that there is a Redis"
+        streams = [f"{environment.stream_prefix}:{topic}" for topic in environment.stream_topics]
+        return cls(connect(environment.redis_url), streams, read_ahead=True)
+
+    def run_once(self, *, wait: bool = True) -> int:
+        """Record one batch; return how many entries were settled.
+
+        `wait` lets it wait up to BLOCK_MS for the first entry. Raises Outage or a redis.RedisError; entries
+        that were read by then are held and come first the next time.
+        """
+        close_old_connections()
+        batch = self._held = self._held or self._take(wait=wait)
+        if self._read_ahead and batch.judged and self._next is None:
+            self._next = self._reader.submit(self._fetch, wait=wait)
+        try:
+            verdicts = ledger.write(batch, "redis")
+        except Outage:
+            self._keep_in_hand()
+            raise
+        self._held = None
+        return self.acknowledge([entry for entry, _, _ in batch.judged], verdicts)
+
+    def _take(self, *, wait: bool) -> ledger.Batch:
+        if self._next is None:
+            return self._fetch(wait=wait)
+        fetched, self._next = self._next, None
+        return fetched.result()
+
+    def _fetch(self, *, wait: bool) -> ledger.Batch:
+        return ledger.Batch(ledger.judge(self.claim() or self.read(wait=wait)))
+
+    def read(self, *, wait: bool) -> list[Entry]:
+        """Return entries that no consumer of the group has seen."""
+        entries = [entry for stream in self.streams for entry in self._read_stream(stream)]
+        if entries or not wait:
+            return entries
+        reply = self._in_group(
+            lambda: self.redis.xreadgroup(
+                GROUP, self.name, dict.fromkeys(self.streams, ">"), count=BATCH, block=BLOCK_MS
+            )
+        )
+        return list(_entries(reply))
+
+    def _read_stream(self, stream: str) -> list[Entry]:
+        """Read without waiting, and look in the same instant whether anything was trimmed before it."""
+
+        def look_and_read() -> Any:
+            pipeline = self.redis.pipeline(transaction=True)
+            pipeline.xinfo_stream(stream)
+            pipeline.xinfo_groups(stream)
+            pipeline.xreadgroup(GROUP, self.name, {stream: ">"}, count=BATCH)
+            return pipeline.execute()
+
+        info, groups, reply = self._in_group(look_and_read)
+        lost = trimming.gap(stream, GROUP, info, groups)
+        return [*([lost] if lost else []), *_entries(reply)]
+
+    def claim(self) -> list[Entry]:
+        """Take over, now and then, what another consumer was given a minute ago and has not acknowledged."""
+        if time.monotonic() < self._claim_at:
+            return []
+        claimed = [entry for stream in self.streams for entry in self._claim_stream(stream)]
+        if not claimed:
+            self._claim_at = time.monotonic() + CLAIM_EVERY_S
+        return claimed
+
+    def _claim_stream(self, stream: str) -> list[Entry]:
+        pending = self._in_group(
+            lambda: self.redis.xpending_range(stream, GROUP, "-", "+", BATCH, idle=CLAIM_IDLE_MS)
+        )
+        if not pending:
+            return []
+        deliveries = {item["message_id"]: item["times_delivered"] for item in pending}
+        reply: Any = self.redis.xclaim(stream, GROUP, self.name, CLAIM_IDLE_MS, list(deliveries))
+        # Before Redis 7 a trimmed entry comes as None; after, it does not come at all.
+        claimed = {message[0]: message[1] for message in reply if message}
+        entries = [
+            _entry(stream, entry_id, fields, deliveries[entry_id]) for entry_id, fields in claimed.items()
+        ]
+        return entries + self._gone(stream, [entry_id for entry_id in deliveries if entry_id not in claimed])
+
+    def _gone(self, stream: str, entry_ids: list[bytes]) -> list[Entry]:
+        """Return a dead letter for each entry that was trimmed while it was pending."""
+        pipeline = self.redis.pipeline(transaction=False)
+        for entry_id in entry_ids:
+            pipeline.xrange(stream, entry_id, entry_id)
+        found = pipeline.execute()
+        return [
+            trimming.pending_gone(stream, entry_id)
+            for entry_id, entry in zip(entry_ids, found, strict=True)
+            if not entry
+        ]
+
+    def acknowledge(self, entries: Sequence[Entry], verdicts: Sequence[Verdict]) -> int:
+        """Acknowledge what is on record; return how many that were."""
+        settled: dict[str, list[str]] = {}
+        for entry, verdict in zip(entries, verdicts, strict=True):
+            if verdict.settled and entry.entry_id:  # a gap in the stream has none
+                settled.setdefault(entry.stream, []).append(entry.entry_id)
+        for stream, entry_ids in settled.items():
+            self.redis.xack(stream, GROUP, *entry_ids)
+        return sum(map(len, settled.values()))
+
+    def _keep_in_hand(self) -> None:
+        """Tell Redis that what was read is still ours, and take its delivery back: it waits for Postgres.
+
+        Claimed by one consumer after another, or by one that is started again and again, it would have been
+        delivered five times before the outage is over.
+        """
+        waiting = [self._held] if self._held else []
+        if self._next and self._next.done() and not self._next.exception():
+            waiting.append(self._next.result())
+        counts: dict[tuple[str, int], list[Any]] = {}
+        for entry in (entry for batch in waiting for entry, _, _ in batch.judged):
+            if entry.entry_id:
+                before = entry.deliveries - (entry.refusal is not EXHAUSTED)
+                counts.setdefault((entry.stream, before), []).append(entry.entry_id)
+        try:
+            for (stream, before), entry_ids in counts.items():
+                self.redis.xclaim(stream, GROUP, self.name, 0, entry_ids, retrycount=before, justid=True)
+        except redis.RedisError:
+            pass  # it is away too: the next turn tells it
+
+    def close(self) -> None:
+        """Record what was read ahead, leave the group if nothing is left in hand, close the connection."""
+        self._read_ahead = False
+        try:
+            while self._held or self._next:
+                self.run_once(wait=False)
+        except (Outage, redis.RedisError):
+            pass  # what was read ahead stays pending
+        self._reader.shutdown()
+        self._keep_in_hand()
+        try:
+            for stream in self.streams:
+                if not self.redis.xpending_range(stream, GROUP, "-", "+", 1, consumername=self.name):
+                    self.redis.xgroup_delconsumer(stream, GROUP, self.name)
+        except redis.RedisError:
+            pass  # the group forgets nothing: the entries are claimed by the next consumer
+        self.redis.close()
+
+    def _in_group(self, command: Callable[[], Any]) -> Any:
+        """Run a command; where the group or the stream is gone, make it from the stream's start first."""
+        try:
+            return command()
+        except redis.ResponseError as error:
+            if "NOGROUP" not in str(error) and "no such key" not in str(error):
+                raise
+        for stream in self.streams:
+            try:
+                self.redis.xgroup_create(stream, GROUP, id="0", mkstream=True)
+            except redis.ResponseError as error:
+                if not str(error).startswith("BUSYGROUP"):
+                    raise
+        return command()
+
+
+def _entries(reply: Any) -> Iterable[Entry]:
+    for name, messages in reply or []:
+        stream = name.decode()
+        for entry_id, fields in messages:
+            yield _entry(stream, entry_id, fields, 0)
+
+
+def _entry(stream: str, entry_id: bytes, fields: list[bytes], delivered: int) -> Entry:
+    """Return what a message holds; `fields` are names and values in turn.
+
+    `delivered` is how often it was given to a consumer before this time.
+    """
+    refusal = EXHAUSTED if delivered >= MAX_DELIVERIES else None
+    if len(fields) == 2 and fields[0] == b"payload":
+        payload = fields[1]
+    else:
+        named = dict(zip(fields[::2], fields[1::2], strict=True))
+        payload = named.get(b"payload", b"")
+        if b"payload" not in named:
+            texts = {name.decode("latin-1"): value.decode("latin-1") for name, value in named.items()}
+            payload, refusal = msgspec.json.encode(texts), refusal or NO_PAYLOAD
+    return Entry(
+        payload,
+        stream=stream,
+        entry_id=entry_id.decode(),
+        deliveries=delivered if refusal is EXHAUSTED else delivered + 1,
+        refusal=refusal,
+    )

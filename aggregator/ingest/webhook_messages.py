@@ -1,0 +1,68 @@
+"""The webhook's two sides: what a request must look like, and which answer a batch gets."""
+
+from collections.abc import Sequence
+
+import msgspec
+from django.http import HttpResponse
+
+from aggregator.http.api_keys import Sender
+from aggregator.http.problems import Problem, unavailable
+from aggregator.ledger.entries import FORBIDDEN, Entry, Fate, Verdict
+from ecosystems.signal import Refusal, split
+
+BODY_CODES = frozenset({"not_json", "not_utf8", "json_too_deep", "not_object_or_array"})
+"""Refusals of a whole body rather than of a signal in it."""
+
+
+def entries_of(body: bytes, sender: Sender, max_signals: int) -> list[Entry]:
+    """Return the body's entries; one that is refused whole where the body is no JSON to look into.
+
+    Raises Problem 400 for an empty body or array, 413 for too many signals.
+    """
+    parts = split(body) if body.strip() else []
+    if isinstance(parts, Refusal):
+        return [Entry(body, sender.name, refusal=parts)]
+    if not parts:
+        raise Problem(400, "empty", "Send at least one signal.")
+    if len(parts) > max_signals:
+        raise Problem(413, "too_many_signals", f"A request may have {max_signals} signals.")
+    return [Entry(part, sender.name, sender.ecosystems) for part in parts]
+
+
+def answer(verdicts: Sequence[Verdict]) -> HttpResponse:
+    """Return the success that the verdicts make, or raise the Problem."""
+    fates = [verdict.fate for verdict in verdicts]
+    if Fate.DEFERRED in fates:
+        raise unavailable("An open transaction holds the same signal; send it again later.", "busy")
+    accepted, duplicates = fates.count(Fate.ACCEPTED), fates.count(Fate.DUPLICATE)
+    refused = [(index, verdict.refusal) for index, verdict in enumerate(verdicts) if verdict.refusal]
+    if not accepted and not duplicates:
+        raise _refused(verdicts, refused)
+    body = {
+        "status": "accepted" if accepted else "duplicate",
+        "accepted": accepted,
+        "duplicates": duplicates,
+        "rejected": [
+            {"index": index, "signal_id": refusal.signal_id, "code": refusal.code, "detail": refusal.detail}
+            for index, refusal in refused
+        ],
+    }
+    return HttpResponse(
+        msgspec.json.encode(body), status=202 if accepted else 200, content_type="application/json"
+    )
+
+
+def _refused(verdicts: Sequence[Verdict], refused: list[tuple[int, Refusal]]) -> Problem:
+    """Return the Problem of a request of which nothing was taken."""
+    first = refused[0][1]
+    if len(refused) == 1 and first.code in BODY_CODES:
+        return Problem(400, first.code, f"The body is no signal: {first.detail}.")
+    errors = [
+        {"index": index, "field": refusal.field, "code": refusal.code, "detail": refusal.detail}
+        for index, refusal in refused
+    ]
+    if all(refusal.code == FORBIDDEN.code for _, refusal in refused):
+        return Problem(403, FORBIDDEN.code, "The API key may not write to this ecosystem.", errors=errors)
+    if all(verdict.fate is Fate.CONFLICT for verdict in verdicts):
+        return Problem(409, first.code, f"{first.detail.capitalize()}.", errors=errors)
+    return Problem(422, "invalid", "No signal of the request is valid.", errors=errors)

@@ -1,0 +1,66 @@
+"""Which database errors are an outage, which are the data's own fault, and which are bugs.
+
+Judged by SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html), since exception classes
+put a lost connection and a missing column under the same name.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from django.db import Error, InterfaceError, OperationalError, close_old_connections
+
+OUTAGE_CLASSES = ("08", "40", "53", "57", "58")
+"""Connection, serialization and deadlock, resources, operator intervention, system error."""
+READ_ONLY = "25006"
+"""A server that is a replica after a failover."""
+LOCK_NOT_AVAILABLE = "55P03"
+DATA_CLASSES = ("22", "23", "54")
+"""Values, constraints, limits."""
+
+
+class Outage(Exception):
+    """The database cannot take it now, through no fault of the entries. Nothing was recorded: try again."""
+
+
+class DataFault(Exception):
+    """The database refuses what an entry holds; the text names the SQLSTATE and the constraint, no value."""
+
+
+def sqlstate(error: BaseException) -> str:
+    """Return the error's SQLSTATE, also of one that Django has wrapped; "" where it has none."""
+    for candidate in (error, error.__cause__):
+        if isinstance(candidate, psycopg.Error) and candidate.sqlstate:
+            return candidate.sqlstate
+    return ""
+
+
+def is_outage(error: BaseException) -> bool:
+    state = sqlstate(error)
+    if not state:
+        # No server answered, or the connection broke under way.
+        return isinstance(
+            error, (OperationalError, InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)
+        )
+    return state.startswith(OUTAGE_CLASSES) or state in {READ_ONLY, LOCK_NOT_AVAILABLE}
+
+
+@contextmanager
+def classified() -> Iterator[None]:
+    """Turn database errors into Outage or DataFault; what is neither passes, to crash loudly.
+
+    A connection that an error left unusable is closed, so that the next attempt gets a new one.
+    """
+    try:
+        yield
+    except (Error, psycopg.Error) as error:
+        if is_outage(error):
+            close_old_connections()
+            raise Outage(
+                f"the database is not available ({sqlstate(error) or type(error).__name__})"
+            ) from error
+        if sqlstate(error).startswith(DATA_CLASSES):
+            diagnosis = error.__cause__ if isinstance(error.__cause__, psycopg.Error) else None
+            constraint = diagnosis.diag.constraint_name if diagnosis else None
+            raise DataFault(f"SQLSTATE {sqlstate(error)}, {constraint or 'no constraint'}") from error
+        raise

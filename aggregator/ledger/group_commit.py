@@ -1,0 +1,134 @@
+"""Several requests, one transaction: a commit costs more than a row.
+
+Whoever finds nobody writing writes at once, so that a lone request never waits for company. Whoever comes
+while a transaction is under way queues, and all of the queue goes into the next one.
+"""
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from django.db import DEFAULT_DB_ALIAS, close_old_connections, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from structlog.contextvars import bound_contextvars
+
+from aggregator import ledger
+from aggregator.http.request_log import current_request_id
+from aggregator.ledger.entries import Entry, Verdict
+from aggregator.ledger.errors import Outage
+
+MAX_SIGNALS = 5000
+"""Signals in one transaction; a request of more is one of its own."""
+PATIENCE_S = 8.0
+"""How long a request waits for its turn: agents give up after ten seconds."""
+LOOK_EVERY_S = 1.0
+"""How often the connection is looked at, and replaced where it is old or dead: that costs a round trip."""
+MOST_REQUESTS = 20
+"""Ids of requests in the log event of one transaction."""
+
+
+class _Ticket:
+    def __init__(self, judged: list[ledger.Judged]) -> None:
+        self.judged = judged
+        self.request_id = current_request_id()
+        # Held until the ticket is answered or leads: an Event costs three times as much.
+        self.asleep = threading.Lock()
+        self.asleep.acquire()
+        self.leads = False
+        self.verdicts: list[Verdict] | None = None
+        self.error: BaseException | None = None
+
+
+class GroupCommit:
+    """Records the entries of concurrent threads together."""
+
+    def __init__(self, transport: str) -> None:
+        self.transport = transport
+        self._lock = threading.Lock()
+        self._queue: list[_Ticket] = []
+        self._writing = False
+        self._connection: BaseDatabaseWrapper | None = None
+        self._looked_at = 0.0
+
+    def record(self, entries: Sequence[Entry]) -> list[Verdict]:
+        """Do what `ledger.record` does, with others; raises Outage as that does, or after PATIENCE_S."""
+        ticket = _Ticket(ledger.judge(entries))
+        with self._lock:
+            self._queue.append(ticket)
+            ticket.leads, self._writing = not self._writing, True
+        if not ticket.leads and not ticket.asleep.acquire(timeout=PATIENCE_S):
+            self._give_up(ticket)
+        if ticket.leads:
+            self._lead()
+        if ticket.error is not None:
+            raise ticket.error
+        assert ticket.verdicts is not None, "the group's leader answers everyone in it"
+        return ticket.verdicts
+
+    def _lead(self) -> None:
+        """Write the queue, the caller's ticket first, and hand the lead to whoever came since."""
+        with self._lock:
+            group = self._take()
+        try:
+            with self._connected(), bound_contextvars(**_requests(group)):
+                batch = ledger.Batch([judged for ticket in group for judged in ticket.judged])
+                verdicts = ledger.write(batch, self.transport)
+            for ticket in group:
+                ticket.verdicts, verdicts = verdicts[: len(ticket.judged)], verdicts[len(ticket.judged) :]
+        except BaseException as error:
+            for ticket in group:
+                ticket.error = error
+        finally:
+            with self._lock:
+                self._writing = bool(self._queue)
+                if self._queue:
+                    self._queue[0].leads = True
+                    self._queue[0].asleep.release()
+            for ticket in group[1:]:
+                ticket.asleep.release()
+
+    @contextmanager
+    def _connected(self) -> Iterator[None]:
+        """Lend the group's own connection to a thread that has none; only one writes at a time.
+
+        A connection for each thread that ever leads would cost the server hundreds of them.
+        """
+        before = connections[DEFAULT_DB_ALIAS]
+        if before.connection is None:
+            if self._connection is None:
+                self._connection = connections.create_connection(DEFAULT_DB_ALIAS)
+                self._connection.inc_thread_sharing()
+            connections[DEFAULT_DB_ALIAS] = self._connection
+        try:
+            if time.monotonic() - self._looked_at > LOOK_EVERY_S:
+                close_old_connections()
+                self._looked_at = time.monotonic()
+            yield
+        finally:
+            connections[DEFAULT_DB_ALIAS] = before
+
+    def _take(self) -> list[_Ticket]:
+        size, count = 0, 0
+        for ticket in self._queue:
+            size += len(ticket.judged)
+            if count and size > MAX_SIGNALS:
+                break
+            count += 1
+        group, self._queue = self._queue[:count], self._queue[count:]
+        return group
+
+    def _give_up(self, ticket: _Ticket) -> None:
+        """Leave the queue and raise Outage, unless the lead came in this very moment."""
+        with self._lock:
+            if ticket.leads:
+                return
+            if ticket in self._queue:
+                self._queue.remove(ticket)
+        raise Outage("the database did not answer in time")
+
+
+def _requests(group: Sequence[_Ticket]) -> dict[str, str]:
+    """Return the ids of the requests of a group, for the log; of a lone one its own context has the id."""
+    ids = [ticket.request_id for ticket in group[:MOST_REQUESTS] if ticket.request_id]
+    return {"request_ids": ",".join(ids)} if len(group) > 1 and ids else {}

@@ -1,0 +1,81 @@
+"""Sending dead letters through the ledger again, after whatever was wrong has been mended."""
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import groupby
+from operator import attrgetter
+
+from django.db.models import F
+from django.utils import timezone
+
+from aggregator import ledger
+from aggregator.ingest import trimming
+from aggregator.ingest.streams import NO_PAYLOAD
+from aggregator.ledger.dead_letters import fingerprint
+from aggregator.ledger.entries import Entry, Fate, Verdict
+from aggregator.models import ApiKey, DeadLetter
+
+UNPLAYABLE = (trimming.CODE, NO_PAYLOAD.code)
+"""Letters that never held a signal: they stand for something lost."""
+SETTLED = (Fate.ACCEPTED, Fate.DUPLICATE)
+
+
+def replay(letters: Sequence[DeadLetter]) -> dict[int, Fate | None]:
+    """Record the letters' entries anew; return each letter's fate by its id, None where there is no signal.
+
+    A letter that is on record now is resolved. So is one that is refused for another reason than before: its
+    entry is a new letter. Raises Outage; a replay that was cut short can be done again.
+    """
+    fates: dict[int, Fate | None] = {letter.pk: None for letter in letters}
+    playable = [letter for letter in letters if letter.code not in UNPLAYABLE]
+    playable.sort(key=attrgetter("transport", "pk"))
+    allowed = _ecosystems(playable)
+    for transport, group in groupby(playable, key=attrgetter("transport")):
+        batch = list(group)
+        entries = [_entry(letter, allowed.get(letter.sender)) for letter in batch]
+        # A dead agent must not look alive: its letters came in when they did.
+        seen_at = min(letter.last_at for letter in batch)
+        verdicts = ledger.record(entries, transport, seen_at)
+        _settle(batch, entries, verdicts, transport)
+        fates.update({letter.pk: verdict.fate for letter, verdict in zip(batch, verdicts, strict=True)})
+    return fates
+
+
+def summary(fates: dict[int, Fate | None]) -> dict[str, int]:
+    """Return how many letters met each fate, in an operator's words."""
+    counts = Counter(fates.values())
+    return {
+        "recorded": counts[Fate.ACCEPTED],
+        "on record before": counts[Fate.DUPLICATE],
+        "refused again": counts[Fate.REFUSED] + counts[Fate.CONFLICT],
+        "skipped": counts[None] + counts[Fate.DEFERRED],
+    }
+
+
+def _entry(letter: DeadLetter, ecosystems: frozenset[str] | None) -> Entry:
+    return Entry(
+        bytes(letter.raw), letter.sender, ecosystems, letter.stream, letter.entry_id, letter.deliveries
+    )
+
+
+def _ecosystems(letters: Sequence[DeadLetter]) -> dict[str, frozenset[str] | None]:
+    """Return what each sender may write to by now: replaying must not widen what a key was given."""
+    ids = {letter.sender.removeprefix("key:") for letter in letters if letter.sender.startswith("key:")}
+    keys = ApiKey.objects.filter(key_id__in=ids)
+    return {f"key:{key.key_id}": frozenset(key.ecosystems) if key.ecosystems else None for key in keys}
+
+
+def _settle(
+    letters: Sequence[DeadLetter], entries: Sequence[Entry], verdicts: Sequence[Verdict], transport: str
+) -> None:
+    """Resolve what is settled; what is refused as before did not come in once more."""
+    resolved, again = [], []
+    for letter, entry, verdict in zip(letters, entries, verdicts, strict=True):
+        if verdict.refusal is None:
+            resolved.append(letter.pk)
+        elif verdict.settled and fingerprint(entry, verdict.refusal, transport) == bytes(letter.fingerprint):
+            again.append(letter.pk)
+        elif verdict.settled:
+            resolved.append(letter.pk)
+    DeadLetter.objects.filter(pk__in=resolved).update(resolved_at=timezone.now())
+    DeadLetter.objects.filter(pk__in=again).update(times=F("times") - 1)

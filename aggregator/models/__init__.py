@@ -1,0 +1,29 @@
+"""The tables of the hub, by subject."""
+
+from aggregator.models.agents import Agent, AgentCadence
+from aggregator.models.alerts import Alert, AlertChannel, AlertNotice, AlertPolicy
+from aggregator.models.api_keys import ApiKey
+from aggregator.models.arrivals import ArrivalHour, ArrivalMinute, ArrivalTotal
+from aggregator.models.choices import ECOSYSTEM_CHOICES, TRANSPORTS
+from aggregator.models.dead_letters import DeadLetter
+from aggregator.models.signals import Sighting, TradingSignal
+from aggregator.models.symbol_aliases import SymbolAlias
+
+__all__ = [
+    "ECOSYSTEM_CHOICES",
+    "TRANSPORTS",
+    "Agent",
+    "AgentCadence",
+    "Alert",
+    "AlertChannel",
+    "AlertNotice",
+    "AlertPolicy",
+    "ApiKey",
+    "ArrivalHour",
+    "ArrivalMinute",
+    "ArrivalTotal",
+    "DeadLetter",
+    "Sighting",
+    "SymbolAlias",
+    "TradingSignal",
+]

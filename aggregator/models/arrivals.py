@@ -1,0 +1,71 @@
+"""Rollups of what came in."""
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+
+
+class ArrivalMinute(models.Model):
+    """What came in one minute from one agent over one transport."""
+
+    minute = models.DateTimeField()
+    ecosystem = models.TextField()
+    agent_source = models.TextField("agent")
+    transport = models.TextField()
+    accepted = models.BigIntegerField(default=0)
+    duplicates = models.BigIntegerField(default=0)
+    conflicts = models.BigIntegerField(default=0)
+    refused = models.BigIntegerField(default=0)
+    lags = ArrayField(
+        models.BigIntegerField(),
+        default=list,
+        help_text="How many were recorded within each of `arrivals.LAG_BOUNDS` after their timestamp.",
+    )
+
+    class Meta:
+        db_table = "arrival_minutes"
+        db_table_comment = "Rollup of arrivals by minute, ecosystem, agent and transport"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["minute", "ecosystem", "agent_source", "transport"], name="arrival_minutes_key"
+            )
+        ]
+
+
+class ArrivalHour(models.Model):
+    """The same by hour: what a day's chart and a week's usual rate are read from."""
+
+    hour = models.DateTimeField()
+    ecosystem = models.TextField()
+    agent_source = models.TextField("agent")
+    transport = models.TextField()
+    accepted = models.BigIntegerField(default=0)
+    duplicates = models.BigIntegerField(default=0)
+    conflicts = models.BigIntegerField(default=0)
+    refused = models.BigIntegerField(default=0)
+    last_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "arrival_hours"
+        db_table_comment = "Rollup of arrivals by hour, ecosystem, agent and transport"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["hour", "ecosystem", "agent_source", "transport"], name="arrival_hours_key"
+            )
+        ]
+
+
+class ArrivalTotal(models.Model):
+    """What `arrival_minutes` added up to until the minute `through`; see `aggregator.arrivals.counters`."""
+
+    ecosystem = models.TextField()
+    transport = models.TextField()
+    measure = models.TextField(help_text="A verdict, or lag:N for the Nth bucket of the lags.")
+    total = models.BigIntegerField()
+    through = models.DateTimeField()
+
+    class Meta:
+        db_table = "arrival_totals"
+        db_table_comment = "Totals of arrival_minutes: the counters of /metrics, which must never fall"
+        constraints = [
+            models.UniqueConstraint(fields=["ecosystem", "transport", "measure"], name="arrival_totals_key")
+        ]

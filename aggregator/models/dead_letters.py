@@ -1,0 +1,58 @@
+"""Entries that could not become signals."""
+
+from django.db import models
+
+from aggregator.models.choices import TRANSPORTS
+
+
+class DeadLetter(models.Model):
+    """What could not become a signal, exactly as it came, and why."""
+
+    fingerprint = models.BinaryField(
+        unique=True, help_text="SHA-256 of where it came from, why, and its bytes."
+    )
+    transport = models.TextField(choices=TRANSPORTS)
+    code = models.TextField()
+    field = models.TextField(blank=True)
+    detail = models.TextField()
+    raw = models.BinaryField()
+    ecosystem = models.TextField(blank=True)
+    signal_id = models.TextField("signal id", blank=True)
+    agent_source = models.TextField("agent", blank=True)
+    sender = models.TextField(blank=True, help_text="The key's id, else the address it came from.")
+    stream = models.TextField(blank=True)
+    entry_id = models.TextField(blank=True)
+    deliveries = models.IntegerField(default=1)
+    times = models.IntegerField(default=1, help_text="How often the very same came in.")
+    first_at = models.DateTimeField()
+    last_at = models.DateTimeField()
+    resolved_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        db_table = "dead_letters"
+        verbose_name = "dead letter"
+        db_table_comment = "Entries that could not become signals, with their raw bytes and the reason"
+        # The list and its groups, a group's own list, and `trimmed_unread`, counted at each look at a stream.
+        # Measured at 1,000,000 letters: 0.4 s for each of them without, 0 to 35 ms with.
+        indexes = [
+            models.Index(fields=["-last_at"], name="dead_letters_last_at"),
+            models.Index(
+                models.F("last_at").desc(),
+                models.F("id").desc(),
+                condition=models.Q(resolved_at=None),
+                include=("code", "agent_source", "ecosystem", "times"),
+                name="dead_letters_unresolved",
+            ),
+            models.Index(
+                models.F("code"),
+                models.F("agent_source"),
+                models.F("ecosystem"),
+                models.F("last_at").desc(),
+                models.F("id").desc(),
+                condition=models.Q(resolved_at=None),
+                name="dead_letters_groups",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.ecosystem}/{self.signal_id}".rstrip(" /")

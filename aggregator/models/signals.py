@@ -1,0 +1,64 @@
+"""The ledger. `migrations/` holds the DDL that agents in other languages rely on."""
+
+from django.db import models
+
+from aggregator.models.choices import ECOSYSTEM_CHOICES, TRANSPORTS
+
+
+class TradingSignal(models.Model):
+    """One signal of the ledger. Agents may insert rows; only `aggregator.ledger` gives them a position."""
+
+    id = models.BigAutoField(primary_key=True)
+    signal_id = models.TextField("signal id")
+    ecosystem = models.TextField(choices=ECOSYSTEM_CHOICES)
+    timestamp = models.DateTimeField(help_text="When the agent saw it.")
+    symbol = models.TextField(help_text="As the agent writes it.")
+    instrument = models.TextField(help_text="The canonical symbol.")
+    action = models.TextField()
+    signal_type = models.TextField()
+    entry_price = models.DecimalField(max_digits=38, decimal_places=18, null=True)
+    stop_loss = models.DecimalField(max_digits=38, decimal_places=18, null=True)
+    take_profit = models.DecimalField(max_digits=38, decimal_places=18, null=True)
+    volume = models.DecimalField(max_digits=38, decimal_places=18, null=True)
+    confidence = models.FloatField(null=True)
+    agent_source = models.TextField("agent")
+    tags = models.JSONField()
+    raw_payload = models.JSONField()
+    transport = models.TextField(choices=TRANSPORTS)
+    received_at = models.DateTimeField()
+    digest = models.BinaryField(null=True)
+    recorded_at = models.DateTimeField(null=True, help_text="When the hub recorded it.")
+    position = models.BigIntegerField(null=True, unique=True)
+
+    class Meta:
+        db_table = "trading_signals"
+        verbose_name = "signal"
+        constraints = [
+            models.UniqueConstraint(fields=["ecosystem", "signal_id"], name="trading_signals_identity"),
+        ]
+        # What the operator's list searches by, each in the list's own order. Every further index costs the
+        # ledger's throughput: ecosystem, transport and time are found by walking the primary key instead.
+        indexes = [
+            models.Index(fields=["instrument", "id"], name="trading_signals_instrument"),
+            models.Index(fields=["agent_source", "id"], name="trading_signals_agent"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.ecosystem}/{self.signal_id}"
+
+
+class Sighting(models.Model):
+    """A signal that came again with the same content: over which transport, and when."""
+
+    # No constraint in the database: its check would wait for a row that `adoption.adopt` has claimed, while
+    # `adopt` waits for the ledger's lock that this transaction holds.
+    signal = models.ForeignKey(
+        TradingSignal, on_delete=models.CASCADE, related_name="sightings", db_constraint=False
+    )
+    transport = models.TextField(choices=TRANSPORTS)
+    sender = models.TextField(blank=True)
+    seen_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "sightings"
+        db_table_comment = "Duplicates: a signal that came again with the same content"

@@ -1,0 +1,28 @@
+"""Symbols whose spelling does not determine the instrument."""
+
+from django.db import models
+
+from aggregator.models.choices import ECOSYSTEM_CHOICES
+
+
+class SymbolAlias(models.Model):
+    """A symbol whose instrument cannot be told from its spelling: seen so far, or mapped by an operator."""
+
+    ecosystem = models.TextField(choices=ECOSYSTEM_CHOICES)
+    symbol = models.TextField(help_text="As the agent writes it.")
+    instrument = models.TextField(
+        blank=True, help_text="Its canonical name, as BTC/USDT or EUR/USD; empty while it is not mapped."
+    )
+    first_seen = models.DateTimeField(null=True, editable=False)
+    last_seen = models.DateTimeField(null=True, editable=False)
+    signals = models.BigIntegerField(default=0, editable=False)
+
+    class Meta:
+        db_table = "symbol_aliases"
+        db_table_comment = "Instruments of symbols whose spelling does not tell, as an operator mapped them"
+        verbose_name = "symbol alias"
+        verbose_name_plural = "symbol aliases"
+        constraints = [models.UniqueConstraint(fields=["ecosystem", "symbol"], name="symbol_aliases_key")]
+
+    def __str__(self) -> str:
+        return f"{self.ecosystem}/{self.symbol}"

@@ -1,0 +1,13 @@
+"""How fast a customer may change keys and endpoints, over the API and on the account page together."""
+
+from django.conf import settings
+
+from aggregator.http import rate_limits
+
+RATE = "60/minute"
+"""Each change may look a name up or put messages in the queue."""
+
+
+def count(customer_id: int) -> None:
+    """Count one change. Raises Problem 429."""
+    rate_limits.limiter(settings.ENVIRONMENT).hit(RATE, "changes", str(customer_id))

@@ -1,0 +1,75 @@
+"""A signal as readers get it: the one form of REST, streams and deliveries."""
+
+from datetime import datetime
+from decimal import Decimal
+
+import msgspec
+
+from aggregator.models import TradingSignal
+from commerce.entitlements import Scope
+from commerce.feed import cursors
+
+
+class PublicSignal(msgspec.Struct, frozen=True, kw_only=True):
+    """The fields of the contract's section 2, the canonical instrument, and the signal's own cursor.
+
+    Prices are decimal strings, so that no reader's JSON library turns them into floats. Numbers of the
+    payload stay numbers, with all the digits that the agent gave them.
+    """
+
+    cursor: str
+    signal_id: str
+    ecosystem: str
+    timestamp: datetime
+    received_at: datetime
+    instrument: str
+    symbol: str
+    action: str
+    signal_type: str
+    entry_price: str | None
+    stop_loss: str | None
+    take_profit: str | None
+    volume: str | None
+    confidence: float | None
+    agent_source: str
+    tags: list[str]
+    raw_payload: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    """Only where the plan includes it."""
+
+
+encoder = msgspec.json.Encoder()
+
+
+def public(signal: TradingSignal, scope: Scope) -> PublicSignal:
+    """Return what a reader with `scope` gets of a signal of `entitlements.visible`."""
+    return PublicSignal(
+        cursor=cursors.encode(signal.position or 0),
+        signal_id=signal.signal_id,
+        ecosystem=signal.ecosystem,
+        timestamp=signal.timestamp,
+        received_at=signal.received_at,
+        instrument=signal.instrument,
+        symbol=signal.symbol,
+        action=signal.action,
+        signal_type=signal.signal_type,
+        entry_price=_text(signal.entry_price),
+        stop_loss=_text(signal.stop_loss),
+        take_profit=_text(signal.take_profit),
+        volume=_text(signal.volume),
+        confidence=signal.confidence,
+        agent_source=signal.agent_source,
+        tags=signal.tags,
+        raw_payload=_written_payload(signal) if scope.payload else msgspec.UNSET,
+    )
+
+
+def _written_payload(signal: TradingSignal) -> msgspec.Raw:
+    return msgspec.Raw(signal.written_payload)  # type: ignore[attr-defined] # an annotation of `visible`
+
+
+def _text(number: Decimal | None) -> str | None:
+    """Return a decimal without the zeros that `numeric(38,18)` adds, and without an exponent."""
+    if number is None:
+        return None
+    text = f"{number:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -1,0 +1,204 @@
+"""What is sold, and to whom: plans, customers, their subscriptions and reader keys."""
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
+from django.core.validators import MinValueValidator, RegexValidator
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from aggregator.http import api_keys
+from aggregator.models import ECOSYSTEM_CHOICES, ApiKey
+
+PATTERN = RegexValidator(
+    r"\A[!-~]{1,64}\Z", "A pattern is 1 to 64 printable ASCII characters without spaces."
+)
+
+
+class Plan(models.Model):
+    """What a subscription buys: which signals, how fresh, how many."""
+
+    INTERVALS = (("month", "a month"), ("year", "a year"))
+
+    slug = models.SlugField(unique=True, help_text="Names the plan in the API; do not change it.")
+    name = models.CharField(max_length=64)
+    description = models.TextField(blank=True)
+    price = models.DecimalField(
+        max_digits=12, decimal_places=2, default=Decimal(0), validators=[MinValueValidator(Decimal(0))]
+    )
+    currency = models.CharField(
+        max_length=3, default="USD", validators=[RegexValidator(r"\A[A-Z]{3}\Z", "Three capital letters.")]
+    )
+    interval = models.CharField(max_length=5, choices=INTERVALS, default="month")
+    ecosystems = ArrayField(
+        models.TextField(choices=ECOSYSTEM_CHOICES), default=list, blank=True, help_text="None means all."
+    )
+    instruments = ArrayField(
+        models.CharField(max_length=64, validators=[PATTERN]),
+        default=list,
+        blank=True,
+        help_text="Patterns, as BTC/* or EUR/USD: * is any text, ? one character. None means all.",
+    )
+    delay = models.DurationField(
+        default=timedelta(0),
+        validators=[MinValueValidator(timedelta(0))],
+        help_text="How long after it is recorded a signal is shown.",
+    )
+    history_days = models.PositiveIntegerField(
+        null=True, blank=True, help_text="How far back signals are shown. Empty means all the way."
+    )
+    requests_per_day = models.PositiveBigIntegerField(null=True, blank=True, help_text="Empty: unlimited.")
+    signals_per_day = models.PositiveBigIntegerField(null=True, blank=True, help_text="Empty: unlimited.")
+    streams = models.PositiveIntegerField(default=0, help_text="Streams that may be open at a time.")
+    webhooks = models.PositiveIntegerField(default=0, help_text="Push endpoints that may exist at a time.")
+    payload = models.BooleanField(
+        "raw payload", default=False, help_text="Whether readers get what agents keep in raw_payload."
+    )
+    trial_days = models.PositiveIntegerField(default=0)
+    is_public = models.BooleanField("on the price list", default=True)
+    rank = models.IntegerField(default=0, help_text="Its place on the price list, lowest first.")
+    stripe_price_id = models.CharField(max_length=255, blank=True)
+
+    class Meta:
+        db_table = "plans"
+        ordering = ["rank", "price", "slug"]
+        constraints = [
+            models.CheckConstraint(condition=Q(price__gte=0), name="plans_price"),
+            models.CheckConstraint(condition=Q(delay__gte=timedelta(0)), name="plans_delay"),
+            models.UniqueConstraint(
+                fields=["stripe_price_id"],
+                condition=~Q(stripe_price_id=""),
+                name="plans_stripe_price",
+                violation_error_message="Another plan has this price of Stripe's.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Customer(models.Model):
+    """Somebody who reads the feed; signs in as `user`."""
+
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="customer"
+    )
+    email = models.EmailField(unique=True)
+    name = models.CharField(max_length=128, blank=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    stripe_customer_id = models.CharField(max_length=255, null=True, blank=True, unique=True)
+
+    class Meta:
+        db_table = "customers"
+
+    def __str__(self) -> str:
+        return self.email
+
+    def subscription(self) -> "Subscription | None":
+        """Return the subscription that gives rights now, with its plan."""
+        return Subscription.objects.entitling(timezone.now()).filter(customer=self).first()
+
+    def issue_key(self, name: str, expires_at: datetime | None = None) -> api_keys.Grant:
+        """Give a new reader key; its value is in the answer and nowhere else."""
+        key = ApiKey(
+            key_id=api_keys.new_key_id(name or "reader"),
+            name=name,
+            scopes=[api_keys.READ],
+            expires_at=expires_at,
+        )
+        grant = api_keys.manager(settings.ENVIRONMENT).issue(key)
+        ReaderKey.objects.create(customer=self, key=key)
+        return grant
+
+
+class SubscriptionQuerySet(models.QuerySet["Subscription"]):
+    def entitling(self, now: datetime) -> "SubscriptionQuerySet":
+        """Those that give rights at `now`, with their plans."""
+        paid = Q(state__in=(Subscription.State.TRIALING, Subscription.State.ACTIVE))
+        in_grace = Q(state=Subscription.State.PAST_DUE, grace_until__gt=now)
+        unended = Q(ends_at=None) | Q(ends_at__gt=now)
+        return self.filter(paid | in_grace).filter(unended).select_related("plan")
+
+
+class Subscription(models.Model):
+    """A customer's right to a plan's signals, for some time. At most one of a customer's is live."""
+
+    class State(models.TextChoices):
+        TRIALING = "trialing", "trialing"
+        ACTIVE = "active", "active"
+        PAST_DUE = "past_due", "past due"
+        CANCELLED = "cancelled", "cancelled"
+        EXPIRED = "expired", "expired"
+
+    LIVE = (State.TRIALING, State.ACTIVE, State.PAST_DUE)
+
+    customer = models.ForeignKey(Customer, on_delete=models.CASCADE, related_name="subscriptions")
+    plan = models.ForeignKey(Plan, on_delete=models.PROTECT, related_name="subscriptions")
+    state = models.CharField(max_length=9, choices=State, default=State.ACTIVE)
+    started_at = models.DateTimeField(default=timezone.now)
+    period_ends_at = models.DateTimeField(null=True, blank=True, help_text="What is paid for ends then.")
+    ends_at = models.DateTimeField(null=True, blank=True, help_text="All rights end then. Empty: open.")
+    grace_until = models.DateTimeField(
+        null=True, blank=True, help_text="Until when past due still gives rights."
+    )
+    cancelled_at = models.DateTimeField(null=True, blank=True)
+    stripe_subscription_id = models.CharField(max_length=255, null=True, blank=True, unique=True)
+    stripe_event_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="The newest event of Stripe's that was applied."
+    )
+
+    objects = SubscriptionQuerySet.as_manager()
+
+    class Meta:
+        db_table = "subscriptions"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["customer"],
+                condition=Q(state__in=("trialing", "active", "past_due")),
+                name="subscriptions_one_live",
+                violation_error_message="The customer has a live subscription: end that one first.",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.customer}: {self.plan} ({self.get_state_display()})"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save it. What is over has an end; what is given by hand costs what its plan cost then."""
+        now = timezone.now()
+        if self.state not in self.LIVE and (self.ends_at is None or self.ends_at > now):
+            self.ends_at = now
+        if self.state == self.State.CANCELLED:
+            self.cancelled_at = self.cancelled_at or self.ends_at
+        super().save(*args, **kwargs)
+        if self.stripe_subscription_id is None and self.state != self.State.TRIALING:
+            self._note_plans_price(now)
+
+    def _note_plans_price(self, now: datetime) -> None:
+        last = self.prices.last()
+        if last is None or last.plan_id != self.plan_id:
+            plan = self.plan
+            self.prices.create(
+                plan=plan,
+                since=max(last.since, now) if last else self.started_at,
+                price=plan.price,
+                currency=plan.currency,
+                interval=plan.interval,
+            )
+
+
+class ReaderKey(models.Model):
+    """An API key of a customer's. The key itself, with its scopes, rotation and last use, is an ApiKey."""
+
+    customer = models.ForeignKey(Customer, on_delete=models.CASCADE, related_name="reader_keys")
+    key = models.OneToOneField(ApiKey, on_delete=models.CASCADE, related_name="reader")
+
+    class Meta:
+        db_table = "reader_keys"
+
+    def __str__(self) -> str:
+        return self.key.key_id

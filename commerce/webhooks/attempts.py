@@ -1,0 +1,149 @@
+"""One attempt at one delivery: entitled still, sent, and what came of it on record."""
+
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from functools import partial
+
+from cryptography.fernet import InvalidToken
+from django.db import connection, transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from aggregator.models import TradingSignal
+from commerce import entitlements
+from commerce.entitlements import Entitlement, Scope
+from commerce.models import Attempt, Delivery, Endpoint
+from commerce.webhooks import chats, http_client, messages, retries, ssrf
+from commerce.webhooks.http_client import Answer
+from commerce.webhooks.signing_secrets import unseal, valid_secrets
+from ecosystems import signing
+
+State = Delivery.State
+
+OUTAGE = timedelta(minutes=1)
+"""An endpoint that failed for longer was down; what waits for it need not wait out its schedule."""
+
+SOON = """
+    UPDATE deliveries SET due_at = least(due_at, now() + random() * interval '10 seconds')
+    WHERE endpoint_id = %s AND state = 'waiting'"""
+
+
+def attempt(
+    endpoint: Endpoint,
+    delivery: Delivery,
+    rights: Entitlement,
+    ask: Callable[[Callable[[], Answer]], Answer],
+) -> Answer | None:
+    """Try a claimed delivery once and settle it; return the answer, or None when it is sent no more.
+
+    `ask` is given the request, which needs no database, and returns its answer.
+    """
+    signal = delivery.signal
+    if signal is not None:
+        visible = entitlements.visible(rights.scope, rights.scope.window())
+        signal = visible.filter(pk=signal.pk).first()
+        if signal is None:
+            _settle(delivery, State.WITHHELD, timezone.now())
+            return None
+    answer = ask(partial(_send, endpoint, delivery, signal, rights.scope))
+    record(endpoint, delivery, answer)
+    return answer
+
+
+def _send(endpoint: Endpoint, delivery: Delivery, signal: TradingSignal | None, scope: Scope) -> Answer:
+    try:
+        address = unseal(endpoint)
+    except InvalidToken:
+        return Answer(0, "the address cannot be decrypted: CORE_AUTH_SECRET was changed", "", None, 0)
+    if endpoint.channel != Endpoint.Channel.WEBHOOK:
+        return chats.send(endpoint.channel, address, signal)
+    try:
+        target = ssrf.guard().check(address)
+    except ssrf.Refused as refused:
+        return Answer(0, f"refused: {refused.code}", "", None, 0)
+    except ssrf.Unresolved:
+        return Answer(0, "the host has no address", "", None, 0)
+    body = messages.body(delivery, signal, scope)
+    return http_client.post(target, body, headers(endpoint, delivery.message_id, body))
+
+
+def headers(endpoint: Endpoint, message_id: str, body: bytes) -> dict[str, str]:
+    """Return the headers of a signed request; after a rotation it carries a signature of each secret."""
+    now = int(time.time())
+    signatures = [signing.sign(secret, message_id, now, body) for secret in valid_secrets(endpoint)]
+    return {
+        "Content-Type": "application/json",
+        "User-Agent": "signal-hub/1",
+        "webhook-id": message_id,
+        "webhook-timestamp": str(now),
+        "webhook-signature": " ".join(signatures),
+    }
+
+
+def record(endpoint: Endpoint, delivery: Delivery, answer: Answer) -> None:
+    """Put an attempt on record, and what follows for the delivery and for its endpoint."""
+    now = timezone.now()
+    with transaction.atomic():
+        held = Endpoint.objects.select_for_update().filter(pk=endpoint.pk).first()
+        if held is None:
+            return  # deleted while the request was under way
+        Attempt.objects.create(
+            delivery=delivery,
+            number=delivery.attempts,
+            at=now,
+            status=answer.status,
+            error=answer.error,
+            excerpt=answer.excerpt,
+            duration_ms=answer.duration_ms,
+        )
+        if answer.ok:
+            _succeeded(held, delivery, now)
+        else:
+            _failed(held, delivery, answer, now)
+
+
+def _succeeded(endpoint: Endpoint, delivery: Delivery, now: datetime) -> None:
+    _settle(delivery, State.DELIVERED, now)
+    if endpoint.failing_since is None:
+        return
+    was_down = now - endpoint.failing_since > OUTAGE
+    endpoint.failing_since = None
+    endpoint.save(update_fields=["failing_since"])
+    if was_down:
+        with connection.cursor() as cursor:
+            cursor.execute(SOON, [endpoint.pk])
+
+
+def _failed(endpoint: Endpoint, delivery: Delivery, answer: Answer, now: datetime) -> None:
+    wait = None if answer.status == retries.GONE else retries.next_wait(delivery.attempts, answer)
+    if wait is None:
+        _settle(delivery, State.FAILED, now)
+    else:
+        _postpone(delivery, now + wait)
+    if answer.status == retries.GONE:
+        _disable(endpoint, "It answered 410 Gone.", now)
+    elif endpoint.failing_since is None:
+        endpoint.failing_since = now
+        endpoint.save(update_fields=["failing_since"])
+    elif now - endpoint.failing_since >= retries.DISABLED_AFTER:
+        _disable(endpoint, "It failed for five days.", now)
+
+
+def _disable(endpoint: Endpoint, reason: str, now: datetime) -> None:
+    Endpoint.objects.filter(pk=endpoint.pk, state=Endpoint.State.ACTIVE).update(
+        state=Endpoint.State.DISABLED, reason=reason, state_at=now, notify=True
+    )
+
+
+def _settle(delivery: Delivery, state: State, now: datetime) -> None:
+    """Settle this very attempt: a replay or another worker may have taken the delivery up since."""
+    _ours(delivery).update(state=state, settled_at=now)
+
+
+def _postpone(delivery: Delivery, until: datetime) -> None:
+    _ours(delivery).update(due_at=until)
+
+
+def _ours(delivery: Delivery) -> QuerySet[Delivery]:
+    return Delivery.objects.filter(pk=delivery.pk, state=State.WAITING, attempts=delivery.attempts)

@@ -1,0 +1,135 @@
+"""What a customer does with endpoints: make, test, rotate, pause, delete, replay."""
+
+import secrets
+from collections.abc import Iterable
+from datetime import timedelta
+
+from django.db import transaction
+from django.db.models import F, Value
+from django.db.models.functions import Least
+from django.utils import timezone
+
+from commerce.entitlements import Entitlement
+from commerce.models import Customer, Delivery, Endpoint
+from commerce.webhooks import chats, messages, ssrf
+from commerce.webhooks.signing_secrets import is_sealed, seal, signing_secret
+
+OVERLAP = timedelta(hours=24)
+"""How long after a rotation the secret before signs as well."""
+
+
+class Rejected(Exception):
+    """An endpoint cannot be made or used like that; `code` for programs, the text for the customer."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+
+    @property
+    def conflicts(self) -> bool:
+        """Tell whether it contradicts what is there; what was asked for is well-formed."""
+        return self.code in {"too_many_endpoints", "duplicate_endpoint"}
+
+
+def create(
+    rights: Entitlement,
+    channel: str,
+    address: str,
+    *,
+    description: str = "",
+    after: int | None = None,
+    ecosystems: Iterable[str] = (),
+) -> tuple[Endpoint, str | None]:
+    """Make an endpoint that follows the ledger from `after`, or from now on.
+
+    Returns it with the signing secret of a webhook, which is shown this once. Raises Rejected.
+    """
+    label = check_address(channel, address)
+    restriction = sorted(ecosystems)
+    scope = rights.within(restriction).scope if restriction else rights.scope
+    frontier = scope.window().frontier
+    position = frontier if after is None else min(after, frontier)
+    with transaction.atomic():
+        # Two requests at once must not exceed the plan together: the customer's row orders them.
+        customer = Customer.objects.select_for_update().get(pk=rights.customer_id)
+        if channel == Endpoint.Channel.EMAIL and address.lower() != customer.email.lower():
+            raise Rejected("bad_address", "E-mail goes to the customer's own address.")
+        if customer.endpoints.count() >= rights.webhooks:
+            raise Rejected("too_many_endpoints", f"The plan allows {rights.webhooks} push endpoints.")
+        if _has(customer, channel, address, restriction):
+            raise Rejected("duplicate_endpoint", "There is an endpoint with this address already.")
+        endpoint = customer.endpoints.create(
+            channel=channel,
+            sealed=seal(address),
+            label=label[:255],
+            description=description,
+            ecosystems=restriction,
+            position=position,
+        )
+    return endpoint, signing_secret(endpoint) if channel == Endpoint.Channel.WEBHOOK else None
+
+
+def _has(customer: Customer, channel: str, address: str, ecosystems: list[str]) -> bool:
+    """Tell whether the customer has that very endpoint; what cannot be decrypted any more is none."""
+    rows = customer.endpoints.filter(channel=channel, ecosystems=ecosystems)
+    return any(is_sealed(endpoint, address) for endpoint in rows)
+
+
+def check_address(channel: str, address: str) -> str:
+    """Return how an address is shown. Raises Rejected for one that the hub does not send to."""
+    if channel != Endpoint.Channel.WEBHOOK:
+        try:
+            return chats.shown(channel, address)
+        except ValueError as error:
+            raise Rejected("bad_address", str(error)) from None
+    try:
+        target = ssrf.guard().check(address)
+    except ssrf.Refused as refused:
+        raise Rejected(refused.code, str(refused)) from None
+    except ssrf.Unresolved:
+        raise Rejected("unresolved", "The URL's host has no address.") from None
+    return f"{target.scheme}://{target.host}{'' if target.port in {80, 443} else f':{target.port}'}/…"
+
+
+def rotate(endpoint: Endpoint, overlap: timedelta = OVERLAP) -> str:
+    """Give a new signing secret, shown this once; for `overlap` requests are signed with both."""
+    Endpoint.objects.filter(pk=endpoint.pk).update(
+        generation=F("generation") + 1, previous_until=timezone.now() + overlap
+    )
+    endpoint.refresh_from_db()
+    return signing_secret(endpoint)
+
+
+def set_paused(endpoint: Endpoint, paused: bool) -> None:
+    """Pause, or go on where it was: signals of the meantime are delivered then. Ends a disabling too."""
+    now = timezone.now()
+    if paused:
+        Endpoint.objects.filter(pk=endpoint.pk, state=Endpoint.State.ACTIVE).update(
+            state=Endpoint.State.PAUSED, state_at=now
+        )
+    else:
+        Endpoint.objects.filter(pk=endpoint.pk).exclude(state=Endpoint.State.ACTIVE).update(
+            state=Endpoint.State.ACTIVE, state_at=now, reason="", failing_since=None, wake_at=now, plan_at=now
+        )
+    endpoint.refresh_from_db()
+
+
+def send_test(endpoint: Endpoint) -> Delivery:
+    """Put a test message in the queue; what comes of it is in the list of deliveries."""
+    now = timezone.now()
+    delivery = endpoint.deliveries.create(
+        message_id=messages.message_id(endpoint, f"test\0{secrets.token_hex(16)}"), created_at=now, due_at=now
+    )
+    Endpoint.objects.filter(pk=endpoint.pk).update(wake_at=now)
+    return delivery
+
+
+def replay(endpoint: Endpoint, after: int) -> None:
+    """Deliver again everything entitled behind position `after`, with the same message ids as before.
+
+    Never goes forward: that would skip.
+    """
+    Endpoint.objects.filter(pk=endpoint.pk).update(
+        position=Least("position", Value(after)), plan_at=timezone.now()
+    )
+    endpoint.refresh_from_db()

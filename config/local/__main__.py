@@ -1,0 +1,147 @@
+"""Run the hub: `python -m config.local`.
+
+Generates what `.env` lacks, starts the servers, migrates, makes the operator's login and runs the Procfiles.
+PORT chooses the web server's port; DEMO=off leaves the demo publishers out; SIGNAL_HUB_DATA moves the
+servers' data.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import secrets
+import signal
+import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+from config.local import Postgres, Redis, ServerError, data_home
+from config.local.announcement import Announcer, box, say
+from config.local.env_file import DotEnv
+from config.local.processes import (
+    DATA,
+    MARK,
+    OPERATOR,
+    ROOT,
+    RunError,
+    end_leftovers,
+    free_port_from,
+    manage,
+    only_run,
+    operator_password,
+    web_port,
+)
+from config.local.supervisor import supervise
+
+DATABASE = "signal_hub"
+
+
+def main() -> int:
+    """Run until interrupted; return the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal of another encoding gets question marks
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    try:
+        with ExitStack() as stack:
+            try:
+                return run(stack)
+            finally:
+                # From here on everything is being stopped, in order; a second Ctrl-C must not cut that short.
+                for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                    signal.signal(number, signal.SIG_IGN)
+    except KeyboardInterrupt:
+        return 0
+    except (RunError, ServerError, OSError) as error:
+        say(f"signal-hub: {error}", error=True)
+        return 1
+
+
+def run(stack: ExitStack) -> int:
+    """Start everything on `stack`, which stops it in reverse order; return the exit status."""
+    DATA.mkdir(mode=0o700, exist_ok=True)
+    stack.enter_context(only_run())
+    end_leftovers()
+    port = web_port()
+    dotenv = DotEnv(Path(_dotenv_path()))
+    dotenv.add(generated())
+    local = {
+        "CORE_EVENT_BUS_BACKEND": "redis",
+        "AGG_SIGNAL_ENDPOINT": f"http://127.0.0.1:{port}/api/signals",
+        **start_servers(stack, dotenv),
+    }
+    local = {name: value for name, value in local.items() if not _is_set(name, dotenv)}
+    dotenv.save(local)
+    environment = child_environment(dotenv, local, port)
+    say("Migrating …")
+    manage(environment, "migrate", "--noinput")
+    demo = os.environ.get("DEMO", "on").lower() not in {"off", "0", "no", "false"}
+    password = operator_password(environment)
+    announcer = Announcer(port, box(port, environment["STREAM_PORT"], OPERATOR, password, demo=demo))
+    agents = ROOT / "Procfile.demo" if demo else None
+    failure = supervise(ROOT / "Procfile", agents, environment, announcer.start, announcer.cancel)
+    say(failure or "Stopping …", error=bool(failure))
+    return 1 if failure else 0
+
+
+def generated() -> dict[str, str]:
+    """Fresh secrets, and the hosts of a local hub."""
+    return {
+        "DJANGO_SECRET_KEY": secrets.token_urlsafe(48),
+        "DJANGO_ALLOWED_HOSTS": "localhost,127.0.0.1",
+        "CORE_AUTH_SECRET": secrets.token_urlsafe(32),
+        "CORE_EVENT_WEBHOOK_SECRET": "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode(),
+    }
+
+
+def start_servers(stack: ExitStack, dotenv: DotEnv) -> dict[str, str]:
+    """Start the servers that the user has not named; return the variables that name ours."""
+    home = Path(os.environ.get("SIGNAL_HUB_DATA") or data_home(ROOT))
+    variables = {}
+    if not _is_set("CORE_DB_URL", dotenv):
+        say("Starting Postgres …")
+        variables["CORE_DB_URL"] = stack.enter_context(Postgres(home)).create_database(DATABASE)
+    if not _is_set("CORE_REDIS_URL", dotenv):
+        say("Starting Redis …")
+        variables["CORE_REDIS_URL"] = stack.enter_context(Redis(home)).url
+    return variables
+
+
+def child_environment(dotenv: DotEnv, local: Mapping[str, str], port: int) -> dict[str, str]:
+    """The environment of the hub's programs; they read the user's part of `.env` themselves."""
+    programs = str(Path(sys.executable).parent)
+    unproxied = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+    inherited = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+    return {
+        **inherited,
+        **local,
+        "SIGNAL_HUB_DOTENV": str(dotenv.path),
+        "PATH": os.pathsep.join([programs, os.environ.get("PATH", os.defpath)]),
+        "PORT": str(port),
+        "STREAM_PORT": os.environ.get("STREAM_PORT") or str(free_port_from(port + 1)),
+        "PYTHONUNBUFFERED": "1",
+        # A proxy of the user's network cannot reach this machine's loopback.
+        "no_proxy": ",".join(filter(None, [unproxied, "127.0.0.1", "localhost"])),
+        MARK: str(ROOT),
+    }
+
+
+def _is_set(name: str, dotenv: DotEnv) -> bool:
+    """Tell whether the user has set a variable, in the environment or in `.env`."""
+    return bool(os.environ.get(name) or os.environ.get(f"{name}_FILE")) or dotenv.has(name)
+
+
+def _dotenv_path() -> str:
+    named = os.environ.get("SIGNAL_HUB_DOTENV")
+    return named if named and named != "off" else str(ROOT / ".env")
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

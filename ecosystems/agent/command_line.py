@@ -1,0 +1,225 @@
+"""The command line of an agent, shared by `manage.py run_agent` and `python -m ecosystems.agent`."""
+
+import logging
+import re
+import sys
+import threading
+from argparse import ArgumentParser, ArgumentTypeError
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from ecosystems import ECOSYSTEMS, env
+from ecosystems.agent.loop import Agent
+from ecosystems.agent.preflight import objections
+from ecosystems.agent.progress import Progress
+from ecosystems.bus import BusError, EventBus
+from ecosystems.bus.outbox import FOLDER
+from ecosystems.market import credentials
+from ecosystems.market.candles import Feed, FeedError, duration
+from ecosystems.market.feeds import open_feed
+from ecosystems.shutdown import stop_on_signals
+from ecosystems.signal import Signal
+from ecosystems.strategies import BUILT_IN, Strategy, load
+
+logger = logging.getLogger("signal_hub.agent")
+
+
+class Misconfigured(Exception):
+    """The agent cannot start as it is told to; the text is one line that says what to mend."""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("ecosystem", choices=ECOSYSTEMS)
+    parser.add_argument("--symbol", required=True, help="the market: BTC/USDT, EUR_USD, AAPL")
+    parser.add_argument("--timeframe", required=True, help="length of a candle: 5m, 1h, 1d")
+    parser.add_argument(
+        "--strategy", default="ema_crossover", help=f"{', '.join(BUILT_IN)}, or package.module:Class"
+    )
+    parser.add_argument("--param", action="append", default=[], type=parameter, metavar="NAME=VALUE")
+    parser.add_argument(
+        "--feed", default="live", help="live (crypto: live:EXCHANGE), csv:PATH, synthetic or synthetic:SEED"
+    )
+    parser.add_argument(
+        "--speed", type=speed, metavar="N", help="replay N times as fast as the market (default: at once)"
+    )
+    parser.add_argument("--agent", metavar="NAME", help="its name in every signal (ECOSYSTEM-STRATEGY)")
+    parser.add_argument("--once", action="store_true", help="handle what has closed by now and end")
+    parser.add_argument("--dry-run", action="store_true", help="print signals instead of sending them")
+    parser.add_argument("--outbox", type=Path, metavar="PATH", help=f"(a file of its own in {FOLDER})")
+    parser.add_argument(
+        "--catch-up",
+        type=span,
+        default=timedelta(days=1),
+        metavar="TIME",
+        help="after a restart, give the missed signals of that time, as 6h (1d)",
+    )
+    parser.add_argument(
+        "--heartbeat",
+        type=span,
+        default=timedelta(minutes=15),
+        metavar="TIME",
+        help="send a sign of life so often, as 5m, or never with 0 (15m); replays send none",
+    )
+
+
+def parameter(text: str) -> tuple[str, str]:
+    """Return name and value of `fast=12`."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise ArgumentTypeError(f"{text!r} is none: write name=value, as in fast=12")
+    return name, value
+
+
+def speed(text: str) -> float:
+    """Return how many times as fast as the market."""
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,6})?", text) or float(text) == 0:
+        raise ArgumentTypeError(f"{text!r} is none: write a number above 0, as in 60")
+    return float(text)
+
+
+def span(text: str) -> timedelta:
+    """Return a length of time, written like a timeframe; 0 is none."""
+    try:
+        return timedelta(0) if text == "0" else duration(text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is no length of time: write it like 90s, 15m, 6h, 2d") from None
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run an agent without Django; return the exit status."""
+    parser = ArgumentParser(prog="python -m ecosystems.agent", description=run.__doc__)
+    add_arguments(parser)
+    options = vars(parser.parse_args(arguments))
+    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    try:
+        run(options)
+    except Misconfigured as error:
+        print(f"agent: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    return 0
+
+
+def run(options: dict[str, Any]) -> None:
+    """Run a trading agent until SIGTERM, or until its replay is over and delivered."""
+    stop = stop_on_signals()
+    try:
+        environment, market_access = env.load(), credentials.load()
+        feed = open_feed(options["feed"], options["ecosystem"], market_access)
+        strategy = strategy_of(options, feed)
+        if options["dry_run"]:
+            follow(agent_of(options, strategy, feed, Printer(), None, stop), options, stop)
+            return
+        path = outbox_of(options, strategy)
+        if is_finite(options):
+            next(
+                feed.candles(strategy.symbol, strategy.timeframe, None), None
+            )  # a file that is none is said now
+        if faults := objections(environment, options["ecosystem"]):
+            raise Misconfigured(faults[0])
+        with EventBus.from_environment(environment, ecosystem=options["ecosystem"], outbox=path) as bus:
+            sink = BusSink(bus)
+            agent = agent_of(options, strategy, feed, sink, path, stop)
+            follow(agent, options, stop)
+            sink.drain(stop, wait=not options["once"] and agent.finite)
+    except (ValueError, FeedError, BusError, env.InvalidEnvironment) as error:
+        raise Misconfigured(str(error)) from error
+
+
+def strategy_of(options: dict[str, Any], feed: Feed) -> Strategy[Any]:
+    """Return the strategy that the options describe. Raises ValueError with one line."""
+    if options["speed"] is not None and options["feed"].startswith("live"):
+        raise ValueError("--speed paces a replay: a live feed goes at the market's speed")
+    kind = load(options["strategy"])
+    market = (options["ecosystem"], options["symbol"], options["timeframe"])
+    name = options["agent"] or f"{options['ecosystem']}-{kind.name}"
+    if not 0 < len(name) <= 128 or not name.isprintable():
+        raise ValueError("--agent: a name has 1 to 128 printable characters")
+    return kind(*market, name, tags=feed.tags, **dict(options["param"]))
+
+
+def outbox_of(options: dict[str, Any], strategy: Strategy[Any]) -> Path:
+    """Return the outbox's path: by default one for each agent, market and strategy."""
+    given: Path | None = options["outbox"]
+    if given is not None:
+        return given
+    parts = (strategy.agent, strategy.ecosystem, strategy.symbol, strategy.timeframe, strategy.name)
+    return FOLDER / (re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(parts))[:200] + ".sqlite3")
+
+
+def agent_of(
+    options: dict[str, Any],
+    strategy: Strategy[Any],
+    feed: Feed,
+    sink: "BusSink | Printer",
+    outbox: Path | None,
+    stop: threading.Event,
+) -> Agent:
+    """Return the agent that the options describe."""
+    market = (strategy.agent, strategy.ecosystem, strategy.symbol, strategy.timeframe, options["feed"])
+    path = outbox and outbox.with_name(f"{outbox.name}.progress")
+    finite = is_finite(options)
+    return Agent(
+        strategy,
+        feed,
+        sink,
+        progress=Progress(path, *market, strategy.name, strategy.parameters),
+        stop=stop,
+        finite=finite,
+        speed=options["speed"],
+        catch_up=options["catch_up"],
+        heartbeat=None if finite or options["once"] else options["heartbeat"] or None,
+    )
+
+
+def is_finite(options: dict[str, Any]) -> bool:
+    """Tell whether the feed ends by itself."""
+    return bool(options["feed"].startswith("csv:"))
+
+
+def follow(agent: Agent, options: dict[str, Any], stop: threading.Event) -> None:
+    """Let the agent work, and say what it did."""
+    agent.start()
+    if not stop.is_set():
+        agent.run_once() if options["once"] else agent.run()
+    logger.info("agent: %d candles gave %d signals", agent.handled, agent.signals)
+
+
+class Printer:
+    """A sink that prints signals, one a line of JSON."""
+
+    def publish(self, signals: list[Signal]) -> None:
+        for each in signals:
+            print(each.to_json().decode(), flush=True)  # noqa: T201
+
+    def is_clear(self) -> bool:
+        return True
+
+
+class BusSink:
+    """A sink that publishes through a bus with an outbox."""
+
+    def __init__(self, bus: EventBus) -> None:
+        self._bus = bus
+
+    def publish(self, signals: list[Signal]) -> None:
+        self._bus.publish_many(signals)
+
+    def is_clear(self) -> bool:
+        return self.pending() == 0
+
+    def pending(self) -> int:
+        """How many deliveries wait in the outbox."""
+        counts = self._bus.outbox.counts() if self._bus.outbox else {}
+        return sum(count for (_, state), count in counts.items() if state == "pending")
+
+    def drain(self, stop: threading.Event, *, wait: bool) -> None:
+        """Deliver what is in the outbox: with `wait` all of it however long that takes, else one try."""
+        while wait and not stop.is_set() and self.pending():
+            stop.wait(0.1)
+        self._bus.flush(seconds=5.0)
+        if left := self.pending():
+            logger.warning(
+                "agent: %d signals wait in the outbox %s", left, self._bus.outbox and self._bus.outbox.path
+            )

@@ -1,0 +1,134 @@
+"""What can be told of the way to the hub before an agent starts: a wrong key or URL is said at once.
+
+An outage is no objection: the outbox is there for it.
+"""
+
+import logging
+import socket
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+import psycopg
+import redis
+import requests
+
+from ecosystems import signing
+from ecosystems.bus.redis import client_of
+from ecosystems.bus.transport import BusError
+from ecosystems.bus.webhook import ANSWER_S, CONNECT_S
+
+if TYPE_CHECKING:
+    from ecosystems.env import Environment
+
+logger = logging.getLogger("signal_hub.agent")
+
+DATABASE_REFUSALS = {
+    "authentication failed": "refuses the user or the password",
+    "does not exist": "has no such database or role",
+    "could not translate host name": "has a host name that nobody knows",
+    "no pg_hba.conf entry": "does not let this server in",
+    "certificate verify failed": "has a certificate that cannot be verified",
+}
+"""Parts of libpq's texts, which is all that it gives when a connection cannot be made."""
+
+
+def objections(environment: "Environment", ecosystem: str) -> list[str]:
+    """Return a line for each way to the hub that cannot work as it is configured; warn of outages."""
+    found = []
+    match environment.bus_backend()[0]:
+        case "webhook":
+            found.append(_webhook(environment))
+        case "redis":
+            found.append(_redis(environment.redis_url or ""))
+    if url := environment.database_url(ecosystem):
+        own = ecosystem in environment.ecosystem_db_urls
+        found.append(_database(url, f"CORE_{ecosystem.upper()}_DB_URL" if own else "CORE_DB_URL"))
+    return [line for line in found if line]
+
+
+def _webhook(environment: "Environment") -> str | None:
+    """Post an empty array: a hub that knows the sender answers 400, and keeps nothing."""
+    body = b"[]"
+    headers = signing.headers(
+        environment.event_webhook_secret or "", f"msg_{time.time_ns()}", int(time.time()), body
+    )
+    headers["Content-Type"] = "application/json"
+    if environment.api_keys:
+        headers["X-API-Key"] = environment.api_keys[0][1]
+    try:
+        response = requests.post(
+            environment.event_webhook_url or "",
+            data=body,
+            headers=headers,
+            timeout=(CONNECT_S, ANSWER_S),
+            allow_redirects=False,
+            auth=lambda request: request,
+        )
+    except requests.RequestException as error:
+        if "Name or service not known" in str(error) or "nodename nor servname" in str(error):
+            return "CORE_EVENT_WEBHOOK_URL has a host name that nobody knows: check its spelling"
+        return _later("the webhook", type(error).__name__)
+    status = response.status_code
+    if status == 400 and _code(response.content) == "empty":
+        return None
+    if status == 401 or _code(response.content) == "scope_missing":
+        return (
+            f"the hub refuses this agent ({status}): CORE_EVENT_WEBHOOK_SECRET and the first key of "
+            "CORE_API_KEYS must be the hub's, and the key must have the scope to publish"
+        )
+    if status == 429 or status >= 500:
+        return _later("the webhook", f"status {status}")
+    return f"there is no hub at CORE_EVENT_WEBHOOK_URL (it answers {status}): it ends in /api/signals"
+
+
+def _code(body: bytes) -> str:
+    try:
+        return str(msgspec.json.decode(body)["code"])
+    except (msgspec.DecodeError, UnicodeDecodeError, TypeError, KeyError):
+        return ""
+
+
+def _redis(url: str) -> str | None:
+    try:
+        with client_of(url) as client:
+            client.ping()
+    except BusError as error:
+        return str(error)
+    except (redis.exceptions.AuthenticationError, redis.exceptions.NoPermissionError):
+        return "Redis refuses the user or the password of CORE_REDIS_URL"
+    except redis.exceptions.ResponseError as error:
+        return f"Redis refuses CORE_REDIS_URL: {error}"
+    except (redis.RedisError, OSError) as error:
+        if isinstance(error.__cause__ or error.__context__, socket.gaierror):
+            return "CORE_REDIS_URL has a host name that nobody knows: check its spelling"
+        return _later("Redis", type(error).__name__)
+    return None
+
+
+def _database(url: str, variable: str) -> str | None:
+    try:
+        with psycopg.connect(url, connect_timeout=5, autocommit=True, prepare_threshold=None) as connection:
+            row = connection.execute(
+                "SELECT has_any_column_privilege(to_regclass('trading_signals'), 'INSERT')"
+            ).fetchone()
+    except psycopg.ProgrammingError:
+        return f"{variable} is not valid: it may hold postgres://user:password@host:5432/name"
+    except psycopg.Error as error:
+        for part, meaning in DATABASE_REFUSALS.items():
+            if part in str(error):
+                return f"the database of {variable} {meaning}: check it, or `manage.py agent_role` makes one"
+        return _later("the database", type(error).__name__)
+    if not row or row[0] is None:
+        return f"the database of {variable} has no table trading_signals: `manage.py migrate` makes it"
+    return (
+        None
+        if row[0]
+        else f"the role of {variable} may not insert: `manage.py agent_role` makes one that may"
+    )
+
+
+def _later(what: str, why: str) -> str | None:
+    """Warn of an outage, which is no objection."""
+    logger.warning("agent: %s cannot be reached now (%s): signals wait in the outbox", what, why)
+    return None

@@ -1,0 +1,96 @@
+"""Which transports a bus has: what the environment says, or what a caller asks for instead."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+
+from ecosystems import ECOSYSTEMS
+from ecosystems.bus.memory import MemoryTransport
+from ecosystems.bus.transport import BusError, Transport
+
+if TYPE_CHECKING:
+    from ecosystems.env import Environment
+
+Override = Literal["memory", "redis", "webhook", "database"]
+
+logger = logging.getLogger("signal_hub.bus")
+
+
+def transports_of(
+    environment: "Environment", ecosystem: str | None = None, backend: Override | None = None
+) -> list[Transport]:
+    """Return the transports for signals of `ecosystem`, or of all of them.
+
+    Without `backend`: the environment's, by its fallback order, and the databases whose URLs are set. With
+    `backend`: that one alone, and BusError where the environment lacks what it needs.
+    """
+    ecosystems = ECOSYSTEMS if ecosystem is None else (ecosystem,)
+    if backend == "database":
+        if not (found := _databases(environment, ecosystems)):
+            names = " or ".join(f"CORE_{name.upper()}_DB_URL" for name in ecosystems)
+            raise BusError(f"the database transport needs {names} or CORE_DB_URL")
+        logger.info("EventBus backend=database")
+        return found
+    if backend is not None:
+        environment = replace(environment, event_bus_backend=backend)
+        if environment.bus_backend()[0] != backend:
+            raise BusError(str(environment.bus_backend()[1]).replace("; using memory instead", ""))
+    chosen = _chosen(environment)
+    databases = _databases(environment, ecosystems) if backend is None else []
+    if isinstance(chosen, MemoryTransport):
+        _warn_of_memory(ecosystems, databases)
+    return [chosen, *databases]
+
+
+def _chosen(environment: "Environment") -> Transport:
+    """Return the transport of the environment's selector."""
+    match environment.announce_bus():
+        case "redis":
+            from ecosystems.bus.redis import RedisTransport
+
+            return RedisTransport(
+                environment.redis_url or "",
+                prefix=environment.stream_prefix,
+                maxlen=environment.stream_maxlen,
+            )
+        case "webhook":
+            from ecosystems.bus.webhook import WebhookTransport
+
+            return WebhookTransport(
+                environment.event_webhook_url or "",
+                environment.event_webhook_secret or "",
+                api_key=environment.api_keys[0][1] if environment.api_keys else None,
+                max_signals=environment.webhook_max_signals,
+                max_bytes=environment.webhook_max_bytes,
+            )
+        case "memory":
+            return MemoryTransport()
+
+
+def _databases(environment: "Environment", ecosystems: Sequence[str]) -> list[Transport]:
+    """Return one transport for each database that any of the ecosystems has, under a name of its own."""
+    homes: dict[str, list[str]] = defaultdict(list)
+    for ecosystem in ecosystems:
+        if url := environment.database_url(ecosystem):
+            homes[url].append(ecosystem)
+    if not homes:
+        return []
+    from ecosystems.bus.database import DatabaseTransport
+
+    if len(homes) == 1:
+        return [DatabaseTransport(url, ecosystems=names) for url, names in homes.items()]
+    return [
+        DatabaseTransport(url, ecosystems=names, name=f"database:{'+'.join(names)}")
+        for url, names in homes.items()
+    ]
+
+
+def _warn_of_memory(ecosystems: Sequence[str], databases: Sequence[Transport]) -> None:
+    kept = frozenset[str]().union(*(database.ecosystems for database in databases))
+    if alone := [name for name in ecosystems if name not in kept]:
+        logger.warning(
+            "EventBus: %s signals only reach subscribers in this process: no transport to the hub is set",
+            ", ".join(alone),
+        )

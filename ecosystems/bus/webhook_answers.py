@@ -1,0 +1,85 @@
+"""What the hub's answer to a POST means for each signal of the request (the contract's section 4)."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from ecosystems.bus.transport import CONFIRMED, Fate, Refused, postpone
+from ecosystems.http_errors import retry_after
+
+REFUSING = frozenset({400, 401, 403, 409, 411, 413, 415, 422})
+"""Statuses that say: not this request, however often. All others ask for another try."""
+
+MAX_TEXT = 500
+
+
+class _Rejection(msgspec.Struct):
+    index: int
+    code: str = "rejected"
+    detail: str = ""
+
+
+class _Outcome(msgspec.Struct):
+    """Body of 200 and 202. A page of somebody else's that answers 200 does not decode as one."""
+
+    status: Literal["accepted", "duplicate"]
+    rejected: list[_Rejection] = []
+
+
+class _Problem(msgspec.Struct):
+    """Body of every other answer, as RFC 9457 defines it."""
+
+    title: str = ""
+    detail: str = ""
+    code: str = ""
+    errors: list[_Rejection] = []
+
+
+def fates_of(status: int, headers: Mapping[str, str], body: bytes, count: int, now: datetime) -> list[Fate]:
+    """Return the fates of the `count` signals of a request, in its order.
+
+    `headers` is case-insensitive; `now` (aware) is what a `Retry-After` date is counted from.
+    """
+    if status in {200, 202}:
+        try:
+            outcome = msgspec.json.decode(body, type=_Outcome)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return postpone(count, f"{status} from something that is no hub: check the webhook URL")
+        return _with(outcome.rejected, [CONFIRMED] * count)
+    problem = _problem(body)
+    if status in REFUSING:
+        detail = _clean(problem.detail or problem.title) or f"the hub answered {status}"
+        refused = Refused(_clean(problem.code) or f"http_{status}", detail)
+        return _with(problem.errors, [refused] * count)
+    reason = f"the hub answered {status}" + (f": {text}" if (text := _clean(problem.detail)) else "")
+    if 300 <= status < 400:
+        reason += " (redirects are not followed: set the URL it leads to)"
+    return postpone(count, reason, retry_after(headers.get("Retry-After", ""), now))
+
+
+def _problem(body: bytes) -> _Problem:
+    try:
+        return msgspec.json.decode(body, type=_Problem)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _Problem()
+
+
+def _with(rejections: list[_Rejection], fates: list[Fate]) -> list[Fate]:
+    """Put each named signal's own reason in its place; one signal may break several rules."""
+    reasons: dict[int, list[_Rejection]] = defaultdict(list)
+    for rejection in rejections:
+        reasons[rejection.index].append(rejection)
+    return [
+        Refused(_clean(reasons[index][0].code), _clean("; ".join(reason.detail for reason in reasons[index])))
+        if index in reasons
+        else fate
+        for index, fate in enumerate(fates)
+    ]
+
+
+def _clean(text: str) -> str:
+    """One printable line, whatever the other side wrote: it ends in logs and on terminals."""
+    return "".join(letter for letter in " ".join(text.split()) if letter.isprintable())[:MAX_TEXT]

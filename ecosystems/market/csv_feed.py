@@ -1,0 +1,125 @@
+"""Candles without a live market: a CSV file replayed, paced or not, and the choice between such feeds."""
+
+import csv
+import time
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+
+from ecosystems.market.candles import Candle, Feed, FeedError, duration
+from ecosystems.market.synthetic_feed import SyntheticFeed
+
+HEADER = ["timestamp", "open", "high", "low", "close", "volume"]
+FIRST_CANDLES = 100
+
+
+def open_feed(spec: str, ecosystem: str) -> Feed:
+    """Return the feed that `--feed` names: `csv:PATH`, `synthetic` or `synthetic:SEED`. Raises FeedError."""
+    kind, _, rest = spec.partition(":")
+    if kind == "csv" and rest:
+        return CsvFeed(Path(rest))
+    if kind == "synthetic" and (not rest or rest.isdecimal()):
+        return SyntheticFeed(ecosystem, int(rest or 0))
+    raise FeedError(f"feed {spec!r} is none of csv:PATH, synthetic and synthetic:SEED")
+
+
+def paced(
+    candles: Iterable[Candle], timeframe: str, speed: float, wait: Callable[[float], object] = time.sleep
+) -> Iterator[Candle]:
+    """Yield candles `speed` times as fast as the market made them; gaps are not waited out."""
+    pause = duration(timeframe).total_seconds() / speed
+    for candle in candles:
+        wait(pause)
+        yield candle
+
+
+class CsvFeed:
+    """Candles of a CSV file: a header `timestamp,open,high,low,close,volume`, one market, oldest first.
+
+    Times are ISO 8601, in UTC where they give no offset, and are those at which the candles opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.tags: tuple[str, ...] = ("replay",)
+
+    def candles(self, symbol: str, timeframe: str, since: datetime | None = None) -> Iterator[Candle]:  # noqa: ARG002
+        """Yield the file's candles from `since` on; the file is one market's, so `symbol` decides nothing.
+
+        Raises FeedError, with the line's number where it is a line's fault, and ValueError for a timeframe
+        that is none.
+        """
+        spacing = _Spacing(timeframe)
+        for number, row in self._rows():
+            try:
+                candle = _candle(row)
+                spacing.check(candle.timestamp)
+            except ValueError as error:
+                raise FeedError(f"{self.path}, line {number}: {error}") from error
+            if since is None or candle.timestamp >= since:
+                yield candle
+        if not spacing.count:
+            raise FeedError(f"{self.path} holds no candles")
+
+    def _rows(self) -> Iterator[tuple[int, list[str]]]:
+        try:
+            # Spreadsheets put a byte order mark before the header, hence the -sig.
+            with self.path.open(encoding="utf-8-sig", newline="") as file:
+                reader = csv.reader(file)
+                if next(reader, []) != HEADER:
+                    raise FeedError(f"{self.path}, line 1: the header must be {','.join(HEADER)}")
+                for row in reader:
+                    yield reader.line_num, row
+        except OSError as error:
+            raise FeedError(f"{self.path} cannot be read: {error.strerror}") from error
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise FeedError(f"{self.path} is no CSV file in UTF-8: {error}") from error
+
+
+def _candle(row: list[str]) -> Candle:
+    """Return the candle of a row; ValueError says what is wrong with it."""
+    if len(row) != len(HEADER):
+        raise ValueError(f"{len(row)} fields, not {len(HEADER)}")
+    try:
+        at = datetime.fromisoformat(row[0])
+    except ValueError:
+        raise ValueError(f"timestamp {row[0][:40]!r} is no ISO 8601 time") from None
+    try:
+        opening, high, low, close, volume = map(Decimal, row[1:])
+        # A NaN raises in these comparisons, like text that is no number.
+        sound = 0 < low <= opening <= high and low <= close <= high and volume >= 0
+    except InvalidOperation:
+        raise ValueError("a price or the volume is no number") from None
+    if not sound or not high.is_finite() or not volume.is_finite():
+        raise ValueError("prices must be above 0 and between low and high, the volume 0 or more")
+    at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    return Candle(at, opening, high, low, close, volume)
+
+
+class _Spacing:
+    """Tells a file of other candles than those of the timeframe by the times between them.
+
+    Nights and weekends leave gaps, so candles may be far apart, but not all of the first hundred.
+    """
+
+    def __init__(self, timeframe: str) -> None:
+        self.count = 0
+        self._timeframe = timeframe
+        self._length = duration(timeframe)
+        self._closest = timedelta.max
+        self._last: datetime | None = None
+
+    def check(self, at: datetime) -> None:
+        """Take the next candle's time; ValueError if it cannot follow."""
+        if self._last is not None:
+            if at <= self._last:
+                raise ValueError(f"{at.isoformat()} is not later than the candle before it")
+            self._closest = min(self._closest, at - self._last)
+        self._last = at
+        self.count += 1
+        too_far = self._closest > self._length and self.count == FIRST_CANDLES
+        if self._closest < self._length or too_far:
+            raise ValueError(
+                f"the candles are {self._closest} apart, so the timeframe is not {self._timeframe}"
+            )

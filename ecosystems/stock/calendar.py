@@ -1,0 +1,74 @@
+"""When US stocks trade: the regular session of the New York Stock Exchange, holidays and half days included.
+
+Extended hours do not count: candles, stops and fills of the strategies here are those of the regular session.
+"""
+
+from bisect import bisect_right
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
+
+from ecosystems.market.time_zones import LAST, NEW_YORK, new_york
+
+KNOWN_YEARS = range(1990, 2200)
+"""Years that `exchange_calendars` is asked about: pandas ends in 2262, and nobody trades before 1990 here."""
+
+OPEN, CLOSE = time(9, 30), time(16)
+
+
+def is_open(at: datetime, symbol: str | None = None) -> bool:  # noqa: ARG001 - one interface for all ecosystems
+    """Say whether the regular session is on at `at` (aware); the opening minute is in, the closing one out.
+
+    Outside KNOWN_YEARS a week has five full days and no holidays. Raises ImportError without the package
+    `exchange_calendars`.
+    """
+    changes = _changes(new_york(at).year)
+    return bisect_right(changes, at) % 2 == 1
+
+
+def next_change(at: datetime) -> datetime | None:
+    """Return the UTC time after `at` of the next opening or closing; None at the calendar's end."""
+    if at >= LAST:
+        return None
+    year = new_york(at).year
+    for changes in (_changes(year), _changes(min(year + 1, LAST.year))):
+        index = bisect_right(changes, at)
+        if index < len(changes):
+            return changes[index]
+    return None
+
+
+@lru_cache(maxsize=16)
+def _changes(year: int) -> tuple[datetime, ...]:
+    """Return a year's openings and closings in turn, in UTC.
+
+    One year at a time (80 ms, then cached), because a calendar of `exchange_calendars` ends a year after it
+    was made: a process that runs for longer would walk off it.
+    """
+    sessions = _known_sessions(year) if year in KNOWN_YEARS else _plain_sessions(year)
+    return tuple(change for session in sessions for change in session)
+
+
+def _known_sessions(year: int) -> list[tuple[datetime, datetime]]:
+    # Imported here, for it brings pandas: an agent of another ecosystem needs neither.
+    from exchange_calendars.exchange_calendar_xnys import (  # type: ignore[import-untyped]
+        XNYSExchangeCalendar,
+    )
+
+    calendar = XNYSExchangeCalendar(start=f"{year}-01-01", end=f"{year}-12-31")
+    return [
+        (opens.to_pydatetime().astimezone(UTC), closes.to_pydatetime().astimezone(UTC))
+        for opens, closes in zip(calendar.opens, calendar.closes, strict=True)
+    ]
+
+
+def _plain_sessions(year: int) -> list[tuple[datetime, datetime]]:
+    first = date(year, 1, 1)
+    days = (first + timedelta(days=n) for n in range((date(year, 12, 31) - first).days + 1))
+    return [
+        (
+            datetime.combine(day, OPEN, NEW_YORK).astimezone(UTC),
+            datetime.combine(day, CLOSE, NEW_YORK).astimezone(UTC),
+        )
+        for day in days
+        if day.weekday() < 5
+    ]

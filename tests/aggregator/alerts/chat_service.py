@@ -1,0 +1,72 @@
+"""A chat service of the tests: what alerts are sent to."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from django.conf import settings
+
+from aggregator import encryption
+from aggregator.alerts import delivery
+from aggregator.models import AlertChannel
+from tests.aggregator.ledger.samples import rows
+
+TOKEN = "a-token-nobody-may-see"
+
+
+class Receiver(ThreadingHTTPServer):
+    """A chat service: keeps what is posted to it, and answers `status` as soon as it is let."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.messages, self.status = [], 200
+        self.let = threading.Event()
+        self.let.set()
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
+
+    def close(self):
+        self.let.set()
+        self.shutdown()
+        self.server_close()
+
+    @property
+    def url(self):
+        return f"json://user:{TOKEN}@127.0.0.1:{self.server_address[1]}/hook"
+
+    @property
+    def titles(self):
+        return [message["title"] for message in self.messages]
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.server.status == 200:
+            self.server.messages.append(json.loads(body))
+        self.server.let.wait(30)
+        self.send_response(self.server.status)
+        self.end_headers()
+
+    def log_message(self, *args):
+        pass
+
+
+def open_channel(receiver, name="chat"):
+    """A channel to this service."""
+    sealed = encryption.seal(settings.ENVIRONMENT, receiver.url)
+    return AlertChannel.objects.create(name=name, sealed_url=sealed)
+
+
+def send_due():
+    """Send what is due, as a watcher's turn does; how many were sent in time."""
+    return delivery.Sender().send_due()
+
+
+def passes(minutes):
+    """Let time pass for all alerts and notices."""
+    for column in ("since", "found_at", "fired_at", "repeat_at"):
+        rows(f"UPDATE alerts SET {column} = {column} - make_interval(mins => %s) RETURNING 1", minutes)
+    for column in ("created_at", "due_at", "claimed_until"):
+        rows(f"UPDATE alert_notices SET {column} = {column} - make_interval(mins => %s) RETURNING 1", minutes)

@@ -1,0 +1,252 @@
+"""Alerts: fired once, repeated, over; sent once however many watchers there are."""
+
+import threading
+from dataclasses import replace
+
+import pytest
+from django.conf import settings
+from django.db import connection, transaction
+
+from aggregator import ledger
+from aggregator.alerts import delivery, evaluation, watcher
+from aggregator.alerts.rules import Finding, Found, find
+from aggregator.health.channel_check import ChannelsProbe
+from aggregator.health.checks import Outcome, State
+from aggregator.health.runner import Survey
+from aggregator.models import Agent, Alert, AlertChannel, AlertNotice, AlertPolicy
+from tests.aggregator.alerts.chat_service import TOKEN, passes, send_due
+from tests.aggregator.ledger.samples import entry, rows
+
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "forex"])
+
+SILENT = Finding("agent_silent", "crypto/bot-1", "silent for 1 h")
+REDIS = Finding("probe_failed", "redis", "does not answer")
+
+
+@pytest.fixture(autouse=True)
+def policy():
+    """A policy whose all-clear of today has been sent."""
+    row = AlertPolicy.current()
+    rows("UPDATE alert_policy SET all_clear_on = '2999-01-01' RETURNING 1")
+    return row
+
+
+def take(*findings, blind=()):
+    """One turn; what changed, as (fired, repeated, over) subjects."""
+    changes = evaluation.take(Found(list(findings), frozenset(blind)))
+    return tuple([each.subject for each in kind] for kind in (changes.fired, changes.repeated, changes.over))
+
+
+def test_an_alert_fires_once_repeats_by_its_schedule_and_is_over(channel, receiver):
+    assert take(SILENT) == (["crypto/bot-1"], [], [])
+    assert take(SILENT) == ([], [], [])
+    told = []
+    for _ in range(60):  # hours
+        passes(60)
+        if take(SILENT)[1]:
+            told.append(_ + 1)
+    assert told == [1, 5, 29, 53]
+    passes(2)
+    assert take() == ([], [], ["crypto/bot-1"])
+    assert take() == ([], [], [])
+    assert send_due() == 6
+    assert receiver.titles[0] == "Signal Hub: agent silent: crypto/bot-1"
+    assert receiver.titles[-1] == "Signal Hub: over: agent silent: crypto/bot-1"
+    assert "silent for 1 h" in receiver.messages[0]["message"]
+    assert send_due() == 0
+
+
+def test_it_fires_again_when_it_comes_back(channel):
+    take(SILENT)
+    passes(2)
+    take()
+    assert take(SILENT)[0] == ["crypto/bot-1"]
+    assert Alert.objects.count() == 2
+
+
+def test_what_another_watcher_saw_a_moment_ago_is_not_over():
+    take(SILENT)
+    assert take() == ([], [], [])
+    assert Alert.objects.get().over_at is None
+
+
+def test_a_failed_probe_must_last_before_it_is_told():
+    assert take(REDIS) == ([], [], [])
+    passes(1)
+    assert take(REDIS) == (["redis"], [], [])
+
+
+def test_a_probe_that_failed_for_a_moment_is_never_told():
+    take(REDIS)
+    passes(2)
+    assert take() == ([], [], [])
+    assert not Alert.objects.exists()
+
+
+def test_a_rule_that_cannot_look_ends_nothing():
+    lag = Finding("stream_lag", "core_signals:signals", "20000 unread")
+    take(lag)
+    passes(1)
+    take(lag)
+    passes(5)
+    assert take(blind=["stream_lag"]) == ([], [], [])
+    passes(5)
+    assert take()[2] == ["core_signals:signals"]
+
+
+def test_many_changes_are_one_message_of_bearable_length(channel, receiver):
+    take(*(Finding("agent_silent", f"crypto/bot-{number:03}", "silent") for number in range(50)))
+    assert send_due() == 1
+    (message,) = receiver.messages
+    assert message["title"] == "Signal Hub: 50 new"
+    assert message["message"].count("NEW") == 21
+    assert "30 more" in message["message"]
+
+
+def test_two_turns_at_once_are_one(channel):
+    entered, done = threading.Event(), threading.Event()
+
+    def other():
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(evaluation.ENTER)
+            entered.set()
+            done.wait(60)
+        connection.close()
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    assert entered.wait(60)
+    assert evaluation.take(Found([SILENT])) is None
+    done.set()
+    thread.join()
+    assert take(SILENT)[0] == ["crypto/bot-1"]
+
+
+def test_processes_racing_for_one_alert_send_it_once(run_manage, channel, receiver, redis_client):
+    ledger.record([entry("a")], "webhook")
+    rows(
+        "UPDATE agents SET last_seen = now() - interval '1 hour', expected_cadence = interval '1 minute' "
+        "RETURNING 1"
+    )
+    rows("UPDATE alert_policy SET all_clear_on = current_date - 1, all_clear_at = '00:00' RETURNING 1")
+    programs = [run_manage("watch", "--once") for _ in range(6)]
+    assert [program.wait() for program in programs] == [0] * 6
+    silent = [m for m in receiver.messages if "NEW agent silent: crypto/bot-1" in m["message"]]
+    assert len(silent) == 1
+    daily = [title for title in receiver.titles if title.endswith(("all clear", " open"))]
+    assert len(daily) == 1
+    assert Alert.objects.filter(rule="agent_silent").count() == 1
+    for program in programs:
+        assert TOKEN not in program.text
+
+
+def test_a_channel_that_takes_nothing_degrades_the_hub(channel, receiver):
+    def alerts():
+        (outcome,) = Survey([ChannelsProbe()]).ask_all()
+        return outcome.state.value, outcome.text
+
+    assert alerts() == ("ok", "")
+    receiver.status = 500
+    take(SILENT)
+    send_due()
+    assert alerts() == ("degraded", "a channel does not take alerts")
+    AlertChannel.objects.update(enabled=False)
+    assert alerts() == ("ok", "no channel")
+
+
+def test_a_disabled_channel_gets_nothing(channel, receiver):
+    take(SILENT)
+    AlertChannel.objects.update(enabled=False)
+    assert send_due() == 0
+    assert receiver.messages == []
+
+
+def test_another_auth_secret_is_told_as_such(channel, monkeypatch):
+    monkeypatch.setattr(settings, "ENVIRONMENT", replace(settings.ENVIRONMENT, auth_secret="another"))
+    assert "enter the URL again" in delivery.deliver(channel, delivery.Notice("info", "t", "b"))
+
+
+def test_the_url_is_nowhere_in_the_database(channel):
+    assert TOKEN.encode() not in bytes(AlertChannel.objects.get().sealed_url)
+
+
+def test_the_all_clear_comes_once_a_day(channel, receiver):
+    rows("UPDATE alert_policy SET all_clear_on = current_date - 1, all_clear_at = '00:00' RETURNING 1")
+    ledger.record([entry("a"), entry("b", ecosystem="forex", symbol="EURUSD")], "webhook")
+    watcher._all_clear()
+    watcher._all_clear()
+    send_due()
+    (message,) = receiver.messages
+    assert (message["title"], message["type"]) == ("Signal Hub: all clear", "success")
+    assert "crypto: 1 signal of 1 agent in" in message["message"]
+
+    rows("UPDATE alert_policy SET all_clear_on = current_date - 1 RETURNING 1")
+    take(SILENT)
+    watcher._all_clear()
+    send_due()
+    assert receiver.titles[-1] == "Signal Hub: 1 alert open"
+
+
+def test_the_all_clear_waits_for_its_hour(channel):
+    rows(
+        "UPDATE alert_policy SET all_clear_on = NULL,"
+        " all_clear_at = (now() AT TIME ZONE 'UTC' + interval '1 minute')::time RETURNING 1"
+    )
+    watcher._all_clear()
+    assert (
+        AlertNotice.objects.exists()
+        == (rows("SELECT (now() AT TIME ZONE 'UTC')::time >= all_clear_at FROM alert_policy")[0][0])
+    )
+
+
+def found(policy, *outcomes):
+    policy.refresh_from_db()
+    return {(each.rule, each.subject) for each in find(policy, outcomes).findings}
+
+
+def test_rule_failed_probe(policy, redis_client):
+    outcomes = [
+        Outcome("one", State.FAILED, "gone"),
+        Outcome("two", State.DEGRADED),
+        Outcome("three", State.OK),
+    ]
+    assert found(policy, *outcomes) == {("probe_failed", "one")}
+
+
+def test_rule_stream_lag(policy, redis_client):
+    rows("UPDATE alert_policy SET stream_lag = 2 RETURNING 1")
+    for _ in range(3):
+        redis_client.xadd("core_signals:signals", {"payload": b"{}"})
+    assert found(policy) == {("stream_lag", "core_signals:signals")}
+
+
+def test_rule_stream_lag_is_blind_without_redis(policy, free_port, monkeypatch):
+    url = f"redis://127.0.0.1:{free_port}/0"
+    monkeypatch.setattr(settings, "ENVIRONMENT", replace(settings.ENVIRONMENT, redis_url=url))
+    assert find(policy, []).blind == {"stream_lag"}
+
+
+def test_rule_refusals(policy, redis_client):
+    few = [entry(f"bad-{number}", volume=-1) for number in range(9)]
+    ledger.record(few + [entry(f"good-{number}", agent_source="bot-2") for number in range(40)], "webhook")
+    assert found(policy) == set()
+    ledger.record([entry("bad-10", volume=-1)], "webhook")
+    assert found(policy) == {("refusals", "crypto/bot-1")}
+
+
+def test_rule_refusals_counts_the_share(policy, redis_client):
+    ledger.record([entry(f"bad-{number}", volume=-1) for number in range(10)], "webhook")
+    ledger.record([entry(f"good-{number}") for number in range(41)], "webhook")
+    assert found(policy) == set()
+
+
+def test_rules_of_silence(policy, redis_client):
+    ledger.record([entry("a"), entry("b", agent_source="bot-2")], "webhook")
+    Agent.objects.update(expected_cadence="00:05:00")
+    assert found(policy) == set()
+    rows(
+        "UPDATE agents SET last_seen = now() - interval '6 minutes' WHERE agent_source = 'bot-1' RETURNING 1"
+    )
+    assert found(policy) == {("agent_silent", "crypto/bot-1")}
+    rows("UPDATE agents SET last_seen = now() - interval '6 minutes' RETURNING 1")
+    assert ("ecosystem_silent", "crypto") in found(policy)

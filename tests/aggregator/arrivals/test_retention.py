@@ -1,0 +1,112 @@
+"""What is removed with time, and what never is."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.db import connection
+
+from aggregator import ledger
+from aggregator.alerts.watcher import Watcher
+from aggregator.arrivals import counters, retention
+from aggregator.models import AlertPolicy, ArrivalHour, ArrivalMinute, DeadLetter, Sighting, TradingSignal
+from tests.aggregator.ledger.samples import entry, rows
+
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "forex"])
+
+MONTH = {"arrival_minutes": 31, "arrival_hours": 31, "dead_letters": 31, "sightings": 31}
+
+
+def days_pass(days):
+    """Move all that is known of the past."""
+    for table, column in {
+        "arrival_minutes": "minute", "arrival_hours": "hour", "arrival_totals": "through",
+        "dead_letters": "resolved_at", "sightings": "seen_at", "trading_signals": "received_at",
+    }.items():  # fmt: skip
+        rows(f"UPDATE {table} SET {column} = {column} - make_interval(days => {days}) RETURNING 1")
+
+
+def send(name):
+    """A signal, the same again, and one that is refused."""
+    ledger.record([entry(name), entry(name), entry(f"{name}-bad", action="HODL")], "redis")
+
+
+def test_what_is_old_goes_and_the_ledger_stays():
+    send("old")
+    DeadLetter.objects.update(resolved_at=datetime.now(UTC))
+    send("unresolved")
+    days_pass(32)
+    old = {"arrival_minutes": ArrivalMinute.objects.count(), "arrival_hours": ArrivalHour.objects.count()}
+    send("new")
+    counters.fold()
+    assert retention.prune(MONTH) == old | {"dead_letters": 1, "sightings": 2}
+    assert (ArrivalMinute.objects.count(), ArrivalHour.objects.count(), Sighting.objects.count()) == (1, 1, 1)
+    assert set(DeadLetter.objects.values_list("signal_id", flat=True)) == {"unresolved-bad", "new-bad"}
+    assert TradingSignal.objects.count() == 3
+    assert set(retention.prune(MONTH).values()) == {0}
+
+
+def test_what_is_kept_for_ever_stays():
+    send("old")
+    days_pass(3000)
+    counters.fold()
+    assert retention.prune(dict.fromkeys(MONTH)) == {}
+    assert (ArrivalMinute.objects.count(), Sighting.objects.count()) == (1, 1)
+
+
+def test_a_minute_goes_only_when_the_counters_have_it():
+    send("old")
+    days_pass(32)
+    assert retention.prune(MONTH)["arrival_minutes"] == 0
+    counters.fold()
+    assert retention.prune(MONTH)["arrival_minutes"] == 1
+    assert counters.look()["crypto", "redis"]["accepted"] == 1
+
+
+def a_months_minutes(count):
+    start = datetime.now(UTC) - timedelta(days=40)
+    ArrivalMinute.objects.bulk_create(
+        ArrivalMinute(
+            minute=start - timedelta(minutes=number), ecosystem="crypto", agent_source="a",
+            transport="redis", accepted=1,
+        )
+        for number in range(count)
+    )  # fmt: skip
+    counters.fold()
+
+
+def test_workers_share_the_work(monkeypatch):
+    monkeypatch.setattr(retention, "BATCH", 10)
+    a_months_minutes(400)
+
+    def prune(_number):
+        try:
+            return retention.prune(MONTH)["arrival_minutes"]
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(prune, range(8))) == 400
+    assert not ArrivalMinute.objects.exists()
+    assert counters.look()["crypto", "redis"]["accepted"] == 400
+
+
+def test_a_turn_ends_in_time(monkeypatch):
+    monkeypatch.setattr(retention, "BATCH", 10)
+    monkeypatch.setattr(retention, "MOST_S", 0.0)
+    a_months_minutes(25)
+    assert [retention.prune(MONTH)["arrival_minutes"] for _ in range(3)] == [10, 10, 5]
+
+
+def test_whoever_watches_does_it_each_hour():
+    send("old")
+    days_pass(36)
+    Watcher().run_once()
+    assert not ArrivalMinute.objects.exists()
+    send("older")
+    days_pass(36)
+    Watcher().run_once()
+    assert ArrivalMinute.objects.exists()
+    AlertPolicy.objects.update(learned_at=None)
+    Watcher().run_once()
+    assert not ArrivalMinute.objects.exists()

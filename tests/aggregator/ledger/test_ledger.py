@@ -1,0 +1,160 @@
+"""`ledger.record`: each signal once, in order, whatever comes with it."""
+
+from decimal import Decimal
+
+import psycopg
+import pytest
+from django.db import connection
+from django.db.models import Sum
+from django.test.utils import CaptureQueriesContext
+
+from aggregator import ledger
+from aggregator.ledger import inserted_rows
+from aggregator.ledger.entries import Entry, Fate
+from aggregator.models import Agent, ArrivalMinute, DeadLetter, Sighting, TradingSignal
+from tests.aggregator.ledger.samples import entry, insert, raw, rows, value
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def fates(entries, transport="redis"):
+    return [str(verdict.fate) for verdict in ledger.record(entries, transport)]
+
+
+def test_a_signal_is_recorded_exactly_as_it_was_sent():
+    assert fates([entry(action="sell", entry_price="0.123456789012345678")], "webhook") == ["accepted"]
+    row = TradingSignal.objects.get()
+    assert (row.signal_id, row.symbol, row.instrument, row.action) == ("s1", "BTCUSDT", "BTC/USDT", "SELL")
+    assert row.entry_price == Decimal("0.123456789012345678")
+    assert row.timestamp.isoformat() == "2026-01-02T03:04:05.123456+00:00"
+    assert (row.transport, row.tags, row.raw_payload) == ("webhook", ["ema"], {"rsi": 27.35})
+    assert row.position > 0
+    assert len(row.digest) == 32
+
+
+def test_one_bad_entry_of_a_hundred_leaves_the_other_99_recorded():
+    entries = [entry(f"s{number}") for number in range(100)]
+    entries[42] = entry("s42", confidence=7)
+    assert fates(entries).count("accepted") == 99
+    letter = DeadLetter.objects.get()
+    assert (letter.code, letter.field, letter.signal_id) == ("invalid_value", "confidence", "s42")
+    assert bytes(letter.raw) == raw("s42", confidence=7)
+
+
+def test_the_same_content_again_is_a_duplicate_with_a_sighting_however_it_is_spelled():
+    respelled = raw(entry_price="64000.120", timestamp="2026-01-02T04:04:05.123456+01:00", action="buy")
+    assert fates([entry(), entry(), Entry(respelled)]) == ["accepted", "duplicate", "duplicate"]
+    assert fates([entry()], "webhook") == ["duplicate"]
+    assert sorted(Sighting.objects.values_list("transport", flat=True)) == ["redis", "redis", "webhook"]
+    assert set(Sighting.objects.values_list("signal__signal_id", flat=True)) == {"s1"}
+    assert TradingSignal.objects.count() == 1
+
+
+def test_other_content_under_the_same_identity_is_a_conflict_and_the_first_stays():
+    assert fates([entry(), entry(volume=9)]) == ["accepted", "conflict"]
+    assert TradingSignal.objects.get().volume == Decimal("0.25")
+    letter = DeadLetter.objects.get()
+    assert (letter.code, bytes(letter.raw)) == ("conflict", raw(volume=9))
+
+
+def test_the_same_id_in_another_ecosystem_is_another_signal():
+    assert fates([entry(), entry(ecosystem="forex", symbol="EURUSD")]) == ["accepted", "accepted"]
+
+
+def test_the_same_refused_bytes_from_the_same_place_are_one_dead_letter_that_counts():
+    bad = Entry(b'{"signal_id": 1}', sender="key:a")
+    assert fates([bad, bad]) == ["refused", "refused"]
+    fates([bad])
+    assert DeadLetter.objects.get().times == 3
+    fates([Entry(bad.raw, sender="key:b")])
+    assert DeadLetter.objects.count() == 2
+
+
+def test_a_dead_letter_that_comes_again_is_open_again():
+    fates([entry(confidence=2)])
+    DeadLetter.objects.update(resolved_at="2026-01-01T00:00:00Z")
+    fates([entry(confidence=2)])
+    assert DeadLetter.objects.get().resolved_at is None
+
+
+@pytest.mark.parametrize("hostile", [b"", b"\x00", b"\xff\xfe", b"[" * 100_000, b"{}", b"null", b'"' * 9])
+def test_any_bytes_become_a_dead_letter(hostile):
+    assert fates([Entry(hostile)]) == ["refused"]
+    assert bytes(DeadLetter.objects.get().raw) == hostile
+
+
+def test_the_number_of_queries_does_not_grow_with_the_batch():
+    def queries(count, start):
+        fates([entry(f"old{number}-{count}") for number in range(count)])
+        mixed = [entry(f"old{number}-{count}") for number in range(count)]
+        mixed += [entry(f"old{number}-{count}", volume=3) for number in range(count)]
+        mixed += [entry(f"new{start}-{number}") for number in range(count)]
+        mixed += [Entry(b"{}", entry_id=str(number)) for number in range(count)]
+        with CaptureQueriesContext(
+            connection,
+        ) as captured:
+            fates(mixed)
+        return len(captured)
+
+    assert queries(2, "a") == queries(200, "b")
+
+
+def test_rollups_and_agents_count_each_fate_by_agent_and_transport():
+    fates([entry("a"), entry("b"), entry("a"), entry("b", volume=1), Entry(b"{}")])
+    # What is accepted and what is not is counted in two transactions, which a new minute may part.
+    counts = {"accepted": 2, "duplicates": 1, "conflicts": 1, "refused": 0}
+    minutes = ArrivalMinute.objects.filter(agent_source="bot-1", ecosystem="crypto", transport="redis")
+    assert minutes.aggregate(**{name: Sum(name) for name in counts}) == counts
+    assert ArrivalMinute.objects.get(agent_source="").refused == 1
+    agent = Agent.objects.get()
+    assert (agent.agent_source, agent.signals, agent.last_transport) == ("bot-1", 2, "redis")
+
+
+def test_what_only_the_database_refuses_harms_no_neighbour():
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE trading_signals ADD CONSTRAINT no_doge CHECK (symbol <> 'DOGEUSDT')")
+    try:
+        entries = [entry(f"s{number}") for number in range(9)] + [entry("bad", symbol="DOGEUSDT")]
+        assert fates(entries) == ["accepted"] * 9 + ["refused"]
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE trading_signals DROP CONSTRAINT no_doge")
+    letter = DeadLetter.objects.get()
+    assert (letter.code, letter.signal_id) == ("database_refused", "bad")
+    assert "23514" in letter.detail
+    assert "no_doge" in letter.detail
+
+
+def test_an_agents_open_transaction_holds_up_its_own_signal_and_no_other():
+    with psycopg.connect(**connection.get_connection_params() | {"cursor_factory": None}) as agent:
+        insert(agent.cursor(), "held")
+        assert fates([entry("a"), entry("held"), entry("b")]) == ["accepted", "deferred", "accepted"]
+        assert DeadLetter.objects.count() == 0
+        agent.rollback()
+    assert fates([entry("held")]) == ["accepted"]
+
+
+def test_a_row_that_is_not_recorded_yet_is_compared_by_its_content():
+    with connection.cursor() as cursor:
+        insert(cursor, "direct")
+    same = dict.fromkeys(("entry_price", "volume", "confidence"))
+    same = same | {"agent_source": "", "tags": [], "raw_payload": {}, "timestamp": "2026-01-02T03:04:05Z"}
+    assert fates([entry("direct", **same), entry("direct")]) == ["duplicate", "conflict"]
+    assert [verdict.fate for verdict in inserted_rows.adopt(10)] == [Fate.ACCEPTED]
+    assert fates([entry("direct", **same), entry("direct")]) == ["duplicate", "conflict"]
+
+
+def test_positions_follow_the_order_within_a_batch_and_across_batches():
+    fates([entry(f"a{number:03}") for number in range(200)])
+    fates([entry(f"b{number:03}") for number in range(200)])
+    ordered = [name for (name,) in rows("SELECT signal_id FROM trading_signals ORDER BY position")]
+    assert ordered == sorted(ordered)
+    assert value("SELECT count(DISTINCT position) FROM trading_signals") == 400
+
+
+def test_symbols_and_texts_with_backslashes_and_quotes_survive_the_copy():
+    odd = {"symbol": "A\\tB\\N", "agent_source": 'a\\b"\\n\\', "tags": ["\\.", "\\x41"]}
+    odd["raw_payload"] = {"k\\": 'v\\"', "ü": "日本"}
+    assert fates([entry(**odd)]) == ["accepted"]
+    row = TradingSignal.objects.get()
+    assert {name: getattr(row, name) for name in odd} == odd

@@ -1,0 +1,293 @@
+"""The operator's pages of commerce."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission, User
+from django.utils import timezone
+
+from commerce.admin import revenue
+from commerce.models import (
+    Attempt,
+    Customer,
+    Delivery,
+    Endpoint,
+    Plan,
+    StripeEvent,
+    Subscription,
+    SubscriptionPrice,
+    UsageDay,
+)
+from tests.commerce.billing.local_stripe import API_KEY, local_stripe
+from tests.commerce.webhooks.pushing import customer, deliver, endpoint, local, record
+from tests.commerce.webhooks.receiver import Answering, receiver
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+NOW = timezone.now()
+
+
+@pytest.fixture
+def operator(client):
+    client.force_login(
+        User.objects.create_superuser("operator", "op@example.com"),
+        "django.contrib.auth.backends.ModelBackend",
+    )
+    return client
+
+
+def paying(price: str, **fields):
+    plan = fields.pop("plan", {})
+    person = customer(price=Decimal(price), **plan)
+    began = NOW - timedelta(days=100)
+    Subscription.objects.filter(customer=person).update(started_at=began, **fields)
+    SubscriptionPrice.objects.filter(subscription__customer=person).update(since=began)
+    return person
+
+
+def test_revenue_counts_what_is_paid_now_by_the_month_and_currency():
+    paying("10")
+    paying("120", plan={"interval": "year"})
+    paying("7", plan={"currency": "EUR"})
+    paying("30", state="past_due")
+    paying("60", state="cancelled", cancelled_at=NOW - timedelta(days=40), ends_at=NOW - timedelta(days=40))
+    paying("70", state="expired", ends_at=NOW - timedelta(days=40))
+    paying("0")
+    assert revenue.monthly_revenue(NOW) == {"EUR": Decimal("7.00"), "USD": Decimal("50.00")}
+    assert revenue.monthly_revenue(NOW - timedelta(days=50))["USD"] == Decimal("180.00")
+    assert revenue.monthly_revenue(NOW - timedelta(days=101)) == {}
+
+
+def test_a_cancelled_one_counts_until_its_end():
+    paying("10", cancelled_at=NOW - timedelta(days=3), ends_at=NOW + timedelta(days=20))
+    assert revenue.monthly_revenue(NOW) == {"USD": Decimal("10.00")}
+
+
+def test_the_overview_shows_revenue_usage_and_deliveries(operator, settings):
+    local(settings)
+    person = paying("1250.50")
+    UsageDay.objects.create(customer=person, day=timezone.now().date(), requests=7, signals=4319)
+    with receiver() as inbox:
+        endpoint(person, inbox.url("/good"))
+        endpoint(person, inbox.url("/bad"))
+        inbox.answer = lambda request: Answering(500 if request.path == "/bad" else 200)
+        record("a")
+        deliver()
+    page = operator.get("/admin/commerce/customer/overview/").content.decode()
+    assert "1,250.50" in page
+    assert "signals: 4,321 today" in page, "with the one that each endpoint got"
+    assert "requests: 7 today" in page
+    assert "delivered: 1 today" in page
+    assert "failed: 1 today" in page
+
+
+def test_the_overview_of_nothing(operator):
+    assert "None yet" in operator.get("/admin/commerce/customer/overview/").content.decode()
+
+
+def test_the_operator_sees_what_the_customer_sees_and_acts_on_nothing(operator):
+    person = customer("anna@example.com", name="Gold")
+    person.issue_key("bot")
+    page = operator.get(f"/admin/commerce/customer/{person.pk}/seen/").content.decode()
+    assert "anna@example.com" in page
+    assert "Gold" in page
+    assert "bot" in page
+    assert "/account/" not in page
+    assert operator.get("/admin/commerce/customer/999999/seen/").status_code == 404
+    assert operator.session.get("_auth_user_id") == str(User.objects.get(username="operator").pk)
+    [entry] = LogEntry.objects.all()
+    assert (entry.object_id, entry.change_message) == (str(person.pk), "Seen as the customer sees it.")
+
+
+def test_a_subscription_is_given_by_hand(operator):
+    plan = Plan.objects.create(slug="pro", name="Pro", price=10)
+    person = Customer.objects.create(email="a@example.com")
+    form = {
+        "customer": person.pk,
+        "plan": plan.pk,
+        "state": "active",
+        "started_at_0": "2026-01-01",
+        "started_at_1": "00:00:00",
+    }
+    assert operator.post("/admin/commerce/subscription/add/", form).status_code == 302
+    assert person.subscription().plan == plan
+    assert operator.post("/admin/commerce/subscription/add/", form).status_code == 200, "only one is live"
+    assert Subscription.objects.count() == 1
+
+
+def test_a_plan_is_changed(operator):
+    plan = Plan.objects.create(slug="pro", name="Pro", price=10)
+    form = {
+        "name": "Pro 2", "slug": "pro", "rank": 1, "price": "12.50", "currency": "USD", "interval": "month",
+        "trial_days": 0, "ecosystems": ["crypto"], "instruments": "BTC/*,ETH/*", "delay": "00:15:00",
+        "streams": 1, "webhooks": 2,
+    }  # fmt: skip
+    answer = operator.post(f"/admin/commerce/plan/{plan.pk}/change/", form)
+    assert answer.status_code == 302, answer.context["adminform"].form.errors
+    plan.refresh_from_db()
+    assert (plan.name, plan.price, plan.ecosystems) == ("Pro 2", Decimal("12.50"), ["crypto"])
+    assert plan.instruments == ["BTC/*", "ETH/*"]
+    assert plan.delay == timedelta(minutes=15)
+
+
+@pytest.fixture
+def everything(settings):
+    """A row of each model."""
+    local(settings)
+    person = customer("anna@example.com")
+    with receiver() as inbox:
+        inbox.answer = lambda _: Answering(500, body=b"<script>alert(1)</script>")
+        endpoint(person, inbox.url("/token-in-path"))
+        record("a")
+        deliver()
+    StripeEvent.objects.create(event_id="evt_1", type="invoice.paid", created_at=timezone.now())
+
+
+@pytest.mark.parametrize("model", [Plan, Customer, Subscription, Endpoint, Delivery, StripeEvent])
+def test_each_list_and_row_is_shown_without_secrets(operator, everything, model):
+    base = f"/admin/commerce/{model._meta.model_name}/"
+    row = model.objects.get()
+    for path in (base, f"{base}?q=anna", f"{base}{row.pk}/change/"):
+        page = operator.get(path)
+        assert page.status_code == 200, path
+        text = page.content.decode()
+        assert "token-in-path" not in text
+        assert Endpoint.objects.get().sealed not in text
+        assert "<script>alert(1)" not in text
+
+
+def test_a_delivery_shows_its_attempts(operator, everything):
+    page = operator.get(f"/admin/commerce/delivery/{Delivery.objects.get().pk}/change/").content.decode()
+    assert "&lt;script&gt;" in page
+    assert str(Attempt.objects.get().status) in page
+
+
+def test_a_delivery_tells_of_a_next_attempt_only_while_it_waits(operator, everything):
+    due_at = datetime(2032, 5, 17, tzinfo=UTC)
+    Delivery.objects.update(due_at=due_at)
+    pages = ["/admin/commerce/delivery/", f"/admin/commerce/delivery/{Delivery.objects.get().pk}/change/"]
+    assert all("2032-05-17" in operator.get(path).content.decode() for path in pages)
+    Delivery.objects.update(state=Delivery.State.DELIVERED)
+    assert all("2032" not in operator.get(path).content.decode() for path in pages)
+
+
+@pytest.mark.parametrize("model", ["endpoint", "delivery", "stripeevent"])
+def test_what_the_hub_writes_is_not_changed_by_hand(operator, everything, model):
+    assert operator.get(f"/admin/commerce/{model}/add/").status_code == 403
+
+
+def test_customers_do_not_get_in(client):
+    from commerce.pages import authentication
+
+    person = customer()
+    client.force_login(authentication.user_of(person), "django.contrib.auth.backends.ModelBackend")
+    for path in ("", "overview/", f"{person.pk}/seen/", f"{person.pk}/change/"):
+        answer = client.get(f"/admin/commerce/customer/{path}")
+        assert answer.status_code == 302
+        assert "login" in answer.url
+
+
+def test_staff_without_the_right_see_no_customers(client):
+    person = customer()
+    clerk = User.objects.create_user("clerk", is_staff=True)
+    client.force_login(clerk, "django.contrib.auth.backends.ModelBackend")
+    for path in ("", "overview/", f"{person.pk}/seen/"):
+        assert client.get(f"/admin/commerce/customer/{path}").status_code == 403
+
+
+def clerk(client, *rights: str) -> User:
+    """Somebody of the staff who may do just that."""
+    person = User.objects.create_user("clerk", is_staff=True)
+    person.user_permissions.set(Permission.objects.filter(codename__in=rights))
+    client.force_login(person, "django.contrib.auth.backends.ModelBackend")
+    return person
+
+
+def test_staff_see_revenue_only_with_a_right_to_subscriptions(client):
+    person = customer()
+    clerk(client, "view_customer")
+    assert client.get("/admin/commerce/customer/overview/").status_code == 403
+    assert client.get(f"/admin/commerce/customer/{person.pk}/give/").status_code == 403
+    assert client.get(f"/admin/commerce/customer/{person.pk}/seen/").status_code == 200
+
+
+def test_staff_who_change_customers_do_not_become_one(client):
+    person = customer("anna@example.com")
+    me = clerk(client, "view_customer", "change_customer")
+    path = f"/admin/commerce/customer/{person.pk}/change/"
+    form = {"email": "mine@example.com", "name": "Anna", "user": me.pk, "created_at": ""}
+    form |= {"subscriptions-TOTAL_FORMS": "0", "subscriptions-INITIAL_FORMS": "0"}
+    assert client.post(path, form).status_code == 302
+    person.refresh_from_db()
+    assert (person.name, person.user, person.email) == ("Anna", None, "anna@example.com")
+
+
+def test_a_new_address_of_a_customers_is_on_record_and_told_to_the_old_one(operator, mailoutbox, settings):
+    settings.EMAIL_URL = "console:"
+    person = customer("anna@example.com")
+    form = {"email": "new@example.com", "subscriptions-TOTAL_FORMS": "0", "subscriptions-INITIAL_FORMS": "0"}
+    assert operator.post(f"/admin/commerce/customer/{person.pk}/change/", form).status_code == 302
+    assert mailoutbox[0].to == ["anna@example.com"]
+    assert "to new@example.com" in mailoutbox[0].body
+    said = [entry.get_change_message() for entry in LogEntry.objects.all()]
+    assert "E-mail address changed from anna@example.com to new@example.com." in said
+
+
+def test_a_customer_is_led_to_a_new_subscription(operator):
+    person = Customer.objects.create(email="a@example.com")
+    page = operator.get(f"/admin/commerce/customer/{person.pk}/give/", follow=True)
+    assert page.context["adminform"].form.initial["customer"] == str(person.pk)
+
+
+@pytest.fixture
+def stripe(settings):
+    with local_stripe() as server:
+        keys = {"stripe_api_key": API_KEY, "stripe_api_base": server.base}
+        settings.ENVIRONMENT = dataclasses.replace(settings.ENVIRONMENT, **keys)
+        yield server
+
+
+def test_what_is_paid_at_stripe_is_not_changed_here_nor_its_customer_deleted(operator, stripe):
+    person = customer()
+    Subscription.objects.update(stripe_subscription_id="sub_1")
+    ours = Subscription.objects.get()
+    assert operator.post(f"/admin/commerce/subscription/{ours.pk}/change/", {}).status_code == 403
+    assert operator.get(f"/admin/commerce/subscription/{ours.pk}/change/").status_code == 200
+    path = f"/admin/commerce/customer/{person.pk}/delete/"
+    assert "cancel it at Stripe first" in operator.get(path).content.decode()
+    operator.post(path, {"post": "yes"})
+    assert Customer.objects.exists()
+    Subscription.objects.update(state="cancelled")
+    operator.post(path, {"post": "yes"})
+    assert not Customer.objects.exists()
+
+
+def test_a_price_of_stripes_has_to_be_what_the_list_says(operator, stripe):
+    plan = Plan.objects.create(slug="pro", name="Pro", price=10)
+    path = f"/admin/commerce/plan/{plan.pk}/change/"
+    form = {
+        "name": "Pro", "slug": "pro", "rank": 1, "price": "12.50", "currency": "USD", "interval": "month",
+        "trial_days": 0, "delay": "0", "streams": 1, "webhooks": 2, "stripe_price_id": "price_pro",
+    }  # fmt: skip
+    assert "No such price" in operator.post(path, form).content.decode()
+    stripe.price("price_pro", 9900, interval="year")
+    assert "99.00 USD a year" in operator.post(path, form).content.decode()
+    stripe.price("price_pro", 1250)
+    assert operator.post(path, form).status_code == 302
+    assert "JPY has no decimals" in operator.post(path, form | {"currency": "JPY"}).content.decode()
+    Plan.objects.create(slug="more", name="More", stripe_price_id="price_more")
+    form["stripe_price_id"] = "price_more"
+    stripe.price("price_more", 1250)
+    assert "Another plan has this price" in operator.post(path, form).content.decode()
+
+
+def test_lists_do_not_ask_more_for_more_rows(operator, django_assert_max_num_queries):
+    for _ in range(30):
+        customer()
+    with django_assert_max_num_queries(12):
+        assert operator.get("/admin/commerce/customer/").status_code == 200

@@ -1,0 +1,110 @@
+"""Who gets in: each endpoint with keys that should not."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from django.conf import settings
+from django.utils import timezone
+
+from aggregator.http import api_keys
+from aggregator.models import ApiKey
+from commerce.models import Subscription
+from tests.commerce.feed.reading import Reader, customer, grant, reader, record
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+PATHS = ["signals", "signals/crypto/secret", "instruments", "agents", "usage", "me", "stream"]
+FREE = {"usage", "me", "stream"}
+"""What asks no live subscription: the two tell about it, and the last is not served here."""
+
+
+@pytest.fixture(autouse=True)
+def secret():
+    record("secret", agent_source="secret-agent", symbol="SECRETUSDT")
+
+
+def manager():
+    return api_keys.manager(settings.ENVIRONMENT)
+
+
+def assert_nothing_leaks(response, status):
+    assert response.status_code == status
+    assert response["Content-Type"] == "application/problem+json"
+    assert "secret" not in response.content.decode().lower()
+    assert "RateLimit" not in response
+    assert "ETag" not in response
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("header", [{}, {"Authorization": "Basic eDp5"}, {"X-API-Key": ""}])
+def test_no_key(client, path, header):
+    response = client.get(f"/api/v1/{path}", headers=header)
+    assert_nothing_leaks(response, 401)
+    assert response["WWW-Authenticate"].startswith("Bearer")
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_unknown_expired_and_revoked_keys_get_the_same_answer(path):
+    expired, revoked = grant(), grant()
+    ApiKey.objects.filter(pk=expired.key.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
+    manager().revoke(revoked.key)
+    told = set()
+    for value in ("shk_nobody", "ключ", expired.value, revoked.value):
+        response = Reader("x")._client.get(f"/api/v1/{path}", headers={"X-API-Key": value})
+        assert_nothing_leaks(response, 401)
+        told.add(response.json()["detail"])
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_keys_that_may_not_read(path):
+    scopeless, agents, operators = grant(), grant(), ApiKey(key_id="ops", scopes=["read"])
+    ApiKey.objects.filter(pk=scopeless.key.pk).update(scopes=[])
+    ApiKey.objects.filter(pk=agents.key.pk).update(scopes=["publish"])
+    nobodys = manager().issue(operators)
+    for value in (scopeless.value, agents.value, nobodys.value):
+        assert_nothing_leaks(Reader(value).get(path), 403)
+
+
+@pytest.mark.parametrize("path", sorted(set(PATHS) - FREE))
+def test_a_customer_without_a_live_subscription(path):
+    given = grant()
+    Subscription.objects.update(state="expired")
+    response = Reader(given.value).get(path)
+    assert_nothing_leaks(response, 403)
+    assert response.json()["code"] == "subscription_required"
+
+
+def test_one_customer_sees_nothing_of_anothers_use():
+    busy, other = reader(), reader()
+    busy.get("signals")
+    assert other.get("usage").json()["requests"]["used"] == 0
+    assert other.get("usage").json()["days"] == []
+    assert busy.get("me").json()["customer"] != other.get("me").json()["customer"]
+
+
+def test_the_value_before_a_rotation_passes_for_as_long_as_it_should():
+    given = grant()
+    rotated = manager().rotate(given.key, timedelta(hours=1))
+    assert Reader(given.value).get("signals").status_code == 200
+    assert Reader(rotated.value).get("signals").status_code == 200
+    ApiKey.objects.update(previous_until=timezone.now() - timedelta(seconds=1))
+    assert Reader(given.value).get("signals").status_code == 401
+    assert Reader(rotated.value).get("signals").status_code == 200
+
+
+def test_a_key_has_a_last_use_and_only_its_digest_is_kept():
+    given = customer().issue_key("laptop", expires_at=timezone.now() + timedelta(days=1))
+    assert given.key.last_used_at is None
+    Reader(given.value).get("me")
+    kept = ApiKey.objects.get(pk=given.key.pk)
+    assert kept.last_used_at is not None
+    assert kept.name == "laptop"
+    assert given.value.encode() not in bytes(kept.digest)
+
+
+def test_too_many_failures_from_an_address_are_a_429(client, settings, redis_client):
+    settings.ENVIRONMENT = replace(settings.ENVIRONMENT, webhook_failed_rate="3/minute")
+    answers = [client.get("/api/v1/me").status_code for _ in range(4)]
+    assert answers == [401, 401, 401, 429]

@@ -1,0 +1,59 @@
+"""GET /api/schema/ and /api/docs/, and the committed docs/openapi.yaml"""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from django.core.management import call_command
+
+COMMITTED = Path(__file__).parents[3] / "docs" / "openapi.yaml"
+
+
+def test_the_committed_schema_is_that_of_the_code(tmp_path):
+    drawn = tmp_path / "openapi.yaml"
+    call_command("spectacular", "--validate", "--fail-on-warn", "--file", str(drawn))
+    assert drawn.read_text() == COMMITTED.read_text(), (
+        "draw it anew: manage.py spectacular --validate --fail-on-warn --file docs/openapi.yaml"
+    )
+
+
+def test_it_is_served_and_holds_what_customers_call_and_no_more(client):
+    served = yaml.safe_load(client.get("/api/schema/").content)
+    assert served["paths"] == yaml.safe_load(COMMITTED.read_text())["paths"]
+    assert all(path.startswith("/api/v1/") for path in served["paths"])
+
+
+def test_other_methods_are_told_which_are_taken(client):
+    for path in ("/api/schema/", "/api/docs/"):
+        response = client.post(path)
+        assert (response.status_code, response.json()["code"]) == (405, "method_not_allowed")
+        assert "GET" in response["Allow"]
+        assert "POST" not in response["Allow"]
+
+
+def test_every_answer_that_is_no_success_is_a_problem():
+    paths = yaml.safe_load(COMMITTED.read_text())["paths"]
+    for path, methods in paths.items():
+        for method in methods.values():
+            for status, answer in method["responses"].items():
+                if int(status) >= 400:
+                    assert list(answer["content"]) == ["application/problem+json"], (path, status)
+
+
+@pytest.mark.django_db
+def test_the_page_and_all_that_it_loads_come_from_the_hub(client):
+    page = client.get("/api/docs/").content.decode()
+    loaded = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert len(loaded) >= 4
+    for address in loaded:
+        assert address.startswith("/"), address
+        response = client.get(address)
+        assert response.status_code == 200, address
+    assert not re.search(r"https?://(?!www\.w3\.org)", page)
+
+
+def test_the_page_takes_no_other_method(client):
+    answer = client.options("/api/docs/")
+    assert (answer.status_code, answer["Allow"]) == (405, "GET, HEAD")
+    assert client.head("/api/docs/").status_code == 200

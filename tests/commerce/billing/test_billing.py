@@ -1,0 +1,421 @@
+"""Payment: sessions that are asked of Stripe, and its events, replayed and out of order."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+import stripe
+from django.db import connections
+from django.utils import timezone
+
+from commerce import tasks
+from commerce.billing import checkout, prices, subscriptions
+from commerce.billing.stripe_client import NoStripe, is_configured
+from commerce.models import Customer, Plan, StripeEvent, Subscription
+from tests.commerce.billing.local_stripe import event, signature
+from tests.commerce.webhooks.receiver import Answering
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def tell(client, body: bytes, header: str | None = None):
+    return client.post(
+        "/api/stripe",
+        body,
+        "application/json; charset=utf-8",
+        headers={"Stripe-Signature": signature(body) if header is None else header},
+    )
+
+
+def told(client, kind: str, about: dict, **options) -> str:
+    response = tell(client, event(kind, about, **options))
+    assert response.status_code == 200, response.content
+    return response.json()["outcome"]
+
+
+def test_checkout_asks_for_a_subscription_that_knows_whose_it_is(local, plan, buyer):
+    local.price("price_pro", 2999)
+    url = checkout.checkout_url(buyer, plan, "https://hub.example/ok", "https://hub.example/no")
+    assert url.startswith(f"{local.base}/c/pay/cs_test_")
+    [asked] = local.sessions
+    assert asked["mode"] == "subscription"
+    assert asked["line_items[0][price]"] == "price_pro"
+    assert local.customers[asked["customer"]]["email"] == "buyer@example.com"
+    buyer.refresh_from_db()
+    assert asked["customer"] == buyer.stripe_customer_id
+    assert asked["subscription_data[metadata][customer]"] == str(buyer.pk)
+    assert asked["subscription_data[metadata][plan]"] == "pro"
+    assert (asked["success_url"], asked["cancel_url"]) == ("https://hub.example/ok", "https://hub.example/no")
+    assert "subscription_data[trial_period_days]" not in asked
+
+
+def test_a_plan_without_a_price_at_stripe_is_priced_in_the_session(local, buyer):
+    plan = Plan.objects.create(
+        slug="basic", name="Basic", price=Decimal("9.99"), interval="year", trial_days=14
+    )
+    local.customers["cus_1"] = {"id": "cus_1"}
+    buyer.stripe_customer_id = "cus_1"
+    checkout.checkout_url(buyer, plan, "https://hub.example/ok", "https://hub.example/no")
+    [asked] = local.sessions
+    assert asked["line_items[0][price_data][unit_amount]"] == "999"
+    assert asked["line_items[0][price_data][currency]"] == "usd"
+    assert asked["line_items[0][price_data][recurring][interval]"] == "year"
+    assert asked["subscription_data[trial_period_days]"] == "14"
+    assert asked["customer"] == "cus_1"
+    assert list(local.customers) == ["cus_1"]
+
+
+@pytest.mark.parametrize(("currency", "units"), [("USD", 999), ("JPY", 10), ("KWD", 9990), ("EUR", 999)])
+def test_amounts_are_in_the_smallest_unit(currency, units):
+    assert prices.minor_units(Decimal("9.99"), currency) == units
+
+
+def test_two_tabs_make_one_customer_at_stripe(local, plan, buyer):
+    local.price("price_pro")
+    for tab in (Customer.objects.get(), Customer.objects.get()):
+        checkout.checkout_url(tab, plan, "https://hub.example/ok", "https://hub.example/no")
+    assert len(local.customers) == 1
+    assert [asked["customer"] for asked in local.sessions] == list(local.customers) * 2
+
+
+def test_a_customer_that_is_gone_at_stripe_is_made_anew(local, plan, buyer):
+    """As when an operator goes from Stripe's test mode to the live one."""
+    local.price("price_pro")
+    buyer.stripe_customer_id = "cus_of_test_mode"
+    checkout.checkout_url(buyer, plan, "https://hub.example/ok", "https://hub.example/no")
+    assert (
+        Customer.objects.get().stripe_customer_id
+        == local.sessions[0]["customer"]
+        == next(iter(local.customers))
+    )
+
+
+def test_what_stripe_refuses_is_an_error(local, plan, buyer):
+    with pytest.raises(stripe.InvalidRequestError, match="No such price"):
+        checkout.checkout_url(buyer, plan, "https://hub.example/ok", "https://hub.example/no")
+
+
+def test_the_portal_is_the_customers_own(local, buyer):
+    local.customers["cus_1"] = {"id": "cus_1"}
+    buyer.stripe_customer_id = "cus_1"
+    assert checkout.portal_url(buyer, "https://hub.example/").startswith(f"{local.base}/p/session/")
+    assert local.sessions[0]["customer"] == "cus_1"
+
+
+def test_a_paid_checkout_becomes_a_live_subscription(local, client, plan, buyer):
+    made = local.subscribe(buyer.pk, price="price_pro")
+    session = {
+        "object": "checkout.session",
+        "id": "cs_1",
+        "subscription": made["id"],
+        "customer": made["customer"],
+    }
+    assert told(client, "checkout.session.completed", session) == "none → active"
+    ours = buyer.subscription()
+    assert (ours.plan, ours.stripe_subscription_id) == (plan, made["id"])
+    assert ours.period_ends_at == datetime.fromtimestamp(made["items"]["data"][0]["current_period_end"], UTC)
+    buyer.refresh_from_db()
+    assert buyer.stripe_customer_id == made["customer"]
+
+
+def test_the_same_event_again_changes_nothing(local, client, plan, buyer):
+    made = local.subscribe(buyer.pk, price="price_pro")
+    body = event("customer.subscription.created", made)
+    assert tell(client, body).json() == {"outcome": "none → active"}
+    asked = len(local.server.received)
+    for _ in range(3):
+        assert tell(client, body).json() == {"outcome": "known"}
+    assert StripeEvent.objects.count() == Subscription.objects.count() == 1
+    assert len(local.server.received) == asked
+
+
+def test_events_in_any_order_end_in_the_present_state(local, client, plan, buyer):
+    """Late ones carry old copies of the object: Stripe's present answer counts."""
+    now = int(time.time())
+    made = local.subscribe(buyer.pk, price="price_pro")
+    old = json.loads(json.dumps(made))
+    made.update(status="canceled", canceled_at=now, ended_at=now)
+    told(client, "customer.subscription.deleted", made, created=now)
+    told(client, "customer.subscription.updated", {**old, "status": "past_due"}, created=now - 10)
+    told(client, "customer.subscription.created", old, created=now - 20)
+    ours = Subscription.objects.get()
+    assert ours.state == "cancelled"
+    assert buyer.subscription() is None
+    assert ours.stripe_event_at == datetime.fromtimestamp(now, UTC)
+
+
+@pytest.mark.parametrize(
+    ("status", "state", "entitled"),
+    [
+        ("trialing", "trialing", True),
+        ("active", "active", True),
+        ("past_due", "past_due", True),
+        ("canceled", "cancelled", False),
+        ("unpaid", "expired", False),
+        ("paused", "expired", False),
+    ],
+)
+def test_states_are_mapped(local, client, plan, buyer, status, state, entitled):
+    made = local.subscribe(buyer.pk, status, price="price_pro")
+    told(client, "customer.subscription.updated", made)
+    assert Subscription.objects.get().state == state
+    assert bool(buyer.subscription()) is entitled
+
+
+def test_a_first_payment_that_is_awaited_gives_nothing_yet(local, client, plan, buyer):
+    made = local.subscribe(buyer.pk, "incomplete", price="price_pro")
+    assert told(client, "customer.subscription.created", made) == "incomplete: nothing yet"
+    made["status"] = "incomplete_expired"
+    assert told(client, "customer.subscription.updated", made) == "never paid"
+    assert not Subscription.objects.exists()
+
+
+def test_past_due_has_a_grace_that_later_failures_do_not_prolong(local, client, plan, buyer):
+    made = local.subscribe(buyer.pk, price="price_pro")
+    told(client, "customer.subscription.created", made)
+    made["status"] = "past_due"
+    invoice = {
+        "object": "invoice",
+        "id": "in_1",
+        "parent": {"subscription_details": {"subscription": made["id"]}},
+    }
+    told(client, "invoice.payment_failed", invoice)
+    until = Subscription.objects.get().grace_until
+    assert timedelta(days=6, hours=23) < until - timezone.now() <= timedelta(days=7)
+    told(client, "invoice.payment_failed", {"object": "invoice", "id": "in_2", "subscription": made["id"]})
+    assert Subscription.objects.get().grace_until == until
+    assert buyer.subscription()
+    Subscription.objects.update(grace_until=timezone.now())
+    assert buyer.subscription() is None
+    assert tasks.expire_subscriptions() == 1
+    told(client, "invoice.payment_failed", invoice)
+    assert Subscription.objects.get().state == "expired", "another failure gives no more grace"
+    made["status"] = "active"
+    told(client, "invoice.paid", invoice)
+    assert buyer.subscription().grace_until is None
+
+
+def test_cancelled_at_the_period_end_it_lasts_until_then(local, client, plan, buyer):
+    made = local.subscribe(buyer.pk, price="price_pro", cancel_at_period_end=True)
+    told(client, "customer.subscription.updated", made)
+    ours = buyer.subscription()
+    assert ours.ends_at == ours.period_ends_at
+
+
+def test_a_changed_price_changes_the_plan(local, client, plan, buyer):
+    more = Plan.objects.create(slug="more", name="More", price=99, stripe_price_id="price_more")
+    made = local.subscribe(buyer.pk, price="price_pro")
+    told(client, "customer.subscription.created", made)
+    made["items"]["data"][0]["price"]["id"] = "price_more"
+    told(client, "customer.subscription.updated", made)
+    assert buyer.subscription().plan == more
+
+
+def test_a_plan_that_gets_another_price_keeps_those_who_pay_the_old_one(local, client, plan, buyer):
+    more = Plan.objects.create(slug="more", name="More", price=99, stripe_price_id="price_more")
+    made = local.subscribe(buyer.pk, plan="pro", price="price_pro")
+    told(client, "customer.subscription.created", made)
+    made["items"]["data"][0]["price"]["id"] = "price_more"  # as in the portal; what checkout noted stays
+    told(client, "customer.subscription.updated", made)
+    Plan.objects.filter(pk=more.pk).update(stripe_price_id="price_more_2027")
+    told(client, "invoice.paid", {"object": "invoice", "id": "in_1", "subscription": made["id"]})
+    assert buyer.subscription().plan == more
+
+
+def test_a_change_to_a_price_that_no_plan_has_is_not_taken_for_the_plan_before(local, client, plan, buyer):
+    made = local.subscribe(buyer.pk, plan="pro", price="price_pro")
+    told(client, "customer.subscription.created", made)
+    made["items"]["data"][0]["price"]["id"] = "price_nobody_knows"
+    assert tell(client, event("customer.subscription.updated", made)).status_code == 503
+
+
+def test_a_refund_or_a_dispute_ends_nothing_by_itself(local, client, plan, buyer):
+    made = local.subscribe(buyer.pk, price="price_pro")
+    told(client, "customer.subscription.created", made)
+    charge = {"object": "charge", "id": "ch_1", "customer": made["customer"], "refunded": True}
+    assert "end the subscription at Stripe" in told(client, "charge.refunded", charge)
+    dispute = {"object": "dispute", "id": "dp_1", "charge": "ch_1"}
+    assert "end the subscription at Stripe" in told(client, "charge.dispute.created", dispute)
+    assert StripeEvent.objects.filter(object_id="dp_1").exists()
+    assert buyer.subscription()
+    made.update(status="canceled", ended_at=int(time.time()))  # as Stripe does when it is told to
+    told(client, "customer.subscription.deleted", made)
+    assert buyer.subscription() is None
+
+
+def test_an_event_that_fails_in_the_middle_leaves_nothing(local, client, plan, buyer, monkeypatch):
+    made = local.subscribe(buyer.pk, price="price_pro")
+    body = event("customer.subscription.created", made)
+
+    def crash(**_):
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(StripeEvent.objects, "create", crash)
+        assert tell(client, body).status_code == 503
+    assert not Subscription.objects.exists()
+    assert tell(client, body).json() == {"outcome": "none → active"}
+
+
+def test_a_price_of_the_session_is_known_by_the_plans_name(local, client, plan, buyer):
+    made = local.subscribe(buyer.pk, plan="pro")
+    told(client, "customer.subscription.created", made)
+    assert buyer.subscription().plan == plan
+
+
+def test_paying_ends_what_was_given_by_hand(local, client, plan, buyer):
+    free = Plan.objects.create(slug="free", name="Free")
+    given = subscriptions.start(buyer, free)
+    told(client, "customer.subscription.created", local.subscribe(buyer.pk, price="price_pro"))
+    given.refresh_from_db()
+    assert given.state == "cancelled"
+    assert buyer.subscription().plan == plan
+
+
+def test_of_two_paid_ones_the_later_is_live(local, client, plan, buyer, caplog):
+    first = local.subscribe(buyer.pk, price="price_pro", start_date=int(time.time()) - 100)
+    second = local.subscribe(buyer.pk, price="price_pro")
+    told(client, "customer.subscription.created", second)
+    assert told(client, "customer.subscription.created", first) == "a newer subscription is live"
+    assert buyer.subscription().stripe_subscription_id == second["id"]
+    assert "pays for two subscriptions" in caplog.text
+
+
+def test_a_second_paid_one_is_told_to_the_operator(local, client, plan, buyer, caplog):
+    first = local.subscribe(buyer.pk, price="price_pro", start_date=int(time.time()) - 100)
+    told(client, "customer.subscription.created", first)
+    assert "pays for two" not in caplog.text
+    told(client, "customer.subscription.created", local.subscribe(buyer.pk, price="price_pro"))
+    assert first["id"] in caplog.text
+
+
+def test_what_is_no_customer_of_ours_or_no_subscription_is_taken_and_left(local, client, plan):
+    assert told(client, "customer.subscription.created", local.subscribe(12345)) == "no customer of ours"
+    assert told(client, "customer.created", {"object": "customer", "id": "cus_1"}) == "of no concern"
+    assert told(client, "invoice.paid", {"object": "invoice", "id": "in_1"}) == "of no concern"
+    assert StripeEvent.objects.count() == 3
+
+
+def test_while_stripe_does_not_answer_an_event_is_not_taken(local, client, plan, buyer):
+    body = event("customer.subscription.created", local.subscribe(buyer.pk, price="price_pro"))
+    local.failing = True
+    response = tell(client, body)
+    assert response.status_code == 503
+    assert "Retry-After" in response
+    assert not StripeEvent.objects.exists()
+    local.failing = False
+    assert tell(client, body).json() == {"outcome": "none → active"}
+
+
+def test_a_price_that_no_plan_has_waits_for_the_operator(local, client, plan, buyer):
+    body = event("customer.subscription.created", local.subscribe(buyer.pk, price="price_new"))
+    assert tell(client, body).status_code == 503
+    Plan.objects.update(stripe_price_id="price_new")
+    assert tell(client, body).status_code == 200
+
+
+def test_events_at_once_are_applied_one_after_the_other(local, client, plan, buyer):
+    """The answer that the first was given is old by the time the second asks; the last word stays."""
+    made = local.subscribe(buyer.pk, price="price_pro")
+    asked, go_on = threading.Event(), threading.Event()
+    first_answer = local.answer
+
+    def slowly(request):
+        answering = first_answer(request)
+        if not asked.is_set():
+            asked.set()
+            return Answering(answering.status, answering.headers, answering.body, lambda: go_on.wait(60))
+        return answering
+
+    local.server.answer = slowly
+    bodies = [event("customer.subscription.updated", made) for _ in range(2)]
+    statuses = []
+
+    def send(body: bytes) -> None:
+        statuses.append(tell(client, body).status_code)
+        connections.close_all()
+
+    threads = [threading.Thread(target=send, args=(body,)) for body in bodies]
+    threads[0].start()
+    assert asked.wait(60)
+    made.update(status="canceled", ended_at=int(time.time()))
+    threads[1].start()
+    go_on.set()
+    for thread in threads:
+        thread.join(60)
+    assert statuses == [200, 200]
+    assert Subscription.objects.get().state == "cancelled"
+
+
+def test_signatures_that_do_not_pass(local, client, plan, buyer):
+    body = event("customer.subscription.created", local.subscribe(buyer.pk, price="price_pro"))
+    for header in (
+        "",
+        "t=1,v1=",
+        "nonsense",
+        signature(body, "whsec_other"),
+        signature(body + b" "),
+        signature(body, at=int(time.time()) - 301),
+        signature(body).replace("v1=", "v0="),
+    ):
+        response = tell(client, body, header)
+        assert response.status_code == 400, header
+        assert response.json()["code"] == "bad_signature"
+    assert not StripeEvent.objects.exists()
+
+
+@pytest.mark.parametrize("body", [b"[]", b"{}", b"\xff", b'{"id": 1}', b'{"id":"e","type":"t","created":1}'])
+def test_what_is_signed_and_no_event_is_a_400(local, client, body):
+    assert tell(client, body).status_code == 400
+
+
+def test_a_body_without_bounds_is_not_read(local, client):
+    assert tell(client, b"x" * 1_048_577).status_code == 413
+
+
+def test_without_keys_there_is_no_door_and_nothing_to_pay(client, plan, buyer):
+    assert tell(client, b"{}").status_code == 404
+    assert not is_configured()
+    with pytest.raises(NoStripe):
+        checkout.checkout_url(buyer, plan, "https://hub.example/ok", "https://hub.example/no")
+    assert subscriptions.start(buyer, plan)
+    assert buyer.subscription().plan == plan
+
+
+def test_a_key_that_stripe_refuses_is_an_error_and_no_crash(local, client, settings, plan, buyer):
+    settings.ENVIRONMENT = dataclasses.replace(settings.ENVIRONMENT, stripe_api_key="sk_test_wrong")
+    with pytest.raises(stripe.AuthenticationError):
+        checkout.checkout_url(buyer, plan, "https://hub.example/ok", "https://hub.example/no")
+    body = event("customer.subscription.created", local.subscribe(buyer.pk, price="price_pro"))
+    assert tell(client, body).status_code == 503
+
+
+def test_a_trial_is_given_once(plan, buyer):
+    plan.trial_days = 14
+    trial = subscriptions.start_trial_or_free(buyer, plan)
+    assert (trial.state, buyer.subscription()) == ("trialing", trial)
+    assert subscriptions.start_trial_or_free(buyer, plan) is None
+    Subscription.objects.update(ends_at=timezone.now())
+    assert tasks.expire_subscriptions() == 1
+    assert buyer.subscription() is None
+
+
+def test_what_stripe_did_while_no_event_came_is_asked_for(local, client, plan, buyer):
+    """Stripe gives up after three days; a period that is over without a word is asked about."""
+    made = local.subscribe(buyer.pk, price="price_pro")
+    told(client, "customer.subscription.created", made)
+    assert tasks.refresh_subscriptions() == 0
+    Subscription.objects.update(period_ends_at=timezone.now() - timedelta(hours=2))
+    local.failing = True
+    assert tasks.refresh_subscriptions() == 0
+    local.failing = False
+    made.update(status="canceled", ended_at=int(time.time()))
+    assert tasks.refresh_subscriptions() == 1
+    assert Subscription.objects.get().state == "cancelled"
+    assert tasks.refresh_subscriptions() == 0

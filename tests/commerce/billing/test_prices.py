@@ -1,0 +1,165 @@
+"""What subscriptions cost, now and earlier, and the revenue of it."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from importlib import import_module
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from commerce.admin import revenue
+from commerce.billing import prices, subscriptions
+from commerce.models import Customer, Plan, Subscription, SubscriptionPrice
+from tests.commerce.billing.test_billing import told
+from tests.servers import PROJECT
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+DAY = timedelta(days=1)
+
+
+def revenue_at(ago: timedelta = timedelta(0)) -> dict[str, Decimal]:
+    return revenue.monthly_revenue(timezone.now() - ago)
+
+
+def seconds(ago: timedelta) -> int:
+    return int((timezone.now() - ago).timestamp())
+
+
+def test_a_plan_that_becomes_dearer_does_not_change_what_its_subscribers_bring(plan, buyer):
+    subscriptions.start(buyer, plan)
+    Plan.objects.update(price=Decimal("49.99"), currency="EUR", interval="year")
+    assert revenue_at() == {"USD": Decimal("29.99")}
+    later = Customer.objects.create(email="later@example.com")
+    subscriptions.start(later, Plan.objects.get())
+    assert revenue_at() == {"USD": Decimal("29.99"), "EUR": Decimal("4.17")}
+
+
+def test_another_plan_given_by_hand_costs_from_then_on(plan, buyer):
+    ours = subscriptions.start(buyer, plan)
+    Subscription.objects.update(started_at=timezone.now() - 40 * DAY)
+    SubscriptionPrice.objects.update(since=timezone.now() - 40 * DAY)
+    ours.plan = Plan.objects.create(slug="more", name="More", price=99)
+    ours.save()
+    ours.save()
+    assert SubscriptionPrice.objects.count() == 2
+    assert (revenue_at(), revenue_at(DAY)) == ({"USD": Decimal("99.00")}, {"USD": Decimal("29.99")})
+
+
+def test_a_trial_brings_nothing_neither_now_nor_in_the_months_it_was(plan, buyer):
+    plan.trial_days = 14
+    subscriptions.start_trial_or_free(buyer, plan)
+    assert revenue_at() == {}
+    Subscription.objects.update(started_at=timezone.now() - 20 * DAY, ends_at=timezone.now() - 6 * DAY)
+    subscriptions.expire(timezone.now())
+    assert (revenue_at(), revenue_at(10 * DAY)) == ({}, {})
+
+
+def test_what_ended_without_a_date_ends_now(plan, buyer):
+    ours = subscriptions.start(buyer, plan)
+    SubscriptionPrice.objects.update(since=timezone.now() - DAY)
+    ours.state = "cancelled"
+    ours.save()
+    assert ours.ends_at
+    assert ours.cancelled_at == ours.ends_at
+    assert (revenue_at(), revenue_at(DAY / 2)) == ({}, {"USD": Decimal("29.99")})
+
+
+def test_past_due_counts_until_its_grace_is_over(plan, buyer):
+    ours = subscriptions.start(buyer, plan)
+    Subscription.objects.update(state="past_due", grace_until=timezone.now() - DAY)
+    SubscriptionPrice.objects.update(since=timezone.now() - 10 * DAY)
+    subscriptions.expire(timezone.now())
+    ours.refresh_from_db()
+    assert (ours.state, ours.ends_at) == ("expired", ours.grace_until)
+    assert (revenue_at(), revenue_at(2 * DAY)) == ({}, {"USD": Decimal("29.99")})
+
+
+def test_stripes_own_price_counts_whatever_the_list_says(local, client, plan, buyer):
+    local.price("price_pro", 1999, currency="eur")
+    made = local.subscribe(buyer.pk, price="price_pro")
+    told(client, "customer.subscription.created", made)
+    assert revenue_at() == {"EUR": Decimal("19.99")}
+    made["items"]["data"][0]["quantity"] = 3
+    told(client, "customer.subscription.updated", made)
+    told(client, "customer.subscription.updated", made)
+    assert revenue_at() == {"EUR": Decimal("59.97")}
+    assert SubscriptionPrice.objects.count() == 2
+
+
+def test_a_trial_at_stripe_pays_from_its_end(local, client, plan, buyer):
+    trial_end = int(time.time()) + 14 * 86_400
+    made = local.subscribe(buyer.pk, "trialing", price="price_pro", trial_end=trial_end)
+    told(client, "customer.subscription.created", made)
+    assert revenue_at() == {}
+    assert revenue_at(-15 * DAY) == {"USD": Decimal("9.99")}
+    made["trial_end"] = trial_end + 86_400
+    told(client, "customer.subscription.updated", made)
+    [price] = SubscriptionPrice.objects.all()
+    assert price.since == datetime.fromtimestamp(trial_end + 86_400, UTC)
+
+
+def test_what_was_unpaid_and_came_back_has_a_gap(local, client, plan, buyer):
+    made = local.subscribe(buyer.pk, price="price_pro", start_date=seconds(60 * DAY))
+    told(client, "customer.subscription.created", made)
+    made["status"] = "unpaid"
+    told(client, "customer.subscription.updated", made)
+    Subscription.objects.update(ends_at=timezone.now() - 20 * DAY)
+    made["status"] = "active"
+    told(client, "customer.subscription.updated", made)
+    assert revenue_at(30 * DAY) == revenue_at() == {"USD": Decimal("9.99")}
+    assert revenue_at(10 * DAY) == {}
+
+
+@pytest.mark.parametrize(
+    ("interval", "count", "amount", "expected"),
+    [
+        ("month", 1, 999, ("9.99", "month")),
+        ("month", 3, 3000, ("10", "month")),
+        ("year", 1, 12000, ("120", "year")),
+        ("year", 2, 24000, ("10", "month")),
+        ("week", 1, 300, ("13", "month")),
+        ("month", 1, None, ("0", "month")),
+    ],
+)
+def test_other_intervals_count_by_the_month(local, interval, count, amount, expected):
+    local.price("price_x", amount, interval=interval, count=count)
+    found = prices.terms(local.subscribe(1, price="price_x"))
+    assert (found.price, found.interval) == (Decimal(expected[0]), expected[1])
+
+
+@pytest.mark.parametrize(("currency", "units"), [("jpy", 999), ("kwd", 999_000)])
+def test_amounts_are_read_in_their_currencys_smallest_unit(local, currency, units):
+    local.price("price_x", units, currency=currency)
+    found = prices.terms(local.subscribe(1, price="price_x"))
+    assert (found.price, found.currency) == (Decimal(999), currency.upper())
+
+
+def test_of_a_price_in_several_currencies_the_subscriptions_own_counts(local):
+    local.price("price_x", 999, currency_options={"eur": {"unit_amount": 899}, "usd": {"unit_amount": 999}})
+    made = local.subscribe(1, price="price_x", currency="eur")
+    assert "currency_options" not in made["items"]["data"][0]["price"]
+    found = prices.terms(made)
+    assert (found.price, found.currency) == (Decimal("8.99"), "EUR")
+
+
+def test_what_was_sold_before_prices_were_kept_costs_what_its_plan_costs(plan, buyer):
+    [file] = (PROJECT / "commerce" / "migrations").glob("*_subscription_price.py")
+    migration = import_module(f"commerce.migrations.{file.stem}")
+    subscriptions.start(buyer, plan)
+    trial = Customer.objects.create(email="trial@example.com")
+    plan.trial_days = 14
+    plan.save()
+    over = subscriptions.start_trial_or_free(trial, plan)
+    Subscription.objects.filter(pk=over.pk).update(
+        state="expired", started_at=over.started_at - 20 * DAY, ends_at=over.started_at - 6 * DAY
+    )
+    SubscriptionPrice.objects.all().delete()
+    with connection.cursor() as cursor:
+        cursor.execute(migration.SOLD_BEFORE)
+    [price] = SubscriptionPrice.objects.all()
+    assert (price.subscription.customer, price.price) == (buyer, Decimal("29.99"))

@@ -1,0 +1,27 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from commerce.feed import cursors
+
+
+@given(st.integers(0, 2**63 - 1))
+def test_a_cursor_gives_its_position_back(position):
+    text = cursors.encode(position)
+    assert cursors.decode(text) == position
+    assert len(text) == cursors.LENGTH
+
+
+@given(st.text(max_size=40) | st.binary(max_size=20).map(lambda raw: raw.decode("latin-1")))
+def test_any_other_text_is_refused(text):
+    with pytest.raises(cursors.InvalidCursor):
+        cursors.decode(text)
+
+
+@given(st.integers(0, 10_000), st.integers(0, cursors.LENGTH - 1), st.sampled_from("AQgw_-09=. é"))
+def test_a_cursor_with_one_wrong_character_is_refused(position, place, character):
+    text = cursors.encode(position)
+    mangled = text[:place] + character + text[place + 1 :]
+    if mangled != text:
+        with pytest.raises(cursors.InvalidCursor):
+            cursors.decode(mangled)

@@ -1,0 +1,460 @@
+"""The customers' pages: prices, ways in, account."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import threading
+import time
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+from django.conf import settings as django_settings
+from django.contrib.auth.models import User
+from django.core import mail
+from django.db import connections
+from django.test import Client
+from django.utils import timezone
+
+from aggregator.models import ApiKey
+from commerce.billing import stripe_sync
+from commerce.models import Customer, Delivery, Endpoint, Plan, Subscription, UsageDay
+from commerce.pages import authentication
+from tests.commerce.billing.local_stripe import API_KEY, local_stripe
+from tests.commerce.webhooks.pushing import customer, deliver, local, record
+from tests.commerce.webhooks.receiver import receiver
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _settings(settings, redis_client):
+    local(settings)
+    settings.EMAIL_URL = "smtp://mail.example"
+    settings.SECURE_SSL_REDIRECT = False
+
+
+@pytest.fixture
+def free():
+    return Plan.objects.create(slug="free", name="Free", webhooks=1)
+
+
+@pytest.fixture
+def pro():
+    return Plan.objects.create(slug="pro", name="Pro", price=Decimal("29.99"), delay=timedelta(minutes=15))
+
+
+def entered(person: Customer) -> Client:
+    """A browser in which they are signed in."""
+    browser = Client()
+    browser.force_login(authentication.user_of(person), "django.contrib.auth.backends.ModelBackend")
+    return browser
+
+
+def said(browser: Client, page: str = "/account/") -> str:
+    return browser.get(page).content.decode()
+
+
+def link_in(message) -> str:
+    return re.search(r"http://testserver(/\S+)", message.body)[1]
+
+
+def test_the_price_list_is_public_and_tells_what_each_plan_has(client, free, pro):
+    Plan.objects.create(slug="hidden", name="Secret", is_public=False)
+    page = said(client, "/plans/")
+    assert "29.99" in page
+    assert "15 minutes late" in page
+    assert "not investment advice" in page
+    assert "Secret" not in page
+    assert "fonts.googleapis" not in page
+    assert not re.findall(r'(?:src|href)="https?://', page)
+
+
+def test_a_new_customer_gets_in_by_a_link_that_works_once(client):
+    assert client.post("/account/sign-in/link", {"email": "New@Example.com"}).status_code == 200
+    [message] = mail.outbox
+    link = link_in(message)
+    assert client.get(link).status_code == 200
+    assert not Customer.objects.exists(), "looking at a link must not use it up: mail scanners do that"
+    assert client.post(link).url == "/account/"
+    assert Customer.objects.get().email == "new@example.com"
+    assert "new@example.com" in said(client)
+    again = Client()
+    assert again.post(link).url == "/account/sign-in"
+    assert again.get("/account/").status_code == 302
+    assert User.objects.count() == 1
+
+
+def test_a_link_of_somebody_known_works_once(client):
+    person = customer("known@example.com")
+    entered(person)
+    client.post("/account/sign-in/link", {"email": "known@example.com"})
+    client.post("/account/sign-in/link", {"email": "known@example.com"})
+    first, second = map(link_in, mail.outbox)
+    assert client.post(first).url == "/account/"
+    assert Client().post(second).url == "/account/sign-in"
+
+
+def test_an_account_is_found_however_its_address_is_written(client, settings):
+    """An operator may have entered it with capitals."""
+    Customer.objects.create(email="Known@Example.com")
+    client.post("/account/sign-in/link", {"email": "known@example.com"})
+    assert client.post(link_in(mail.outbox[0])).url == "/account/"
+    settings.EMAIL_URL = None
+    Client().post("/account/sign-up", {"email": "known@example.com", "password": "correct horse battery"})
+    assert Customer.objects.count() == User.objects.count() == 1
+    assert not User.objects.get().has_usable_password()
+
+
+def test_of_two_uses_at_once_one_enters(client):
+    client.post("/account/sign-in/link", {"email": "new@example.com"})
+    link = link_in(mail.outbox[0])
+    led, together = [], threading.Barrier(4)
+
+    def use() -> None:
+        together.wait(60)
+        led.append(Client().post(link).url)
+        connections.close_all()
+
+    threads = [threading.Thread(target=use) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(led) == ["/account/", *["/account/sign-in"] * 3]
+
+
+def test_a_link_leads_where_one_wanted_to_go_and_nowhere_else(client):
+    for wanted, led in (("/plans/", "/plans/"), ("https://evil.example/", "/account/")):
+        client.post("/account/sign-in/link", {"email": f"{len(wanted)}@example.com", "next": wanted})
+        assert Client().post(link_in(mail.outbox[-1])).url == led
+
+
+def test_signing_in_begins_another_session(client):
+    client.post("/account/sign-in/link", {"email": "a@example.com"})
+    client.get("/account/sign-in")
+    session = client.session
+    session["planted"] = True
+    session.save()
+    client.cookies["sessionid"] = session.session_key
+    client.post(link_in(mail.outbox[0]))
+    assert client.cookies["sessionid"].value != session.session_key
+
+
+def test_an_old_or_mangled_link_lets_nobody_in(client, monkeypatch):
+    client.post("/account/sign-in/link", {"email": "a@example.com"})
+    link = link_in(mail.outbox[0])
+    assert Client().post(link[:-2] + "xx").url == "/account/sign-in"
+    monkeypatch.setattr(authentication, "LINK_LASTS", timedelta(seconds=-1))
+    assert Client().post(link).url == "/account/sign-in"
+    assert not Customer.objects.exists()
+
+
+def test_no_link_lets_anyone_in_as_an_operator(client):
+    operator = User.objects.create_superuser("operator", "boss@example.com", "x")
+    Customer.objects.create(email="boss@example.com", user=operator)
+    client.post("/account/sign-in/link", {"email": "boss@example.com"})
+    assert client.post(link_in(mail.outbox[0])).url == "/account/sign-in"
+    assert client.get("/admin/").status_code == 302
+
+
+def test_links_are_limited(client):
+    statuses = [
+        client.post("/account/sign-in/link", {"email": "a@example.com"}).status_code for _ in range(6)
+    ]
+    assert statuses == [200] * 5 + [429]
+    assert len(mail.outbox) == 5
+
+
+def test_known_and_unknown_addresses_get_the_same_answer(client):
+    customer("known@example.com")
+    pages = [
+        client.post("/account/sign-in/link", {"email": email}).content.decode().replace(email, "")
+        for email in ("known@example.com", "other@example.com")
+    ]
+    assert pages[0] == pages[1]
+
+
+def test_a_password_set_in_the_account_signs_in(client):
+    person = customer("p@example.com")
+    browser = entered(person)
+    browser.post("/account/password", {"password": "correct horse battery"})
+    assert browser.get("/account/").status_code == 200, "setting it signs nobody out"
+    right = {"email": "P@example.com", "password": "correct horse battery"}
+    assert client.post("/account/sign-in", {**right, "password": "wrong"}).status_code == 400
+    assert client.post("/account/sign-in", right).url == "/account/"
+    assert client.get("/account/").status_code == 200
+
+
+def test_a_weak_password_is_not_set(client):
+    browser = entered(customer())
+    assert "too short" in browser.post("/account/password", {"password": "x"}, follow=True).content.decode()
+
+
+def test_guessing_passwords_is_locked(client):
+    person = customer("p@example.com")
+    authentication.user_of(person).set_password("correct horse battery")
+    for _ in range(django_settings.AXES_FAILURE_LIMIT):
+        last = client.post("/account/sign-in", {"email": "p@example.com", "password": "wrong"})
+    assert last.status_code == 429
+    assert "A link by e-mail" in last.content.decode()
+
+
+def test_an_address_cannot_try_the_passwords_of_ever_more_customers(client, monkeypatch):
+    monkeypatch.setattr(authentication, "PASSWORDS_FROM_ADDRESS", "5/hour")
+    statuses = [
+        client.post("/account/sign-in", {"email": f"{number}@example.com", "password": "wrong"}).status_code
+        for number in range(6)
+    ]
+    assert statuses == [400] * 5 + [429]
+
+
+def test_after_signing_in_one_comes_back_and_never_to_another_site(client):
+    person = customer("p@example.com")
+    browser = entered(person)
+    assert client.get("/account/").url == "/account/sign-in?next=%2Faccount%2F"
+    assert client.post("/plans/pro/subscribe").url == "/account/sign-in?next=%2Fplans%2F"
+    assert client.post("/account/keys").url == "/account/sign-in?next=%2Faccount%2F"
+    assert browser.get("/account/sign-in?next=/plans/").url == "/plans/"
+    for evil in ("https://evil.example/", "//evil.example", "javascript:alert(1)"):
+        assert browser.get("/account/sign-in", {"next": evil}).url == "/account/"
+
+
+def test_without_e_mail_an_account_is_made_with_a_password(client, settings):
+    settings.EMAIL_URL = None
+    assert "link by e-mail" not in said(client, "/account/sign-in")
+    new = {"email": "new@example.com", "password": "correct horse battery"}
+    made, taken = (
+        Client().post("/account/sign-up?next=/plans/", new | {"password": password})
+        for password in (new["password"], "another long password")
+    )
+    assert made.status_code == taken.status_code == 200
+    token = re.compile(r'csrfmiddlewaretoken" value="\w+"')
+    assert token.sub("", made.content.decode()) == token.sub("", taken.content.decode())
+    assert 'value="new@example.com"' in made.content.decode()
+    assert client.post("/account/sign-in?next=/plans/", new).url == "/plans/"
+    assert "new@example.com" in said(client)
+    assert client.post("/account/sign-in/link", {"email": "x@example.com"}).status_code in {302, 400}
+    assert not mail.outbox
+
+
+def test_accounts_of_an_address_are_limited(client, settings, monkeypatch):
+    settings.EMAIL_URL = None
+    monkeypatch.setattr(authentication, "ACCOUNTS_FROM_ADDRESS", "1/hour")
+    for number, status in ((1, 200), (2, 400)):
+        new = {"email": f"{number}@example.com", "password": "correct horse battery"}
+        assert Client().post("/account/sign-up", new).status_code == status
+    assert Customer.objects.count() == 1
+
+
+def test_signing_out(client):
+    browser = entered(customer())
+    assert browser.post("/account/sign-out").url == "/plans/"
+    assert browser.get("/account/").status_code == 302
+    assert browser.get("/account/sign-out").status_code == 405
+
+
+def test_a_free_plan_starts_at_once(client, free):
+    person = Customer.objects.create(email="a@example.com")
+    browser = entered(person)
+    assert "You have no plan" in said(browser)
+    browser.post("/plans/free/subscribe")
+    assert person.subscription().plan == free
+    assert "Your plan" in said(browser, "/plans/")
+
+
+def test_a_paid_plan_without_stripe_is_the_operators_to_give(client, pro):
+    person = Customer.objects.create(email="a@example.com")
+    page = entered(person).post("/plans/pro/subscribe", follow=True).content.decode()
+    assert "write to its operator" in page
+    assert person.subscription() is None
+
+
+def test_a_hidden_plan_cannot_be_taken(client):
+    Plan.objects.create(slug="hidden", name="Secret", is_public=False)
+    assert entered(customer()).post("/plans/hidden/subscribe").status_code == 404
+
+
+def test_a_paid_plan_leads_to_checkout_and_a_paying_customer_to_the_portal(client, pro, settings):
+    person = Customer.objects.create(email="a@example.com")
+    browser = entered(person)
+    with local_stripe() as server:
+        settings.ENVIRONMENT = dataclasses.replace(
+            settings.ENVIRONMENT, stripe_api_key=API_KEY, stripe_api_base=server.base
+        )
+        assert browser.post("/plans/pro/subscribe").url.startswith(f"{server.base}/c/pay/")
+        assert server.sessions[0]["success_url"] == "http://testserver/account/?paid=1"
+        assert "being confirmed" in said(browser, "/account/?paid=1")
+        payer = Customer.objects.get().stripe_customer_id
+        made = server.subscribe(person.pk, plan="pro", customer=payer)
+        stripe_sync.refresh(made["id"])
+        assert "Invoices and payment" in said(browser)
+        assert "9.99 USD a month" in said(browser)
+        assert browser.post("/account/portal").url.startswith(f"{server.base}/p/session/")
+        for status in ("active", "past_due", "unpaid"):
+            made["status"] = status
+            Subscription.objects.update(grace_until=timezone.now())
+            assert browser.post("/plans/pro/subscribe").url.startswith(f"{server.base}/p/session/"), status
+        server.failing = True
+        for path in ("/account/portal", "/plans/pro/subscribe"):
+            assert "out of reach" in browser.post(path, follow=True).content.decode()
+        server.failing = False
+        made.update(status="canceled", ended_at=int(time.time()))  # of which no event was heard
+        assert browser.post("/plans/pro/subscribe").url.startswith(f"{server.base}/c/pay/")
+
+
+def test_one_paid_in_stripes_test_mode_does_not_bar_the_live_one(pro, settings):
+    person = Customer.objects.create(email="a@example.com", stripe_customer_id="cus_test")
+    Subscription.objects.create(customer=person, plan=pro, stripe_subscription_id="sub_test")
+    with local_stripe() as server:
+        settings.ENVIRONMENT = dataclasses.replace(
+            settings.ENVIRONMENT, stripe_api_key=API_KEY, stripe_api_base=server.base
+        )
+        assert entered(person).post("/plans/pro/subscribe").url.startswith(f"{server.base}/c/pay/")
+    assert Subscription.objects.get().state == "cancelled"
+
+
+def test_what_is_paid_at_stripe_is_not_replaced_while_its_key_is_away(free, pro):
+    person = Customer.objects.create(email="a@example.com")
+    Subscription.objects.create(customer=person, plan=pro, stripe_subscription_id="sub_1")
+    page = entered(person).post("/plans/free/subscribe", follow=True).content.decode()
+    assert "write to its operator" in page
+    assert person.subscription().plan == pro
+
+
+def test_a_key_is_shown_once_and_reads_the_feed(client):
+    person = customer()
+    browser = entered(person)
+    made = browser.post("/account/keys", {"name": "bot"})
+    assert "no-store" in made["Cache-Control"]
+    value = re.search(r"shk_[\w-]+", made.content.decode())[0]
+    assert value not in said(browser)
+    record("a")
+    page = client.get("/api/v1/signals", headers={"Authorization": f"Bearer {value}"}).json()
+    assert [signal["signal_id"] for signal in page["signals"]] == ["a"]
+    key_id = person.reader_keys.get().key.key_id
+    new = re.search(r"shk_[\w-]+", browser.post(f"/account/keys/{key_id}/rotate").content.decode())[0]
+    browser.post(f"/account/keys/{key_id}/revoke")
+    for old in (value, new):
+        assert client.get("/api/v1/me", headers={"X-API-Key": old}).status_code == 401
+    assert "revoked" in said(browser)
+
+
+def test_what_is_neither_rotate_nor_revoke_does_nothing_to_a_key():
+    person = customer()
+    browser = entered(person)
+    key = person.issue_key("bot").key
+    assert browser.post(f"/account/keys/{key.key_id}/explode").status_code == 404
+    assert ApiKey.objects.get().revoked_at is None
+    browser.post(f"/account/keys/{key.key_id}/revoke")
+    page = browser.post(f"/account/keys/{key.key_id}/rotate", follow=True).content.decode()
+    assert "revoked already" in page
+    assert "shk_" not in page
+
+
+def test_an_endpoint_is_made_tested_paused_and_deleted(client):
+    browser = entered(customer())
+    with receiver() as inbox:
+        made = browser.post("/account/endpoints", {"channel": "webhook", "url": inbox.url()})
+        secret = re.search(r"whsec_[\w+/=]+", made.content.decode())[0]
+        endpoint = Endpoint.objects.get()
+        act = f"/account/endpoints/{endpoint.public_id}/"
+        browser.post(act + "test")
+        deliver()
+        assert len(inbox.received) == 1
+    page = said(browser)
+    assert "delivered" in page
+    assert "200, " in page
+    assert secret not in page
+    browser.post(act + "pause")
+    assert "paused" in said(browser)
+    assert secret not in browser.post(act + "rotate").content.decode()
+    browser.post(act + "resume")
+    assert Endpoint.objects.get().state == "active"
+    assert browser.post(act + "explode").status_code == 404
+    browser.post(act + "delete")
+    assert not Endpoint.objects.exists()
+
+
+def test_a_chat_has_no_secret_to_rotate():
+    person = customer()
+    browser = entered(person)
+    browser.post("/account/endpoints", {"channel": "telegram", "url": "123456789:" + "A" * 35 + "/-1001"})
+    made = Endpoint.objects.get()
+    answer = browser.post(f"/account/endpoints/{made.public_id}/rotate")
+    assert answer.status_code == 404
+    assert Endpoint.objects.get().generation == 1
+
+
+def test_why_an_endpoint_is_refused_is_said_and_nothing_typed_is_lost(client, settings):
+    local(settings, networks=())
+    browser = entered(customer(webhooks=1))
+    for url, words in (
+        ("https://169.254.169.254/", "not at a public address"),
+        ("ftp://example.com/", "begins with https"),
+    ):
+        answer = browser.post("/account/endpoints", {"channel": "webhook", "url": url})
+        assert answer.status_code == 400
+        assert words in answer.content.decode()
+        assert f'value="{url}"' in answer.content.decode()
+    assert not Endpoint.objects.exists()
+
+
+def test_what_is_anothers_is_not_there(client):
+    owner, browser = customer(), entered(customer())
+    key = owner.issue_key("theirs").key
+    with receiver() as inbox:
+        entered(owner).post("/account/endpoints", {"channel": "webhook", "url": inbox.url()})
+    endpoint = Endpoint.objects.get()
+    assert browser.post(f"/account/keys/{key.key_id}/revoke").status_code == 404
+    for action in ("test", "rotate", "pause", "delete"):
+        assert browser.post(f"/account/endpoints/{endpoint.public_id}/{action}").status_code == 404
+    assert endpoint.label not in said(browser)
+    assert ApiKey.objects.get(pk=key.pk).revoked_at is None
+    assert not Delivery.objects.exists()
+
+
+def test_nothing_changes_without_a_token_of_the_page_or_by_get(free):
+    person = customer()
+    browser = Client(enforce_csrf_checks=True)
+    browser.force_login(authentication.user_of(person), "django.contrib.auth.backends.ModelBackend")
+    for path in ("/account/keys", "/plans/free/subscribe", "/account/password", "/account/portal"):
+        assert browser.post(path, {"name": "x"}).status_code == 403
+        assert browser.get(path).status_code == 405
+    assert not ApiKey.objects.exists()
+
+
+def test_past_due_and_ended_are_said(client):
+    person = customer()
+    browser = entered(person)
+    Subscription.objects.update(state="past_due", grace_until=timezone.now() + timedelta(days=3))
+    assert "Signals go on until" in said(browser)
+    Subscription.objects.update(grace_until=timezone.now() - timedelta(days=1))
+    assert "signals have stopped" in said(browser)
+    Subscription.objects.update(state="expired")
+    assert "You have no plan" in said(browser)
+    Subscription.objects.update(stripe_subscription_id="sub_1")
+    assert "when the open invoice is paid" in said(browser)
+    Subscription.objects.update(
+        state="trialing", period_ends_at=timezone.now() + timedelta(days=3), grace_until=None
+    )
+    assert "paid from then on" in said(browser)
+
+
+def test_usage_is_shown_against_the_plan(client):
+    person = customer(signals_per_day=1000, requests_per_day=None)
+    UsageDay.objects.create(customer=person, day=timezone.now().date(), requests=12, signals=250)
+    page = said(entered(person))
+    assert "250 of 1,000" in page
+    assert "12, unlimited" in page
+    assert 'value="25"' in page
+
+
+def test_what_customers_write_is_shown_as_text(client):
+    person = customer()
+    browser = entered(person)
+    browser.post("/account/keys", {"name": "<script>alert(1)</script>"})
+    page = said(browser)
+    assert "<script>alert(1)" not in page
+    assert "&lt;script&gt;alert(1)" in page

@@ -1,0 +1,123 @@
+"""Deliveries that people read in a chat, as the services get them; a local server stands in for each."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+from apprise.plugins.discord import NotifyDiscord
+from apprise.plugins.slack import NotifySlack
+from apprise.plugins.telegram import NotifyTelegram
+
+from commerce.models import Attempt, Delivery
+from commerce.webhooks import endpoints
+from tests.commerce.webhooks.pushing import customer, deliver, endpoint, record
+from tests.commerce.webhooks.receiver import Answering, receiver
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("receivers_here")]
+
+TOKEN = "123456789:" + "A" * 35
+DISCORD = "https://discord.com/api/webhooks/123456789012345678/" + "abcDEF123_-" * 6
+SLACK = "https://hooks.slack.com/services/T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ"
+HOSTILE = {"agent_source": "<b>@everyone</b> *x* & <!channel>"}
+
+
+@pytest.fixture
+def service(monkeypatch):
+    """What stands at the addresses of the three services; answers with success."""
+    with receiver() as server:
+        server.answer = lambda _: Answering(body=b'{"ok": true, "result": {}}')
+        monkeypatch.setattr(NotifyDiscord, "notify_url", server.url("/discord"))
+        monkeypatch.setattr(NotifySlack, "webhook_url", server.url("/slack"))
+        monkeypatch.setattr(NotifyTelegram, "notify_url", server.url("/telegram/bot"))
+        yield server
+
+
+def sent(service) -> dict:
+    [request] = service.received
+    return json.loads(request.body)
+
+
+def test_telegram_gets_html_with_nothing_of_the_agents_own(service):
+    endpoint(customer(), f"{TOKEN}/-100123", channel="telegram")
+    record("a", stop_loss="60000", confidence=0.75, **HOSTILE)
+    assert deliver() == 1
+    message = sent(service)
+    assert service.received[0].path == f"/telegram/bot{TOKEN}/sendMessage"
+    assert str(message["chat_id"]) == "-100123"
+    assert message["parse_mode"] == "HTML"
+    assert "<b>BUY BTC/USDT</b>" in message["text"]
+    assert "Entry 64000.5 · Stop 60000 · Confidence 75%" in message["text"]
+    assert "&lt;b&gt;@everyone" in message["text"]
+    assert "not investment advice" in message["text"]
+
+
+def test_an_operators_own_template_is_taken(service, settings, tmp_path):
+    own = tmp_path / "commerce" / "chat" / "telegram.html"
+    own.parent.mkdir(parents=True)
+    own.write_text("{% autoescape off %}<i>{{ signal.name }}</i> by {{ signal.agent }}{% endautoescape %}")
+    [engine] = settings.TEMPLATES
+    settings.TEMPLATES = [{**engine, "DIRS": [tmp_path, *engine["DIRS"]]}]
+    endpoint(customer(), f"{TOKEN}/-100123", channel="telegram")
+    record("a", **HOSTILE)
+    assert deliver() == 1
+    assert sent(service)["text"].startswith("<i>BTC/USDT</i> by &lt;b&gt;@everyone")
+
+
+def test_discord_gets_markdown_without_mentions(service):
+    endpoint(customer(), DISCORD, channel="discord")
+    record("a", **HOSTILE)
+    assert deliver() == 1
+    content = json.dumps(sent(service), ensure_ascii=False)
+    assert "**BUY BTC/USDT**" in content
+    assert "@everyone" not in content
+    assert r"\\*x\\*" in content
+    assert service.received[0].path.startswith("/discord/123456789012345678/")
+
+
+def test_slack_gets_its_own_escapes(service):
+    endpoint(customer(), SLACK, channel="slack")
+    record("a", **HOSTILE)
+    assert deliver() == 1
+    content = json.dumps(sent(service))
+    assert "*BUY BTC/USDT*" in content
+    assert "<!channel>" not in content
+    assert service.received[0].path == "/slack/T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ"
+
+
+@pytest.mark.parametrize(
+    ("channel", "address"),
+    [
+        ("telegram", f"{TOKEN}/@mychannel"),
+        ("discord", DISCORD),
+        ("slack", SLACK),
+    ],
+)
+def test_a_test_message_says_so(service, channel, address):
+    made, secret = endpoint(customer("me@example.com"), address, channel=channel)
+    assert secret is None
+    endpoints.send_test(made)
+    assert deliver() == 1
+    assert "This is a test" in service.received[0].body.decode()
+
+
+def test_told_to_slow_down_it_holds_no_thread(service):
+    """apprise itself would sleep until then, longer than a claim lasts."""
+    endpoint(customer(), DISCORD, channel="discord")
+    limits = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(int(time.time()) + 300)}
+    service.answer = lambda _: Answering(429, limits)
+    record("a")
+    started = time.monotonic()
+    assert deliver() == 1
+    assert time.monotonic() - started < 60
+    assert Delivery.objects.get().state == "waiting"
+
+
+def test_what_a_service_refuses_is_tried_again(service):
+    endpoint(customer(), DISCORD, channel="discord")
+    service.answer = lambda _: Answering(404)
+    record("a")
+    assert deliver() == 1
+    assert Attempt.objects.get().error == "the service did not take it"
+    assert Delivery.objects.get().state == "waiting"

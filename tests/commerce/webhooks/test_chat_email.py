@@ -1,0 +1,123 @@
+"""Signals by e-mail: apprise over the server of EMAIL_URL, a real one."""
+
+from __future__ import annotations
+
+import ssl
+from urllib.parse import quote
+
+import pytest
+import trustme
+from django.core import mail
+
+from commerce.models import Attempt, Delivery
+from commerce.webhooks import endpoints
+from commerce.webhooks.endpoints import Rejected
+from tests.commerce.pages.mail_server import PASSWORD, USER, mail_over, mail_server
+from tests.commerce.webhooks.pushing import customer, deliver, endpoint, hurry, record
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("receivers_here")]
+
+LOGIN = f"{quote(USER)}:{quote(PASSWORD, safe='')}"
+
+
+@pytest.fixture
+def authority(monkeypatch, tmp_path) -> trustme.CA:
+    """An authority that this process trusts."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    return authority
+
+
+def mailing(address: str = "me@example.com"):
+    """An endpoint that mails to its owner."""
+    return endpoint(customer(address), address, channel="email")[0]
+
+
+def test_a_signal_goes_to_the_customers_own_address(settings, free_port):
+    mail_over(settings, f"smtp://127.0.0.1:{free_port}")
+    mailing()
+    record("a", stop_loss="60000", agent_source="Zürich <b>& Bcc: you@example.com")
+    with mail_server(free_port) as kept:
+        assert deliver() == 1
+    [(recipients, message)] = kept.messages
+    assert recipients == ["me@example.com"]
+    assert (message["To"], message["From"]) == ("me@example.com", "Signal Hub <hub@example.com>")
+    assert message["Subject"] == "BUY BTC/USDT"
+    assert message.get_content_type() == "text/plain"
+    text = message.get_content()
+    assert "Entry 64000.5 · Stop 60000" in text
+    assert "Zürich <b>& Bcc: you@example.com" in text
+    assert "not investment advice" in text
+    assert "Bcc" not in message
+    assert Delivery.objects.get().state == "delivered"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "starttls"), [("smtp+tls", True), ("smtp+ssl", False), ("submission", True)]
+)
+def test_it_logs_in_over_tls(settings, free_port, authority, scheme, starttls):
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    mail_over(settings, f"{scheme}://{LOGIN}@127.0.0.1:{free_port}")
+    endpoints.send_test(mailing())
+    with mail_server(free_port, tls, starttls=starttls) as kept:
+        assert deliver() == 1
+    assert kept.logins == [USER]
+    [(_, message)] = kept.messages
+    assert "This is a test" in message.get_content()
+
+
+def test_a_server_with_a_certificate_of_nobodys_is_not_spoken_to(settings, free_port):
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(tls)
+    mail_over(settings, f"smtp+tls://{LOGIN}@127.0.0.1:{free_port}")
+    mailing()
+    record("a")
+    with mail_server(free_port, tls, starttls=True) as kept:
+        assert deliver() == 1
+    assert (kept.messages, kept.logins) == ([], [])
+    assert Delivery.objects.get().state == "waiting"
+
+
+def test_what_the_server_refuses_or_is_not_there_for_is_tried_again(settings, free_port):
+    mail_over(settings, f"smtp://127.0.0.1:{free_port}")
+    mailing()
+    record("a")
+    assert deliver() == 1  # nobody listens
+    with mail_server(free_port) as kept:
+        kept.refuses = True
+        hurry()
+        assert deliver() == 1
+        kept.refuses = False
+        hurry()
+        assert deliver() == 1
+    assert len(kept.messages) == 1
+    assert list(Attempt.objects.values_list("status", flat=True)) == [0, 0, 200]
+
+
+@pytest.mark.parametrize("address", ["o'brien@example.com", "a+b@example.com", "{x}@sub.example.co.uk"])
+def test_an_unusual_address_is_taken_by_the_letter(settings, free_port, address):
+    mail_over(settings, f"smtp://127.0.0.1:{free_port}")
+    endpoints.send_test(mailing(address))
+    with mail_server(free_port) as kept:
+        assert deliver() == 1
+    assert [recipients for recipients, _ in kept.messages] == [[address]]
+
+
+def test_a_hub_without_a_mail_server_makes_no_such_endpoint_and_claims_no_delivery(settings):
+    settings.EMAIL_URL = "console:"
+    made = mailing()
+    settings.EMAIL_URL, settings.EMAIL_BACKEND = None, "django.core.mail.backends.dummy.EmailBackend"
+    with pytest.raises(Rejected, match="sends no e-mail"):
+        mailing("you@example.com")
+    endpoints.send_test(made)
+    assert deliver() == 1
+    assert Attempt.objects.get().status == 0
+
+
+def test_debug_prints_it(settings):
+    settings.EMAIL_URL = "console:"
+    endpoints.send_test(mailing())
+    assert deliver() == 1
+    assert "This is a test" in mail.outbox[0].body

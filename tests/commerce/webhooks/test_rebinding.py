@@ -1,0 +1,63 @@
+"""A name server that changes its answers, between saving, judging and sending, against the whole push."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from commerce.models import Attempt, Delivery, Endpoint
+from commerce.webhooks.endpoints import Rejected
+from tests.commerce.webhooks.pushing import customer, deliver, endpoint, hurry, ids, local, record
+from tests.commerce.webhooks.receiver import receiver
+from tests.commerce.webhooks.resolving import HERE, Names
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("receivers_here")]
+
+GOOD, INSIDE = "127.0.0.2", "127.0.0.1"
+
+
+@pytest.fixture
+def names(monkeypatch):
+    """The system's resolver, which knows `customer.example` by answers that a test puts in order."""
+    system, answers = socket.getaddrinfo, Names([GOOD])
+
+    def getaddrinfo(host, port, *arguments, **options):
+        if host != "customer.example":
+            return system(host, port, *arguments, **options)
+        found = [system(address, port, *arguments, **options) for address in answers(host, port)]
+        return [entry for entries in found for entry in entries]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    return answers
+
+
+def test_no_socket_is_opened_to_an_address_that_is_refused(names, settings, connects, free_port):
+    local(settings, networks=(HERE,))
+    with receiver(GOOD, port=free_port) as good, receiver(INSIDE, port=free_port) as inside:
+        url = f"http://customer.example:{good.port}/hook"
+        names.answers = [[INSIDE]]
+        with pytest.raises(Rejected, match="public"):
+            endpoint(customer(), url)
+        assert not Endpoint.objects.exists()
+
+        names.answers = [[GOOD], [INSIDE]]  # good when it is saved, inside when it is sent
+        endpoint(customer(), url)
+        record("a")
+        assert deliver() == 1
+        assert Attempt.objects.get().error == "refused: address_not_public"
+
+        names.answers = [[GOOD], [INSIDE]]  # good when it is judged, inside if anybody asked once more
+        names.asked.clear()
+        hurry()
+        assert deliver() == 1
+        assert Delivery.objects.get().state == "delivered"
+        assert names.asked == ["customer.example"]
+
+        names.answers = [[GOOD, INSIDE]]  # both at once
+        record("b")
+        assert deliver() == 1
+
+        assert ids(good) == ["a"]
+        assert inside.connections == 0
+        assert [address for address in connects if address[1] == good.port] == [(GOOD, good.port)]

@@ -1,0 +1,286 @@
+"""The backtest: cases computed by hand, real candles computed a second way, and the command."""
+
+import sys
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from ecosystems.agent.backtest import CURVE_POINTS, Backtest, Curve
+from ecosystems.agent.equity_plot import falls
+from ecosystems.strategies import BUILT_IN, Decision, Parameters, Strategy, load
+from tests.ecosystems.market.sample_market import DATA, REAL, START, candle, real_candles
+
+BUY = Decision(action="BUY", confidence=0.5, risk=10.0, reward=20.0)
+SELL = Decision(action="SELL", confidence=0.5, risk=10.0, reward=20.0)
+QUIET = (100, 100, 100, 100)
+
+
+class Scripted(Strategy[Parameters]):
+    """Decides what the test says, by the candle's number."""
+
+    name = "scripted"
+    schema = Parameters
+    script: dict[int, Decision] = {}
+    history = 0
+
+    def prepare(self):
+        self.number = -1
+
+    def decide(self, candle):  # noqa: ARG002
+        self.number += 1
+        return self.script.get(self.number)
+
+
+def backtest(script, *prices, fee="0"):
+    """Run a script over candles of (open, high, low, close). A decision on QUIET stops at 90 or 110."""
+    strategy = Scripted("stock", "TEST", "1h", "")
+    strategy.script = script
+    run = Backtest(strategy, Decimal(fee))
+    run.run(candle(i, *each) for i, each in enumerate(prices))
+    return run
+
+
+def outcome(run):
+    return [(t.entry, t.exit, t.reason, t.profit) for t in run.trades]
+
+
+@pytest.mark.parametrize(
+    ("decision", "candles", "expected"),
+    [
+        (BUY, [(102, 121, 101, 120)], (102, 120, "target", 18)),
+        (BUY, [(102, 110, 89, 91)], (102, 90, "stop", -12)),
+        (BUY, [(102, 121, 89, 100)], (102, 90, "stop", -12)),  # both touched: the stop counts
+        (BUY, [(102, 110, 90, 95)], (102, 90, "stop", -12)),  # touched is enough
+        (BUY, [(102, 110, 95, 95), (85, 86, 80, 84)], (102, 85, "stop", -17)),  # gap: no fill at the stop
+        (BUY, [(102, 110, 95, 95), (125, 126, 124, 125)], (102, 125, "target", 23)),
+        (BUY, [(102, 110, 95, 107)], (102, 107, "end", 5)),
+        (SELL, [(98, 99, 79, 80)], (98, 80, "target", 18)),
+        (SELL, [(98, 111, 97, 99)], (98, 110, "stop", -12)),
+        (SELL, [(98, 111, 79, 99)], (98, 110, "stop", -12)),
+        (SELL, [(98, 99, 97, 98), (115, 116, 114, 115)], (98, 115, "stop", -17)),
+        (SELL, [(98, 99, 97, 98), (75, 76, 74, 75)], (98, 75, "target", 23)),
+        (SELL, [(98, 99, 90, 93)], (98, 93, "end", 5)),
+    ],
+)
+def test_one_trade(decision, candles, expected):
+    run = backtest({0: decision}, QUIET, *candles)
+    assert outcome(run) == [expected]
+    trade = run.trades[0]
+    assert trade.opened_at == START + timedelta(hours=1)
+    assert trade.closed_at == START + timedelta(hours=len(candles))
+    assert trade.r == trade.profit / 12
+    assert run.equity == 1 + trade.profit / trade.entry
+
+
+def test_risk_is_measured_from_the_fill():
+    run = backtest({0: BUY}, QUIET, (102, 121, 101, 120))
+    assert run.trades[0].r == Decimal(18) / 12  # filled at 102, stop at 90
+    assert run.average_r == Decimal("1.5")
+    assert run.hit_rate == 1
+
+
+def test_fees_are_paid_on_both_fills():
+    run = backtest({0: BUY}, QUIET, (100, 121, 101, 120), fee="0.01")
+    assert run.trades[0].profit == Decimal("20") - Decimal("1.00") - Decimal("1.20")
+    assert run.equity == Decimal("1.178")
+    losing = backtest({0: BUY}, QUIET, (100, 101, 99, Decimal("100.5")), fee="0.01")
+    assert losing.hit_rate == 0  # half a point won, two paid
+
+
+def test_a_signal_the_other_way_turns_the_position_round():
+    run = backtest({0: BUY, 1: SELL}, QUIET, (100, 105, 95, 100), (104, 105, 100, 103))
+    assert outcome(run) == [(100, 104, "turned", 4), (104, 103, "end", 1)]
+    assert run.equity == Decimal("1.04") * (1 + Decimal(1) / 104)
+
+
+def test_a_signal_the_same_way_is_passed_over():
+    run = backtest({0: BUY, 1: BUY}, QUIET, (100, 105, 95, 100), (104, 105, 100, 103))
+    assert outcome(run) == [(100, 103, "end", 3)]
+    assert run.passed_over == 1
+
+
+@pytest.mark.parametrize("opening", [90, 85, 120, 130])
+def test_an_open_beyond_stop_or_target_is_not_taken(opening):
+    run = backtest({0: BUY}, QUIET, (opening, opening, opening, opening), QUIET)
+    assert (run.trades, run.passed_over, run.equity) == ([], 1, 1)
+
+
+def test_a_signal_on_the_last_candle_has_no_fill():
+    run = backtest({0: BUY}, QUIET)
+    assert (run.trades, run.passed_over) == ([], 1)
+
+
+def test_a_signal_at_a_stop_is_filled_at_the_next_open():
+    run = backtest({0: BUY, 1: BUY}, QUIET, (100, 100, 88, 100), (101, 125, 100, 120))
+    assert outcome(run) == [(100, 90, "stop", -10), (101, 120, "target", 19)]
+    assert run.hit_rate == Decimal("0.5")
+    assert run.average_r == (Decimal(-1) + Decimal(19) / 11) / 2
+
+
+def test_drawdown_is_measured_at_closes_from_the_peak():
+    run = backtest({0: BUY}, QUIET, (100, 115, 95, 110), (110, 119, 92, 99), (99, 121, 98, 118))
+    assert run.drawdown == Decimal(11) / 110  # 1.10 to 0.99; the low of 92 is inside a candle
+    assert [equity for _, equity in run.curve.points] == [
+        1,
+        Decimal("1.1"),
+        Decimal("0.99"),
+        Decimal("1.2"),
+        Decimal("1.2"),
+    ]
+
+
+def test_a_short_that_loses_all_leaves_nothing_and_no_debt():
+    run = backtest({0: SELL}, QUIET, (100, 105, 95, 100), (250, 250, 250, 250))
+    assert (run.equity, run.drawdown) == (0, 1)
+
+
+def test_nothing_traded():
+    run = backtest({}, QUIET, QUIET)
+    assert (run.trades, run.hit_rate, run.average_r, run.drawdown, run.equity) == ([], None, None, 0, 1)
+    assert backtest({}).candles == 0
+
+
+@pytest.mark.parametrize("fee", ["-0.1", "1"])
+def test_a_fee_is_a_share(fee):
+    with pytest.raises(ValueError, match="share of the price"):
+        backtest({}, fee=fee)
+
+
+def test_a_long_curve_is_thinned_evenly():
+    curve = Curve()
+    count = 5 * CURVE_POINTS
+    for i in range(count):
+        curve.add(START + timedelta(minutes=i), Decimal(i))
+    curve.add(START, Decimal(-1), last=True)
+    values = [int(value) for _, value in curve.points]
+    assert len(values) <= CURVE_POINTS + 1
+    assert values == [*range(0, count, 8), -1]
+
+
+def test_falls_from_the_peak():
+    assert falls([1.0, 2.0, 1.5, 2.0, 1.0]) == [0, 0, -25, 0, -50]
+
+
+def second_computation(candles, signals, fee):
+    """Follow each position from its fill to its end, in floats: no state but the place in the candles."""
+    trades, held_until = [], 0
+    order = sorted(signals)
+    for n in order:
+        signal, fill = signals[n], n + 1
+        if fill < held_until or fill >= len(candles):
+            continue
+        sign = 1 if signal.action == "BUY" else -1
+        stop, target, entry = (float(p) for p in (signal.stop_loss, signal.take_profit, candles[fill].open))
+        if not sign * stop < sign * entry < sign * target:
+            held_until = fill
+            continue
+        turns = [
+            m + 1 for m in order if m >= fill and signals[m].action != signal.action and m + 1 < len(candles)
+        ]
+        for i in range(fill, len(candles)):
+            opening, high, low, close = (
+                float(getattr(candles[i], f)) for f in ("open", "high", "low", "close")
+            )
+            worst, best = (low, high) if sign > 0 else (high, low)
+            if i in turns:
+                price = opening
+            elif sign * worst <= sign * stop:
+                price = opening if sign * opening < sign * stop else stop
+            elif sign * best >= sign * target:
+                price = opening if sign * opening > sign * target else target
+            elif i == len(candles) - 1:
+                price = close
+            else:
+                continue
+            trades.append((entry, price, sign * (price - entry) - fee * (price + entry)))
+            held_until = i if i in turns else i + 1
+            break
+    return trades
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+@pytest.mark.parametrize("file", REAL)
+def test_real_candles_are_confirmed_by_a_second_computation(file, name):
+    candles = real_candles(file)
+    run = Backtest(load(name)(*REAL[file], ""), Decimal("0.001"))
+    signals = {i: signal for i, each in enumerate(candles) if (signal := run.step(each))}
+    run.finish()
+    expected = second_computation(candles, signals, 0.001)
+    assert len(run.trades) == len(expected) > 30
+    for trade, figures in zip(run.trades, expected, strict=True):
+        assert (float(trade.entry), float(trade.exit), float(trade.profit)) == pytest.approx(
+            figures, abs=1e-9
+        )
+
+
+def run_command(*arguments, **options):
+    out = StringIO()
+    call_command("backtest", *arguments, stdout=out, **options)
+    return out.getvalue()
+
+
+MARKET = ("crypto", "--symbol=ETH/BTC", "--timeframe=5m")
+
+
+def test_the_command_prints_signals_and_figures(tmp_path):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    if not DATA.exists():
+        pytest.skip("real candles are absent: no shared/data beside the project")
+    plot = tmp_path / "equity.png"
+    feed = f"--feed=csv:{DATA / 'ETH_BTC-5m.csv'}"
+    text = run_command(*MARKET, feed, "--param=fast=10", "--fee=0.0005", f"--plot={plot}")
+    lines = text.splitlines()
+    assert sum(" entry " in line and " stop " in line for line in lines) > 100
+    assert {"candles", "trades", "hit", "average", "drawdown", "return"} <= {
+        line.split()[0] for line in lines
+    }
+    assert "candles      5760" in lines
+    assert plot.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+
+
+def test_the_command_takes_the_synthetic_market():
+    since = datetime.now(UTC) - timedelta(days=2)
+    text = run_command(
+        *MARKET,
+        "--feed=synthetic:7",
+        "--strategy=donchian_breakout",
+        f"--since={since.isoformat()}",
+        verbosity=0,
+    )
+    assert text.startswith("candles ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--feed=csv:/none.csv"], "/none.csv cannot be read: No such file or directory"),
+        (["--feed=live"], "feed 'live' is none of csv:PATH"),
+        (["--feed=synthetic", "--strategy=macd"], "no strategy 'macd'"),
+        (["--feed=synthetic", "--param=fast=1"], "ema_crossover: Expected `int` >= 2 for fast"),
+        (["--feed=synthetic", "--plot=/none/equity.png"], "/none is no directory"),
+        (["--feed=synthetic", "--plot=equity.jpg"], "equity.jpg is no PNG"),
+        (["--feed=synthetic", "--fee=1"], "write a share from 0 to below 1"),
+        (["--feed=synthetic", "--since=today"], "no ISO 8601 time"),
+        (["--feed=synthetic", "--param=fast"], "write name=value"),
+    ],
+)
+def test_a_wrong_argument_is_said_in_one_line(arguments, text):
+    with pytest.raises(CommandError) as caught:
+        run_command(*MARKET, *arguments)
+    assert text in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_wrong_argument_ends_with_two():
+    with pytest.raises(CommandError) as caught:
+        run_command(*MARKET, "--feed=live")
+    assert caught.value.returncode == 2
+
+
+def test_a_plot_without_matplotlib_is_refused_before_the_run(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(CommandError, match="pip install matplotlib"):
+        run_command(*MARKET, "--feed=synthetic", "--plot=equity.png")

@@ -1,0 +1,64 @@
+"""The demo publisher: synthetic signals that any hub accepts, over the real transports."""
+
+import itertools
+import signal
+
+import pytest
+
+from ecosystems import ECOSYSTEMS
+from ecosystems.management.commands.publish_demo import walk
+from ecosystems.market.symbols import instrument
+from ecosystems.signal import Signal, parse
+
+KEY = "core_signals:signals"
+
+
+@pytest.mark.parametrize("ecosystem", ECOSYSTEMS)
+def test_every_signal_is_valid_and_says_that_it_is_synthetic(ecosystem):
+    for made in itertools.islice(walk(ecosystem, seed=7), 500):
+        judged = parse(made.to_json())
+        assert isinstance(judged, Signal), judged
+        assert instrument(ecosystem, judged.symbol)
+        assert judged.agent_source == f"demo-{ecosystem}"
+        assert "synthetic" in judged.tags
+        low, high = sorted((judged.stop_loss, judged.take_profit))
+        assert 0 < low < judged.entry_price < high
+
+
+def test_the_same_seed_walks_the_same_way():
+    def prices(seed):
+        return [made.entry_price for made in itertools.islice(walk("crypto", seed), 50)]
+
+    assert prices(1) == prices(1) != prices(2)
+
+
+def test_ids_never_repeat():
+    ids = [made.signal_id for made in itertools.islice(walk("stock", 1), 200)]
+    assert len(set(ids)) == 200
+
+
+def test_it_publishes_the_count_and_ends(run_manage, redis_client):
+    program = run_manage("publish_demo", "forex", "--transport", "redis", "--every", "0", "--count", "3")
+    assert program.wait() == 0, program.text
+    entries = redis_client.xrange(KEY)
+    assert [parse(fields[b"payload"]).ecosystem for _, fields in entries] == ["forex"] * 3
+
+
+def test_it_goes_on_after_an_outage_and_ends_on_sigterm(run_manage, redis_client):
+    redis_client.set(KEY, "no stream")
+    program = run_manage("publish_demo", "stock", "--transport", "redis", "--every", "0.05")
+    program.until(lambda: "did not confirm 1 signal" in program.text)
+    redis_client.delete(KEY)
+    program.until(lambda: "published again" in program.text)
+    assert program.text.count("did not confirm") == 1
+
+    program.process.send_signal(signal.SIGTERM)
+    assert program.wait() == 0, program.text
+    assert "Traceback" not in program.text
+
+
+def test_a_missing_variable_is_said_in_one_line(run_manage):
+    program = run_manage("publish_demo", "crypto", "--transport", "redis", CORE_REDIS_URL="")
+    assert program.wait() == 1
+    assert "CORE_REDIS_URL is not set" in program.text
+    assert "Traceback" not in program.text
