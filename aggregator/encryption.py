@@ -1,32 +1,42 @@
-"""Channel URLs at rest: encrypted under CORE_AUTH_SECRET, because they hold tokens and a database is dumped,
-copied and handed round more often than an environment.
+"""Addresses at rest: encrypted under CORE_AUTH_SECRET, because they hold tokens and a database is dumped,
+copied and passed on more often than an environment.
 """
 
 import base64
 import hashlib
 import hmac
+from functools import lru_cache
 
 from cryptography.fernet import Fernet, InvalidToken
-
-from ecosystems.env import Environment
-
-
-class Unreadable(Exception):
-    """The URL was encrypted under another CORE_AUTH_SECRET, and must be entered again."""
+from django.conf import settings
 
 
-def seal(environment: Environment, url: str) -> bytes:
-    return _fernet(environment).encrypt(url.encode())
+class DecryptionError(Exception):
+    """The text was encrypted under another CORE_AUTH_SECRET, and must be entered again."""
 
 
-def unseal(environment: Environment, sealed: bytes | memoryview) -> str:
-    """Return the URL; raises Unreadable."""
+def encrypt(text: str, purpose: bytes) -> bytes:
+    """Return `text` encrypted with a key of its purpose alone."""
+    return _fernet(_secret(), purpose).encrypt(text.encode())
+
+
+def decrypt(encrypted: bytes | memoryview, purpose: bytes) -> str:
+    """Return the text. Raises DecryptionError."""
     try:
-        return _fernet(environment).decrypt(bytes(sealed)).decode()
+        return _fernet(_secret(), purpose).decrypt(bytes(encrypted)).decode()
     except InvalidToken:
-        raise Unreadable("encrypted under another CORE_AUTH_SECRET; enter the URL again") from None
+        raise DecryptionError("encrypted under another CORE_AUTH_SECRET; enter the address again") from None
 
 
-def _fernet(environment: Environment) -> Fernet:
-    secret = (environment.auth_secret or "").encode()
-    return Fernet(base64.urlsafe_b64encode(hmac.digest(secret, b"alert-channels", hashlib.sha256)))
+def derive(message: bytes) -> bytes:
+    """Return the 32 bytes that CORE_AUTH_SECRET makes of a message (HMAC-SHA256)."""
+    return hmac.digest(_secret(), message, hashlib.sha256)
+
+
+def _secret() -> bytes:
+    return (settings.ENVIRONMENT.auth_secret or "").encode()
+
+
+@lru_cache(maxsize=8)
+def _fernet(secret: bytes, purpose: bytes) -> Fernet:
+    return Fernet(base64.urlsafe_b64encode(hmac.digest(secret, purpose, hashlib.sha256)))

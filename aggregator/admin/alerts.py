@@ -3,7 +3,6 @@
 from typing import Any
 
 from django import forms
-from django.conf import settings
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -71,17 +70,17 @@ class AlertChannelAdmin(ModelAdmin):  # type: ignore[misc]
     @admin.display(description="address")
     def address(self, channel: AlertChannel) -> str:
         """Show the service alone: tokens stand in every other part of a URL."""
-        if not channel.sealed_url:
+        if not channel.encrypted_url:
             return ""
         try:
-            url = encryption.unseal(settings.ENVIRONMENT, channel.sealed_url)
-        except encryption.Unreadable as error:
+            url = encryption.decrypt(channel.encrypted_url, delivery.PURPOSE)
+        except encryption.DecryptionError as error:
             return str(error)
         return f"{url.partition('://')[0]}://{HIDDEN}"
 
     def save_model(self, request: HttpRequest, obj: AlertChannel, form: Any, change: bool) -> None:
         if url := form.cleaned_data.get("url"):
-            obj.sealed_url = encryption.seal(settings.ENVIRONMENT, url)
+            obj.encrypted_url = encryption.encrypt(url, delivery.PURPOSE)
         super().save_model(request, obj, form, change)
 
     def response_add(

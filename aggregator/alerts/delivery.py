@@ -12,7 +12,6 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.conf import settings
 from django.db import connection, connections
 from django.utils import timezone
 
@@ -24,6 +23,8 @@ from aggregator.models import AlertChannel
 
 logger = logging.getLogger("signal_hub.alerts")
 
+PURPOSE = b"alert-channels"
+"""What the key of the channels' URLs is derived for."""
 FIRST_RETRY = timedelta(seconds=30)
 LONGEST_RETRY = timedelta(hours=1)
 MOST_ATTEMPTS = 12
@@ -145,9 +146,9 @@ def _claim(channel: AlertChannel) -> tuple[int, int, Notice] | None:
 def deliver(channel: AlertChannel, notice: Notice) -> str:
     """Send a notice over one channel and note how that went; return why not, or ""."""
     try:
-        target = Target(channel.name, encryption.unseal(settings.ENVIRONMENT, channel.sealed_url))
+        target = Target(channel.name, encryption.decrypt(channel.encrypted_url, PURPOSE))
         error = "" if post(target, notice) else REFUSED
-    except encryption.Unreadable as unreadable:
+    except encryption.DecryptionError as unreadable:
         error = str(unreadable)
     changed = {"last_error": error} | ({} if error else {"last_sent_at": timezone.now()})
     AlertChannel.objects.filter(pk=channel.pk).update(**changed)
@@ -197,7 +198,7 @@ def targets() -> list[Target]:
     found = []
     for channel in AlertChannel.objects.filter(enabled=True).order_by("id"):
         try:
-            found.append(Target(channel.name, encryption.unseal(settings.ENVIRONMENT, channel.sealed_url)))
-        except encryption.Unreadable as error:
+            found.append(Target(channel.name, encryption.decrypt(channel.encrypted_url, PURPOSE)))
+        except encryption.DecryptionError as error:
             logger.warning("alert channel=%s %s", channel.name, error)
     return found

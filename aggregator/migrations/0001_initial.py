@@ -207,7 +207,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('name', models.CharField(max_length=100, unique=True)),
-                ('sealed_url', models.BinaryField()),
+                ('encrypted_url', models.BinaryField()),
                 ('enabled', models.BooleanField(default=True)),
                 ('last_sent_at', models.DateTimeField(editable=False, null=True)),
                 ('last_error', models.TextField(blank=True, editable=False)),
@@ -357,6 +357,18 @@ class Migration(migrations.Migration):
                 'verbose_name': 'dead letter',
                 'db_table': 'dead_letters',
                 'db_table_comment': 'Entries that could not become signals, with their raw bytes and the reason',
+            },
+        ),
+        migrations.CreateModel(
+            name='FollowerCursor',
+            fields=[
+                ('name', models.TextField(primary_key=True, serialize=False)),
+                ('position', models.BigIntegerField(default=0)),
+                ('advanced_at', models.DateTimeField(help_text='When it advanced last.')),
+            ],
+            options={
+                'db_table': 'followers',
+                'db_table_comment': 'Cursors of what reads the ledger behind the writer',
             },
         ),
         migrations.CreateModel(

@@ -6,6 +6,7 @@ from aggregator.models.api_keys import ApiKey
 from aggregator.models.arrivals import ArrivalHour, ArrivalMinute, ArrivalTotal
 from aggregator.models.choices import ECOSYSTEM_CHOICES, TRANSPORTS
 from aggregator.models.dead_letters import DeadLetter
+from aggregator.models.followers import FollowerCursor
 from aggregator.models.signals import Sighting, TradingSignal
 from aggregator.models.symbol_aliases import SymbolAlias
 
@@ -23,6 +24,7 @@ __all__ = [
     "ArrivalMinute",
     "ArrivalTotal",
     "DeadLetter",
+    "FollowerCursor",
     "Sighting",
     "SymbolAlias",
     "TradingSignal",

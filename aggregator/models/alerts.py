@@ -55,7 +55,7 @@ class AlertChannel(models.Model):
     """Where alerts go: an apprise URL, which mostly holds a token."""
 
     name = models.CharField(max_length=100, unique=True)
-    sealed_url = models.BinaryField(editable=False)
+    encrypted_url = models.BinaryField(editable=False)
     enabled = models.BooleanField(default=True)
     last_sent_at = models.DateTimeField(null=True, editable=False)
     last_error = models.TextField(blank=True, editable=False)

@@ -19,7 +19,7 @@ class EndpointAdmin(ReadOnlyAdmin):
     list_filter = ("state", "channel")
     list_select_related = ("customer",)
     search_fields = ("public_id", "customer__email", "label")
-    exclude = ("sealed", "lease", "leased_until", "notify", "generation")
+    exclude = ("encrypted_address", "lease", "leased_until", "notify", "generation")
     ordering = ("-created_at",)
 
     @display(description="State", ordering="state", label=LOOKS)  # type: ignore[untyped-decorator]

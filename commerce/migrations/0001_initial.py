@@ -52,7 +52,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('public_id', models.CharField(default=commerce.models.webhooks.new_endpoint_id, editable=False, max_length=32, unique=True, verbose_name='id')),
                 ('channel', models.CharField(choices=[('webhook', 'webhook'), ('telegram', 'Telegram'), ('discord', 'Discord'), ('slack', 'Slack'), ('email', 'e-mail')], default='webhook', max_length=8)),
-                ('sealed', models.TextField(editable=False, help_text='The address, encrypted: it may hold a token.')),
+                ('encrypted_address', models.BinaryField(help_text='It may hold a token.')),
                 ('label', models.CharField(help_text='The address without what is secret in it.', max_length=255, verbose_name='address')),
                 ('description', models.CharField(blank=True, max_length=255)),
                 ('ecosystems', django.contrib.postgres.fields.ArrayField(base_field=models.TextField(choices=[('crypto', 'crypto'), ('forex', 'forex'), ('stock', 'stock')]), blank=True, default=list, help_text='Those of the key that made it. None means all that the plan has.', size=None)),

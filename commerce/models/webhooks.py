@@ -34,7 +34,7 @@ class Endpoint(models.Model):
     public_id = models.CharField("id", max_length=32, unique=True, default=new_endpoint_id, editable=False)
     customer = models.ForeignKey(Customer, on_delete=models.CASCADE, related_name="endpoints")
     channel = models.CharField(max_length=8, choices=Channel, default=Channel.WEBHOOK)
-    sealed = models.TextField(editable=False, help_text="The address, encrypted: it may hold a token.")
+    encrypted_address = models.BinaryField(editable=False, help_text="It may hold a token.")
     label = models.CharField("address", max_length=255, help_text="The address without what is secret in it.")
     description = models.CharField(max_length=255, blank=True)
     ecosystems = ArrayField(

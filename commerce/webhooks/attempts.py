@@ -5,18 +5,18 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
 
-from cryptography.fernet import InvalidToken
 from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from aggregator.encryption import DecryptionError
 from aggregator.models import TradingSignal
 from commerce import entitlements
 from commerce.entitlements import Entitlement, Scope
 from commerce.models import Attempt, Delivery, Endpoint
 from commerce.webhooks import chats, http_client, messages, retries, ssrf
 from commerce.webhooks.http_client import Answer
-from commerce.webhooks.signing_secrets import unseal, valid_secrets
+from commerce.webhooks.signing_secrets import decrypted_address, valid_secrets
 from ecosystems import signing
 
 State = Delivery.State
@@ -53,8 +53,8 @@ def attempt(
 
 def _send(endpoint: Endpoint, delivery: Delivery, signal: TradingSignal | None, scope: Scope) -> Answer:
     try:
-        address = unseal(endpoint)
-    except InvalidToken:
+        address = decrypted_address(endpoint)
+    except DecryptionError:
         return Answer(0, "the address cannot be decrypted: CORE_AUTH_SECRET was changed", "", None, 0)
     if endpoint.channel != Endpoint.Channel.WEBHOOK:
         return chats.send(endpoint.channel, address, signal)

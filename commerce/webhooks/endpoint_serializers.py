@@ -3,11 +3,10 @@
 from collections.abc import Iterable
 from typing import Any
 
-from cryptography.fernet import InvalidToken
-
+from aggregator.encryption import DecryptionError
 from commerce.feed import cursors
 from commerce.models import Attempt, Delivery, Endpoint
-from commerce.webhooks.signing_secrets import unseal
+from commerce.webhooks.signing_secrets import decrypted_address
 
 
 def endpoint_shown(endpoint: Endpoint) -> dict[str, Any]:
@@ -31,8 +30,8 @@ def _address(endpoint: Endpoint) -> str:
     if endpoint.channel != Endpoint.Channel.WEBHOOK:
         return endpoint.label
     try:
-        return unseal(endpoint)
-    except InvalidToken:
+        return decrypted_address(endpoint)
+    except DecryptionError:
         return endpoint.label
 
 

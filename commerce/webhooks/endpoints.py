@@ -12,7 +12,7 @@ from django.utils import timezone
 from commerce.entitlements import Entitlement
 from commerce.models import Customer, Delivery, Endpoint
 from commerce.webhooks import chats, messages, ssrf
-from commerce.webhooks.signing_secrets import is_sealed, seal, signing_secret
+from commerce.webhooks.signing_secrets import encrypt_address, has_address, signing_secret
 
 OVERLAP = timedelta(hours=24)
 """How long after a rotation the secret before signs as well."""
@@ -60,7 +60,7 @@ def create(
             raise Rejected("duplicate_endpoint", "There is an endpoint with this address already.")
         endpoint = customer.endpoints.create(
             channel=channel,
-            sealed=seal(address),
+            encrypted_address=encrypt_address(address),
             label=label[:255],
             description=description,
             ecosystems=restriction,
@@ -72,7 +72,7 @@ def create(
 def _has(customer: Customer, channel: str, address: str, ecosystems: list[str]) -> bool:
     """Tell whether the customer has that very endpoint; what cannot be decrypted any more is none."""
     rows = customer.endpoints.filter(channel=channel, ecosystems=ecosystems)
-    return any(is_sealed(endpoint, address) for endpoint in rows)
+    return any(has_address(endpoint, address) for endpoint in rows)
 
 
 def check_address(channel: str, address: str) -> str:

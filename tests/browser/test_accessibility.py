@@ -108,7 +108,7 @@ def fill_the_other_lists() -> None:
     now = timezone.now()
     Alert.objects.create(rule="refusals", subject="a", text="Many.", since=now, found_at=now, fired_at=now)
     AlertPolicy.current()
-    AlertChannel.objects.create(name="night desk", sealed_url=b"unreadable")
+    AlertChannel.objects.create(name="night desk", encrypted_url=b"unreadable")
     Group.objects.create(name="traders")
     customer("anna@example.com").issue_key("Anna's bot")
 

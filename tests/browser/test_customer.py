@@ -201,7 +201,7 @@ def filled(person: Customer) -> None:
             public_id=f"we_{number}",
             channel="webhook",
             label="https://a-long-name-of-a-server.example.com",
-            sealed="x",
+            encrypted_address=b"x",
             state=state,
             reason="The endpoint answered 410." if state == "disabled" else "",
             failing_since=timezone.now(),

@@ -41,10 +41,10 @@ def test_a_new_channel_leads_to_its_test(admin_client, receiver):
 def test_saving_with_an_empty_url_keeps_it(admin_client, channel):
     admin_client.post(f"{LIST}{channel.pk}/change/", {"name": "renamed", "url": "", "enabled": ""})
     again = AlertChannel.objects.get()
-    assert (again.name, again.enabled, bytes(again.sealed_url)) == (
+    assert (again.name, again.enabled, bytes(again.encrypted_url)) == (
         "renamed",
         False,
-        bytes(channel.sealed_url),
+        bytes(channel.encrypted_url),
     )
 
 

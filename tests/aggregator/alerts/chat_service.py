@@ -4,8 +4,6 @@ import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from django.conf import settings
-
 from aggregator import encryption
 from aggregator.alerts import delivery
 from aggregator.models import AlertChannel
@@ -55,8 +53,8 @@ class Handler(BaseHTTPRequestHandler):
 
 def open_channel(receiver, name="chat"):
     """A channel to this service."""
-    sealed = encryption.seal(settings.ENVIRONMENT, receiver.url)
-    return AlertChannel.objects.create(name=name, sealed_url=sealed)
+    encrypted = encryption.encrypt(receiver.url, delivery.PURPOSE)
+    return AlertChannel.objects.create(name=name, encrypted_url=encrypted)
 
 
 def send_due():

@@ -167,7 +167,7 @@ def test_another_auth_secret_is_told_as_such(channel, monkeypatch):
 
 
 def test_the_url_is_nowhere_in_the_database(channel):
-    assert TOKEN.encode() not in bytes(AlertChannel.objects.get().sealed_url)
+    assert TOKEN.encode() not in bytes(AlertChannel.objects.get().encrypted_url)
 
 
 def test_the_all_clear_comes_once_a_day(channel, receiver):

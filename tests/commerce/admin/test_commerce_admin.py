@@ -157,7 +157,7 @@ def test_each_list_and_row_is_shown_without_secrets(operator, everything, model)
         assert page.status_code == 200, path
         text = page.content.decode()
         assert "token-in-path" not in text
-        assert Endpoint.objects.get().sealed not in text
+        assert bytes(Endpoint.objects.get().encrypted_address).decode() not in text
         assert "<script>alert(1)" not in text
 
 
