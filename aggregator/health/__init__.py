@@ -1,0 +1,1 @@
+"""Health checks, what runs them, and who may read their results."""

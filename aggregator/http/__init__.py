@@ -1,0 +1,1 @@
+"""What every HTTP endpoint of the hub shares: problems, rate limits, API keys, addresses."""

@@ -249,11 +249,3 @@ class Agent:
         except OutboxError as error:
             logger.error("agent: no sign of life: %s", error)
         self._beaten = slot
-
-
-if __name__ == "__main__":
-    import sys
-
-    from ecosystems.agent.command_line import main
-
-    sys.exit(main())

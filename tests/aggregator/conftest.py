@@ -1,6 +1,8 @@
 """Fixtures of several tests here; models are imported late: Django is not set up when this file is read."""
 
-from datetime import timedelta
+import itertools
+import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -36,3 +38,36 @@ def channel(receiver):
     from tests.aggregator.alerts.chat_service import open_channel
 
     return open_channel(receiver)
+
+
+NUMBERS = itertools.count(1)
+
+
+def signal(**fields):
+    """Return the bytes of a valid signal."""
+    number = next(NUMBERS)
+    given = {
+        "signal_id": f"s-{number}",
+        "ecosystem": "crypto",
+        "timestamp": datetime.now(UTC).isoformat(),
+        "symbol": "BTCUSDT",
+        "action": "BUY",
+        "agent_source": "momentum",
+    }
+    return json.dumps(given | fields).encode()
+
+
+@pytest.fixture
+def record(transactional_db):
+    """Record signals: `record({"symbol": "AAPL"}, …, transport="redis")`; bytes are taken as they are.
+
+    Each call commits, as in earnest: what a batch stages is emptied by the commit.
+    """
+    from aggregator import ledger
+    from aggregator.ledger.entries import Entry
+
+    def do(*given, transport="webhook", sender=""):
+        raws = [each if isinstance(each, bytes) else signal(**each) for each in given or [{}]]
+        return ledger.record([Entry(raw, sender) for raw in raws], transport)
+
+    return do

@@ -1,17 +1,11 @@
-"""A signed-in operator, and signals on record."""
+"""A signed-in operator."""
 
 from __future__ import annotations
-
-import itertools
-import json
-from datetime import UTC, datetime
 
 import pytest
 from django.test import Client
 
 # Models are imported inside the fixtures: pytest may load this file before Django has its settings.
-
-NUMBERS = itertools.count(1)
 
 
 @pytest.fixture
@@ -37,33 +31,3 @@ def stranger(transactional_db):
     client = Client(headers={"host": "localhost"})
     client.force_login(User.objects.create_user("sam", is_staff=True))
     return client
-
-
-def signal(**fields):
-    """Return the bytes of a valid signal."""
-    number = next(NUMBERS)
-    given = {
-        "signal_id": f"s-{number}",
-        "ecosystem": "crypto",
-        "timestamp": datetime.now(UTC).isoformat(),
-        "symbol": "BTCUSDT",
-        "action": "BUY",
-        "agent_source": "momentum",
-    }
-    return json.dumps(given | fields).encode()
-
-
-@pytest.fixture
-def record(transactional_db):
-    """Record signals: `record({"symbol": "AAPL"}, …, transport="redis")`; bytes are taken as they are.
-
-    Each call commits, as in earnest: what a batch stages is emptied by the commit.
-    """
-    from aggregator import ledger
-    from aggregator.ledger.entries import Entry
-
-    def do(*given, transport="webhook", sender=""):
-        raws = [each if isinstance(each, bytes) else signal(**each) for each in given or [{}]]
-        return ledger.record([Entry(raw, sender) for raw in raws], transport)
-
-    return do

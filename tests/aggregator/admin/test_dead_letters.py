@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from aggregator.models import Agent, ApiKey, ArrivalHour, ArrivalMinute, DeadLetter, TradingSignal
-from tests.aggregator.admin.conftest import signal
+from tests.aggregator.conftest import signal
 
 LIST = "/admin/aggregator/deadletter/"
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from aggregator.admin import export
 from aggregator.models import TradingSignal
-from tests.aggregator.admin.conftest import signal
+from tests.aggregator.conftest import signal
 
 LIST = "/admin/aggregator/tradingsignal/"
 EXPORT = LIST + "export."

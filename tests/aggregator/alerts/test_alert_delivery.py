@@ -24,7 +24,7 @@ def policy():
     rows("UPDATE alert_policy SET all_clear_on = '2999-01-01', learned_at = '2999-01-01' RETURNING 1")
 
 
-SEND = "from aggregator.alerts import sending; sending.WITHIN_S = 60; sending.Sender().send_due()"
+SEND = "from aggregator.alerts import delivery; delivery.WITHIN_S = 60; delivery.Sender().send_due()"
 
 
 def take(*findings):

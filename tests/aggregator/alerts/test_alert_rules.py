@@ -163,7 +163,7 @@ def test_a_disabled_channel_gets_nothing(channel, receiver):
 
 def test_another_auth_secret_is_told_as_such(channel, monkeypatch):
     monkeypatch.setattr(settings, "ENVIRONMENT", replace(settings.ENVIRONMENT, auth_secret="another"))
-    assert "enter the URL again" in delivery.deliver(channel, delivery.Notice("info", "t", "b"))
+    assert "enter the address again" in delivery.deliver(channel, delivery.Notice("info", "t", "b"))
 
 
 def test_the_url_is_nowhere_in_the_database(channel):

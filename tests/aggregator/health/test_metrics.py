@@ -186,7 +186,7 @@ def test_many_processes_folding_count_once(client, redis_client):
 
 
 def test_agents_have_at_most_so_many_series(client, redis_client, monkeypatch):
-    monkeypatch.setattr("aggregator.metrics.MOST_AGENTS", 2)
+    monkeypatch.setattr("aggregator.health.metrics.MOST_AGENTS", 2)
     for number in range(3):
         ledger.record([entry(str(number), agent_source=f"bot-{number}")], "webhook")
     found = Scrape(client)

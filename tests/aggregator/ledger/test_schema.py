@@ -68,6 +68,7 @@ def test_five_columns_are_enough(insert):
         "transport": "database",
         "instrument": "",
         "digest": None,
+        "recorded_at": None,
         "position": None,
     }
 

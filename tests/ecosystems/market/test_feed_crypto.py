@@ -7,7 +7,7 @@ from email.utils import format_datetime
 import pytest
 
 from ecosystems.crypto.feed import CcxtFeed
-from ecosystems.market import environment
+from ecosystems.market import credentials
 from ecosystems.market.candles import FeedError
 from ecosystems.market.feeds import FeedOutage, open_feed
 from tests.ecosystems.bus.services import Asked, Reply, Service
@@ -227,9 +227,9 @@ def test_requests_keep_to_the_exchanges_rate():
 
 def test_the_environment_and_the_option_choose_the_exchange(monkeypatch):
     monkeypatch.setenv("CCXT_EXCHANGE", "kraken")
-    assert open_feed("live", "crypto", environment.load())._name == "kraken"
-    assert open_feed("live:okx", "crypto", environment.load())._name == "okx"
+    assert open_feed("live", "crypto", credentials.load())._name == "kraken"
+    assert open_feed("live:okx", "crypto", credentials.load())._name == "okx"
     with pytest.raises(FeedError, match="only crypto has a choice of exchanges"):
-        open_feed("live:okx", "forex", environment.load())
+        open_feed("live:okx", "forex", credentials.load())
     with pytest.raises(FeedError, match="feed 'tape' is none of csv:PATH, synthetic"):
-        open_feed("tape", "forex", environment.load())
+        open_feed("tape", "forex", credentials.load())

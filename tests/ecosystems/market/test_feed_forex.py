@@ -193,16 +193,16 @@ def test_a_timeframe_that_oanda_lacks_is_said(timeframe):
 
 
 def test_the_environment_chooses_practice_or_live(monkeypatch):
-    from ecosystems.market import environment
+    from ecosystems.market import credentials
 
     monkeypatch.setenv("OANDA_TOKEN", "token-1")
-    assert open_feed("live", "forex", environment.load())._url == "https://api-fxpractice.oanda.com"
+    assert open_feed("live", "forex", credentials.load())._url == "https://api-fxpractice.oanda.com"
     monkeypatch.setenv("OANDA_ENVIRONMENT", "Live")
-    assert open_feed("live", "forex", environment.load())._url == "https://api-fxtrade.oanda.com"
+    assert open_feed("live", "forex", credentials.load())._url == "https://api-fxtrade.oanda.com"
     monkeypatch.setenv("OANDA_ENVIRONMENT", "demo")
-    with pytest.raises(environment.InvalidEnvironment, match="OANDA_ENVIRONMENT holds 'demo': it may hold"):
-        environment.load()
+    with pytest.raises(credentials.InvalidEnvironment, match="OANDA_ENVIRONMENT holds 'demo': it may hold"):
+        credentials.load()
     monkeypatch.delenv("OANDA_TOKEN")
     monkeypatch.delenv("OANDA_ENVIRONMENT")
     with pytest.raises(FeedError, match="OANDA_TOKEN is not set"):
-        open_feed("live", "forex", environment.load())
+        open_feed("live", "forex", credentials.load())

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from ecosystems.market import environment
+from ecosystems.market import credentials
 from ecosystems.market.candles import FeedError
 from ecosystems.market.feeds import FeedOutage, open_feed
 from ecosystems.stock.feed import AlpacaFeed
@@ -203,9 +203,9 @@ def test_a_timeframe_that_alpaca_lacks_is_said(timeframe):
 
 def test_the_environment_chooses_paper_or_live(monkeypatch):
     with pytest.raises(FeedError, match="ALPACA_API_KEY and ALPACA_SECRET_KEY are not set"):
-        open_feed("live", "stock", environment.load())
+        open_feed("live", "stock", credentials.load())
     monkeypatch.setenv("ALPACA_API_KEY", "key-1")
     monkeypatch.setenv("ALPACA_SECRET_KEY", "secret-1")
-    assert "paper-api" in open_feed("live", "stock", environment.load())._trading._base_url
+    assert "paper-api" in open_feed("live", "stock", credentials.load())._trading._base_url
     monkeypatch.setenv("ALPACA_ENVIRONMENT", "live")
-    assert "paper-api" not in open_feed("live", "stock", environment.load())._trading._base_url
+    assert "paper-api" not in open_feed("live", "stock", credentials.load())._trading._base_url
