@@ -84,7 +84,7 @@ def test_pages_name_no_other_variables(page, read):
 
 def test_what_starts_programs_is_read_by_them():
     texts = [PROJECT / "Makefile", PROJECT / "Procfile", PROJECT / "ecosystems/env.py"]
-    texts += (PROJECT / "config/run").glob("*.py")
+    texts += (PROJECT / "config/local").glob("*.py")
     known = "\n".join(path.read_text() for path in texts)
     assert {name for name in starting() if not re.search(rf"\b{name}\b", known)} == set()
     assert set(re.findall(r"\$\{([A-Z_]+):-", (PROJECT / "Procfile").read_text())) <= starting()
@@ -233,7 +233,7 @@ def test_instruments_are_as_the_table_says():
 
 
 def test_codes_are_those_of_the_code():
-    sources = ["ecosystems/signal.py", "aggregator/ledger/entries.py", "aggregator/ledger.py"]
+    sources = ["ecosystems/signal.py", "aggregator/ledger/entries.py", "aggregator/ledger/record.py"]
     sources += ["aggregator/ingest/streams.py", "aggregator/ingest/trimming.py"]
     code = "\n".join((PROJECT / name).read_text() for name in sources)
     section = (DOCS / "signals.md").read_text().partition("## Codes of refusals")[2]

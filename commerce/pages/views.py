@@ -171,7 +171,7 @@ def _ways_in(
     )
     after = request.POST.get("next") or request.GET.get("next", "")
     page |= {"by_mail": authentication.by_mail(), "next": after, "next_query": urlencode({"next": after})}
-    return render(request, "commerce/pages/authentication.html", page, status=status)
+    return render(request, "commerce/pages/sign_in.html", page, status=status)
 
 
 def _next(wanted: str, request: HttpRequest) -> str:

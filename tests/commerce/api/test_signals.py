@@ -10,8 +10,7 @@ from django.test.utils import CaptureQueriesContext
 
 from aggregator import ledger
 from aggregator.ledger.entries import Entry
-from commerce import feed
-from commerce.feed import cursors
+from commerce.feed import cursors, pages
 from tests.commerce.feed.reading import raw, reader, record
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -143,9 +142,9 @@ def test_an_outage_is_a_503_and_over_when_it_is(postgres_server):
 
 
 def test_a_filter_that_finds_nothing_moves_the_cursor_on(monkeypatch):
-    monkeypatch.setattr(feed, "SPAN", 3)
-    monkeypatch.setattr(feed, "QUICK_S", 0.0)
-    monkeypatch.setattr(feed, "LOOK_FOR_S", 0.0001)
+    monkeypatch.setattr(pages, "SPAN", 3)
+    monkeypatch.setattr(pages, "QUICK_S", 0.0)
+    monkeypatch.setattr(pages, "LOOK_FOR_S", 0.0001)
     record(*(f"s{number}" for number in range(20)))
     record("wanted", action="SELL")
     someone = reader()

@@ -5,17 +5,14 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from importlib import import_module
 
 import pytest
-from django.db import connection
 from django.utils import timezone
 
 from commerce.admin import revenue
 from commerce.billing import prices, subscriptions
 from commerce.models import Customer, Plan, Subscription, SubscriptionPrice
 from tests.commerce.billing.test_billing import told
-from tests.servers import PROJECT
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -145,21 +142,3 @@ def test_of_a_price_in_several_currencies_the_subscriptions_own_counts(local):
     assert "currency_options" not in made["items"]["data"][0]["price"]
     found = prices.terms(made)
     assert (found.price, found.currency) == (Decimal("8.99"), "EUR")
-
-
-def test_what_was_sold_before_prices_were_kept_costs_what_its_plan_costs(plan, buyer):
-    [file] = (PROJECT / "commerce" / "migrations").glob("*_subscription_price.py")
-    migration = import_module(f"commerce.migrations.{file.stem}")
-    subscriptions.start(buyer, plan)
-    trial = Customer.objects.create(email="trial@example.com")
-    plan.trial_days = 14
-    plan.save()
-    over = subscriptions.start_trial_or_free(trial, plan)
-    Subscription.objects.filter(pk=over.pk).update(
-        state="expired", started_at=over.started_at - 20 * DAY, ends_at=over.started_at - 6 * DAY
-    )
-    SubscriptionPrice.objects.all().delete()
-    with connection.cursor() as cursor:
-        cursor.execute(migration.SOLD_BEFORE)
-    [price] = SubscriptionPrice.objects.all()
-    assert (price.subscription.customer, price.price) == (buyer, Decimal("29.99"))

@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from aggregator.models import TradingSignal
 from commerce import entitlements, feed
 from commerce.entitlements import Scope
-from commerce.feed import Filters, listing
+from commerce.feed import Filters, listing, pages
 
 pytestmark = pytest.mark.django_db
 
@@ -65,8 +65,8 @@ def test_a_page_touches_the_same_however_long_the_ledger_is():
 
 
 def test_no_query_of_a_filter_that_finds_nothing_reads_more_than_a_span(monkeypatch):
-    monkeypatch.setattr(feed, "LOOK_FOR_S", 60.0)
-    monkeypatch.setattr(feed, "QUICK_S", 0.0)
+    monkeypatch.setattr(pages, "LOOK_FOR_S", 60.0)
+    monkeypatch.setattr(pages, "QUICK_S", 0.0)
     fill(1, 40_000)
     plans = explained(lambda: feed.read(Scope(), Filters(action="HOLD"), 0, 500))
     scanned = [
@@ -76,18 +76,18 @@ def test_no_query_of_a_filter_that_finds_nothing_reads_more_than_a_span(monkeypa
         if "Rows Removed by Filter" in node
     ]
     assert sum(scanned) == 40_000
-    assert max(scanned) <= feed.SPAN
+    assert max(scanned) <= pages.SPAN
 
 
 def test_what_is_found_quickly_is_looked_for_in_ever_longer_spans(monkeypatch):
-    monkeypatch.setattr(feed, "LOOK_FOR_S", 60.0)
-    monkeypatch.setattr(feed, "QUICK_S", 60.0)
-    monkeypatch.setattr(feed, "SPAN", 10)
+    monkeypatch.setattr(pages, "LOOK_FOR_S", 60.0)
+    monkeypatch.setattr(pages, "QUICK_S", 60.0)
+    monkeypatch.setattr(pages, "SPAN", 10)
     fill(1, 5_000)
     with CaptureQueriesContext(connection) as queries:
         page = feed.read(Scope(), Filters(action="HOLD"), 0, 500)
     assert not page.has_more
-    assert len(queries) < 5_000 / feed.WIDEST_SPAN + 12
+    assert len(queries) < 5_000 / pages.WIDEST_SPAN + 12
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_what_is_found_quickly_is_looked_for_in_ever_longer_spans(monkeypatch):
     ],
 )
 def test_what_is_rare_is_looked_up_and_not_looked_for(scope, wanted, monkeypatch):
-    monkeypatch.setattr(feed, "SPAN", 100)
+    monkeypatch.setattr(pages, "SPAN", 100)
     fill(1, 40_000)
     TradingSignal.objects.filter(position__in=range(500, 40_000, 1000)).update(
         instrument="RARE", agent_source="rare"
@@ -145,8 +145,8 @@ def test_either_way_gives_the_same(scope, wanted, rare, monkeypatch):
         .order_by("position")
         .values_list("position", flat=True)
     )
-    monkeypatch.setattr(feed, "SPAN", 30)
-    monkeypatch.setattr(feed, "RARE", rare)
+    monkeypatch.setattr(pages, "SPAN", 30)
+    monkeypatch.setattr(pages, "RARE", rare)
     for limit in (1, 4, 500):
         found, page = [], feed.Page([], 0, has_more=True)
         while page.has_more:
