@@ -3,9 +3,9 @@
 An agent knows neither the hub's database nor its secrets, so nothing here reads or needs them.
 """
 
-from ecosystems import env
+from ecosystems import ROOT
 
-BASE_DIR = env.ROOT
+BASE_DIR = ROOT
 INSTALLED_APPS = ["ecosystems"]
 DATABASES: dict[str, dict[str, str]] = {}
 USE_TZ = True

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from ecosystems.env import HIDDEN, Environment
+from ecosystems.env import HIDDEN, VARIABLES, Environment
 
 SHORTEST_SECRET = 6
 """Shorter ones are words that stand in many a line: masked where a secret stands, in URLs and options."""
@@ -76,30 +76,21 @@ def secrets_of(environment: Environment) -> list[str]:
 
 
 def _secrets(environment: Environment) -> Iterator[str]:
-    for secret in (
-        environment.event_webhook_secret,
-        environment.auth_secret,
-        environment.django_secret_key,
-        environment.stripe_api_key,
-        environment.stripe_webhook_secret,
-    ):
-        yield secret or ""
-    yield from (value for _, value in environment.api_keys)
-    urls = (
-        environment.core_db_url,
-        environment.redis_url,
-        environment.event_webhook_url,
-        environment.signal_endpoint,
-        environment.email_url,
-        *environment.ecosystem_db_urls.values(),
-    )
-    for url in filter(None, urls):
-        parts = urlsplit(url)
-        password = parts.password or ""
-        yield from (password, unquote(password))
-        for name, value in parse_qsl(parts.query):
-            if SECRET_OPTION.search(name):
-                yield from (value, quote(value, safe=""))
+    for field, variable in VARIABLES.items():
+        value = getattr(environment, field)
+        if variable.format.is_url:
+            yield from _secrets_of_url(value or "")
+        elif variable.secret:
+            yield from [value] if isinstance(value, str) else [text for _, text in value or ()]
+
+
+def _secrets_of_url(url: str) -> Iterator[str]:
+    parts = urlsplit(url)
+    password = parts.password or ""
+    yield from (password, unquote(password))
+    for name, value in parse_qsl(parts.query):
+        if SECRET_OPTION.search(name):
+            yield from (value, quote(value, safe=""))
 
 
 def configure(environment: Environment) -> dict[str, Any]:
@@ -138,7 +129,7 @@ def configure(environment: Environment) -> dict[str, Any]:
 
 
 LEVELS = {
-    # One line a start, which operators look for; Celery makes the root logger WARNING unless told otherwise.
+    # One line a start, which operators look for; Celery makes the root logger WARNING unless it is set.
     "signal_hub.bus": "INFO",
     # What goes wrong in a request is logged by `aggregator.http.request_log` and `aggregator.http.problems`.
     "django.request": "CRITICAL",

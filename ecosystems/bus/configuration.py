@@ -1,4 +1,4 @@
-"""Which transports a bus has: what the environment says, or what a caller asks for instead."""
+"""The transports of a bus: those of the environment, or one that a caller asks for instead."""
 
 import logging
 from collections import defaultdict
@@ -13,18 +13,18 @@ from ecosystems.bus.transport import BusError, Transport
 if TYPE_CHECKING:
     from ecosystems.env import Environment
 
-Override = Literal["memory", "redis", "webhook", "database"]
+TransportName = Literal["memory", "redis", "webhook", "database"]
 
 logger = logging.getLogger("signal_hub.bus")
 
 
 def transports_of(
-    environment: "Environment", ecosystem: str | None = None, backend: Override | None = None
+    environment: "Environment", ecosystem: str | None = None, backend: TransportName | None = None
 ) -> list[Transport]:
     """Return the transports for signals of `ecosystem`, or of all of them.
 
     Without `backend`: the environment's, by its fallback order, and the databases whose URLs are set. With
-    `backend`: that one alone, and BusError where the environment lacks what it needs.
+    `backend`: that one alone; raises BusError where the environment lacks what it needs.
     """
     ecosystems = ECOSYSTEMS if ecosystem is None else (ecosystem,)
     if backend == "database":

@@ -1,7 +1,7 @@
 """Canonical names of crypto markets, in ccxt's unified notation.
 
 `BTC/USDT` is a spot market, `BTC/USDT:USDT` a perpetual settled in USDT, `BTC/USD:BTC` one settled in the
-coin (https://docs.ccxt.com, "Symbols And Market Ids"). The spellings taken here are those of the venues'
+coin (https://docs.ccxt.com, "Symbols And Market Ids"). The accepted spellings are those of the venues'
 own APIs and of TradingView, whose `.P` marks a perpetual.
 """
 
@@ -53,9 +53,9 @@ BITFINEX = re.compile(r"t[A-Z0-9]{6,}")
 
 
 def canonical(symbol: str) -> str | None:
-    """Return the ccxt name of the market that `symbol` writes, or None where there is more than one reading.
+    """Return the ccxt name of the market that `symbol` means, or None if that is ambiguous.
 
-    Takes any text and never raises. `BTCUSDT`, `BTC-USDT` and `BINANCE:BTCUSDT` give `BTC/USDT`;
+    Accepts any text and never raises. `BTCUSDT`, `BTC-USDT` and `BINANCE:BTCUSDT` give `BTC/USDT`;
     `BTCUSDT.P` and `BTC-USDT-SWAP` give `BTC/USDT:USDT`. `canonical(canonical(x)) == canonical(x)`.
     """
     if BITFINEX.fullmatch(symbol):
@@ -133,7 +133,7 @@ def _split(text: str) -> tuple[str, str] | None:
         base, separator, quote = pair.groups()
         if separator == "/" or quote in STABLES | FIATS or base not in STABLES | FIATS:
             return base, quote
-        # Quote first, as Upbit writes it. KRW is nowhere a base; USDT-BTC may be either way round.
+        # Quote first, as Upbit writes it. KRW is never a base; USDT-BTC may be either way round.
         return (quote, base) if base == "KRW" else None
     if not text.isalnum() or text in LONE_ASSETS:
         return None

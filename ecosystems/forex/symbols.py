@@ -20,9 +20,9 @@ ATTACHED_SUFFIX = re.compile(r"[bcimrxz]|micro|mini|pro|raw|ecn")
 
 
 def canonical(symbol: str) -> str | None:
-    """Return `EUR/USD` for EURUSD, EUR_USD, OANDA:EUR_USD, EURUSD=X or a broker's EURUSD.m; None if unsure.
+    """Return `EUR/USD` for EURUSD, EUR_USD, OANDA:EUR_USD, EURUSD=X a broker's EURUSD.m; None if uncertain.
 
-    Takes any text and never raises. Only pairs of two different known codes are mapped, so an index or a
+    Accepts any text and never raises. Only pairs of two different known codes are mapped, so an index or a
     stock quoted by a forex broker (SPX500_USD) keeps its name.
     """
     text = symbol[match.end() :] if (match := PREFIX.match(symbol)) else symbol
@@ -39,7 +39,7 @@ def canonical(symbol: str) -> str | None:
 
 
 def _is_suffix(text: str, suffix: str) -> bool:
-    """Say whether what follows the pair is a MetaTrader broker's account suffix and not part of a name.
+    """Return whether the text after the pair is a MetaTrader broker's account suffix, not part of a name.
 
     Without a separator only the brokers' own spelling is certain: the pair in capitals, the suffix not.
     """

@@ -18,10 +18,10 @@ TICKER = re.compile(r"[A-Z0-9]{1,10}(?:\.[A-Z0-9]{1,4})?")
 
 
 def canonical(symbol: str) -> str | None:
-    """Return the ticker in capitals: AAPL for NASDAQ:AAPL or aapl.us, BRK.B for BRK-B; None if unsure.
+    """Return the ticker in capitals: AAPL for NASDAQ:AAPL or aapl.us, BRK.B for BRK-B; None if uncertain.
 
-    Takes any text and never raises. A prefix that is not a US exchange is kept by giving None: LSE:VOD and
-    NASDAQ:VOD are different lines, in different currencies. So is an exchange suffix (VOD.L).
+    Accepts any text and never raises. A prefix that is not a US exchange gives None, for LSE:VOD and
+    NASDAQ:VOD are different listings, in different currencies. So does an exchange suffix (VOD.L).
     """
     text = symbol.upper()
     if prefixed := PREFIXED.fullmatch(text):

@@ -1,6 +1,6 @@
-"""Strategies: candles in, signals out, nothing else. A file each, and the interface they share.
+"""Strategies turn candles into signals, one file each; here is the interface that they share.
 
-The same candles give the same signals with the same ids, so an agent that starts again repeats itself
+The same candles give the same signals with the same ids, so an agent that is restarted repeats them
 harmlessly. A strategy keeps no more than its indicators need, however many candles it is given.
 """
 
@@ -27,12 +27,12 @@ BUILT_IN = {
 }
 
 Period = Annotated[int, msgspec.Meta(ge=2, le=1000)]
-"""Candles an indicator looks back. The bound keeps the warm-up within what venues hand out."""
+"""Candles that an indicator looks back. The bound keeps the warm-up within what exchanges offer."""
 Multiple = Annotated[float, msgspec.Meta(gt=0, le=100)]
 
 
 class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What every strategy can be set to: the stop and the target, in average true ranges from the entry."""
+    """Parameters of every strategy: the stop and the target, in average true ranges from the entry."""
 
     atr_period: Period = 14
     stop_atr: Multiple = 2.0
@@ -40,7 +40,7 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """What a strategy makes of a candle; `risk` and `reward` are distances from its close, in price."""
+    """A strategy's decision to trade; `risk` and `reward` are distances from the candle's close."""
 
     action: Literal["BUY", "SELL"]
     confidence: float
@@ -52,7 +52,7 @@ P = TypeVar("P", bound=Parameters)
 
 
 class Strategy(ABC, Generic[P]):
-    """One strategy on one market. A subclass gives `name`, `schema`, `prepare`, `history` and `decide`."""
+    """One strategy on one market. A subclass defines `name`, `schema`, `prepare`, `history` and `decide`."""
 
     name: str
     schema: type[P]
@@ -69,7 +69,7 @@ class Strategy(ABC, Generic[P]):
     ) -> None:
         """Set the strategy up; `tags` go on every signal. Raises ValueError with a line for the operator."""
         if ecosystem not in ECOSYSTEMS:
-            raise ValueError(f"no ecosystem {ecosystem!r}: one of {', '.join(ECOSYSTEMS)}")
+            raise ValueError(f"unknown ecosystem {ecosystem!r}: one of {', '.join(ECOSYSTEMS)}")
         if not re.fullmatch(r"[!-~]{1,64}", symbol):
             raise ValueError("a symbol is 1 to 64 printable ASCII characters without spaces")
         self.ecosystem = ecosystem
@@ -86,21 +86,21 @@ class Strategy(ABC, Generic[P]):
 
     @abstractmethod
     def prepare(self) -> None:
-        """Make the indicators; `self.parameters` is there and checked."""
+        """Create the indicators; `self.parameters` is set and validated."""
 
     @property
     @abstractmethod
     def history(self) -> int:
-        """How many candles of warm-up make what follows independent of where the candles began."""
+        """The length of the warm-up in candles, after which the start no longer matters."""
 
     @abstractmethod
     def decide(self, candle: Candle) -> Decision | None:
-        """Take the next candle and say whether to trade on it."""
+        """Add the next candle; return a decision to trade, or None."""
 
     def on_candle(self, candle: Candle) -> Signal | None:
-        """Take the next closed candle; return the signal it gives, stamped with the candle's close.
+        """Add the next closed candle; return its signal, with the time of the candle's close, or None.
 
-        A candle that is not newer than the last one is passed over: refetched gaps and restarts overlap.
+        A candle that is not newer than the last one is skipped: refetched gaps and restarts overlap.
         """
         if self._last is not None and candle.timestamp <= self._last:
             return None
@@ -109,7 +109,7 @@ class Strategy(ABC, Generic[P]):
         return None if decision is None else self._signal(candle, decision)
 
     def warm_up(self, candles: Iterable[Candle]) -> None:
-        """Take candles of the past without giving signals."""
+        """Add past candles without giving signals."""
         for candle in candles:
             self.on_candle(candle)
 
@@ -127,7 +127,7 @@ class Strategy(ABC, Generic[P]):
             entry_price=entry,
             stop_loss=stop,
             take_profit=target,
-            # Rounded, so that the last bits of an average's start cannot make a repeated signal another one.
+            # Rounded, so that the last bits of an average's start cannot change a repeated signal.
             confidence=round(decision.confidence, 4),
             agent_source=self.agent,
             tags=self.tags,
@@ -140,9 +140,9 @@ class Strategy(ABC, Generic[P]):
         )
 
     def signal_id(self, candle: Candle) -> str:
-        """Return the id of the signal that `candle` gives: readable, and at most 124 characters.
+        """Return the id of the candle's signal: readable, and at most 124 characters.
 
-        The digest holds what would make it another signal: agent, market, timeframe, parameters and time.
+        The digest is of what distinguishes signals: agent, market, timeframe, parameters and time.
         """
         opened = candle.timestamp.astimezone(UTC)
         facts = (
@@ -171,11 +171,11 @@ def _checked(name: str, schema: type[P], parameters: dict[str, object]) -> P:
 def load(name: str) -> type[Strategy[Any]]:
     """Return a built-in strategy, or the class at `package.module:Class`.
 
-    Raises ValueError with one line that says what is wrong with `name`.
+    Raises ValueError with a line for the operator.
     """
     module, colon, attribute = BUILT_IN.get(name, name).partition(":")
     if not colon:
-        raise ValueError(f"no strategy {name!r}: one of {', '.join(BUILT_IN)}, or package.module:Class")
+        raise ValueError(f"unknown strategy {name!r}: one of {', '.join(BUILT_IN)}, or package.module:Class")
     try:
         found = getattr(import_module(module), attribute)
     except (ImportError, AttributeError, TypeError, ValueError) as error:

@@ -76,7 +76,8 @@ def test_the_defaults_are_the_contracts(load):
         "django_allowed_hosts": (),
         "keep_days": {"arrival_minutes": 35, "arrival_hours": 400, "dead_letters": 90, "sightings": None},
     }
-    assert {name: value for name, value in vars(load()).items() if name in defaults} == defaults
+    loaded = load()
+    assert {name: getattr(loaded, name) for name in defaults} == defaults
 
 
 @pytest.mark.parametrize(
@@ -102,6 +103,9 @@ def test_the_defaults_are_the_contracts(load):
         ("CORE_WEBHOOK_MAX_BYTES", "1", "webhook_max_bytes", 1),
         ("CORE_WEBHOOK_MAX_SIGNALS", "2", "webhook_max_signals", 2),
         ("CORE_WEBHOOK_RATE", "600/minute", "webhook_rate", "600/minute"),
+        ("CORE_KEEP_ARRIVAL_HOURS", "Forever", "keep_arrival_hours", None),
+        ("STRIPE_API_BASE", "https://stripe.example/", "stripe_api_base", "https://stripe.example"),
+        ("OANDA_ENVIRONMENT", "Live", "oanda_environment", "live"),
         ("CORE_WEBHOOK_FAILED_RATE", "5/second", "webhook_failed_rate", "5/second"),
         (
             "CORE_TRUSTED_PROXIES",
@@ -181,6 +185,15 @@ def test_a_file_that_cannot_be_read_is_named(refusal, tmp_path):
         ("CORE_REDIS_URL", "redis://", "****: it may hold a redis://, rediss:// or unix:// URL"),
         ("CORE_REDIS_URL", "redis://:hunter2@r/hunter2", "redis://****@r: it may hold"),
         ("CORE_REDIS_URL", "redis://:hunter2", "****: it may hold"),
+        ("EMAIL_URL", "smtp://u:hunter2@mail?ssl=true", "smtp://****@mail: it may hold an smtp://"),
+        ("EMAIL_URL", "imap://u:hunter2@mail", "imap://****@mail: it may hold an smtp://"),
+        ("OANDA_ENVIRONMENT", "demo", "'demo': it may hold practice or live"),
+        (
+            "CORE_KEEP_ARRIVAL_MINUTES",
+            "30",
+            "'30': it may hold a number of days from 31 to 36500",
+        ),
+        ("CORE_DELIVERY_DAYS", "forever", "'forever': it may hold a number of days from 1 to 9999"),
         ("CORE_EVENT_WEBHOOK_URL", "ftp://x?k=hunter2", "ftp://****@x: it may hold an http:// or https://"),
         ("AGG_SIGNAL_ENDPOINT", "hub.example/hunter2", "****: it may hold"),
         ("AGG_SIGNAL_ENDPOINT", "https://hub..example/hunter2", "https://****@hub..example: it may hold"),
@@ -223,7 +236,7 @@ def test_a_webhook_target_falls_back_to_the_endpoint(load):
     assert (both.event_webhook_url, both.signal_endpoint) == ("https://other.example/", endpoint)
 
 
-def test_configured_keys_are_required_unless_told_otherwise(load):
+def test_configured_keys_are_required_unless_it_is_switched_off(load):
     assert load(CORE_API_KEYS="id:value").webhook_require_key
     assert not load(CORE_API_KEYS="id:value", CORE_WEBHOOK_REQUIRE_KEY="off").webhook_require_key
 
@@ -252,7 +265,7 @@ def test_options_in_a_database_url_pass_through_and_win():
         "USER": "postgres.ref",
         "PASSWORD": "p/w",
         "HOST": "db.example",
-        "PORT": 6543,
+        "PORT": "6543",
         "NAME": "hub",
     }
     assert settings["OPTIONS"]["sslmode"] == "verify-full"
@@ -280,7 +293,7 @@ WEBHOOK = {"CORE_EVENT_WEBHOOK_URL": "https://hub.example", "CORE_EVENT_WEBHOOK_
         ("webhook", {"CORE_EVENT_WEBHOOK_SECRET": "s"}, "memory", "CORE_EVENT_WEBHOOK_URL"),
     ],
 )
-def test_a_fallback_is_told_once_and_the_backend_always(load, caplog, asked, given, used, missing):
+def test_a_fallback_is_logged_once_and_the_backend_always(load, caplog, asked, given, used, missing):
     caplog.set_level(logging.INFO, "signal_hub.bus")
     assert load(CORE_EVENT_BUS_BACKEND=asked, **given).announce_bus() == used
     *warnings, last = caplog.records

@@ -210,7 +210,7 @@ def test_parameters_may_be_text():
 @pytest.mark.parametrize(
     ("market", "text"),
     [
-        (("bonds", "X", "1h"), "no ecosystem 'bonds'"),
+        (("bonds", "X", "1h"), "unknown ecosystem 'bonds'"),
         (("crypto", "BTC USDT", "1h"), "symbol"),
         (("crypto", "", "1h"), "symbol"),
         (("crypto", "BTC", "1y"), "timeframe '1y'"),
@@ -218,7 +218,7 @@ def test_parameters_may_be_text():
         (("crypto", "BTC", "9999999w"), "timeframe"),
     ],
 )
-def test_a_wrong_market_is_said_in_one_line(market, text):
+def test_a_wrong_market_is_reported_in_one_line(market, text):
     ecosystem, symbol, timeframe = market
     with pytest.raises(ValueError, match=text):
         load("ema_crossover")(ecosystem, symbol, timeframe, "agent")

@@ -1,4 +1,4 @@
-"""`manage.py backtest`: what a strategy would have earned on past candles."""
+"""`manage.py backtest`: a strategy's signals and results on past candles."""
 
 from argparse import ArgumentTypeError
 from datetime import UTC, datetime
@@ -12,8 +12,8 @@ from ecosystems import ECOSYSTEMS
 from ecosystems.agent import equity_plot
 from ecosystems.agent.backtest import Backtest
 from ecosystems.agent.command_line import parameter
-from ecosystems.market.candles import FeedError
-from ecosystems.market.csv_feed import open_feed
+from ecosystems.market.feed_choice import open_feed
+from ecosystems.market.feeds import FeedError
 from ecosystems.signal import Signal
 from ecosystems.strategies import BUILT_IN, load
 
@@ -25,7 +25,7 @@ def fee(text: str) -> Decimal:
     except InvalidOperation:
         share = Decimal("NaN")
     if not share.is_finite() or not 0 <= share < 1:
-        raise ArgumentTypeError(f"{text!r} is none: write a share from 0 to below 1; 0.1 % is 0.001")
+        raise ArgumentTypeError(f"invalid fee {text!r}: write a share from 0 to below 1; 0.1 % is 0.001")
     return share
 
 
@@ -34,7 +34,7 @@ def moment(text: str) -> datetime:
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
-        raise ArgumentTypeError(f"{text!r} is no ISO 8601 time, as in 2024-01-31T00:00Z") from None
+        raise ArgumentTypeError(f"invalid time {text!r}: write it like 2024-01-31T00:00Z") from None
     return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
@@ -92,17 +92,17 @@ def line(signal: Signal) -> str:
 
 
 def figures(backtest: Backtest) -> str:
-    """Return what a backtest found, a figure a line."""
+    """Return the results of a backtest, a figure a line."""
     trades = backtest.trades
     endings = ", ".join(
         f"{count} {reason}"
-        for reason in ("stop", "target", "turned", "end")
+        for reason in ("stop", "target", "reversal", "end")
         if (count := sum(trade.reason == reason for trade in trades))
     )
     rows = {
         "candles": backtest.candles,
         "trades": f"{len(trades)} ({endings})" if trades else "0",
-        "passed over": backtest.passed_over,
+        "skipped": backtest.skipped,
         "fee": f"{100 * backtest.fee:f} % a fill",
         "hit rate": "-" if backtest.hit_rate is None else f"{100 * backtest.hit_rate:.1f} %",
         "average R": "-" if backtest.average_r is None else f"{backtest.average_r:+.3f}",

@@ -22,7 +22,7 @@ TRANSPORTS = ("database", "redis", "webhook")
 
 @dataclass(frozen=True)
 class Market:
-    """A symbol as some agent would write it, a plausible price and how far that moves in a step."""
+    """A symbol as an agent may write it, a plausible price and how far that moves in a step."""
 
     symbol: str
     price: str
@@ -51,7 +51,7 @@ MARKETS = {
 
 
 def walk(ecosystem: str, seed: int) -> Iterator[Signal]:
-    """Yield signals without end: random walks, the same ones for the same seed but for ids and times."""
+    """Yield signals of random walks without end. A seed repeats them, except for ids and times."""
     source = random.Random(f"{ecosystem}:{seed}")  # noqa: S311 - prices, not secrets
     prices = {market.symbol: float(market.price) for market in MARKETS[ecosystem]}
     for market in itertools.cycle(MARKETS[ecosystem]):
@@ -85,17 +85,17 @@ def _signal(ecosystem: str, market: Market, price: float, move: float, source: r
 
 
 class Command(BaseCommand):
-    help = "Publishes synthetic signals every few seconds, until interrupted."
+    help = "Publish synthetic signals every few seconds until it is interrupted."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("ecosystem", choices=ECOSYSTEMS)
         parser.add_argument("--transport", choices=TRANSPORTS, required=True)
         parser.add_argument("--every", type=float, default=3.0, metavar="SECONDS")
-        parser.add_argument("--count", type=int, metavar="N", help="end after that many")
+        parser.add_argument("--count", type=int, metavar="N", help="end after this many signals")
         parser.add_argument("--seed", type=int, default=1)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Publish until SIGTERM, SIGINT or `--count`. Raises CommandError when the bus cannot be had."""
+        """Publish until SIGTERM, SIGINT or `--count`. Raises CommandError without a bus."""
         self._stopped = stop_on_signals()
         try:
             bus = EventBus.from_environment(
@@ -110,7 +110,7 @@ class Command(BaseCommand):
                     break
 
     def _publish(self, bus: EventBus, signal: Signal, pause: float) -> None:
-        """Publish one signal, again and again through an outage; says so once when it begins and ends."""
+        """Publish one signal and retry through an outage, whose begin and end are each reported once."""
         failed = False
         while not self._stopped.is_set():
             try:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecosystems import ECOSYSTEMS
-from ecosystems.market.calendars import HOURS, is_open, next_change
+from ecosystems.market.calendars import CALENDARS, is_open, next_change
 
 pytest.importorskip("exchange_calendars", reason="exchange_calendars is not installed")
 
@@ -67,7 +67,7 @@ def at(text):
 @pytest.mark.parametrize(("ecosystem", "when", "expected"), OPEN_OR_NOT)
 def test_is_open(ecosystem, when, expected):
     assert is_open(ecosystem, at(when)) is expected
-    assert HOURS[ecosystem].is_open(at(when), "ANY") is expected
+    assert CALENDARS[ecosystem].is_open(at(when), "ANY") is expected
 
 
 @pytest.mark.parametrize(("ecosystem", "when", "expected"), CHANGES)
@@ -80,7 +80,7 @@ def test_crypto_never_changes():
 
 
 def test_every_ecosystem_has_hours():
-    assert set(HOURS) == set(ECOSYSTEMS)
+    assert set(CALENDARS) == set(ECOSYSTEMS)
 
 
 @settings(max_examples=60)
