@@ -1,4 +1,4 @@
-"""Django settings of an agent's server: just enough for the commands of the `ecosystems` app.
+"""Django settings of an agent's server: what the commands of the `ecosystems` app need.
 
 An agent knows neither the hub's database nor its secrets, so nothing here reads or needs them.
 """

@@ -49,15 +49,15 @@ __all__ = [
 
 Backend = Literal["memory", "redis", "webhook"]
 
-REQUIRED = Section("Required by the hub")
-ADDRESS = Section("The address of the hub")
-DATABASES = Section("Databases of single ecosystems", readers="both")
-BUS = Section("Event bus and Redis", readers="both")
-WEBHOOK = Section("Webhook", readers="both")
-RETENTION = Section("Retention")
-EMAIL = Section("E-mail")
-SALES = Section("Selling the feed")
-MARKETS = Section("Market data", readers="agents")
+_REQUIRED = Section("Required by the hub")
+_ADDRESS = Section("The address of the hub")
+_DATABASES = Section("Databases of single ecosystems", readers="both")
+_BUS = Section("Event bus and Redis", readers="both")
+_WEBHOOK = Section("Webhook", readers="both")
+_RETENTION = Section("Retention")
+_EMAIL = Section("E-mail")
+_SALES = Section("Selling the feed")
+_MARKETS = Section("Market data", readers="agents")
 
 logger = logging.getLogger("signal_hub.bus")
 
@@ -68,135 +68,135 @@ class Environment:
 
     # Each row: name, format, meaning, example, options. The layout keeps rows short and alike.
     # fmt: off
-    core_db_url: str | None = REQUIRED.variable("CORE_DB_URL", DATABASE_URL,
+    core_db_url: str | None = _REQUIRED.variable("CORE_DB_URL", DATABASE_URL,
         "The shared Postgres, 13 or later, with the ledger and all tables of the hub; options such as "
         "`?sslmode=verify-full` pass through to libpq. On agents: where they insert their signals",
         "postgres://hub:password@db.example.com:5432/signal_hub?sslmode=verify-full", readers="both")
-    auth_secret: str | None = REQUIRED.variable("CORE_AUTH_SECRET", TEXT,
+    auth_secret: str | None = _REQUIRED.variable("CORE_AUTH_SECRET", TEXT,
         "Salts the hashes of API keys; signing secrets and the key for stored addresses derive from it",
         "a-long-random-text", secret=True)
-    django_secret_key: str | None = REQUIRED.variable("DJANGO_SECRET_KEY", TEXT,
+    django_secret_key: str | None = _REQUIRED.variable("DJANGO_SECRET_KEY", TEXT,
         "Signs sessions and forms; not required with `DJANGO_DEBUG`", "another-long-random-text", secret=True)
 
-    signal_endpoint: str | None = ADDRESS.variable("AGG_SIGNAL_ENDPOINT", HTTP_URL,
+    signal_endpoint: str | None = _ADDRESS.variable("AGG_SIGNAL_ENDPOINT", HTTP_URL,
         "The hub's public URL for signals (`http://` for a trial). The hub allows its host, shows it in "
         "the dashboard and probes it; agents use it as their target",
         "https://hub.example.com/api/signals", readers="both")
-    django_allowed_hosts: tuple[str, ...] = ADDRESS.variable("DJANGO_ALLOWED_HOSTS", NAMES,
+    django_allowed_hosts: tuple[str, ...] = _ADDRESS.variable("DJANGO_ALLOWED_HOSTS", NAMES,
         "Host names that the hub answers to, beside that of `AGG_SIGNAL_ENDPOINT` and loopback",
         "hub.example.com,hub.internal")
-    trusted_proxies: tuple[Network, ...] = ADDRESS.variable("CORE_TRUSTED_PROXIES", NETWORKS,
+    trusted_proxies: tuple[Network, ...] = _ADDRESS.variable("CORE_TRUSTED_PROXIES", NETWORKS,
         "Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed", "127.0.0.1,10.0.0.0/8")
-    django_debug: bool = ADDRESS.variable("DJANGO_DEBUG", ON_OFF,
+    django_debug: bool = _ADDRESS.variable("DJANGO_DEBUG", ON_OFF,
         "Shows errors in the browser; never on a server", "off", default="off")
 
-    crypto_db_url: str | None = DATABASES.variable("CORE_CRYPTO_DB_URL", DATABASE_URL,
+    crypto_db_url: str | None = _DATABASES.variable("CORE_CRYPTO_DB_URL", DATABASE_URL,
         "A database for the signals of crypto agents alone",
         "postgres://hub:password@crypto-db.example.com:5432/signals", default_note="`CORE_DB_URL`")
-    forex_db_url: str | None = DATABASES.variable("CORE_FOREX_DB_URL", DATABASE_URL,
+    forex_db_url: str | None = _DATABASES.variable("CORE_FOREX_DB_URL", DATABASE_URL,
         "The same for forex",
         "postgres://hub:password@forex-db.example.com:5432/signals", default_note="`CORE_DB_URL`")
-    stock_db_url: str | None = DATABASES.variable("CORE_STOCK_DB_URL", DATABASE_URL,
+    stock_db_url: str | None = _DATABASES.variable("CORE_STOCK_DB_URL", DATABASE_URL,
         "The same for stock",
         "postgres://hub:password@stock-db.example.com:5432/signals", default_note="`CORE_DB_URL`")
 
-    event_bus_backend: Backend = BUS.variable(  # noqa: RUF009 - it returns a field
+    event_bus_backend: Backend = _BUS.variable(  # noqa: RUF009 - it returns a field
         "CORE_EVENT_BUS_BACKEND", one_of("memory", "redis", "webhook"),
         "How agents publish, beside a database that is set", "redis", default="memory")
-    redis_url: str | None = BUS.variable("CORE_REDIS_URL", REDIS_URL,
+    redis_url: str | None = _BUS.variable("CORE_REDIS_URL", REDIS_URL,
         "Redis 6.2 or later: streams, Celery's broker, shared rate limits, the cache",
         "rediss://hub:password@redis.example.com:6380/0")
-    stream_prefix: str = BUS.variable("CORE_EVENT_STREAM_PREFIX", TOKEN,
+    stream_prefix: str = _BUS.variable("CORE_EVENT_STREAM_PREFIX", TOKEN,
         "Streams are named `<prefix>:<topic>`", "core_signals", default="core_signals")
-    stream_topics: tuple[str, ...] = BUS.variable("CORE_EVENT_STREAM_TOPICS", NAMES,
+    stream_topics: tuple[str, ...] = _BUS.variable("CORE_EVENT_STREAM_TOPICS", NAMES,
         "The topics that the hub consumes", "signals", default="signals")
-    stream_maxlen: int = BUS.variable("CORE_EVENT_STREAM_MAXLEN", POSITIVE,
+    stream_maxlen: int = _BUS.variable("CORE_EVENT_STREAM_MAXLEN", POSITIVE,
         "About how many entries a publisher leaves in a stream",
         "1000000", default="1000000", readers="agents")
 
-    event_webhook_url: str | None = WEBHOOK.variable("CORE_EVENT_WEBHOOK_URL", HTTP_URL,
+    event_webhook_url: str | None = _WEBHOOK.variable("CORE_EVENT_WEBHOOK_URL", HTTP_URL,
         "Where agents POST their signals",
         "https://hub.example.com/api/signals", default_note="`AGG_SIGNAL_ENDPOINT`", readers="agents")
-    event_webhook_secret: str | None = WEBHOOK.variable("CORE_EVENT_WEBHOOK_SECRET", SECRET,
+    event_webhook_secret: str | None = _WEBHOOK.variable("CORE_EVENT_WEBHOOK_SECRET", SECRET,
         "The shared HMAC secret. The UTF-8 bytes of any other text are the key",
         "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", secret=True)
-    api_keys: tuple[tuple[str, str], ...] = WEBHOOK.variable("CORE_API_KEYS", API_KEYS,
+    api_keys: tuple[tuple[str, str], ...] = _WEBHOOK.variable("CORE_API_KEYS", API_KEYS,
         "API keys beside those made in the admin; an agent sends the value of the first one",
         "crypto-agent:a-long-random-value|forex-agent:another-long-random-value", secret=True)
-    webhook_require_key: bool = WEBHOOK.variable("CORE_WEBHOOK_REQUIRE_KEY", ON_OFF,
+    webhook_require_key: bool = _WEBHOOK.variable("CORE_WEBHOOK_REQUIRE_KEY", ON_OFF,
         "Whether a request needs a valid API key beside its signature",
         "on", default_note="on when `CORE_API_KEYS` is set", readers="hub")
-    webhook_allow_legacy: bool = WEBHOOK.variable("CORE_WEBHOOK_ALLOW_LEGACY", ON_OFF,
+    webhook_allow_legacy: bool = _WEBHOOK.variable("CORE_WEBHOOK_ALLOW_LEGACY", ON_OFF,
         "Whether `X-Signature`, which has no timestamp, is accepted", "on", default="on", readers="hub")
-    webhook_max_bytes: int = WEBHOOK.variable("CORE_WEBHOOK_MAX_BYTES", POSITIVE,
+    webhook_max_bytes: int = _WEBHOOK.variable("CORE_WEBHOOK_MAX_BYTES", POSITIVE,
         "Maximum size of a request's body", "1048576", default="1048576")
-    webhook_max_signals: int = WEBHOOK.variable("CORE_WEBHOOK_MAX_SIGNALS", POSITIVE,
+    webhook_max_signals: int = _WEBHOOK.variable("CORE_WEBHOOK_MAX_SIGNALS", POSITIVE,
         "Maximum number of signals in a request", "1000", default="1000")
-    webhook_rate: str | None = WEBHOOK.variable("CORE_WEBHOOK_RATE", RATE,
+    webhook_rate: str | None = _WEBHOOK.variable("CORE_WEBHOOK_RATE", RATE,
         "Requests that a sender may make; a sender is its key, else its address. The period is "
         "`second`, `minute`, `hour` or `day`",
         "600/minute", default_note="unlimited", readers="hub")
-    webhook_failed_rate: str = WEBHOOK.variable("CORE_WEBHOOK_FAILED_RATE", RATE,
+    webhook_failed_rate: str = _WEBHOOK.variable("CORE_WEBHOOK_FAILED_RATE", RATE,
         "Failed authentications that an address may make, here and on the customers' API",
         "300/minute", default="300/minute", readers="hub")
 
-    keep_arrival_minutes: int | None = RETENTION.variable(  # cadences look back 30 days
+    keep_arrival_minutes: int | None = _RETENTION.variable(  # cadences look back 30 days
         "CORE_KEEP_ARRIVAL_MINUTES", days(31, forever=True),
         "Rows of `arrival_minutes`, from which cadences are learned", "60", default="35")
-    keep_arrival_hours: int | None = RETENTION.variable(  # the usual rate looks back 7 days
+    keep_arrival_hours: int | None = _RETENTION.variable(  # the usual rate looks back 7 days
         "CORE_KEEP_ARRIVAL_HOURS", days(8, forever=True),
         "Rows of `arrival_hours`, from which the usual rate is computed", "forever", default="400")
-    keep_resolved_dead_letters: int | None = RETENTION.variable(
+    keep_resolved_dead_letters: int | None = _RETENTION.variable(
         "CORE_KEEP_RESOLVED_DEAD_LETTERS", days(1, forever=True),
         "Rows of `dead_letters`, counted from when they were resolved", "30", default="90")
-    keep_sightings: int | None = RETENTION.variable("CORE_KEEP_SIGHTINGS", days(1, forever=True),
+    keep_sightings: int | None = _RETENTION.variable("CORE_KEEP_SIGHTINGS", days(1, forever=True),
         "Rows of `sightings`: when and over which transport duplicates arrived", "365", default="forever")
 
-    email_url: str | None = EMAIL.variable("EMAIL_URL", EMAIL_URL,
+    email_url: str | None = _EMAIL.variable("EMAIL_URL", EMAIL_URL,
         "Server for the hub's e-mail to customers, as `scheme://user:password@host:port`: `smtp+tls` is "
         "STARTTLS, `submission` STARTTLS on port 587. Alerts have channels of their own",
         "submission://hub%40example.com:password@smtp.example.com", default_note="none: nothing is sent")
-    email_from: str = EMAIL.variable("EMAIL_FROM", TEXT,
+    email_from: str = _EMAIL.variable("EMAIL_FROM", TEXT,
         "The sender of that e-mail", "Signal Hub <hub@example.com>", default="signal-hub@localhost")
 
-    delivery_networks: tuple[Network, ...] = SALES.variable("CORE_DELIVERY_NETWORKS", NETWORKS,
+    delivery_networks: tuple[Network, ...] = _SALES.variable("CORE_DELIVERY_NETWORKS", NETWORKS,
         "Networks that are not public in which customers' endpoints are allowed all the same", "10.20.0.0/16")
-    delivery_days: int = SALES.variable("CORE_DELIVERY_DAYS", days(1, most=9999),
+    delivery_days: int = _SALES.variable("CORE_DELIVERY_DAYS", days(1, most=9999),
         "How long deliveries and their answers are kept", "30", default="30")
-    templates_dir: Path | None = SALES.variable("CORE_TEMPLATES_DIR", FOLDER,  # noqa: RUF009
+    templates_dir: Path | None = _SALES.variable("CORE_TEMPLATES_DIR", FOLDER,  # noqa: RUF009
         "Templates that replace the hub's own of the same path: texts of chats, mails and customers' pages",
         "/etc/signal-hub/templates")
-    stripe_api_key: str | None = SALES.variable("STRIPE_API_KEY", TOKEN,
+    stripe_api_key: str | None = _SALES.variable("STRIPE_API_KEY", TOKEN,
         "Key of Stripe's API", "sk_test_key", default_note="none: no payments", secret=True)
-    stripe_webhook_secret: str | None = SALES.variable("STRIPE_WEBHOOK_SECRET", TOKEN,
+    stripe_webhook_secret: str | None = _SALES.variable("STRIPE_WEBHOOK_SECRET", TOKEN,
         "Signing secret of the webhook that Stripe calls", "whsec_from_stripe", secret=True)
-    stripe_api_base: str | None = SALES.variable("STRIPE_API_BASE", BASE_URL,
+    stripe_api_base: str | None = _SALES.variable("STRIPE_API_BASE", BASE_URL,
         "Replaces Stripe's own address, for tests", "https://api.stripe.com")
 
-    ccxt_exchange: str = MARKETS.variable("CCXT_EXCHANGE", TOKEN,
+    ccxt_exchange: str = _MARKETS.variable("CCXT_EXCHANGE", TOKEN,
         "The exchange of crypto agents, by its name in ccxt", "binance", default="binance")
-    ccxt_url: str | None = MARKETS.variable("CCXT_URL", BASE_URL,
+    ccxt_url: str | None = _MARKETS.variable("CCXT_URL", BASE_URL,
         "Replaces the exchange's own address", "https://ccxt-proxy.example.com")
-    oanda_token: str | None = MARKETS.variable("OANDA_TOKEN", TOKEN,
+    oanda_token: str | None = _MARKETS.variable("OANDA_TOKEN", TOKEN,
         "Token of OANDA's v20 API", "token", secret=True)
-    oanda_environment: Literal["practice", "live"] = MARKETS.variable(
+    oanda_environment: Literal["practice", "live"] = _MARKETS.variable(
         "OANDA_ENVIRONMENT", one_of("practice", "live"),
         "The kind of OANDA account", "practice", default="practice")
-    oanda_url: str | None = MARKETS.variable("OANDA_URL", BASE_URL,
+    oanda_url: str | None = _MARKETS.variable("OANDA_URL", BASE_URL,
         "Replaces OANDA's own address", "https://oanda-proxy.example.com")
-    alpaca_api_key: str | None = MARKETS.variable("ALPACA_API_KEY", TOKEN,
+    alpaca_api_key: str | None = _MARKETS.variable("ALPACA_API_KEY", TOKEN,
         "Key of Alpaca's API", "key", secret=True)
-    alpaca_secret_key: str | None = MARKETS.variable("ALPACA_SECRET_KEY", TOKEN,
+    alpaca_secret_key: str | None = _MARKETS.variable("ALPACA_SECRET_KEY", TOKEN,
         "The key's secret", "secret", secret=True)
-    alpaca_environment: Literal["paper", "live"] = MARKETS.variable(
+    alpaca_environment: Literal["paper", "live"] = _MARKETS.variable(
         "ALPACA_ENVIRONMENT", one_of("paper", "live"),
         "The kind of Alpaca account", "paper", default="paper")
-    alpaca_data_feed: Literal["iex", "sip", "delayed_sip"] = MARKETS.variable(
+    alpaca_data_feed: Literal["iex", "sip", "delayed_sip"] = _MARKETS.variable(
         "ALPACA_DATA_FEED", one_of("iex", "sip", "delayed_sip"),
         "Alpaca's data feed", "iex", default="iex")
-    alpaca_data_url: str | None = MARKETS.variable("ALPACA_DATA_URL", BASE_URL,
+    alpaca_data_url: str | None = _MARKETS.variable("ALPACA_DATA_URL", BASE_URL,
         "Replaces Alpaca's own address for data", "https://alpaca-data-proxy.example.com")
-    alpaca_trading_url: str | None = MARKETS.variable("ALPACA_TRADING_URL", BASE_URL,
+    alpaca_trading_url: str | None = _MARKETS.variable("ALPACA_TRADING_URL", BASE_URL,
         "Replaces Alpaca's own address for trading", "https://alpaca-trading-proxy.example.com")
     # fmt: on
 

@@ -17,7 +17,7 @@ from ecosystems.market.candles import Candle
 from ecosystems.signal import Signal
 from ecosystems.strategies import Strategy
 
-Reason = Literal["stop", "target", "reversal", "end"]
+ExitReason = Literal["stop", "target", "reversal", "end"]
 ONE = Decimal(1)
 CURVE_POINTS = 4096
 
@@ -30,7 +30,7 @@ class Trade(msgspec.Struct, frozen=True):
     entry: Decimal
     closed_at: datetime
     exit: Decimal
-    reason: Reason
+    reason: ExitReason
     profit: Decimal
 
     @property
@@ -143,7 +143,7 @@ class Backtest:
             return
         self._position = _Position(signal, candle.timestamp, candle.open, stop, target)
 
-    def _close(self, at: datetime, price: Decimal, reason: Reason) -> None:
+    def _close(self, at: datetime, price: Decimal, reason: ExitReason) -> None:
         position = self._position
         assert position is not None
         profit = position.profit(price) - self.fee * (position.entry + price)
@@ -174,7 +174,7 @@ class _Position(msgspec.Struct, frozen=True):
         """Return the profit of one unit at `price`, before fees."""
         return price - self.entry if self.signal.action == "BUY" else self.entry - price
 
-    def exit(self, candle: Candle) -> tuple[Decimal, Reason] | None:
+    def exit(self, candle: Candle) -> tuple[Decimal, ExitReason] | None:
         """Return price and reason if the candle touches stop or target."""
         if self.signal.action == "BUY":
             if candle.low <= self.stop:

@@ -20,7 +20,7 @@ from ecosystems.market.feed_choice import open_feed
 from ecosystems.market.feeds import Feed, FeedError
 from ecosystems.shutdown import stop_on_signals
 from ecosystems.signal import Signal
-from ecosystems.strategies import BUILT_IN, Strategy, load
+from ecosystems.strategies import BUILT_IN, Strategy, load_strategy
 
 logger = logging.getLogger("signal_hub.agent")
 
@@ -135,7 +135,7 @@ def strategy_of(options: dict[str, Any], feed: Feed) -> Strategy[Any]:
     """Return the strategy that the options describe. Raises ValueError with one line."""
     if options["speed"] is not None and options["feed"].startswith("live"):
         raise ValueError("--speed is for replays: a live feed has the market's own speed")
-    strategy_class = load(options["strategy"])
+    strategy_class = load_strategy(options["strategy"])
     market = (options["ecosystem"], options["symbol"], options["timeframe"])
     name = options["agent"] or f"{options['ecosystem']}-{strategy_class.name}"
     if not 0 < len(name) <= 128 or not name.isprintable():

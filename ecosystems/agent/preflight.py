@@ -5,7 +5,7 @@ An outage fails no check: the outbox bridges it.
 
 import logging
 import socket
-import time
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,10 +13,9 @@ import psycopg
 import redis
 import requests
 
-from ecosystems import signing
+from ecosystems.bus.configuration import webhook_transport
 from ecosystems.bus.redis import make_client
 from ecosystems.bus.transport import BusError
-from ecosystems.bus.webhook import WEBHOOK_CONNECT_TIMEOUT_S, WEBHOOK_READ_TIMEOUT_S
 
 if TYPE_CHECKING:
     from ecosystems.env import Environment
@@ -49,22 +48,9 @@ def failed_checks(environment: "Environment", ecosystem: str) -> list[str]:
 
 def _webhook(environment: "Environment") -> str | None:
     """Post an empty array, to which a hub that knows the sender answers 400 and keeps nothing."""
-    body = b"[]"
-    headers = signing.headers(
-        environment.event_webhook_secret or "", f"msg_{time.time_ns()}", int(time.time()), body
-    )
-    headers["Content-Type"] = "application/json"
-    if environment.api_keys:
-        headers["X-API-Key"] = environment.api_keys[0][1]
     try:
-        response = requests.post(
-            environment.event_webhook_url or "",
-            data=body,
-            headers=headers,
-            timeout=(WEBHOOK_CONNECT_TIMEOUT_S, WEBHOOK_READ_TIMEOUT_S),
-            allow_redirects=False,
-            auth=lambda request: request,
-        )
+        with closing(webhook_transport(environment)) as transport:
+            response = transport.post(b"[]")
     except requests.RequestException as error:
         if "Name or service not known" in str(error) or "nodename nor servname" in str(error):
             return "CORE_EVENT_WEBHOOK_URL has a host name that cannot be resolved: check its spelling"

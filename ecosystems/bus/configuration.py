@@ -11,6 +11,7 @@ from ecosystems.bus.memory import MemoryTransport
 from ecosystems.bus.transport import BusError, Transport
 
 if TYPE_CHECKING:
+    from ecosystems.bus.webhook import WebhookTransport
     from ecosystems.env import Environment
 
 TransportName = Literal["memory", "redis", "webhook", "database"]
@@ -56,17 +57,22 @@ def _chosen(environment: "Environment") -> Transport:
                 maxlen=environment.stream_maxlen,
             )
         case "webhook":
-            from ecosystems.bus.webhook import WebhookTransport
-
-            return WebhookTransport(
-                environment.event_webhook_url or "",
-                environment.event_webhook_secret or "",
-                api_key=environment.api_keys[0][1] if environment.api_keys else None,
-                max_signals=environment.webhook_max_signals,
-                max_bytes=environment.webhook_max_bytes,
-            )
+            return webhook_transport(environment)
         case "memory":
             return MemoryTransport()
+
+
+def webhook_transport(environment: "Environment") -> "WebhookTransport":
+    """Return the webhook transport, whose URL and secret must be set."""
+    from ecosystems.bus.webhook import WebhookTransport
+
+    return WebhookTransport(
+        environment.event_webhook_url or "",
+        environment.event_webhook_secret or "",
+        api_key=environment.api_keys[0][1] if environment.api_keys else None,
+        max_signals=environment.webhook_max_signals,
+        max_bytes=environment.webhook_max_bytes,
+    )
 
 
 def _databases(environment: "Environment", ecosystems: Sequence[str]) -> list[Transport]:

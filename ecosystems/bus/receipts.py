@@ -90,7 +90,7 @@ class Receipt:
 
     @property
     def complete(self) -> bool:
-        """Whether every transport confirmed every signal."""
+        """True if every transport confirmed every signal."""
         return not any(delivery.refused or delivery.pending for delivery in self.deliveries)
 
 

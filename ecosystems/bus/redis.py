@@ -32,7 +32,7 @@ PIPELINE_LENGTH = 500
 REDIS_CONNECT_TIMEOUT_S = 5
 REDIS_READ_TIMEOUT_S = 10
 BLOCK_MS = 1000
-"""How long a subscriber's read waits in Redis; well below ANSWER_S, or a quiet stream would look dead."""
+"""How long a subscriber's read waits in Redis: less than the read timeout, which means an outage."""
 READ_COUNT = 500
 
 logger = logging.getLogger("signal_hub.bus")

@@ -69,7 +69,7 @@ class WebhookTransport(Transport):
         """Post one batch, in halves where it is too large as a whole."""
         body = _body(batch)
         try:
-            response = self._post(body)
+            response = self.post(body)
         # requests' own errors are OSErrors; it passes on a few of urllib3's and of the host name's encoding.
         except (OSError, urllib3.exceptions.HTTPError, UnicodeError) as error:
             return postpone(len(batch), _reason(error))
@@ -83,7 +83,8 @@ class WebhookTransport(Transport):
         now = datetime.now(UTC)
         return fates_of(response.status_code, response.headers, response.content, len(batch), now)
 
-    def _post(self, body: bytes) -> requests.Response:
+    def post(self, body: bytes) -> requests.Response:
+        """Send a signed request; raises what `requests` raises."""
         message_id = "msg_" + hashlib.sha256(body).hexdigest()[:32]
         headers = signing.headers(self._secret, message_id, int(time.time()), body)
         return self._session.post(

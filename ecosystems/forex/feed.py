@@ -27,7 +27,7 @@ from ecosystems.market.live_feeds import (
 
 PRACTICE, LIVE = "https://api-fxpractice.oanda.com", "https://api-fxtrade.oanda.com"
 OANDA_PAGE = 1000
-"""Candles of a request; OANDA gives up to 5000."""
+"""Candles of a request; OANDA returns up to 5000."""
 
 GRANULARITY = {
     **{f"{n}s": f"S{n}" for n in (5, 10, 15, 30)},

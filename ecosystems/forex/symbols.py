@@ -10,7 +10,7 @@ CURRENCY_CODES = """
 CURRENCIES = frozenset(CURRENCY_CODES.split())
 """ISO 4217 codes that brokers quote, the offshore CNH, and the metals' codes (XAU is an ounce of gold)."""
 
-PAIR = re.compile(r"([A-Za-z]{3})[-_/.]?([A-Za-z]{3})(.*)")
+CURRENCY_PAIR = re.compile(r"([A-Za-z]{3})[-_/.]?([A-Za-z]{3})(.*)")
 PREFIX = re.compile(r"[A-Za-z][A-Za-z0-9_]*:")
 YAHOO = re.compile(r"([A-Z]{3}|[A-Z]{6})=X")
 BROKER_SUFFIX = re.compile(
@@ -29,7 +29,7 @@ def canonical(symbol: str) -> str | None:
     if yahoo := YAHOO.fullmatch(text.upper()):
         code = yahoo[1]
         text = code if len(code) == 6 else f"USD{code}"  # Yahoo's JPY=X is the price of a dollar in yen
-    pair = PAIR.fullmatch(text)
+    pair = CURRENCY_PAIR.fullmatch(text)
     if pair is None or not _is_suffix(text, pair[3]):
         return None
     base, quote = pair[1].upper(), pair[2].upper()

@@ -17,7 +17,7 @@ MAX_TIMEFRAME = timedelta(weeks=52)
 
 
 class Candle(msgspec.Struct, frozen=True, gc=False):
-    """A closed candle; `timestamp` is the UTC time at which it opened, as ccxt, OANDA and Alpaca give it."""
+    """A closed candle; `timestamp` is the UTC time at which it opened, as in ccxt, OANDA and Alpaca."""
 
     timestamp: datetime
     open: Decimal

@@ -1,4 +1,4 @@
-"""What the live feeds share: pages of candles become each closed candle once, and errors one line."""
+"""Shared parts of the live feeds: paging, closed candles, gaps and errors."""
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -20,7 +20,7 @@ INSTANT = timedelta(microseconds=1)
 TIMEOUT_S = 10.0
 
 Fetch = Callable[[datetime], list[Candle]]
-"""Returns a page: candles that opened at a time or later, perhaps with the half-built one."""
+"""Returns a page: candles that opened at a time or later, perhaps with the open one."""
 
 
 def now_utc() -> datetime:

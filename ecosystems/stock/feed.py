@@ -90,7 +90,7 @@ class AlpacaFeed:
         """Yield the closed candles that opened at `since` or later; without it, those of some time back.
 
         Candles of extended hours are left out. Raises FeedError, FeedOutage for what may pass, and
-        ValueError for a timeframe that is none.
+        ValueError for an invalid timeframe.
         """
         length = duration(timeframe)
         frame = _frame(timeframe)

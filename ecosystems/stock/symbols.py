@@ -12,7 +12,7 @@ US_EXCHANGE_NAMES = """
 US_EXCHANGES = frozenset(US_EXCHANGE_NAMES.split())
 """Prefixes of venues that share one ticker space: TradingView's, Google's and Yahoo's names, and MICs."""
 
-PREFIXED = re.compile(r"([A-Z][A-Z0-9_]*):(.+)")
+EXCHANGE_PREFIX = re.compile(r"([A-Z][A-Z0-9_]*):(.+)")
 CLASS_SHARE = re.compile(r"([A-Z]{1,5})[-/]([A-Z])")
 TICKER = re.compile(r"[A-Z0-9]{1,10}(?:\.[A-Z0-9]{1,4})?")
 
@@ -24,7 +24,7 @@ def canonical(symbol: str) -> str | None:
     NASDAQ:VOD are different listings, in different currencies. So does an exchange suffix (VOD.L).
     """
     text = symbol.upper()
-    if prefixed := PREFIXED.fullmatch(text):
+    if prefixed := EXCHANGE_PREFIX.fullmatch(text):
         exchange, text = prefixed.groups()
         if exchange not in US_EXCHANGES:
             return None

@@ -1,8 +1,8 @@
 """Breakout: the close leaves the channel of the candles before it."""
 
 from ecosystems.market.candles import Candle
-from ecosystems.strategies import Decision, Parameters, Period, Strategy
 from ecosystems.strategies.indicators import Atr, Channel, warm_up_length
+from ecosystems.strategies.strategy import Decision, Parameters, Period, Strategy
 
 
 class DonchianParameters(Parameters, frozen=True, kw_only=True):

@@ -1,8 +1,8 @@
 """Trend following: a fast moving average crosses a slow one."""
 
 from ecosystems.market.candles import Candle
-from ecosystems.strategies import Decision, Parameters, Period, Strategy
 from ecosystems.strategies.indicators import Atr, Ema, warm_up_length
+from ecosystems.strategies.strategy import Decision, Parameters, Period, Strategy
 
 STEEP = 0.2
 """Change of the gap in one candle, in average true ranges, from which a crossing has full confidence."""

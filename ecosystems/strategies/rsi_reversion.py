@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 import msgspec
 
 from ecosystems.market.candles import Candle
-from ecosystems.strategies import Decision, Parameters, Period, Strategy
 from ecosystems.strategies.indicators import Atr, Rsi, warm_up_length
+from ecosystems.strategies.strategy import Decision, Parameters, Period, Strategy
 
 Level = Annotated[float, msgspec.Meta(gt=0, lt=100)]
 

@@ -15,7 +15,7 @@ from ecosystems.agent.command_line import parameter
 from ecosystems.market.feed_choice import open_feed
 from ecosystems.market.feeds import FeedError
 from ecosystems.signal import Signal
-from ecosystems.strategies import BUILT_IN, load
+from ecosystems.strategies import BUILT_IN, load_strategy
 
 
 def fee(text: str) -> Decimal:
@@ -67,14 +67,16 @@ class Command(BaseCommand):
         """Run the backtest; raises ValueError, FeedError or PlotError with a line for the operator."""
         feed = open_feed(options["feed"], options["ecosystem"])
         market = (options["ecosystem"], options["symbol"], options["timeframe"])
-        strategy = load(options["strategy"])(*market, "backtest", tags=feed.tags, **dict(options["param"]))
+        strategy = load_strategy(options["strategy"])(
+            *market, "backtest", tags=feed.tags, **dict(options["param"])
+        )
         if options["plot"]:
             equity_plot.check(options["plot"])
         backtest = Backtest(strategy, options["fee"])
         for candle in feed.candles(options["symbol"], options["timeframe"], options["since"]):
             signal = backtest.step(candle)
             if signal is not None and options["verbosity"]:
-                self.stdout.write(line(signal))
+                self.stdout.write(signal_line(signal))
         backtest.finish()
         self.stdout.write(figures(backtest))
         if options["plot"]:
@@ -83,7 +85,7 @@ class Command(BaseCommand):
             self.stdout.write(f"plot         {options['plot']}")
 
 
-def line(signal: Signal) -> str:
+def signal_line(signal: Signal) -> str:
     """Return a signal as a line of text."""
     return (
         f"{signal.timestamp:%Y-%m-%dT%H:%M:%SZ} {signal.action:4} {signal.symbol} entry {signal.entry_price}"

@@ -43,7 +43,7 @@ class Command(BaseCommand):
 
     def do_list(self, outbox: Outbox, options: dict[str, Any]) -> None:
         for item in outbox.entries(options["state"], limit=options["limit"]):
-            self.stdout.write(line(item))
+            self.stdout.write(entry_line(item))
         counts = outbox.counts()
         for (transport, state), count in sorted(counts.items()):
             self.stderr.write(f"{transport}: {count} {state}")
@@ -53,7 +53,7 @@ class Command(BaseCommand):
     def do_show(self, outbox: Outbox, options: dict[str, Any]) -> None:
         found = self.named(outbox, [options["number"]])
         for item in found:
-            self.stdout.write(line(item))
+            self.stdout.write(entry_line(item))
         self.stdout.write(found[0].entry.payload.decode(errors="replace"))
 
     def do_retry(self, outbox: Outbox, options: dict[str, Any]) -> None:
@@ -77,7 +77,7 @@ class Command(BaseCommand):
         return found
 
 
-def line(item: OutboxEntry) -> str:
+def entry_line(item: OutboxEntry) -> str:
     """Return a signal as one line: id, state, time, what it is and why it was refused."""
     signal = parse(item.entry.payload)
     what = "damaged" if isinstance(signal, Refusal) else f"{signal.action} {signal.symbol}"

@@ -16,7 +16,7 @@ from ecosystems.signal import RULES, Refusal, Signal, parse, split
 BACKENDS = ("memory", "redis", "webhook", "database")
 FIELDS = tuple(field for field in RULES if field not in {"tags", "raw_payload"})
 """The fields that are options of the same name."""
-REQUIRED = ("ecosystem", "symbol", "action")
+REQUIRED_FIELDS = ("ecosystem", "symbol", "action")
 NUMBERS = frozenset({"confidence"})
 """The schema accepts prices as text, but these as numbers alone."""
 
@@ -94,7 +94,7 @@ class Command(BaseCommand):
 
 def from_options(options: dict[str, Any]) -> bytes:
     """Return the JSON of the signal that the options describe; raises CommandError."""
-    if missing := [f"--{name}" for name in REQUIRED if options[name] is None]:
+    if missing := [f"--{name}" for name in REQUIRED_FIELDS if options[name] is None]:
         raise CommandError(f"{' and '.join(missing)} or --json is needed")
     fields = {name: options[name] for name in FIELDS if options[name] is not None}
     fields |= {name: as_json(name, fields[name]) for name in NUMBERS & fields.keys()}

@@ -17,7 +17,7 @@ from ecosystems.market.csv_feed import CsvFeed
 from ecosystems.market.feeds import FeedError, FeedOutage
 from ecosystems.market.synthetic_feed import SyntheticFeed
 from ecosystems.signal import Refusal
-from ecosystems.strategies import load
+from ecosystems.strategies import load_strategy
 from tests.ecosystems.bus.receiver import Receiver
 from tests.ecosystems.market.sample_market import replay_ids, write
 
@@ -26,7 +26,7 @@ MINUTE = timedelta(minutes=1)
 
 
 class Clock:
-    """Time that passes when somebody waits, and a stop that is asked for at `until`."""
+    """Time that passes only during waits, and a stop event that is set at `until`."""
 
     def __init__(self, now: datetime = NOON) -> None:
         self.now = now
@@ -82,7 +82,9 @@ class Broken:
 
 def agent(clock, publisher, progress=None, feed=None, **options) -> Agent:
     feed = feed or SyntheticFeed("crypto", 3, clock)
-    strategy = load("ema_crossover")("crypto", "MADE/UP", "1m", "agent", tags=feed.tags, fast=3, slow=6)
+    strategy = load_strategy("ema_crossover")(
+        "crypto", "MADE/UP", "1m", "agent", tags=feed.tags, fast=3, slow=6
+    )
     progress = progress or Progress(None)
     return Agent(strategy, feed, publisher, progress=progress, stop=clock, clock=clock, **options)
 
@@ -94,7 +96,7 @@ def run_until(subject: Agent, clock: Clock, until: datetime) -> None:
 
 def expected(start: datetime, end: datetime) -> list[str]:
     """Ids of the signals of candles opened from `start` on and closed by `end`, by the strategy alone."""
-    strategy = load("ema_crossover")("crypto", "MADE/UP", "1m", "agent", fast=3, slow=6)
+    strategy = load_strategy("ema_crossover")("crypto", "MADE/UP", "1m", "agent", fast=3, slow=6)
     candles = SyntheticFeed("crypto", 3, lambda: end).candles("MADE/UP", "1m", start - timedelta(days=1))
     signals = [(candle.timestamp, strategy.on_candle(candle)) for candle in candles]
     return [signal.signal_id for at, signal in signals if signal and at >= start]

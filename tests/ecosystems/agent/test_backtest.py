@@ -10,7 +10,7 @@ from django.core.management import CommandError, call_command
 
 from ecosystems.agent.backtest import CURVE_POINTS, Backtest, EquityCurve
 from ecosystems.agent.equity_plot import drawdowns
-from ecosystems.strategies import BUILT_IN, Decision, Parameters, Strategy, load
+from ecosystems.strategies import BUILT_IN, Decision, Parameters, Strategy, load_strategy
 from tests.ecosystems.market.sample_market import DATA, REAL, START, candle, real_candles
 
 BUY = Decision(action="BUY", confidence=0.5, risk=10.0, reward=20.0)
@@ -205,7 +205,7 @@ def second_computation(candles, signals, fee):
 @pytest.mark.parametrize("file", REAL)
 def test_real_candles_are_confirmed_by_a_second_computation(file, name):
     candles = real_candles(file)
-    run = Backtest(load(name)(*REAL[file], ""), Decimal("0.001"))
+    run = Backtest(load_strategy(name)(*REAL[file], ""), Decimal("0.001"))
     signals = {i: signal for i, each in enumerate(candles) if (signal := run.step(each))}
     run.finish()
     expected = second_computation(candles, signals, 0.001)

@@ -51,7 +51,7 @@ def hub() -> Iterator[Receiver]:
 
 @pytest.fixture
 def bus(hub: Receiver, path: Path, clock: Clock) -> Iterator[EventBus]:
-    """A bus that delivers when it is told to."""
+    """A bus that delivers by `flush` alone."""
     with webhook_bus(hub.url, path, clock) as bus:
         yield bus
 
