@@ -7,7 +7,8 @@ NODE := tests/commerce/webhooks/node
 PYTHON ?=
 COMPILE := uv pip compile --universal --fork-strategy fewest --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url -q
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Modules are compiled when they are first imported: compiling all of them takes longer than installing.
+INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .PHONY: help run test lint types tests bench format lock clean
