@@ -61,7 +61,7 @@ class Postgres(Server):
         return self.data / "postmaster.pid"
 
     @functools.cached_property
-    def _programs(self) -> Path:
+    def programs(self) -> Path:
         return _installation() / "bin"
 
     def _prepare(self) -> None:
@@ -84,7 +84,7 @@ class Postgres(Server):
 
     def _initdb(self, target: Path, password: Path) -> None:
         """Create the cluster; raises ServerError with initdb's own last line."""
-        command: list[str | Path] = [self._programs / "initdb", "--no-instructions", "--auth=scram-sha-256"]
+        command: list[str | Path] = [self.programs / "initdb", "--no-instructions", "--auth=scram-sha-256"]
         command += [f"--pgdata={target}", f"--username={self.user}", f"--pwfile={password}"]
         command += ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         command += ["--set=timezone=UTC", "--set=log_timezone=UTC"]
@@ -108,7 +108,7 @@ class Postgres(Server):
             "unix_socket_directories": "",
         }
         options = [f"--{key}={value}" for key, value in (fixed | self.settings).items()]
-        return self._spawn([self._programs / "postgres", "-D", self.data, *options], cwd=self.data)
+        return self._spawn([self.programs / "postgres", "-D", self.data, *options], cwd=self.data)
 
     def _probe(self) -> str | None:
         try:

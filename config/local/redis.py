@@ -37,8 +37,8 @@ class Redis(Server):
         return self.data / "redis.pid"
 
     @functools.cached_property
-    def _program(self) -> Path:
-        return _program()
+    def program(self) -> Path:
+        return find_program()
 
     def _prepare(self) -> None:
         if not self.data.exists():
@@ -58,7 +58,7 @@ class Redis(Server):
         }
         text = "".join(f"{key} {value}\n" for key, value in settings.items())
         # Through standard input: on the command line every user of the machine could read the password.
-        return self._spawn([self._program, "-"], cwd=self.data, stdin=text)
+        return self._spawn([self.program, "-"], cwd=self.data, stdin=text)
 
     def _probe(self) -> str | None:
         # Without the client's own retries, which wait longer than a server takes to start.
@@ -71,7 +71,7 @@ class Redis(Server):
         return None
 
 
-def _program() -> Path:
+def find_program() -> Path:
     """Return the first server program that is new enough, where the server's account can execute it."""
     found = [shutil.which(name) for name in PROGRAMS]
     candidates = [Path(name) for name in found if name is not None]
@@ -80,7 +80,7 @@ def _program() -> Path:
         candidates.append(Path(spec.submodule_search_locations[0]) / "bin" / "redis-server")
     for candidate in candidates:
         if (version := _version(candidate)) >= OLDEST:
-            return _reachable(candidate, ".".join(map(str, version)))
+            return reachable_copy(candidate, ".".join(map(str, version)))
     raise ServerError(
         "Redis 6.2 or later is missing: install one (apt-get install redis-server, brew install redis), "
         "or set CORE_REDIS_URL"
@@ -99,7 +99,7 @@ def _version(program: Path) -> tuple[int, ...]:
     return tuple(map(int, match.groups())) if match else ()
 
 
-def _reachable(program: Path, version: str) -> Path:
+def reachable_copy(program: Path, version: str) -> Path:
     """Return the same program, or a copy when it lies in a folder that the server's account may not enter."""
     program = program.resolve()
     if server_account().user is None or all(

@@ -227,7 +227,7 @@ def test_an_old_redis_of_the_path_is_passed_over(tmp_path, monkeypatch):
     monkeypatch.setattr(embedded_redis.importlib.util, "find_spec", lambda _: None)
     monkeypatch.setattr(embedded_redis, "PROGRAMS", ["redis-server"])
     with pytest.raises(ServerError, match=r"Redis 6\.2 or later is missing: install one"):
-        embedded_redis._program()
+        embedded_redis.find_program()
 
 
 def test_a_temporary_home_home_is_removed_however_its_user_ends():
@@ -291,5 +291,5 @@ def test_a_program_in_a_private_folder_is_copied(tmp_path, monkeypatch):
     program = private / "redis-server"
     program.touch(mode=0o755)
     copy = tmp_path / "shared" / "redis-7.0.0" / "redis-server"
-    assert embedded_redis._reachable(program, "7.0.0") == copy
+    assert embedded_redis.reachable_copy(program, "7.0.0") == copy
     assert copy.stat().st_mode & 0o777 == 0o755
