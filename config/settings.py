@@ -63,7 +63,7 @@ MIDDLEWARE = [
     "aggregator.http.request_log.RequestLog",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "aggregator.http.outage_pages.Blackout",
+    "aggregator.http.outage_pages.OutageMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
