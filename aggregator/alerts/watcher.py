@@ -124,8 +124,8 @@ def _claimed(query: str, *parameters: float) -> datetime | None:
 
 def _keep_house() -> None:
     """Do what is done once an hour among all workers; after the alerts, which must not wait for it."""
-    if _claimed(LEARN, cadence.LEARN_EVERY.total_seconds()):
-        cadence.learn()
+    if _claimed(LEARN, cadence.LEARN_INTERVAL.total_seconds()):
+        cadence.learn_cadences()
         counters.fold()
         retention.prune(settings.ENVIRONMENT.keep_days)
         AlertNotice.objects.filter(created_at__lt=timezone.now() - KEPT).delete()
