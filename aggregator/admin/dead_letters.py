@@ -150,5 +150,5 @@ def _group(code: str, agent: str, ecosystem: str, letters: int, times: int, last
         "times": times,
         "last_at": last_at,
         "query": query.urlencode(),
-        "playable": code not in replay.UNPLAYABLE,
+        "playable": code not in replay.UNREPLAYABLE,
     }

@@ -63,7 +63,7 @@ def _failed(outcomes: Iterable[CheckResult]) -> Iterator[Condition]:
 
 
 def _streams(most: int) -> tuple[list[Condition], bool]:
-    states = stream_state.states(settings.ENVIRONMENT)
+    states = stream_state.stream_states(settings.ENVIRONMENT)
     findings = [
         Condition("stream_lag", state.stream, f"{state.lag} unread entries, {state.consumers} consumers")
         for state in states
@@ -77,7 +77,7 @@ def _silent_ecosystems(silences: Sequence[cadence.Silence]) -> Iterator[Conditio
         agents = list(agents_)
         if silent(agents):
             last = max(agent.last_seen for agent in agents)
-            rests = any(agent.rests for agent in agents)
+            rests = any(agent.excused for agent in agents)
             none = f"none of its {len(agents)} agents" if len(agents) > 1 else "nothing from its only agent"
             text = f"{none} since {_moment(last)}{RESTS if rests else ''}"
             yield Condition("ecosystem_silent", ecosystem, text, rests)
@@ -89,9 +89,9 @@ def _silent_agents(silences: Iterable[cadence.Silence]) -> Iterator[Condition]:
             text = (
                 f"silent for {spoken(each.silent_for)} of open market, "
                 f"at most {spoken(each.allowed)} is expected; last seen {_moment(each.last_seen)}"
-                f"{RESTS if each.rests else ''}"
+                f"{RESTS if each.excused else ''}"
             )
-            yield Condition("agent_silent", name(each.ecosystem, each.agent_source), text, each.rests)
+            yield Condition("agent_silent", name(each.ecosystem, each.agent_source), text, each.excused)
 
 
 def _refusals(policy: AlertPolicy) -> Iterator[Condition]:

@@ -31,7 +31,7 @@ class FreshnessCheck(DatabaseDependentCheck):
             return "nothing has come yet", ""
         last = max(agents, key=lambda each: each.last_seen)
         told = f"last signal at {_moment(last.last_seen)}, {len(agents)} agent{pluralize(len(agents))}"
-        if silent(agents) and any(agent.rests for agent in agents):
+        if silent(agents) and any(agent.excused for agent in agents):
             return "its market is closed or has just opened", told
         if silent(agents):
             raise Degraded("silent", told)

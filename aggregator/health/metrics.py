@@ -44,7 +44,7 @@ def arrivals() -> Families:
     lags = HistogramMetricFamily(
         "signal_hub_lag_seconds", "From a signal's timestamp to its recording.", labels=labels
     )
-    for (ecosystem, transport), measures in sorted(counters.look().items()):
+    for (ecosystem, transport), measures in sorted(counters.read().items()):
         source = [ecosystem or "unknown", transport]
         for verdict in VERDICTS:
             counts.add_metric([*source, verdict], measures.get(verdict, 0))
@@ -97,7 +97,7 @@ def streams() -> Families:
             "trimmed_unread": "Entries that were trimmed unread, unresolved.",
         }.items()
     }
-    for state in stream_state.states(settings.ENVIRONMENT, ask_postgres=not core_is_down()):
+    for state in stream_state.stream_states(settings.ENVIRONMENT, ask_postgres=not core_is_down()):
         if state.trimmed_unread is not None:
             gauges["trimmed_unread"].add_metric([state.stream], state.trimmed_unread)
         if state.error:

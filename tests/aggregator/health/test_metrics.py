@@ -182,7 +182,7 @@ def test_many_processes_folding_count_once(client, redis_client):
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(fold, range(40)))
-    assert counters.look()["crypto", "webhook"]["accepted"] == 20
+    assert counters.read()["crypto", "webhook"]["accepted"] == 20
 
 
 def test_agents_have_at_most_so_many_series(client, redis_client, monkeypatch):

@@ -189,7 +189,7 @@ def test_workers_killed_at_random_lose_nothing(inbox, run_manage):
             recorder.join()
             before = len(inbox.received)
             worker.until(lambda before=before: len(inbox.received) > before + 10)
-        inserted_rows.adopt(10)
+        inserted_rows.record_inserted_rows(10)
         worker.process.send_signal(signals.SIGKILL)
         worker.wait()
         let_leases_run_out()
