@@ -10,7 +10,7 @@ import requests
 from django.utils import timezone
 from standardwebhooks import Webhook
 
-from commerce.models import Attempt, Customer, Delivery, Endpoint, Plan, UsageDay
+from commerce.models import Attempt, Customer, Endpoint, Message, Plan, UsageDay
 from commerce.pages import authentication
 from tests.browser import accessibility
 from tests.browser.conftest import PASSWORD
@@ -207,11 +207,11 @@ def filled(person: Customer) -> None:
             failing_since=timezone.now(),
             position=0,
         )
-        sent = Delivery.objects.create(
-            endpoint=made, message_id=f"msg_{number}" * 4, state="failed", attempts=1
+        sent = Message.objects.create(
+            endpoint=made, message_id=f"msg_{number}" * 4, state="failed", attempt_count=1
         )
         Attempt.objects.create(
-            delivery=sent, number=1, status=0, error="no answer within 15 s", duration_ms=15_000
+            message=sent, number=1, status=0, error="no answer within 15 s", duration_ms=15_000
         )
 
 

@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from aggregator.models import ApiKey
 from commerce.billing import stripe_sync
-from commerce.models import Customer, Delivery, Endpoint, Plan, Subscription, UsageDay
+from commerce.models import Customer, Endpoint, Message, Plan, Subscription, UsageDay
 from commerce.pages import authentication
 from tests.commerce.billing.local_stripe import API_KEY, local_stripe
 from tests.commerce.webhooks.pushing import customer, deliver, local, record
@@ -412,7 +412,7 @@ def test_what_is_anothers_is_not_there(client):
         assert browser.post(f"/account/endpoints/{endpoint.public_id}/{action}").status_code == 404
     assert endpoint.label not in said(browser)
     assert ApiKey.objects.get(pk=key.pk).revoked_at is None
-    assert not Delivery.objects.exists()
+    assert not Message.objects.exists()
 
 
 def test_nothing_changes_without_a_token_of_the_page_or_by_get(free):

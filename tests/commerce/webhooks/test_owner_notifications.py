@@ -10,7 +10,7 @@ from django.core import mail
 
 from aggregator import consuming
 from commerce.models import Endpoint
-from commerce.webhooks.dispatcher import Deliverer
+from commerce.webhooks.dispatcher import Dispatcher
 from tests.commerce.webhooks.pushing import answering, customer, deliver, endpoint, record
 from tests.servers import WAIT_TIMEOUT_S, eventually
 
@@ -60,7 +60,7 @@ def test_a_mail_server_that_hangs_holds_up_no_delivery(inbox, settings):
         gone, _ = endpoint(customer(), inbox.url())
         Endpoint.objects.filter(pk=gone.pk).update(state="disabled", notify=True)
         stop = threading.Event()
-        deliverer = Deliverer(stop)
+        deliverer = Dispatcher(stop)
         runner = threading.Thread(target=consuming.run, args=(deliverer, stop))
         runner.start()
         held, _ = silent.accept()
