@@ -32,6 +32,6 @@ def body(delivery: Delivery, signal: TradingSignal | None, scope: Scope) -> byte
         content = {
             "type": RECORDED,
             "timestamp": signal.received_at,
-            "data": signal_serializer.public(signal, scope),
+            "data": signal_serializer.serialize(signal, scope),
         }
     return msgspec.json.encode(content)
