@@ -12,7 +12,7 @@ from unfold.decorators import action
 
 from aggregator.admin.base import Uncounted, raw_bytes
 from aggregator.admin.dead_letter_actions import MOST_IDS, LetterWork, in_state
-from aggregator.admin.signals import AgentFilter, EcosystemFilter, TransportFilter, plain
+from aggregator.admin.signals import AgentFilter, EcosystemFilter, TransportFilter, without_nul
 from aggregator.ledger import replay
 from aggregator.models import DeadLetter
 from aggregator.templatetags.hub import ago
@@ -43,7 +43,7 @@ class CodeFilter(TextFilter):  # type: ignore[misc]
     parameter_name = "code"
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        code = plain(self.value())
+        code = without_nul(self.value())
         return queryset.filter(code=code) if code else queryset
 
 

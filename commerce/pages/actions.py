@@ -111,7 +111,7 @@ ACTIONS: dict[str, tuple[Callable[[Endpoint], object], str]] = {
 
 def _within_rate(request: HttpRequest, customer: Customer) -> bool:
     try:
-        change_limit.count(customer.pk)
+        change_limit.count_change(customer.pk)
     except Problem:
         messages.error(request, "That is too fast; try again in a minute.")
         return False

@@ -56,7 +56,7 @@ def plan(endpoint_id: int) -> bool:
         if room <= 0:
             return _look_again(endpoint, now + LOOK_AGAIN)
         page = feed.read(rights.scope, feed.NO_FILTERS, endpoint.position, min(BATCH, room))
-        granted = usage.take_signals(rights.customer_id, len(page.signals), rights.signals_per_day)
+        granted = usage.count_signals(rights.customer_id, len(page.signals), rights.signals_per_day)
         if page.signals and not granted:
             return _look_again(endpoint, now + HELD_LOOK_AGAIN)
         page = page.cut(granted)
