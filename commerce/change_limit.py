@@ -10,4 +10,4 @@ RATE = "60/minute"
 
 def count(customer_id: int) -> None:
     """Count one change. Raises Problem 429."""
-    rate_limits.limiter(settings.ENVIRONMENT).hit(RATE, "changes", str(customer_id))
+    rate_limits.rate_limiter(settings.ENVIRONMENT).hit(RATE, "changes", str(customer_id))
