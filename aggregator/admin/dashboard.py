@@ -123,7 +123,7 @@ def _live(request: HttpRequest) -> dict[str, Any]:
     }
     came = {name for each in taken.ecosystems for name, part in each.transports.items() if part.last_at}
     if len(came) < len(liveness.TRANSPORTS) and _is_new(taken, now):
-        shown |= {"came": came, "first_use": transport_guides.ways(request, came)}
+        shown |= {"came": came, "first_use": transport_guides.all_guides(request, came)}
     return shown
 
 

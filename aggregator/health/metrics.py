@@ -23,7 +23,7 @@ from aggregator.health.checks import Status
 from aggregator.health.runner import check_runner
 from aggregator.http import api_keys
 from aggregator.http.problems import Problem, as_problem
-from aggregator.http.requests import headers_of
+from aggregator.http.requests import request_headers
 from aggregator.ingest import stream_state
 from aggregator.ledger.errors import Outage
 from aggregator.models import Agent, DeadLetter
@@ -192,11 +192,11 @@ def require_reader(request: HttpRequest) -> None:
 
     Who scrapes is let in during an outage too: that is what the figures are for.
     """
-    value = api_keys.key_value(headers_of(request.META))
+    value = api_keys.key_in_headers(request_headers(request.META))
     if value is None:
         _require_staff(request)
         return
-    manager = api_keys.manager(settings.ENVIRONMENT)
+    manager = api_keys.auth_manager(settings.ENVIRONMENT)
     digest = manager.digest(value)
     try:
         if core_is_down():
@@ -211,7 +211,7 @@ def require_reader(request: HttpRequest) -> None:
     _readers[digest] = time.monotonic()
 
 
-def _require_scope(sender: api_keys.Sender | None) -> None:
+def _require_scope(sender: api_keys.Principal | None) -> None:
     if sender is None:
         raise api_keys.Unauthenticated
     if api_keys.READ not in sender.scopes or sender.ecosystems is not None:

@@ -46,7 +46,7 @@ def replay_counts(fates: dict[int, Fate | None]) -> dict[str, int]:
     counts = Counter(fates.values())
     return {
         "recorded": counts[Fate.ACCEPTED],
-        "on record before": counts[Fate.DUPLICATE],
+        "already recorded": counts[Fate.DUPLICATE],
         "refused again": counts[Fate.REFUSED] + counts[Fate.CONFLICT],
         "skipped": counts[None] + counts[Fate.DEFERRED],
     }

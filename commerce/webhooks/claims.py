@@ -33,7 +33,8 @@ LEASE_ONE = """
 CLAIM = """
     UPDATE webhook_messages SET attempt_count = attempt_count + 1, due_at = now() + %(length)s
     WHERE state = 'waiting' AND id = (
-        SELECT id FROM webhook_messages WHERE endpoint_id = %(endpoint)s AND state = 'waiting' AND due_at <= now()
+        SELECT id FROM webhook_messages
+        WHERE endpoint_id = %(endpoint)s AND state = 'waiting' AND due_at <= now()
         ORDER BY due_at, position NULLS FIRST, id LIMIT 1 FOR UPDATE SKIP LOCKED)
     RETURNING id"""
 

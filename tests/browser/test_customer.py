@@ -148,7 +148,7 @@ def test_from_the_price_list_to_signals_in_ones_own_receiver(visit, hub, stripe,
 def test_pages_fit_their_width_and_can_be_used(visit, hub, complaints, tmp_path, width, dark):
     """Those of somebody new, whose account is empty, and those of one with keys, endpoints and deliveries."""
     person = customer("anna@example.com", description="A plan " * 20)
-    user = authentication.user_of(person)
+    user = authentication.user_for(person)
     user.set_password(PASSWORD)
     user.save()
     page = visit("/account/sign-in", width, dark=dark)

@@ -35,7 +35,7 @@ def own_survey():
 def key(scopes=("read",), **fields):
     """Headers of a new key."""
     row = ApiKey(key_id=api_keys.new_key_id("test"), scopes=list(scopes), **fields)
-    return key_value(api_keys.manager(settings.ENVIRONMENT).issue(row).value)
+    return key_value(api_keys.auth_manager(settings.ENVIRONMENT).issue(row).value)
 
 
 def key_value(value):
