@@ -77,7 +77,7 @@ def run(stack: ExitStack) -> int:
     dotenv.save(local)
     environment = child_environment(dotenv, local, port)
     say("Migrating …")
-    manage(environment, "migrate", "--noinput")
+    migrate(environment, embedded="CORE_DB_URL" in local)
     demo = os.environ.get("DEMO", "on").lower() not in {"off", "0", "no", "false"}
     password = operator_password(environment)
     announcer = Announcer(port, box(port, environment["STREAM_PORT"], OPERATOR, password, demo=demo))
@@ -85,6 +85,25 @@ def run(stack: ExitStack) -> int:
     failure = supervise(ROOT / "Procfile", agents, environment, announcer.start, announcer.cancel)
     say(failure or "Stopping …", error=bool(failure))
     return 1 if failure else 0
+
+
+def migrate(environment: Mapping[str, str], *, embedded: bool) -> None:
+    """Create the tables. Raises RunError; for data of before the first release it says what to do."""
+    try:
+        manage(environment, "migrate", "--noinput")
+    except RunError as error:
+        if embedded and "before the first release" in str(error):
+            folder = server_data()
+            advice = f"mv {folder} {folder}.before"
+            raise RunError(
+                f"the data in {folder} is of a version before the first release: {advice}"
+            ) from None
+        raise
+
+
+def server_data() -> Path:
+    """Return the folder of the embedded servers' data."""
+    return Path(os.environ.get("SIGNAL_HUB_DATA") or data_home(ROOT))
 
 
 def generated() -> dict[str, str]:
@@ -99,7 +118,7 @@ def generated() -> dict[str, str]:
 
 def start_servers(stack: ExitStack, dotenv: DotEnv) -> dict[str, str]:
     """Start the servers that the user has not named; return the variables that name ours."""
-    home = Path(os.environ.get("SIGNAL_HUB_DATA") or data_home(ROOT))
+    home = server_data()
     variables = {}
     if not _is_set("CORE_DB_URL", dotenv):
         say("Starting Postgres …")

