@@ -17,7 +17,7 @@ from tests.browser.conftest import PASSWORD
 from tests.commerce.billing.local_stripe import API_KEY, WEBHOOK_SECRET, event, local_stripe, send
 from tests.commerce.webhooks.pushing import customer, record
 from tests.commerce.webhooks.receiver import receiver
-from tests.servers import PATIENCE_S, eventually
+from tests.servers import WAIT_TIMEOUT_S, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -32,7 +32,7 @@ def visit(chromium, hub, complaints):
         viewport = {"width": width, "height": 900}
         context = chromium.new_context(viewport=viewport, color_scheme=scheme, base_url=hub)
         contexts.append(context)
-        context.set_default_timeout(PATIENCE_S * 1000)
+        context.set_default_timeout(WAIT_TIMEOUT_S * 1000)
         page = context.new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)

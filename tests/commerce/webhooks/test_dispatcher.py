@@ -33,7 +33,7 @@ from tests.commerce.webhooks.pushing import (
     record,
 )
 from tests.commerce.webhooks.receiver import Answering, receiver
-from tests.servers import PATIENCE_S, eventually
+from tests.servers import WAIT_TIMEOUT_S, eventually
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("receivers_here")]
 
@@ -41,7 +41,9 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 @pytest.fixture
 def patient(monkeypatch):
     """No request ends by its own deadline, however long the test takes."""
-    monkeypatch.setattr(http_client, "post", functools.partial(http_client.post, timeout_s=2 * PATIENCE_S))
+    monkeypatch.setattr(
+        http_client, "post", functools.partial(http_client.post, timeout_s=2 * WAIT_TIMEOUT_S)
+    )
 
 
 @pytest.mark.usefixtures("patient")
