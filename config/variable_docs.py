@@ -9,9 +9,9 @@ from pathlib import Path
 
 from ecosystems.env import VARIABLES, Variable
 
-ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs" / "configuration.md"
-TEMPLATE = ROOT / ".env.example"
+_ROOT = Path(__file__).resolve().parent.parent
+PAGE = _ROOT / "docs" / "configuration.md"
+TEMPLATE = _ROOT / ".env.example"
 
 SECTIONS = {
     title: list(rows) for title, rows in groupby(VARIABLES.values(), key=lambda variable: variable.section)
@@ -25,7 +25,7 @@ TEMPLATE_HEAD = """\
 """
 
 
-def main() -> None:
+def write_files() -> None:
     """Write both files."""
     PAGE.write_text(page(PAGE.read_text()))
     TEMPLATE.write_text(template())
@@ -68,4 +68,4 @@ def _code(text: str) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    write_files()

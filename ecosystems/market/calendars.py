@@ -19,11 +19,11 @@ class Calendar(Protocol):
 CALENDARS: dict[str, Calendar] = {"crypto": crypto, "forex": forex, "stock": stock}
 
 
-def is_open(ecosystem: str, at: datetime, symbol: str | None = None) -> bool:
+def is_market_open(ecosystem: str, at: datetime, symbol: str | None = None) -> bool:
     """Return whether `ecosystem` trades at `at` (aware). Raises KeyError for an unknown ecosystem."""
     return CALENDARS[ecosystem].is_open(at, symbol)
 
 
-def next_change(ecosystem: str, at: datetime) -> datetime | None:
+def next_market_change(ecosystem: str, at: datetime) -> datetime | None:
     """Return when `ecosystem` next opens or closes after `at`, in UTC; None if it never does."""
     return CALENDARS[ecosystem].next_change(at)

@@ -8,7 +8,7 @@ from typing import Any
 import requests
 
 from ecosystems.http_errors import error_chain, retry_after
-from ecosystems.market.calendars import is_open
+from ecosystems.market.calendars import is_market_open
 from ecosystems.market.candles import Candle
 from ecosystems.market.feeds import FeedOutage
 
@@ -67,7 +67,7 @@ def _first_gap(page: list[Candle], start: datetime, length: timedelta, ecosystem
     before = start - INSTANT
     for candle in page:
         expected = before + length
-        if candle.timestamp > expected and is_open(ecosystem, expected):
+        if candle.timestamp > expected and is_market_open(ecosystem, expected):
             return expected
         before = candle.timestamp
     return None
