@@ -69,7 +69,7 @@ class NameForm(forms.ModelForm):  # type: ignore[type-arg]
     def clean_instrument(self) -> str:
         name = str(self.cleaned_data["instrument"])
         ecosystem = self.cleaned_data.get("ecosystem") or self.instance.ecosystem
-        return aliases.canonical_name(ecosystem, checked(name)) if name and ecosystem else name
+        return aliases.cleaned(ecosystem, checked(name)) if name and ecosystem else name
 
 
 class AliasForm(NameForm):
@@ -136,7 +136,7 @@ class AliasAdmin(ModelAdmin):  # type: ignore[misc]
         name = request.POST.get("map", "")
         if not self.has_change_permission(request, alias) or not NAME.fullmatch(name):
             return HttpResponse(status=403)
-        before, alias.instrument = alias.instrument, aliases.canonical_name(alias.ecosystem, name)
+        before, alias.instrument = alias.instrument, aliases.cleaned(alias.ecosystem, name)
         alias.save(update_fields=["instrument"])
         _log(request, alias, f"Mapped to {alias.instrument}.")
         return self._mend(request, alias, before) or HttpResponseRedirect(
@@ -155,7 +155,7 @@ class AliasAdmin(ModelAdmin):  # type: ignore[misc]
             "text": f"The rows of {alias.symbol} get the name {alias.instrument or alias.symbol}.",
             "button": "Mend",
             "step": f"{step}?{request.GET.urlencode()}",
-            "after": request.GET.get("after") or aliases.RenameProgress(),
+            "after": request.GET.get("after") or aliases.Mark(),
             "back": reverse("admin:aggregator_symbolalias_changelist"),
             "allowed": self.has_change_permission(request, alias),
             "opts": self.opts,
@@ -167,8 +167,8 @@ class AliasAdmin(ModelAdmin):  # type: ignore[misc]
         if not self.has_change_permission(request, alias):
             return JsonResponse({"error": "You may not map symbols."}, status=403)
         try:
-            mark = aliases.RenameProgress.read(request.POST.get("after", ""))
-            count, after = aliases.rename_rows(alias, request.GET.get("before"), mark)
+            mark = aliases.Mark.read(request.POST.get("after", ""))
+            count, after = aliases.mend(alias, request.GET.get("before"), mark)
         except ValueError as error:
             raise BadRequest(str(error)) from None
         except Outage as outage:
@@ -191,10 +191,10 @@ class AliasAdmin(ModelAdmin):  # type: ignore[misc]
         """Mend for AT_ONCE_S; return where to go on if that was not enough."""
         called = before or instrument(alias.ecosystem, alias.symbol)
         deadline = time.monotonic() + AT_ONCE_S
-        total, mark = 0, aliases.RenameProgress()
+        total, mark = 0, aliases.Mark()
         while time.monotonic() <= deadline:
             try:
-                count, further = aliases.rename_rows(alias, called, mark)
+                count, further = aliases.mend(alias, called, mark)
             except Outage as outage:
                 messages.warning(request, f"{alias} is mapped, but not all of its rows are mended: {outage}.")
                 break
@@ -212,7 +212,7 @@ class AliasAdmin(ModelAdmin):  # type: ignore[misc]
 
     @admin.display(description="one click")
     def one_click(self, alias: SymbolAlias) -> SafeString | str:
-        name = "" if alias.instrument else aliases.suggested_instrument(alias.ecosystem, alias.symbol)
+        name = "" if alias.instrument else aliases.suggestion(alias.ecosystem, alias.symbol)
         if not name:
             return "—"
         address = reverse("admin:aggregator_symbolalias_map", args=[alias.pk])

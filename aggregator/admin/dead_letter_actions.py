@@ -52,7 +52,7 @@ def replay_letters(user: int, ids: list[int]) -> Told:
     for fate in set(fates.values()):
         met = [notes[pk] for pk, each in fates.items() if each is fate]
         LogEntry.objects.filter(pk__in=met).update(change_message=FATES[fate])
-    return replay.replay_counts(fates)
+    return replay.summary(fates)
 
 
 def resolve_letters(user: int, ids: list[int]) -> Told:

@@ -9,6 +9,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from aggregator.arrivals.open_hours import OpenTime
+from aggregator.arrivals.rollups import UNCOUNTED_SINCE
 from ecosystems import ECOSYSTEMS
 
 LOOKBACK = timedelta(days=30)
@@ -41,18 +42,21 @@ NEWS = """
 
 KNOWN = "SELECT agent_id, minutes FROM agent_cadences WHERE agent_id = ANY (%s)"
 
-KEEP = """
+# Minutes that the follower of the ledger has yet to count are read the next time.
+KEEP = f"""
     INSERT INTO agent_cadences (agent_id, gap, gaps, minutes, learned_at)
-    SELECT agent_id, gap, gaps, minutes::int[], now()
+    SELECT agent_id, gap, gaps, minutes::int[], least(now(), {UNCOUNTED_SINCE})
     FROM unnest(%s::bigint[], %s::interval[], %s::int[], %s::text[])
         AS learned (agent_id, gap, gaps, minutes)
     JOIN agents ON agents.id = agent_id
     ORDER BY agent_id
     ON CONFLICT (agent_id) DO UPDATE SET gap = excluded.gap, gaps = excluded.gaps,
-        minutes = excluded.minutes, learned_at = now()"""
+        minutes = excluded.minutes, learned_at = excluded.learned_at"""
 
-AGENTS = """
-    SELECT ecosystem, agent_source, last_seen, expected_cadence, gap, coalesce(%s::timestamptz, now())
+# A silence ends where the follower of the ledger has come to: what it has yet to count is no silence.
+AGENTS = f"""
+    SELECT ecosystem, agent_source, last_seen, expected_cadence, gap,
+        least(coalesce(%s::timestamptz, now()), {UNCOUNTED_SINCE})
     FROM agents LEFT JOIN agent_cadences ON agent_id = agents.id
     WHERE signals > 0 AND ecosystem = ANY (%s)
     ORDER BY ecosystem, agent_source"""

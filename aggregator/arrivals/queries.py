@@ -13,7 +13,8 @@ from typing import Any
 
 from django.db import connection
 
-from aggregator.arrivals.rollups import LAG_BOUNDS, Agent
+from aggregator.arrivals.rollup_writer import LAG_BOUNDS
+from aggregator.arrivals.rollups import UNCOUNTED_SINCE
 
 FINAL_AFTER = timedelta(minutes=5)
 """How long after its end nothing is added to a minute or an hour any more: transactions are shorter."""
@@ -22,7 +23,8 @@ CACHE_TIMEOUT_S = 3600.0
 
 # Slot by slot, each by the index: grouped at once, Postgres takes them for many groups and sorts on disk.
 SLOTS = f"""
-    SELECT slot, slot + interval '1 {{period}}' < now() - interval '{FINAL_AFTER}', summed.*
+    SELECT slot, slot + interval '1 {{period}}' < least(now(), {UNCOUNTED_SINCE}) - interval '{FINAL_AFTER}',
+        summed.*
     FROM generate_series(date_trunc('{{period}}', %(after)s) + interval '1 {{period}}',
         %(now)s + interval '{FINAL_AFTER}', interval '1 {{period}}') AS slot
     CROSS JOIN LATERAL (
@@ -54,6 +56,8 @@ AGENT_DAYS = """
             AND rollup.agent_source = agents.agent_source
         WHERE slot > %(after)s) AS day"""
 
+Agent = tuple[str, str]
+"""An ecosystem and an agent's name."""
 Origin = tuple[str, str]
 """An ecosystem and a transport."""
 RollupRow = tuple[Any, ...]

@@ -4,10 +4,8 @@ An entry is acknowledged after the ledger has committed it, never before. What a
 it dies is claimed by another; what nobody manages to record in five deliveries becomes a dead letter.
 """
 
-import gc
 import os
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -30,19 +28,11 @@ MAX_STREAM_BATCH = 2000
 BLOCK_MS = 1000
 """How long a read waits for an entry: also how long a SIGTERM may have to wait."""
 SOCKET_TIMEOUT_S = 10
-SWITCH_INTERVAL_S = 0.0002
-"""How long the thread that writes waits, each time Postgres has answered, for the one that reads ahead."""
 CLAIM_IDLE_MS = 60_000
 CLAIM_INTERVAL_S = 15
 MAX_DELIVERIES = 5
 
 NO_PAYLOAD = Refusal("no_payload", "the stream entry has no field named payload")
-
-
-def tune_process() -> None:
-    """Tune the interpreter for a program that does little else than consume streams."""
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
-    gc.freeze()  # Objects that stay for ever: examining them again and again took a fifth of the time.
 
 
 def connect_for_streams(url: str) -> redis.Redis:

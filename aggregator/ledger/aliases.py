@@ -14,9 +14,9 @@ from aggregator.ledger.errors import classified
 from aggregator.models import SymbolAlias
 from ecosystems.market.symbols import CANONICAL, instrument
 
-MAX_ROWS_BY_NAME = 5000
+BATCH = 5000
 """Rows looked at in one transaction, of those that are called what is to be mended."""
-MAX_ROWS_BY_ID = 50_000
+BATCH_OF_ALL = 50_000
 """Rows looked at in one transaction where it is not known what they are called: few are to be mended."""
 
 # Whoever inserts by what a symbol was called before holds this lock until it has committed.
@@ -40,7 +40,7 @@ MEND = """
 SEPARATED = re.compile(r"[._\-#+!].*$")
 
 
-def suggested_instrument(ecosystem: str, symbol: str) -> str:
+def suggestion(ecosystem: str, symbol: str) -> str:
     """Return what an uncertain symbol most likely is, for an operator to confirm; empty if unknown."""
     stem = SEPARATED.sub("", symbol)
     bare = symbol.rpartition(":")[2]
@@ -50,13 +50,13 @@ def suggested_instrument(ecosystem: str, symbol: str) -> str:
     return ""
 
 
-def canonical_name(ecosystem: str, name: str) -> str:
+def cleaned(ecosystem: str, name: str) -> str:
     """Return an instrument's name as the hub writes it: EUR/USD for EURUSD, unchanged where it is unsure."""
     return CANONICAL[ecosystem](name) or name
 
 
 @dataclass(frozen=True)
-class RenameProgress:
+class Mark:
     """Where a mending has come to: which of `_ways`, and the last id that it looked at there."""
 
     way: int = 0
@@ -66,7 +66,7 @@ class RenameProgress:
         return f"{self.way}:{self.row_id}"
 
     @classmethod
-    def read(cls, text: str) -> "RenameProgress":
+    def read(cls, text: str) -> "Mark":
         """Raises ValueError for what `str` of a mark does not look like."""
         if not re.fullmatch(r"[0-9]:-?[0-9]{1,19}", text):
             raise ValueError(f"no mark: {text[:30]}")
@@ -74,20 +74,18 @@ class RenameProgress:
         return cls(int(way), int(row_id))
 
 
-def rename_rows(
-    alias: SymbolAlias, before: str | None, after: RenameProgress | None = None
-) -> tuple[int, RenameProgress | None]:
+def mend(alias: SymbolAlias, before: str | None, after: Mark | None = None) -> tuple[int, Mark | None]:
     """Give the alias's name to the next rows of its symbol that are called `before`, or anything if None.
 
     Returns how many those were, and where to go on, None at the end. Call it when the alias is committed:
     what is inserted since then has the name already. Raises Outage, also of the ecosystem's own database.
     """
-    after, name = after or RenameProgress(), alias.instrument or instrument(alias.ecosystem, alias.symbol)
+    after, name = after or Mark(), alias.instrument or instrument(alias.ecosystem, alias.symbol)
     ways = [way for way in _ways(alias, before) if way[1] != name]
     if after.way >= len(ways):
         return 0, None
     place, called = ways[after.way]
-    batch = MAX_ROWS_BY_ID if called is None else MAX_ROWS_BY_NAME
+    batch = BATCH_OF_ALL if called is None else BATCH
     wanted: dict[str, str | int | None] = {
         "before": called,
         "after": after.row_id,
@@ -97,15 +95,15 @@ def rename_rows(
         "name": name,
     }
     with classified():
-        if after == RenameProgress():
+        if after == Mark():
             with transaction.atomic(), connection.cursor() as cursor:
                 cursor.execute(WAIT)
         with transaction.atomic(using=place), connections[place].cursor() as cursor:
             cursor.execute(MEND.format(ALL if called is None else CALLED), wanted)
             mended, seen, last = cursor.fetchone()
     if seen == batch:
-        return mended, RenameProgress(after.way, last)
-    return mended, RenameProgress(after.way + 1) if after.way + 1 < len(ways) else None
+        return mended, Mark(after.way, last)
+    return mended, Mark(after.way + 1) if after.way + 1 < len(ways) else None
 
 
 def _ways(alias: SymbolAlias, before: str | None) -> list[tuple[str, str | None]]:

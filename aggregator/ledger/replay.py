@@ -34,14 +34,14 @@ def replay(letters: Sequence[DeadLetter]) -> dict[int, Fate | None]:
         batch = list(group)
         entries = [_entry(letter, allowed.get(letter.sender)) for letter in batch]
         # A dead agent must not look alive: its letters came in when they did.
-        seen_at = min(letter.last_at for letter in batch)
-        results = ledger.record(entries, transport, seen_at)
+        first_received_at = min(letter.last_at for letter in batch)
+        results = ledger.record(entries, transport, first_received_at)
         _settle(batch, entries, results, transport)
         fates.update({letter.pk: result.fate for letter, result in zip(batch, results, strict=True)})
     return fates
 
 
-def replay_counts(fates: dict[int, Fate | None]) -> dict[str, int]:
+def summary(fates: dict[int, Fate | None]) -> dict[str, int]:
     """Return how many letters met each fate, in an operator's words."""
     counts = Counter(fates.values())
     return {

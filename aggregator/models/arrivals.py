@@ -18,7 +18,7 @@ class ArrivalMinute(models.Model):
     lags = ArrayField(
         models.BigIntegerField(),
         default=list,
-        help_text="How many were recorded within each of `arrivals.LAG_BOUNDS` after their timestamp.",
+        help_text="How many were recorded within each of `rollup_writer.LAG_BOUNDS` after their timestamp.",
     )
 
     class Meta:
@@ -59,7 +59,7 @@ class ArrivalTotal(models.Model):
 
     ecosystem = models.TextField()
     transport = models.TextField()
-    measure = models.TextField(help_text="A verdict, or lag:N for the Nth bucket of the lags.")
+    measure = models.TextField(help_text="A fate, or lag:N for the Nth bucket of the lags.")
     total = models.BigIntegerField()
     through = models.DateTimeField()
 

@@ -34,7 +34,7 @@ def test_an_unmapped_symbol_is_shown_with_a_suggestion(page, alias):
 
 
 def test_one_click_maps_it_and_mends_its_rows(page, alias, monkeypatch, record):
-    monkeypatch.setattr(aliases, "MAX_ROWS_BY_NAME", 3)
+    monkeypatch.setattr(aliases, "BATCH", 3)
     assert names() == {"tBTCUSD"}
     response = page.post(f"{LIST}{alias.pk}/map", {"map": "BTC/USD"}, follow=True)
     assert "7 signals are called BTC/USD now" in response.content.decode()
@@ -73,7 +73,7 @@ def test_rows_that_agents_insert_get_the_name_too(page, alias):
 
 
 def test_a_long_mending_goes_on_in_steps(page, alias, monkeypatch):
-    monkeypatch.setattr(aliases, "MAX_ROWS_BY_NAME", 2)
+    monkeypatch.setattr(aliases, "BATCH", 2)
     monkeypatch.setattr("aggregator.admin.aliases.AT_ONCE_S", 0.0)
     response = page.post(f"{LIST}{alias.pk}/map", {"map": "BTC/USD"})
     assert "/mend?" in response["Location"]
@@ -88,10 +88,7 @@ def test_a_long_mending_goes_on_in_steps(page, alias, monkeypatch):
 
 def mended_in_steps(page, alias, query):
     """Do what the page's script does; return how many signals that mended."""
-    told, mended = (
-        {"after": dict(parse_qsl(query)).get("after", str(aliases.RenameProgress())), "finished": False},
-        0,
-    )
+    told, mended = {"after": dict(parse_qsl(query)).get("after", str(aliases.Mark())), "finished": False}, 0
     while not told["finished"]:
         told = page.post(f"{LIST}{alias.pk}/mend/step?{query}", {"after": told["after"]}).json()
         mended += told["count"]
@@ -118,7 +115,7 @@ def test_a_mending_that_was_cut_short_is_done_again(page, alias):
 
 
 def test_rows_in_an_ecosystems_own_database_are_mended_too(page, record, monkeypatch):
-    monkeypatch.setattr(aliases, "MAX_ROWS_BY_NAME", 3)
+    monkeypatch.setattr(aliases, "BATCH", 3)
     with connections["forex"].cursor() as cursor:
         cursor.execute("TRUNCATE trading_signals")
         cursor.execute(
@@ -150,4 +147,4 @@ def test_strangers_map_nothing(stranger, alias):
     [("crypto", "tBTCUSD", "BTC/USD"), ("forex", "FX:EURUSD-weird", "EUR/USD"), ("crypto", "???", "")],
 )
 def test_suggestions(ecosystem, symbol, expected):
-    assert aliases.suggested_instrument(ecosystem, symbol) == expected
+    assert aliases.suggestion(ecosystem, symbol) == expected
