@@ -16,9 +16,9 @@ from aggregator.admin import transport_guides
 from aggregator.answers import Background
 from aggregator.arrivals import liveness, queries
 from aggregator.arrivals.liveness import Liveness
-from aggregator.health.checks import Outcome
-from aggregator.health.checks import State as Health
-from aggregator.health.runner import survey
+from aggregator.health.checks import CheckResult
+from aggregator.health.checks import Status as Health
+from aggregator.health.runner import check_runner
 from aggregator.health.stream_checks import NOT_CONFIGURED
 from aggregator.ingest import stream_state
 from aggregator.models import DeadLetter, SymbolAlias
@@ -64,7 +64,9 @@ CHART_OPTIONS = json.dumps(
     }
 )
 
-_outcomes: Background[list[Outcome]] = Background(lambda: survey().outcomes(), ASK_EVERY_S, ASKED_WITHIN_S)
+_outcomes: Background[list[CheckResult]] = Background(
+    lambda: check_runner().outcomes(), ASK_EVERY_S, ASKED_WITHIN_S
+)
 _streams: Background[list[stream_state.StreamState]] = Background(
     lambda: stream_state.stream_states(settings.ENVIRONMENT), ASK_EVERY_S, ASKED_WITHIN_S
 )
@@ -121,7 +123,7 @@ def _live(request: HttpRequest) -> dict[str, Any]:
     }
     came = {name for each in taken.ecosystems for name, part in each.transports.items() if part.last_at}
     if len(came) < len(liveness.TRANSPORTS) and _is_new(taken, now):
-        shown |= {"came": came, "first_use": transport_guides.ways(request, came)}
+        shown |= {"came": came, "first_use": transport_guides.all_guides(request, came)}
     return shown
 
 
@@ -171,14 +173,14 @@ def _chart(each: liveness.EcosystemLiveness, now: datetime) -> str:
     )
 
 
-def _look(outcome: Outcome, unset: str = NOT_CONFIGURED) -> tuple[str, str, str]:
+def _look(outcome: CheckResult, unset: str = NOT_CONFIGURED) -> tuple[str, str, str]:
     """Return a probe's word, colour and sign; `unset` is the word for one of something not configured."""
     if outcome.text == NOT_CONFIGURED:
         return unset, "default", "remove"
     return outcome.state, *HEALTH[outcome.state]
 
 
-def _transport(each: liveness.EcosystemLiveness, name: str, checks: dict[str, Outcome]) -> dict[str, Any]:
+def _transport(each: liveness.EcosystemLiveness, name: str, checks: dict[str, CheckResult]) -> dict[str, Any]:
     """Return a row of the table of transports; `check` is the probe of the server it goes over."""
     own = f"database:{each.ecosystem}"
     probe = {"database": own if own in checks else "database", "redis": "redis", "webhook": "endpoint"}[name]
@@ -198,7 +200,7 @@ def _agent(agent: liveness.AgentLiveness) -> dict[str, Any]:
     return {"agent": agent, "variant": variant, "icon": icon, "query": query}
 
 
-def _troubles(outcomes: list[Outcome]) -> dict[str, Any]:
+def _troubles(outcomes: list[CheckResult]) -> dict[str, Any]:
     """Return the probes that are not well, the worst first, and how many they are in words."""
     found = [each for state in (Health.FAILED, Health.DEGRADED) for each in outcomes if each.state is state]
     counts = Counter(each.state for each in found)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 from django.http import HttpResponse
 
-from aggregator.http.api_keys import Sender
+from aggregator.http.api_keys import Principal
 from aggregator.http.problems import Problem, unavailable
 from aggregator.ledger.entries import FORBIDDEN, Entry, Fate, Result
 from ecosystems.signal import Refusal, split
@@ -14,7 +14,7 @@ BODY_CODES = frozenset({"not_json", "not_utf8", "json_too_deep", "not_object_or_
 """Refusals of a whole body rather than of a signal in it."""
 
 
-def entries_of(body: bytes, sender: Sender, max_signals: int) -> list[Entry]:
+def entries_of(body: bytes, sender: Principal, max_signals: int) -> list[Entry]:
     """Return the body's entries; one that is refused whole where the body is no JSON to look into.
 
     Raises Problem 400 for an empty body or array, 413 for too many signals.

@@ -1,7 +1,7 @@
 """The tables of the hub, by subject."""
 
 from aggregator.models.agents import Agent, AgentCadence
-from aggregator.models.alerts import Alert, AlertChannel, AlertNotice, AlertPolicy
+from aggregator.models.alerts import Alert, AlertChannel, AlertNotification, AlertPolicy
 from aggregator.models.api_keys import ApiKey
 from aggregator.models.arrivals import ArrivalHour, ArrivalMinute, ArrivalTotal
 from aggregator.models.choices import ECOSYSTEM_CHOICES, TRANSPORT_CHOICES
@@ -17,7 +17,7 @@ __all__ = [
     "AgentCadence",
     "Alert",
     "AlertChannel",
-    "AlertNotice",
+    "AlertNotification",
     "AlertPolicy",
     "ApiKey",
     "ArrivalHour",

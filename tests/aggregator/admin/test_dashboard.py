@@ -16,7 +16,7 @@ from aggregator.admin import dashboard
 from aggregator.answers import Background
 from aggregator.arrivals import liveness, queries
 from aggregator.arrivals.cadence import Silence
-from aggregator.health.runner import survey
+from aggregator.health.runner import check_runner
 from aggregator.models import Agent, ArrivalHour
 from tests.servers import eventually
 from tests.servers import free_port as find_free_port
@@ -106,12 +106,12 @@ def test_the_first_look_after_a_pause_shows_no_old_answers(page, free_port, sett
     eventually(lambda: "freshness:crypto" in text(page.get(LIVE)))
     for answer in (dashboard._outcomes, dashboard._streams):
         answer._at -= 60
-    survey.cache_clear()
+    check_runner.cache_clear()
     url = f"redis://127.0.0.1:{free_port}/0"
     with override_settings(ENVIRONMENT=dataclasses.replace(settings.ENVIRONMENT, redis_url=url)):
         seen = text(page.get(LIVE))
     assert "redis: failed" in seen or "Asking the probes…" in seen
-    survey.cache_clear()
+    check_runner.cache_clear()
 
 
 @pytest.mark.usefixtures("fresh_answers")

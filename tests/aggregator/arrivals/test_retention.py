@@ -6,9 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.db import connection
 
-from aggregator.alerts.watcher import Watcher
 from aggregator.arrivals import counters, retention
-from aggregator.models import AlertPolicy, ArrivalHour, ArrivalMinute, DeadLetter, Sighting, TradingSignal
+from aggregator.models import ArrivalHour, ArrivalMinute, DeadLetter, Sighting, TradingSignal
 from tests.aggregator.ledger.samples import entry, record_and_count, rows
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "forex"])
@@ -95,17 +94,3 @@ def test_a_turn_ends_in_time(monkeypatch):
     monkeypatch.setattr(retention, "PRUNE_TIMEOUT_S", 0.0)
     a_months_minutes(25)
     assert [retention.prune(MONTH)["arrival_minutes"] for _ in range(3)] == [10, 10, 5]
-
-
-def test_whoever_watches_does_it_each_hour():
-    send("old")
-    days_pass(36)
-    Watcher().run_once()
-    assert not ArrivalMinute.objects.exists()
-    send("older")
-    days_pass(36)
-    Watcher().run_once()
-    assert ArrivalMinute.objects.exists()
-    AlertPolicy.objects.update(learned_at=None)
-    Watcher().run_once()
-    assert not ArrivalMinute.objects.exists()
