@@ -1,4 +1,4 @@
-"""Counters made of the minute rollups: they never fall, also when old minutes are removed."""
+"""Counters for `/metrics`, made of the minute rollups: they never fall, also when old minutes are removed."""
 
 from collections import defaultdict
 from datetime import timedelta

@@ -70,7 +70,7 @@ CREATE TABLE trading_signals (
 CREATE SEQUENCE trading_signals_position_seq AS bigint OWNED BY trading_signals.position;
 
 CREATE TABLE ledger_lock ();
-COMMENT ON TABLE ledger_lock IS 'Empty: whoever gives positions locks it until its commit';
+COMMENT ON TABLE ledger_lock IS 'Empty: a transaction that gives positions locks it until its commit';
 
 CREATE INDEX trading_signals_unrecorded ON trading_signals (id) WHERE position IS NULL;
 CREATE INDEX trading_signals_instrument ON trading_signals (instrument, id);
@@ -371,7 +371,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'db_table': 'followers',
-                'db_table_comment': 'Cursors of what reads the ledger behind the writer',
+                'db_table_comment': 'Cursors of the followers, which read the ledger behind its writer',
             },
         ),
         migrations.CreateModel(
@@ -402,7 +402,7 @@ class Migration(migrations.Migration):
                 'verbose_name': 'symbol alias',
                 'verbose_name_plural': 'symbol aliases',
                 'db_table': 'symbol_aliases',
-                'db_table_comment': 'Instruments of symbols whose spelling does not tell, as an operator mapped them',
+                'db_table_comment': 'Instruments of symbols whose spelling does not determine one, as an operator mapped them',
             },
         ),
         migrations.CreateModel(

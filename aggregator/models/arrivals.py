@@ -1,11 +1,11 @@
-"""Rollups of what came in."""
+"""Rollups of arrivals."""
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
 
 class ArrivalMinute(models.Model):
-    """What came in one minute from one agent over one transport."""
+    """Arrivals of one minute from one agent over one transport."""
 
     minute = models.DateTimeField()
     ecosystem = models.TextField()
@@ -32,7 +32,7 @@ class ArrivalMinute(models.Model):
 
 
 class ArrivalHour(models.Model):
-    """The same by hour: what a day's chart and a week's usual rate are read from."""
+    """The same by hour: for a day's chart and a week's typical rate."""
 
     hour = models.DateTimeField()
     ecosystem = models.TextField()
