@@ -138,8 +138,9 @@ def configure(environment: Environment) -> dict[str, Any]:
 
 
 LEVELS = {
-    # One line a start, which operators look for; Celery makes the root logger WARNING unless told otherwise.
+    # Few lines, which operators look for; Celery makes the root logger WARNING unless it is given a level.
     "signal_hub.bus": "INFO",
+    "signal_hub.worker": "INFO",
     # What goes wrong in a request is logged by `aggregator.http.request_log` and `aggregator.http.problems`.
     "django.request": "CRITICAL",
     # Scanners send any Host; a traceback each would drown the rest.

@@ -1,39 +1,30 @@
-"""Who looks: a loop in every Celery worker's main process, or `manage.py watch`. Any number may run.
+"""The loop that looks for what is wrong and alerts the operator. Any number may run.
 
-No task of Celery's: those stop with the broker, with beat and with the workers, which is what it must tell.
+Not a task of Celery's: those stop with the broker, with beat and with the workers, which it has to report.
 """
 
 import asyncio
 import logging
-import threading
 from concurrent.futures import Future, wait
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, Error, connection, connections, transaction
-from django.utils import timezone
 
 from aggregator.alerts import delivery, evaluation, messages, rules
 from aggregator.alerts.database_outage import Blackout
-from aggregator.arrivals import cadence, counters, retention
 from aggregator.background import DAEMONS
 from aggregator.health.checks import State
 from aggregator.health.database_checks import DatabaseProbe
 from aggregator.health.runner import survey
 from aggregator.ledger import errors
-from aggregator.models import Alert, AlertNotice, AlertPolicy
+from aggregator.models import Alert, AlertPolicy
+from aggregator.worker import Loop
 
 logger = logging.getLogger("signal_hub.alerts")
 
-EVERY_S = 15.0
 PATIENCE_S = 5.0
 """How long a look may take before the database is asked whether it still answers."""
-KEPT = timedelta(days=90)
-"""How long notices stay to be looked up."""
-
-LEARN = """
-    UPDATE alert_policy SET learned_at = now()
-    WHERE id = 1 AND (learned_at IS NULL OR learned_at < now() - make_interval(secs => %s)) RETURNING now()"""
 
 ALL_CLEAR = """
     UPDATE alert_policy SET all_clear_on = (now() AT TIME ZONE 'UTC')::date
@@ -46,8 +37,10 @@ DAY = """
     WHERE hour > now() - interval '24 hours' AND accepted > 0 GROUP BY ecosystem ORDER BY ecosystem"""
 
 
-class Watcher:
+class Watcher(Loop):
     """One watcher. Not for several threads."""
+
+    idle_interval_s = 15.0
 
     def __init__(self) -> None:
         self._blackout = Blackout(settings.ENVIRONMENT)
@@ -56,18 +49,12 @@ class Watcher:
         self._database = DatabaseProbe(DEFAULT_DB_ALIAS)
         self._looking: Future[evaluation.Changes | None] | None = None
 
-    def run(self, stop: threading.Event) -> None:
-        """Look every EVERY_S until `stop` is set."""
-        while not stop.is_set():
-            try:
-                self.run_once()
-            except Exception:
-                # Whoever watches must not be the first to go.
-                logger.exception("a turn of the alerts failed")
-            stop.wait(EVERY_S)
-        self.close()
+    def run_once(self, *, wait: bool = False) -> int:  # noqa: ARG002 - there is nothing to wait for
+        """Look once; return 0, since nothing is left to do until the next look is due."""
+        self.look()
+        return 0
 
-    def run_once(self) -> evaluation.Changes | None:
+    def look(self) -> evaluation.Changes | None:
         """Look once, keep the book, send what is due; return what changed, None where others were at it.
 
         A look hangs with a database that neither answers nor hangs up. It is left then, in a thread of its
@@ -110,25 +97,15 @@ class Watcher:
             _log(changes)
         _all_clear()
         self._sender.send_due()
-        _keep_house()
         return changes
 
 
-def _claimed(query: str, *parameters: float) -> datetime | None:
+def _claimed(query: str) -> datetime | None:
     """Run a conditional UPDATE of the policy; return when, if this worker is the one that changed it."""
     with connection.cursor() as cursor:
-        cursor.execute(query, parameters)
+        cursor.execute(query)
         row = cursor.fetchone()
     return row[0] if row else None
-
-
-def _keep_house() -> None:
-    """Do what is done once an hour among all workers; after the alerts, which must not wait for it."""
-    if _claimed(LEARN, cadence.LEARN_EVERY.total_seconds()):
-        cadence.learn()
-        counters.fold()
-        retention.prune(settings.ENVIRONMENT.keep_days)
-        AlertNotice.objects.filter(created_at__lt=timezone.now() - KEPT).delete()
 
 
 def _all_clear() -> None:

@@ -17,7 +17,6 @@ ACTIVE_MINUTES = 1000
 """How many of an agent's latest minutes with arrivals teach."""
 FEWEST_GAPS = 20
 PERCENTILE = 0.95
-LEARN_EVERY = timedelta(hours=1)
 PATIENCE = 3
 """A silence is noticed at so many times the learned cadence. Of an agent whose signals come at random, as a
 strategy's do, one gap in 8,000 is as long: e ** (-3 * 3), with a 95th percentile of three times the mean."""

@@ -3,13 +3,13 @@
 from django.conf import settings
 from django.db import connections
 
-from aggregator.health import heartbeats
 from aggregator.health.channel_check import ChannelsProbe
 from aggregator.health.checks import Probe
 from aggregator.health.database_checks import DatabaseProbe, MigrationsProbe
 from aggregator.health.freshness_check import FreshnessProbe
-from aggregator.health.program_checks import DiskProbe, EndpointProbe, HeartbeatProbe
+from aggregator.health.program_checks import DiskProbe, EndpointProbe
 from aggregator.health.stream_checks import RedisProbe, StreamProbe
+from aggregator.health.worker_check import WorkerProbe
 from ecosystems import ECOSYSTEMS
 
 
@@ -22,8 +22,7 @@ def all_probes() -> list[Probe]:
         MigrationsProbe(),
         RedisProbe(environment.redis_url),
         *(StreamProbe(environment, topic) for topic in topics),
-        HeartbeatProbe(heartbeats.WORKER, environment.redis_url),
-        HeartbeatProbe(heartbeats.BEAT, environment.redis_url),
+        WorkerProbe(list(settings.WORKER_LOOPS)),
         EndpointProbe(environment.signal_endpoint),
         DiskProbe(settings.BASE_DIR),
         ChannelsProbe(),

@@ -4,10 +4,8 @@ An entry is acknowledged after the ledger has committed it, never before. What a
 it dies is claimed by another; what nobody manages to record in five deliveries becomes a dead letter.
 """
 
-import gc
 import os
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,12 +13,14 @@ from typing import Any
 
 import msgspec
 import redis
+from django.conf import settings
 from django.db import close_old_connections
 
 from aggregator import ledger
 from aggregator.ingest import trimming
 from aggregator.ledger.entries import EXHAUSTED, Entry, Verdict
 from aggregator.ledger.errors import Outage
+from aggregator.worker import Loop
 from ecosystems.env import Environment
 from ecosystems.signal import Refusal
 
@@ -30,8 +30,6 @@ BATCH = 2000
 BLOCK_MS = 1000
 """How long a read waits for an entry: also how long a SIGTERM may have to wait."""
 SOCKET_TIMEOUT_S = 10
-SWITCH_INTERVAL_S = 0.0002
-"""How long the thread that writes waits, each time Postgres has answered, for the one that reads ahead."""
 CLAIM_IDLE_MS = 60_000
 CLAIM_EVERY_S = 15
 MAX_DELIVERIES = 5
@@ -58,7 +56,7 @@ def connect(url: str) -> redis.Redis:
     return client
 
 
-class StreamConsumer:
+class StreamConsumer(Loop):
     """One consumer of the group.
 
     While one batch is written, a thread reads and prepares the next: the one waits for Postgres while the
@@ -84,12 +82,7 @@ class StreamConsumer:
 
     @classmethod
     def from_environment(cls, environment: Environment) -> "StreamConsumer":
-        """Return a consumer of the configured topics, for a program that does little else.
-
-        Needs CORE_REDIS_URL.
-        """
-        sys.setswitchinterval(SWITCH_INTERVAL_S)
-        gc.freeze()  # what stays for ever: looking through it again and again took a fifth of the time
+        """Return a consumer of the configured topics. Needs CORE_REDIS_URL."""
         assert environment.redis_url, "the caller checks that there is a Redis"
         streams = [f"{environment.stream_prefix}:{topic}" for topic in environment.stream_topics]
         return cls(connect(environment.redis_url), streams, read_ahead=True)
@@ -245,6 +238,11 @@ class StreamConsumer:
                 if not str(error).startswith("BUSYGROUP"):
                     raise
         return command()
+
+
+def configured_consumer() -> StreamConsumer:
+    """Return a consumer of the hub's streams, for the worker."""
+    return StreamConsumer.from_environment(settings.ENVIRONMENT)
 
 
 def _entries(reply: Any) -> Iterable[Entry]:

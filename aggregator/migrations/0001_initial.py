@@ -247,7 +247,6 @@ class Migration(migrations.Migration):
                 ('stream_lag', models.PositiveIntegerField(default=10000, help_text='Unread entries of one stream.', validators=[django.core.validators.MinValueValidator(1)])),
                 ('all_clear_at', models.TimeField(default=datetime.time(8, 0), help_text='When the daily all-clear is sent, in UTC. Its absence is an alert too.')),
                 ('all_clear_on', models.DateField(editable=False, null=True)),
-                ('learned_at', models.DateTimeField(editable=False, null=True)),
             ],
             options={
                 'verbose_name_plural': 'alert policy',
@@ -372,6 +371,17 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='PeriodicJob',
+            fields=[
+                ('name', models.TextField(primary_key=True, serialize=False)),
+                ('last_run_at', models.DateTimeField()),
+            ],
+            options={
+                'db_table': 'periodic_jobs',
+                'db_table_comment': 'When each periodic job ran last, among all workers',
+            },
+        ),
+        migrations.CreateModel(
             name='Sighting',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
@@ -400,6 +410,22 @@ class Migration(migrations.Migration):
                 'verbose_name_plural': 'symbol aliases',
                 'db_table': 'symbol_aliases',
                 'db_table_comment': 'Instruments of symbols whose spelling does not tell, as an operator mapped them',
+            },
+        ),
+        migrations.CreateModel(
+            name='WorkerLoop',
+            fields=[
+                ('pk', models.CompositePrimaryKey('worker', 'loop', blank=True, editable=False, primary_key=True, serialize=False)),
+                ('worker', models.TextField(help_text='Host and process id.')),
+                ('loop', models.TextField()),
+                ('seen_at', models.DateTimeField(help_text='When the worker wrote this last.')),
+                ('ok_at', models.DateTimeField(help_text='When the loop last did a batch, or found nothing to do.')),
+                ('crashes', models.IntegerField(help_text='How often it crashed within the last minutes.')),
+                ('problem', models.TextField(help_text='The last outage or crash; empty when that is over.')),
+            ],
+            options={
+                'db_table': 'worker_loops',
+                'db_table_comment': 'How the loops of each worker fare; written by the workers, read by the health check',
             },
         ),
         migrations.CreateModel(

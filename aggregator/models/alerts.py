@@ -34,7 +34,6 @@ class AlertPolicy(models.Model):
         default=time(8), help_text="When the daily all-clear is sent, in UTC. Its absence is an alert too."
     )
     all_clear_on = models.DateField(null=True, editable=False)
-    learned_at = models.DateTimeField(null=True, editable=False)
 
     class Meta:
         db_table = "alert_policy"

@@ -14,15 +14,19 @@ import stripe
 from django.db import connection, transaction
 from django.utils import timezone
 
+from aggregator.ledger.errors import Outage, classified
 from commerce.billing import prices, subscriptions
 from commerce.billing.prices import Terms
-from commerce.billing.stripe_client import client
+from commerce.billing.stripe_client import client, is_configured
 from commerce.models import Customer, Plan, Subscription
 
 logger = logging.getLogger("signal_hub.billing")
 
 GRACE = timedelta(days=7)
 """How long a subscription whose payment failed still gives rights: Stripe's retries take about as long."""
+
+RENEWED_WITHIN = timedelta(hours=1)
+"""Stripe tries a renewal's payment about an hour after its period began."""
 
 LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
 
@@ -51,6 +55,28 @@ def refresh(subscription_id: str) -> str:
     """
     with one_at_a_time(subscription_id):
         return synchronise(subscription_id, timezone.now())
+
+
+def refresh_overdue() -> int:
+    """Ask Stripe about what should have been renewed by now; return how many were. An event may be lost."""
+    if not is_configured():
+        return 0
+    overdue = Subscription.objects.filter(
+        state__in=Subscription.LIVE,
+        stripe_subscription_id__isnull=False,
+        period_ends_at__lt=timezone.now() - RENEWED_WITHIN,
+    )
+    asked = 0
+    for subscription in overdue:
+        number = str(subscription.stripe_subscription_id)
+        try:
+            with classified():
+                refresh(number)
+        except (stripe.StripeError, NotUnderstood, Outage) as error:
+            logger.warning("stripe subscription=%s is not known now: %s", number, error)
+        else:
+            asked += 1
+    return asked
 
 
 def has_open(customer: Customer) -> bool:

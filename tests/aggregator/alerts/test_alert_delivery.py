@@ -3,12 +3,12 @@
 import threading
 
 import pytest
-from django.core.management import call_command
 from django.db import connection
 
 from aggregator.alerts import delivery, evaluation, watcher
 from aggregator.alerts.rules import Finding, Found
 from aggregator.models import AlertNotice, AlertPolicy
+from aggregator.worker import Worker
 from tests.aggregator.alerts.chat_service import TOKEN, Receiver, open_channel, passes, send_due
 from tests.aggregator.ledger.samples import rows
 from tests.servers import eventually
@@ -21,7 +21,7 @@ SILENT = Finding("agent_silent", "crypto/bot-1", "silent for 1 h")
 @pytest.fixture(autouse=True)
 def policy():
     AlertPolicy.current()
-    rows("UPDATE alert_policy SET all_clear_on = '2999-01-01', learned_at = '2999-01-01' RETURNING 1")
+    rows("UPDATE alert_policy SET all_clear_on = '2999-01-01' RETURNING 1")
 
 
 SEND = "from aggregator.alerts import delivery; delivery.WITHIN_S = 60; delivery.Sender().send_due()"
@@ -114,24 +114,16 @@ def test_a_channel_that_hangs_holds_up_no_other_and_no_turn(monkeypatch, channel
     healthy.close()
 
 
-def watch_until(stop):
-    watcher.Watcher().run(stop)
-
-
-def watch_once(_stop):
-    call_command("watch", "--once")
-    connection.close()
-
-
-@pytest.mark.parametrize("watch", [watch_until, watch_once])
-def test_who_watches_ends_only_after_what_is_under_way(monkeypatch, channel, receiver, redis_client, watch):
+@pytest.mark.parametrize("once", [False, True])
+def test_the_loop_ends_only_after_what_is_under_way(monkeypatch, channel, receiver, redis_client, once):
     """Cut off, a notice that came would be repeated by the schedule."""
     monkeypatch.setattr(delivery, "WITHIN_S", 0.0)
     receiver.let.clear()
     with connection.cursor() as cursor:
         evaluation.tell(cursor, delivery.Notice("info", "title", "body"))
     stop = threading.Event()
-    thread = threading.Thread(target=watch, args=[stop])
+    loop = Worker({"alerts": watcher.Watcher}, stop, once=once)
+    thread = threading.Thread(target=loop.run)
     thread.start()
     eventually(lambda: receiver.messages)
     stop.set()

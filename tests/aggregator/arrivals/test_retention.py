@@ -4,12 +4,21 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.conf import settings
 from django.db import connection
 
 from aggregator import ledger
-from aggregator.alerts.watcher import Watcher
 from aggregator.arrivals import counters, retention
-from aggregator.models import AlertPolicy, ArrivalHour, ArrivalMinute, DeadLetter, Sighting, TradingSignal
+from aggregator.models import (
+    AlertNotice,
+    ArrivalHour,
+    ArrivalMinute,
+    DeadLetter,
+    PeriodicJob,
+    Sighting,
+    TradingSignal,
+)
+from aggregator.periodic import PeriodicJobs
 from tests.aggregator.ledger.samples import entry, rows
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "forex"])
@@ -98,15 +107,33 @@ def test_a_turn_ends_in_time(monkeypatch):
     assert [retention.prune(MONTH)["arrival_minutes"] for _ in range(3)] == [10, 10, 5]
 
 
-def test_whoever_watches_does_it_each_hour():
+def test_the_periodic_jobs_do_it_each_hour():
+    def run_jobs():
+        jobs = PeriodicJobs()
+        while jobs.run_once():
+            pass
+
     send("old")
     days_pass(36)
-    Watcher().run_once()
+    run_jobs()
     assert not ArrivalMinute.objects.exists()
     send("older")
     days_pass(36)
-    Watcher().run_once()
+    run_jobs()
     assert ArrivalMinute.objects.exists()
-    AlertPolicy.objects.update(learned_at=None)
-    Watcher().run_once()
+    PeriodicJob.objects.update(last_run_at=datetime.now(UTC) - timedelta(hours=1))
+    run_jobs()
     assert not ArrivalMinute.objects.exists()
+
+
+def test_alert_notices_go_after_ninety_days(channel):
+    def notice(days):
+        at = datetime.now(UTC) - timedelta(days=days)
+        AlertNotice.objects.create(
+            channel=channel, severity="info", title=f"{days}", body="", created_at=at, due_at=at
+        )
+
+    notice(89)
+    notice(91)
+    retention.prune(settings.KEEP_DAYS)
+    assert AlertNotice.objects.get().title == "89"
