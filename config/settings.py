@@ -60,10 +60,10 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "aggregator.health.livez.livez",
-    "aggregator.http.request_log.RequestLog",
+    "aggregator.http.request_log.RequestLogMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "aggregator.http.outage_pages.Blackout",
+    "aggregator.http.outage_pages.OutageMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -198,7 +198,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
-    "EXCEPTION_HANDLER": "aggregator.http.problems.handle",
+    "EXCEPTION_HANDLER": "aggregator.http.problems.exception_handler",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
 }
 
@@ -209,7 +209,7 @@ SPECTACULAR_SETTINGS = {
     "SERVE_PUBLIC": True,
     "SERVE_PERMISSIONS": [],
     "SERVE_INCLUDE_SCHEMA": False,
-    "PREPROCESSING_HOOKS": ["commerce.api.documentation.only_customers"],
+    "PREPROCESSING_HOOKS": ["commerce.api.documentation.only_customer_endpoints"],
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
@@ -228,22 +228,22 @@ SPECTACULAR_SETTINGS = {
 WORKER_LOOPS = {
     **({"streams": "aggregator.ingest.streams.configured_consumer"} if ENVIRONMENT.redis_url else {}),
     **{f"databases:{alias}": "aggregator.ingest.databases.DatabaseConsumer" for alias in DATABASES},
-    "alerts": "aggregator.alerts.watcher.Watcher",
-    "webhooks": "commerce.webhooks.dispatcher.Deliverer",
+    "alerts": "aggregator.alerts.watcher.AlertWatcher",
+    "webhooks": "commerce.webhooks.dispatcher.Dispatcher",
     "periodic": "aggregator.periodic.PeriodicJobs",
 }
 
 # Slow jobs by name: the dotted path of a function, the interval in seconds, the function's arguments.
-KEEP_DAYS = {**ENVIRONMENT.keep_days, "alert_notices": 90}
+KEEP_DAYS = {**ENVIRONMENT.keep_days, "alert_notifications": 90}
 PERIODIC_JOBS: dict[str, tuple[Any, ...]] = {
     "learn-cadences": ("aggregator.arrivals.cadence.learn", 3600.0),
     "fold-counters": ("aggregator.arrivals.counters.fold", 3600.0),
     "remove-old-rows": ("aggregator.arrivals.retention.prune", 3600.0, KEEP_DAYS),
-    "remove-old-messages": ("commerce.webhooks.message_retention.prune", 3600.0),
+    "remove-old-messages": ("commerce.webhooks.message_retention.delete_old_messages", 3600.0),
     "forget-workers": ("aggregator.worker_states.forget", 3600.0),
     "roll-up-series": ("commerce.feed.listing.roll_up", 15.0),
-    "expire-subscriptions": ("commerce.billing.subscriptions.expire", 600.0),
-    "refresh-subscriptions": ("commerce.billing.stripe_sync.refresh_overdue", 3600.0),
+    "expire-subscriptions": ("commerce.billing.subscriptions.expire_subscriptions", 600.0),
+    "refresh-subscriptions": ("commerce.billing.stripe_sync.refresh_overdue_subscriptions", 3600.0),
 }
 
 

@@ -11,12 +11,12 @@ from datetime import datetime
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, Error, connection, connections, transaction
 
-from aggregator.alerts import delivery, evaluation, messages, rules
+from aggregator.alerts import delivery, messages, rules, transitions
 from aggregator.alerts.database_outage import Blackout
 from aggregator.background import DAEMONS
-from aggregator.health.checks import State
-from aggregator.health.database_checks import DatabaseProbe
-from aggregator.health.runner import survey
+from aggregator.health.checks import Status
+from aggregator.health.database_checks import DatabaseCheck
+from aggregator.health.runner import check_runner
 from aggregator.ledger import errors
 from aggregator.models import Alert, AlertPolicy
 from aggregator.worker import Loop
@@ -37,7 +37,7 @@ DAY = """
     WHERE hour > now() - interval '24 hours' AND accepted > 0 GROUP BY ecosystem ORDER BY ecosystem"""
 
 
-class Watcher(Loop):
+class AlertWatcher(Loop):
     """One watcher. Not for several threads."""
 
     idle_interval_s = 15.0
@@ -45,16 +45,16 @@ class Watcher(Loop):
     def __init__(self) -> None:
         self._blackout = Blackout(settings.ENVIRONMENT)
         self._targets: list[delivery.Target] = []
-        self._sender = delivery.Sender()
-        self._database = DatabaseProbe(DEFAULT_DB_ALIAS)
-        self._looking: Future[evaluation.Changes | None] | None = None
+        self._sender = delivery.NotificationSender()
+        self._database = DatabaseCheck(DEFAULT_DB_ALIAS)
+        self._looking: Future[transitions.Transitions | None] | None = None
 
     def run_once(self, *, wait: bool = False) -> int:  # noqa: ARG002 - there is nothing to wait for
         """Look once; return 0, since nothing is left to do until the next look is due."""
         self.look()
         return 0
 
-    def look(self) -> evaluation.Changes | None:
+    def look(self) -> transitions.Transitions | None:
         """Look once, keep the book, send what is due; return what changed, None where others were at it.
 
         A look hangs with a database that neither answers nor hangs up. It is left then, in a thread of its
@@ -81,18 +81,18 @@ class Watcher(Loop):
         self._sender.close()
 
     def _database_answers(self) -> bool:
-        return asyncio.run(self._database.outcome()).state is State.OK
+        return asyncio.run(self._database.outcome()).state is Status.OK
 
-    def _look_apart(self) -> evaluation.Changes | None:
+    def _look_apart(self) -> transitions.Transitions | None:
         try:
             return self._look()
         finally:
             connections.close_all()  # this thread's own; it ends here
 
-    def _look(self) -> evaluation.Changes | None:
+    def _look(self) -> transitions.Transitions | None:
         policy = AlertPolicy.current()
         self._targets = delivery.targets()
-        changes = evaluation.take(rules.find(policy, survey().ask_all()))
+        changes = transitions.record_conditions(rules.evaluate(policy, check_runner().ask_all()))
         if changes:
             _log(changes)
         _all_clear()
@@ -113,16 +113,16 @@ def _all_clear() -> None:
     with transaction.atomic():
         if not _claimed(ALL_CLEAR):
             return
-        alerts = Alert.objects.filter(over_at=None).exclude(fired_at=None).order_by("since", "id")
+        alerts = Alert.objects.filter(resolved_at=None).exclude(fired_at=None).order_by("since", "id")
         with connection.cursor() as cursor:
             cursor.execute(DAY)
             arrivals = cursor.fetchall()
-            evaluation.tell(
+            transitions.create_notifications(
                 cursor, messages.all_clear(list(alerts.values_list("rule", "subject", "text")), arrivals)
             )
 
 
-def _log(changes: evaluation.Changes) -> None:
+def _log(changes: transitions.Transitions) -> None:
     for word, alerts in (("fired", changes.fired), ("goes on", changes.repeated), ("over", changes.over)):
         for alert in alerts:
             logger.warning("alert %s rule=%s subject=%s: %s", word, alert.rule, alert.subject, alert.text)

@@ -5,7 +5,7 @@ from itertools import groupby
 
 from aggregator import worker_states
 from aggregator.health.checks import Degraded, Failed
-from aggregator.health.database_checks import DependentProbe, needed
+from aggregator.health.database_checks import DatabaseDependentCheck, needed
 from aggregator.worker_states import SeenState
 
 ALIVE_S = 45.0
@@ -14,7 +14,7 @@ STALLED_S = 120.0
 """A loop that did no batch for longer hangs, or waits for an outage to end."""
 
 
-class WorkerProbe(DependentProbe):
+class WorkerCheck(DatabaseDependentCheck):
     """Fails when a loop is hosted no more, degrades when one crashes or stalls.
 
     A loop is expected once a worker has hosted it: a hub may run some loops only, or none yet.

@@ -5,7 +5,7 @@ from django.db import DEFAULT_DB_ALIAS, close_old_connections, connections
 from aggregator.ledger import inserted_rows
 from aggregator.worker import Loop
 
-BATCH = 1000
+MAX_ROWS = 1000
 
 
 class DatabaseConsumer(Loop):
@@ -24,18 +24,18 @@ class DatabaseConsumer(Loop):
         """
         close_old_connections()
         if self.alias == DEFAULT_DB_ALIAS:
-            verdicts = inserted_rows.adopt(BATCH)
-        elif inserted_rows.is_core(self.alias):
+            results = inserted_rows.record_inserted_rows(MAX_ROWS)
+        elif inserted_rows.is_core_database(self.alias):
             return 0
         else:
-            verdicts = inserted_rows.adopt_from(self.alias, BATCH)
-        return sum(verdict.settled for verdict in verdicts)
+            results = inserted_rows.record_rows_of(self.alias, MAX_ROWS)
+        return sum(result.is_final for result in results)
 
     def close(self) -> None:
         """Give the thread's connections back."""
         connections.close_all()
 
 
-def consumers() -> list[DatabaseConsumer]:
+def database_consumers() -> list[DatabaseConsumer]:
     """Return a consumer for the core database and for each that an ecosystem has of its own."""
     return [DatabaseConsumer(alias) for alias in connections]

@@ -13,7 +13,7 @@ from aggregator.worker import Loop
 from commerce.webhooks import claims, owner_notifications
 from commerce.webhooks.turns import Turn
 
-logger = logging.getLogger("signal_hub.deliveries")
+logger = logging.getLogger("signal_hub.messages")
 
 THREADS = 12
 FAILING_THREADS = 4
@@ -67,7 +67,7 @@ class Lane:
         self.requests.shutdown(wait=True)
 
 
-class Deliverer(Loop):
+class Dispatcher(Loop):
     """The loop over endpoints that have work; what it has under way ends when `stop` is set."""
 
     idle_interval_s = IDLE_S
@@ -80,7 +80,7 @@ class Deliverer(Loop):
     ) -> None:
         self.stop = stop or threading.Event()
         self.lanes = [Lane(False, threads, self.stop), Lane(True, failing_threads, self.stop)]
-        # In a thread of their own: a mail server that hangs must not hold up the deliveries.
+        # In a thread of their own: a mail server that hangs must not hold up the messages.
         self.chores_pool = ThreadPoolExecutor(1, thread_name_prefix="deliver-chores")
         self.chores: Future[None] | None = None
 
@@ -112,11 +112,11 @@ class Deliverer(Loop):
         close_old_connections()
         try:
             with classified():
-                owner_notifications.send()
+                owner_notifications.send_due()
         except Outage:
-            pass  # the next turn tries again
+            pass  # the next turn attempts again
         except Exception:
-            logger.exception("the chores of deliveries crashed")
+            logger.exception("the chores of messages crashed")
 
     def _turn(self) -> int:
         # Not without a limit: turns become slow by themselves, and others may then begin.
@@ -124,7 +124,7 @@ class Deliverer(Loop):
         return sum(lane.collect() for lane in self.lanes)
 
     def close(self) -> None:
-        """Wait for the requests under way; their deliveries are settled and their endpoints let go."""
+        """Wait for the requests under way; their messages are settled and their endpoints let go."""
         self.stop.set()
         for lane in self.lanes:
             lane.close()

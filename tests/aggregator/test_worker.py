@@ -9,9 +9,9 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
-from aggregator.health.checks import State
-from aggregator.health.runner import Survey
-from aggregator.health.worker_check import WorkerProbe
+from aggregator.health.checks import Status
+from aggregator.health.runner import CheckRunner
+from aggregator.health.worker_check import WorkerCheck
 from aggregator.ingest.streams import GROUP
 from aggregator.models import DeadLetter, Sighting, TradingSignal
 from tests.aggregator.ledger.samples import insert, raw, rows
@@ -64,7 +64,7 @@ def hosted():
 
 
 def check():
-    (found,) = Survey([WorkerProbe(list(settings.WORKER_LOOPS))]).ask_all()
+    (found,) = CheckRunner([WorkerCheck(list(settings.WORKER_LOOPS))]).ask_all()
     return found
 
 
@@ -149,7 +149,7 @@ def test_each_loop_that_crashes_is_replaced_and_reported(faulty, redis_client, p
         worker.until(lambda loop=loop: f"loop={loop} crashed" in worker.text, what=loop)
         crash()
     worker.until(lambda: all(loop in check().detail for loop in loops))
-    assert (check().state, check().text) == (State.DEGRADED, "crashing")
+    assert (check().state, check().text) == (Status.DEGRADED, "crashing")
     assert "crashed 1 times (ZeroDivisionError): restarting" in check().detail
     insert_one(program_environment, "inserted")
     redis_client.xadd(STREAM, {"payload": raw("streamed")})

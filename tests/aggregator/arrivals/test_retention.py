@@ -10,7 +10,7 @@ from django.db import connection
 from aggregator import ledger
 from aggregator.arrivals import counters, retention
 from aggregator.models import (
-    AlertNotice,
+    AlertNotification,
     ArrivalHour,
     ArrivalMinute,
     DeadLetter,
@@ -69,7 +69,7 @@ def test_a_minute_goes_only_when_the_counters_have_it():
     assert retention.prune(MONTH)["arrival_minutes"] == 0
     counters.fold()
     assert retention.prune(MONTH)["arrival_minutes"] == 1
-    assert counters.look()["crypto", "redis"]["accepted"] == 1
+    assert counters.read()["crypto", "redis"]["accepted"] == 1
 
 
 def a_months_minutes(count):
@@ -85,7 +85,7 @@ def a_months_minutes(count):
 
 
 def test_workers_share_the_work(monkeypatch):
-    monkeypatch.setattr(retention, "BATCH", 10)
+    monkeypatch.setattr(retention, "MAX_PRUNED_ROWS", 10)
     a_months_minutes(400)
 
     def prune(_number):
@@ -97,12 +97,12 @@ def test_workers_share_the_work(monkeypatch):
     with ThreadPoolExecutor(4) as pool:
         assert sum(pool.map(prune, range(8))) == 400
     assert not ArrivalMinute.objects.exists()
-    assert counters.look()["crypto", "redis"]["accepted"] == 400
+    assert counters.read()["crypto", "redis"]["accepted"] == 400
 
 
 def test_a_turn_ends_in_time(monkeypatch):
-    monkeypatch.setattr(retention, "BATCH", 10)
-    monkeypatch.setattr(retention, "MOST_S", 0.0)
+    monkeypatch.setattr(retention, "MAX_PRUNED_ROWS", 10)
+    monkeypatch.setattr(retention, "PRUNE_TIMEOUT_S", 0.0)
     a_months_minutes(25)
     assert [retention.prune(MONTH)["arrival_minutes"] for _ in range(3)] == [10, 10, 5]
 
@@ -126,14 +126,14 @@ def test_the_periodic_jobs_do_it_each_hour():
     assert not ArrivalMinute.objects.exists()
 
 
-def test_alert_notices_go_after_ninety_days(channel):
+def test_notifications_go_after_ninety_days(channel):
     def notice(days):
         at = datetime.now(UTC) - timedelta(days=days)
-        AlertNotice.objects.create(
+        AlertNotification.objects.create(
             channel=channel, severity="info", title=f"{days}", body="", created_at=at, due_at=at
         )
 
     notice(89)
     notice(91)
     retention.prune(settings.KEEP_DAYS)
-    assert AlertNotice.objects.get().title == "89"
+    assert AlertNotification.objects.get().title == "89"

@@ -13,11 +13,11 @@ import requests
 from django.conf import settings
 
 from aggregator import ledger, worker_states
-from aggregator.health.checks import State
-from aggregator.health.freshness_check import FreshnessProbe
-from aggregator.health.program_checks import DiskProbe, EndpointProbe
-from aggregator.health.runner import Survey
-from aggregator.health.worker_check import WorkerProbe
+from aggregator.health.checks import Status
+from aggregator.health.freshness_check import FreshnessCheck
+from aggregator.health.program_checks import DiskCheck, EndpointCheck
+from aggregator.health.runner import CheckRunner
+from aggregator.health.worker_check import WorkerCheck
 from aggregator.models import Agent, WorkerLoop
 from aggregator.worker_states import LoopState
 from tests.aggregator.ledger.samples import entry, rows
@@ -26,7 +26,7 @@ from tests.servers import Program, eventually, web
 
 def ask(probe):
     """The outcome's state and text."""
-    (outcome,) = Survey([probe]).ask_all()
+    (outcome,) = CheckRunner([probe]).ask_all()
     return outcome.state.value, outcome.text
 
 
@@ -44,7 +44,7 @@ def seen(worker, seconds_ago=5, **state):
 
 
 def workers():
-    return ask(WorkerProbe(["streams", "periodic"]))
+    return ask(WorkerCheck(["streams", "periodic"]))
 
 
 @BOTH
@@ -67,7 +67,7 @@ def test_a_loop_that_no_worker_hosts_any_more_is_missed():
 @BOTH
 def test_a_loop_that_crashes_or_does_nothing_is_reported():
     seen("one-1", crashes=2, problem="ZeroDivisionError")
-    (outcome,) = Survey([WorkerProbe(["streams"])]).ask_all()
+    (outcome,) = CheckRunner([WorkerCheck(["streams"])]).ask_all()
     assert (outcome.state.value, outcome.text) == ("degraded", "crashing")
     assert outcome.detail == "streams of one-1 crashed 2 times (ZeroDivisionError): restarting"
     seen("one-1", ok_age_s=200.0, problem="outage: ConnectionError")
@@ -84,16 +84,16 @@ def test_real_workers_and_beat_are_seen(run_program, redis_client, tmp_path):
     hosted = {name for (name,) in eventually(lambda: rows("SELECT DISTINCT loop FROM worker_loops"))}
     assert hosted - {"periodic"} == {*settings.WORKER_LOOPS} - {"periodic"}
     eventually(lambda: WorkerLoop.objects.filter(loop="periodic").exists(), what="beat seen")
-    assert ask(WorkerProbe(list(settings.WORKER_LOOPS))) == ("ok", "")
+    assert ask(WorkerCheck(list(settings.WORKER_LOOPS))) == ("ok", "")
 
 
 @pytest.mark.django_db(transaction=True, databases=["default", "forex"])
 def test_the_endpoint_of_the_real_hub_answers_and_nothing_is_made(live_hub):
     url = live_hub()
     # The first request builds what the later ones use, and a probe waits a second for an answer.
-    eventually(lambda: ask(EndpointProbe(f"{url}/api/signals")) == ("ok", ""), what="the endpoint answers")
+    eventually(lambda: ask(EndpointCheck(f"{url}/api/signals")) == ("ok", ""), what="the endpoint answers")
     other = ("degraded", "answers, but not as the hub's door does")
-    eventually(lambda: ask(EndpointProbe(f"{url}/livez")) == other, what="another address answers")
+    eventually(lambda: ask(EndpointCheck(f"{url}/livez")) == other, what="another address answers")
     assert rows("SELECT count(*) FROM dead_letters") == rows("SELECT count(*) FROM trading_signals") == [(0,)]
 
 
@@ -113,10 +113,10 @@ def test_a_hub_of_one_thread_can_be_asked_about_itself(run_program, free_port):
 
 def test_an_endpoint_nobody_listens_on(free_port):
     url = f"http://user:hidden@127.0.0.1:{free_port}/api/signals"
-    (outcome,) = Survey([EndpointProbe(url)]).ask_all()
-    assert (outcome.state, outcome.text) == (State.DEGRADED, "cannot be reached from here")
+    (outcome,) = CheckRunner([EndpointCheck(url)]).ask_all()
+    assert (outcome.state, outcome.text) == (Status.DEGRADED, "cannot be reached from here")
     assert "hidden" not in outcome.detail
-    assert ask(EndpointProbe(None)) == ("ok", "not configured")
+    assert ask(EndpointCheck(None)) == ("ok", "not configured")
 
 
 class Redirecting(BaseHTTPRequestHandler):
@@ -134,7 +134,7 @@ def test_an_endpoint_that_redirects_is_not_followed():
     server = HTTPServer(("127.0.0.1", 0), Redirecting)
     server.asked = []
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    assert ask(EndpointProbe(f"http://127.0.0.1:{server.server_address[1]}/api/signals"))[0] == "degraded"
+    assert ask(EndpointCheck(f"http://127.0.0.1:{server.server_address[1]}/api/signals"))[0] == "degraded"
     assert server.asked == ["/api/signals"]
     server.shutdown()
     server.server_close()
@@ -157,28 +157,28 @@ Usage = namedtuple("Usage", "total used free")
 def test_the_disk(monkeypatch, total, free, state):
     """No disk can be filled for a test: what the system says of one is replaced."""
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: Usage(total, total - free, free))
-    assert ask(DiskProbe(Path("/")))[0] == state
+    assert ask(DiskCheck(Path("/")))[0] == state
 
 
 @pytest.mark.django_db(transaction=True, databases=["default", "forex"])
 def test_freshness():
-    assert ask(FreshnessProbe("crypto")) == ("ok", "nothing has come yet")
+    assert ask(FreshnessCheck("crypto")) == ("ok", "nothing has come yet")
     ledger.record([entry("a"), entry("b", agent_source="bot-2")], "webhook")
-    assert ask(FreshnessProbe("crypto")) == ("ok", "")
+    assert ask(FreshnessCheck("crypto")) == ("ok", "")
     Agent.objects.update(expected_cadence="00:05:00")
     late = "UPDATE agents SET last_seen = now() - interval '6 minutes' WHERE agent_source = %s RETURNING 1"
     rows(late, "bot-1")
-    assert ask(FreshnessProbe("crypto")) == ("ok", "")
+    assert ask(FreshnessCheck("crypto")) == ("ok", "")
     rows(late, "bot-2")
-    assert ask(FreshnessProbe("crypto")) == ("degraded", "silent")
+    assert ask(FreshnessCheck("crypto")) == ("degraded", "silent")
     ledger.record([entry("c", agent_source="bot-3")], "webhook")
-    assert ask(FreshnessProbe("crypto")) == ("ok", "")
-    assert ask(FreshnessProbe("stock")) == ("ok", "nothing has come yet")
+    assert ask(FreshnessCheck("crypto")) == ("ok", "")
+    assert ask(FreshnessCheck("stock")) == ("ok", "nothing has come yet")
 
 
 @pytest.mark.django_db(transaction=True, databases=["default", "forex"])
 def test_probes_that_need_the_database_leave_its_absence_to_its_own(postgres_server):
     postgres_server.stop()
     began = time.monotonic()
-    assert ask(FreshnessProbe("crypto")) == ("degraded", "cannot tell without the database")
+    assert ask(FreshnessCheck("crypto")) == ("degraded", "cannot tell without the database")
     assert time.monotonic() - began < 30

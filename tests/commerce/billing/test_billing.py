@@ -15,7 +15,7 @@ from django.db import connections
 from django.utils import timezone
 
 from commerce.billing import checkout, prices, stripe_sync, subscriptions
-from commerce.billing.stripe_client import NoStripe, is_configured
+from commerce.billing.stripe_client import StripeNotConfigured, stripe_is_configured
 from commerce.models import Customer, Plan, StripeEvent, Subscription
 from tests.commerce.billing.local_stripe import event, signature
 from tests.commerce.webhooks.receiver import Answering
@@ -192,7 +192,7 @@ def test_past_due_has_a_grace_that_later_failures_do_not_prolong(local, client, 
     assert buyer.subscription()
     Subscription.objects.update(grace_until=timezone.now())
     assert buyer.subscription() is None
-    assert subscriptions.expire() == 1
+    assert subscriptions.expire_subscriptions() == 1
     told(client, "invoice.payment_failed", invoice)
     assert Subscription.objects.get().state == "expired", "another failure gives no more grace"
     made["status"] = "active"
@@ -270,7 +270,7 @@ def test_a_price_of_the_session_is_known_by_the_plans_name(local, client, plan, 
 
 def test_paying_ends_what_was_given_by_hand(local, client, plan, buyer):
     free = Plan.objects.create(slug="free", name="Free")
-    given = subscriptions.start(buyer, free)
+    given = subscriptions.start_subscription(buyer, free)
     told(client, "customer.subscription.created", local.subscribe(buyer.pk, price="price_pro"))
     given.refresh_from_db()
     assert given.state == "cancelled"
@@ -380,10 +380,10 @@ def test_a_body_without_bounds_is_not_read(local, client):
 
 def test_without_keys_there_is_no_door_and_nothing_to_pay(client, plan, buyer):
     assert tell(client, b"{}").status_code == 404
-    assert not is_configured()
-    with pytest.raises(NoStripe):
+    assert not stripe_is_configured()
+    with pytest.raises(StripeNotConfigured):
         checkout.checkout_url(buyer, plan, "https://hub.example/ok", "https://hub.example/no")
-    assert subscriptions.start(buyer, plan)
+    assert subscriptions.start_subscription(buyer, plan)
     assert buyer.subscription().plan == plan
 
 
@@ -401,7 +401,7 @@ def test_a_trial_is_given_once(plan, buyer):
     assert (trial.state, buyer.subscription()) == ("trialing", trial)
     assert subscriptions.start_trial_or_free(buyer, plan) is None
     Subscription.objects.update(ends_at=timezone.now())
-    assert subscriptions.expire() == 1
+    assert subscriptions.expire_subscriptions() == 1
     assert buyer.subscription() is None
 
 
@@ -409,12 +409,12 @@ def test_what_stripe_did_while_no_event_came_is_asked_for(local, client, plan, b
     """Stripe gives up after three days; a period that is over without a word is asked about."""
     made = local.subscribe(buyer.pk, price="price_pro")
     told(client, "customer.subscription.created", made)
-    assert stripe_sync.refresh_overdue() == 0
+    assert stripe_sync.refresh_overdue_subscriptions() == 0
     Subscription.objects.update(period_ends_at=timezone.now() - timedelta(hours=2))
     local.failing = True
-    assert stripe_sync.refresh_overdue() == 0
+    assert stripe_sync.refresh_overdue_subscriptions() == 0
     local.failing = False
     made.update(status="canceled", ended_at=int(time.time()))
-    assert stripe_sync.refresh_overdue() == 1
+    assert stripe_sync.refresh_overdue_subscriptions() == 1
     assert Subscription.objects.get().state == "cancelled"
-    assert stripe_sync.refresh_overdue() == 0
+    assert stripe_sync.refresh_overdue_subscriptions() == 0
