@@ -236,7 +236,7 @@ WORKER_LOOPS = {
 # Slow jobs by name: the dotted path of a function, the interval in seconds, the function's arguments.
 KEEP_DAYS = {**ENVIRONMENT.keep_days, "alert_notifications": 90}
 PERIODIC_JOBS: dict[str, tuple[Any, ...]] = {
-    "learn-cadences": ("aggregator.arrivals.cadence.learn", 3600.0),
+    "learn-cadences": ("aggregator.arrivals.cadence.learn_cadences", 3600.0),
     "fold-counters": ("aggregator.arrivals.counters.fold", 3600.0),
     "remove-old-rows": ("aggregator.arrivals.retention.prune", 3600.0, KEEP_DAYS),
     "remove-old-messages": ("commerce.webhooks.message_retention.delete_old_messages", 3600.0),
