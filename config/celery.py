@@ -10,7 +10,7 @@ import threading
 from typing import Any
 
 from celery import Celery, bootsteps
-from celery.signals import beat_init
+from celery.signals import beat_init, worker_shutting_down
 from celery.worker import state
 from django.conf import settings
 
@@ -35,6 +35,11 @@ class LoopsStep(bootsteps.StartStopStep):
     def start(self, parent: Any) -> None:  # noqa: ARG002 - Celery's signature
         settings.ENVIRONMENT.announce_bus()
         self.thread.start()
+        # Celery stops its consumer before this step, which takes seconds.
+        worker_shutting_down.connect(self._end, weak=False)
+
+    def _end(self, **_: Any) -> None:
+        self.stop_event.set()
 
     def stop(self, parent: Any) -> None:  # noqa: ARG002
         self.stop_event.set()

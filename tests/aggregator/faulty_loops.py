@@ -23,7 +23,7 @@ class FaultyLoop:
 
         self.name = ":".join([name, *arguments])
         self.real = import_string(REAL_LOOPS[self.name])(*arguments)
-        self.idle_interval_s = self.real.idle_interval_s
+        self.idle_interval_s = min(0.25, self.real.idle_interval_s)
 
     def run_once(self, *, wait: bool) -> int:
         if self.name in FAULTS.read_text().split():

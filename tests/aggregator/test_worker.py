@@ -1,8 +1,10 @@
 """`manage.py run_worker` and the Celery worker: outages, crashes and stops, with real processes."""
 
 import itertools
+import os
 import sys
 import threading
+import time
 
 import psycopg
 import pytest
@@ -23,6 +25,8 @@ from tests.servers import SERVERS, manage
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "forex"])
 
 STREAM = "core_signals:signals"
+OUTAGE_S = float(os.environ.get("WORKER_OUTAGE_S") or 0)
+"""How long servers stay away beyond what is waited for; a minute takes the same path, and longer."""
 LOCAL = {"DJANGO_DEBUG": "1", "CORE_DELIVERY_NETWORKS": "127.0.0.0/8"}
 CELERY = [sys.executable, "-m", "celery", "-A", "config", "worker", "--pool", "threads", "--concurrency", "1"]
 HOSTS = pytest.mark.parametrize("command", [manage("run_worker"), CELERY], ids=["run_worker", "celery"])
@@ -91,6 +95,7 @@ def test_while_redis_is_away_rows_are_recorded_and_webhooks_sent(
     worker.until(lambda: "streamed-before" in recorded())
     own_redis.stop()
     worker.until(lambda: "loop=streams outage" in worker.text)
+    time.sleep(OUTAGE_S)
     insert_one(program_environment, "inserted-meanwhile")
     worker.until(lambda: "inserted-meanwhile" in arrived(inbox))
     own_redis.start()
@@ -129,6 +134,7 @@ def test_all_loops_wait_while_postgres_is_away(
     redis_client.xadd(STREAM, {"payload": raw("meanwhile")})
     for loop in ("streams", "databases:default", "webhooks"):
         worker.until(lambda loop=loop: f"loop={loop} outage" in worker.text, what=loop)
+    time.sleep(OUTAGE_S)
     postgres_server.start()
     connection.close()
     insert_one(program_environment, "after")
