@@ -112,10 +112,11 @@ class LoopThread:
                     return
                 except Misconfigured as error:
                     self._fail(str(error))
-                except Exception as error:
+                except BaseException as error:  # a SystemExit would end this thread alone, unnoticed
                     self._crashed(error)
+                finally:
+                    connections.close_all()
         finally:
-            connections.close_all()
             self.ended = True
             self._changed.set()
 
@@ -156,7 +157,7 @@ class LoopThread:
             self._outage_at, self._delay_s = None, FIRST_DELAY_S
             self._set_problem("")
 
-    def _crashed(self, error: Exception) -> None:
+    def _crashed(self, error: BaseException) -> None:
         """Log a crash and wait before the next attempt, or give up."""
         self._crashed_at.append(time.monotonic())
         crashes = self._crashes()
@@ -223,12 +224,12 @@ def configured(only: Iterable[str] = ()) -> dict[str, Callable[[], Loop]]:
     What follows a colon in a name is the argument, as the database in `databases:forex`. `only` chooses by
     whole names or by what stands before the colon. Raises ValueError, in one line, for an unknown one.
     """
-    names = list(settings.WORKER_LOOPS)
-    groups = [name.partition(":")[0] for name in names]
-    if unknown := sorted({*only} - {*names, *groups}):
-        there = ", ".join(dict.fromkeys(groups))
+    wanted = set(only)
+    groups = {name: name.partition(":")[0] for name in settings.WORKER_LOOPS}
+    if unknown := sorted(wanted.difference(groups, groups.values())):
+        there = ", ".join(dict.fromkeys(groups.values()))
         raise ValueError(f"no loop is called {', '.join(unknown)}; there are {there}")
-    chosen = [name for name, group in zip(names, groups, strict=True) if not only or {name, group} & {*only}]
+    chosen = [name for name, group in groups.items() if not wanted or wanted & {name, group}]
     return {name: _factory(name) for name in chosen}
 
 
@@ -244,6 +245,5 @@ def _factory(name: str) -> Callable[[], Loop]:
 
 
 def _is_outage(error: Exception) -> bool:
-    if isinstance(error, Outage | redis.RedisError):
-        return True
-    return isinstance(error, Error | psycopg.Error) and is_outage(error)
+    known = isinstance(error, Outage | redis.RedisError)
+    return known or (isinstance(error, Error | psycopg.Error) and is_outage(error))
