@@ -1,5 +1,6 @@
 """The Celery bootstep that makes a worker watch, and tell that it is alive; and beat's own sign of life."""
 
+import logging
 import socket
 import threading
 from typing import Any
@@ -8,6 +9,8 @@ from celery import bootsteps, signals
 from django.conf import settings
 
 from aggregator.health import heartbeats
+
+logger = logging.getLogger("signal_hub.alerts")
 
 STOP_WITHIN_S = 10
 
@@ -24,13 +27,7 @@ class WatchStep(bootsteps.StartStopStep):
         self.threads: list[threading.Thread] = []
 
     def start(self, parent: Any) -> None:
-        from aggregator.alerts.watcher import (
-            AlertWatcher,  # models, which are not there yet when Celery is set up
-        )
-
-        self.threads = [
-            threading.Thread(target=AlertWatcher().run, args=[self.stop_event], name="watcher", daemon=True)
-        ]
+        self.threads = [threading.Thread(target=self._watch, name="watcher", daemon=True)]
         if settings.ENVIRONMENT.redis_url:
             # Not the watcher's own thread, which a slow chat service may hold up.
             pulse = heartbeats.Pulse(settings.ENVIRONMENT.redis_url, heartbeats.WORKER, parent.hostname)
@@ -44,6 +41,18 @@ class WatchStep(bootsteps.StartStopStep):
             thread.join(STOP_WITHIN_S)
 
     terminate = stop
+
+    def _watch(self) -> None:
+        from aggregator.alerts.watcher import AlertWatcher  # models are not loaded when Celery is set up
+
+        watcher = AlertWatcher()
+        while not self.stop_event.is_set():
+            try:
+                watcher.run_once()
+            except Exception:
+                logger.exception("evaluating the alerts failed")
+            self.stop_event.wait(watcher.idle_interval_s)
+        watcher.close()
 
     def _beat(self, pulse: heartbeats.Pulse) -> None:
         while not self.stop_event.is_set():

@@ -1,4 +1,4 @@
-"""`GET /livez`: whether the process answers, whatever it depends on."""
+"""`GET /livez`: 200 as long as the process answers, whatever it depends on."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,8 +12,8 @@ PATH = "/livez"
 
 @sync_and_async_middleware
 def livez(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:
-    """Answer before anything else looks at the request: load balancers and Kubernetes ask by an address that
-    no ALLOWED_HOSTS lists.
+    """Answer before any other middleware sees the request: load balancers and Kubernetes ask by an address
+    that no ALLOWED_HOSTS lists.
     """
     if iscoroutinefunction(get_response):
 
@@ -31,5 +31,5 @@ def livez(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest],
 
 
 def alive(_request: HttpRequest) -> HttpResponse:
-    """The answer, also as a view: so that the address is known like any other."""
+    """Return the answer. Also a view, so that the address is known like any other."""
     return HttpResponse("ok", content_type="text/plain", headers={"Cache-Control": "no-store"})

@@ -19,8 +19,10 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         settings.ENVIRONMENT.announce_bus()
         watcher = AlertWatcher()
-        if options["once"]:
+        stop = stop_on_signals()
+        while not stop.is_set():
             watcher.run_once()
-            watcher.close()
-        else:
-            watcher.run(stop_on_signals())
+            if options["once"]:
+                break
+            stop.wait(watcher.idle_interval_s)
+        watcher.close()
