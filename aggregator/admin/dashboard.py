@@ -16,7 +16,7 @@ from django.utils.http import urlencode
 from aggregator import followers
 from aggregator.admin import transport_guides
 from aggregator.arrivals import liveness, queries
-from aggregator.arrivals.liveness import State
+from aggregator.arrivals.liveness import Liveness
 from aggregator.background import BackgroundValue
 from aggregator.health.checks import CheckResult, Status
 from aggregator.health.runner import check_runner
@@ -38,11 +38,11 @@ MIN_LAG_SHOWN = timedelta(seconds=2)
 """Rollups are usually less than a second behind the ledger."""
 
 LIVENESS_LABELS = {
-    State.LIVE: ("success", "sensors"),
-    State.QUIET: ("warning", "hourglass_top"),
-    State.SILENT: ("danger", "sensors_off"),
-    State.CLOSED: ("info", "bedtime"),
-    State.NEVER: ("default", "pending"),
+    Liveness.LIVE: ("success", "sensors"),
+    Liveness.LATE: ("warning", "hourglass_top"),
+    Liveness.SILENT: ("danger", "sensors_off"),
+    Liveness.CLOSED: ("info", "bedtime"),
+    Liveness.NEVER: ("default", "pending"),
 }
 """A label's colour and icon: colour is never the only sign."""
 
@@ -69,14 +69,14 @@ CHART_OPTIONS = json.dumps(
     }
 )
 
-_memory = queries.Memory()
+rollup_cache = queries.RollupCache()
 
 
 @cache
 def background_streams() -> BackgroundValue[list[stream_state.StreamState]]:
     """Return this process's latest states of the streams."""
     return BackgroundValue(
-        lambda: stream_state.states(settings.ENVIRONMENT),
+        lambda: stream_state.stream_states(settings.ENVIRONMENT),
         fresh_s=REFRESH_INTERVAL_S,
         stale_s=STREAMS_STALE_S,
         timeout_s=SERVERS_TIMEOUT_S,
@@ -87,7 +87,7 @@ def background_streams() -> BackgroundValue[list[stream_state.StreamState]]:
 class Card:
     """An ecosystem as the page shows it."""
 
-    liveness: liveness.EcosystemPulse
+    liveness: liveness.EcosystemLiveness
     variant: str
     icon: str
     p50: float | None
@@ -112,7 +112,7 @@ def live(request: HttpRequest) -> HttpResponse:
 
 def _live(request: HttpRequest) -> dict[str, Any]:
     now = timezone.now()
-    hub = liveness.take(now, _memory, detailed=MAX_AGENTS_SHOWN)
+    hub = liveness.current_liveness(now, rollup_cache, detailed=MAX_AGENTS_SHOWN)
     agents = hub.agents or []
     results = check_runner().latest_results(SERVERS_TIMEOUT_S) or []
     checks = {result.name: result for result in results}
@@ -135,24 +135,24 @@ def _live(request: HttpRequest) -> dict[str, Any]:
     }
     came = {name for each in hub.ecosystems for name, part in each.transports.items() if part.last_at}
     if len(came) < len(liveness.TRANSPORTS) and _is_new(hub, now):
-        shown |= {"came": came, "first_use": transport_guides.ways(request, came)}
+        shown |= {"came": came, "first_use": transport_guides.all_guides(request, came)}
     return shown
 
 
-def _is_new(hub: liveness.Pulse, now: datetime) -> bool:
+def _is_new(hub: liveness.HubLiveness, now: datetime) -> bool:
     """Return whether the hub got its first signal lately or not yet: other transports may still be tried."""
     firsts = [each.total.first_at for each in hub.ecosystems if each.total.first_at]
     return all(at > now - NEW_FOR for at in [*firsts, *(agent.last_seen for agent in hub.agents or [])])
 
 
-def _card(each: liveness.EcosystemPulse, now: datetime) -> Card:
+def _card(each: liveness.EcosystemLiveness, now: datetime) -> Card:
     total = each.total
     return Card(
         each,
         *LIVENESS_LABELS[each.state],
         queries.percentile(total.lags, 0.5),
         queries.percentile(total.lags, 0.95),
-        _compared(total.hour, each.usual_hour),
+        _compared(total.hour, each.typical_hour),
         _chart(each, now),
         ", ".join(f"{figures.day:,} by {name}" for name, figures in each.transports.items()),
     )
@@ -165,7 +165,7 @@ def _compared(hour: int, usual: float | None) -> str:
     return "typical" if abs(change) < 0.05 else f"{change:+,.0%}"
 
 
-def _chart(each: liveness.EcosystemPulse, now: datetime) -> str:
+def _chart(each: liveness.EcosystemLiveness, now: datetime) -> str:
     """Return Chart.js data: the last 24 hours, stacked by transport."""
     first = now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=23)
     slots = [first + timedelta(hours=number) for number in range(24)]
@@ -192,7 +192,7 @@ def _check_label(result: CheckResult, unset: str = NOT_CONFIGURED) -> tuple[str,
     return result.status, *STATUS_LABELS[result.status]
 
 
-def _transport(each: liveness.EcosystemPulse, name: str, checks: dict[str, CheckResult]) -> dict[str, Any]:
+def _transport(each: liveness.EcosystemLiveness, name: str, checks: dict[str, CheckResult]) -> dict[str, Any]:
     """Return a row of the table of transports; `check` is that of the server it goes over."""
     own = f"database:{each.ecosystem}"
     database = own if own in checks else "database"
@@ -208,7 +208,7 @@ def _transport(each: liveness.EcosystemPulse, name: str, checks: dict[str, Check
     }
 
 
-def _agent(agent: liveness.AgentPulse) -> dict[str, Any]:
+def _agent(agent: liveness.AgentLiveness) -> dict[str, Any]:
     variant, icon = LIVENESS_LABELS[agent.state]
     query = urlencode({"ecosystem": agent.ecosystem, "agent": agent.name or "-"})
     return {"agent": agent, "variant": variant, "icon": icon, "query": query}

@@ -44,7 +44,7 @@ def evaluate(policy: AlertPolicy, results: Sequence[CheckResult], now: datetime 
     Raises errors of the core database; another server that is down makes its rule unknown.
     """
     silences = cadence.silences(now)
-    streams = stream_state.states(settings.ENVIRONMENT)
+    streams = stream_state.stream_states(settings.ENVIRONMENT)
     found = [
         *_failed_checks(results),
         *_lagging_streams(streams, policy.stream_lag),
@@ -73,7 +73,7 @@ def _silent_ecosystems(silences: Sequence[cadence.Silence]) -> Iterator[Conditio
         agents = list(group)
         if is_silent(agents):
             last = max(agent.last_seen for agent in agents)
-            is_paused = any(agent.rests for agent in agents)
+            is_paused = any(agent.excused for agent in agents)
             source = f"any of its {len(agents)} agents" if len(agents) > 1 else "its only agent"
             text = f"No signal from {source} since {_minute(last)}{PAUSED if is_paused else ''}"
             yield Condition("ecosystem_silent", ecosystem, text, is_paused)
@@ -85,10 +85,10 @@ def _silent_agents(silences: Iterable[cadence.Silence]) -> Iterator[Condition]:
             text = (
                 f"No signal for {format_duration(each.silent_for)} (expected every "
                 f"{format_duration(each.allowed)}), last seen {_minute(each.last_seen)}"
-                f"{PAUSED if each.rests else ''}"
+                f"{PAUSED if each.excused else ''}"
             )
             yield Condition(
-                "agent_silent", agent_subject(each.ecosystem, each.agent_source), text, each.rests
+                "agent_silent", agent_subject(each.ecosystem, each.agent_source), text, each.excused
             )
 
 

@@ -31,7 +31,7 @@ class FreshnessCheck(DatabaseDependentCheck):
         detail = f"last signal at {last:%Y-%m-%dT%H:%M:%SZ}, {len(agents)} agent{pluralize(len(agents))}"
         if not is_silent(agents):
             return "", detail
-        if any(agent.rests for agent in agents):
+        if any(agent.excused for agent in agents):
             return "market closed or just opened", detail
         raise Degraded("silent", detail)
 

@@ -23,7 +23,7 @@ from aggregator.health.checks import Status
 from aggregator.health.runner import check_runner
 from aggregator.http import api_keys
 from aggregator.http.problems import Problem, as_problem
-from aggregator.http.requests import headers_of
+from aggregator.http.requests import request_headers
 from aggregator.ingest import stream_state
 from aggregator.ledger.errors import Outage
 from aggregator.models import Agent, DeadLetter
@@ -44,7 +44,7 @@ def arrivals() -> Families:
     lags = HistogramMetricFamily(
         "signal_hub_lag_seconds", "From a signal's timestamp to its recording.", labels=labels
     )
-    for (ecosystem, transport), measures in sorted(counters.look().items()):
+    for (ecosystem, transport), measures in sorted(counters.read().items()):
         source = [ecosystem or "unknown", transport]
         for verdict in VERDICTS:
             counts.add_metric([*source, verdict], measures.get(verdict, 0))
@@ -97,7 +97,7 @@ def streams() -> Families:
             "trimmed_unread": "Entries that were trimmed unread, unresolved.",
         }.items()
     }
-    for state in stream_state.states(settings.ENVIRONMENT, ask_postgres=not core_is_down()):
+    for state in stream_state.stream_states(settings.ENVIRONMENT, ask_postgres=not core_is_down()):
         if state.trimmed_unread is not None:
             gauges["trimmed_unread"].add_metric([state.stream], state.trimmed_unread)
         if state.error:
@@ -184,7 +184,7 @@ class MetricsView(View):
 READER_KNOWN_FOR_S = 900.0
 """For how long after its last scrape a key stays valid while the core database cannot be asked."""
 IDENTIFY_TIMEOUT_S = 5.0
-_readers: dict[bytes, BackgroundValue[api_keys.Sender | None]] = {}
+_readers: dict[bytes, BackgroundValue[api_keys.Principal | None]] = {}
 """The owner of each key that has scraped, by the key's digest."""
 
 
@@ -193,13 +193,13 @@ def require_reader(request: HttpRequest) -> None:
 
     A key that has scraped shortly before is valid during an outage too, which is when the figures are needed.
     """
-    value = api_keys.key_value(headers_of(request.META))
+    value = api_keys.key_in_headers(request_headers(request.META))
     if value is None:
         _require_staff(request)
         return
-    manager = api_keys.manager(settings.ENVIRONMENT)
+    manager = api_keys.auth_manager(settings.ENVIRONMENT)
 
-    def identify() -> api_keys.Sender | None:
+    def identify() -> api_keys.Principal | None:
         if core_is_down():
             raise Outage("the database cannot be asked whose key this is")
         return manager.identify(value)
@@ -218,7 +218,7 @@ def require_reader(request: HttpRequest) -> None:
     _readers[digest] = reader
 
 
-def _require_scope(sender: api_keys.Sender | None) -> None:
+def _require_scope(sender: api_keys.Principal | None) -> None:
     if sender is None:
         raise api_keys.Unauthenticated
     if api_keys.READ not in sender.scopes or sender.ecosystems is not None:

@@ -43,14 +43,14 @@ class StreamCheck(DatabaseDependentCheck):
         self.environment = replace(environment, stream_topics=(topic,))
 
     def run(self) -> tuple[str, str]:
-        state = stream_state.states(self.environment)[0]
+        state = stream_state.stream_states(self.environment)[0]
         if state.error:
             raise Failed("cannot be read", state.error)
         if state.trimmed_unread:
             raise Failed(
                 "entries were trimmed before they were read",
                 f"{state.trimmed_unread} or more; raise the stream's cap, then resolve the dead letters"
-                f" {trimming.CODE}",
+                f" {trimming.TRIMMED_UNREAD}",
             )
         if state.trimmed_unread is None:
             raise Degraded("unknown without the database whether entries were lost")

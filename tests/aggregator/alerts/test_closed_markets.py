@@ -75,7 +75,7 @@ def test_the_grace_is_at_most_half_a_session():
     opening = datetime(2026, 11, 23, 14, 30, tzinfo=UTC)  # New York's stock exchange, for 6.5 hours
 
     def rests(at):
-        return OpenTime("stock", at - timedelta(days=30), at).rests(timedelta(days=1))
+        return OpenTime("stock", at - timedelta(days=30), at).is_closed_or_just_opened(timedelta(days=1))
 
     assert rests(opening + 3 * HOUR)
     assert not rests(opening + 4 * HOUR)
@@ -89,7 +89,7 @@ def test_a_change_of_the_clocks_moves_the_opening(reopened):
     """The weekends at which New York's clocks change: 17:00 there is another hour in UTC than before."""
 
     def rests(at):
-        return OpenTime("forex", at - timedelta(days=30), at).rests(20 * MINUTE)
+        return OpenTime("forex", at - timedelta(days=30), at).is_closed_or_just_opened(20 * MINUTE)
 
     assert rests(reopened - MINUTE)
     assert rests(reopened + 19 * MINUTE)

@@ -166,7 +166,7 @@ def test_a_stream_without_consumers_is_degraded(client, redis_client):
 
 @pytest.mark.django_db(transaction=True, databases=["default", "forex"])
 def test_a_long_stream_is_degraded(client, redis_client, monkeypatch):
-    monkeypatch.setattr("aggregator.ingest.stream_state.LAG_LIMIT", 4)
+    monkeypatch.setattr("aggregator.ingest.stream_state.MAX_LAG", 4)
     redis_client.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
     redis_client.xadd(STREAM, {"payload": b"{}"})
     redis_client.xreadgroup(GROUP, "one", {STREAM: ">"})

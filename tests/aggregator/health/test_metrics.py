@@ -35,7 +35,7 @@ def own_runner():
 def key(scopes=("read",), **fields):
     """Headers of a new key."""
     row = ApiKey(key_id=api_keys.new_key_id("test"), scopes=list(scopes), **fields)
-    return key_value(api_keys.manager(settings.ENVIRONMENT).issue(row).value)
+    return key_value(api_keys.auth_manager(settings.ENVIRONMENT).issue(row).value)
 
 
 def key_value(value):
@@ -182,7 +182,7 @@ def test_many_processes_folding_count_once(client, redis_client):
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(fold, range(40)))
-    assert counters.look()["crypto", "webhook"]["accepted"] == 20
+    assert counters.read()["crypto", "webhook"]["accepted"] == 20
 
 
 def test_the_agents_seen_last_have_series(client, redis_client, monkeypatch):
