@@ -24,7 +24,7 @@ from aggregator.health.stream_checks import NOT_CONFIGURED
 from aggregator.ingest import stream_state
 from aggregator.models import DeadLetter, SymbolAlias
 
-MAX_COUNTED = 1000
+MAX_TASKS_COUNTED = 1000
 """Dead letters and symbols are counted up to this."""
 MAX_AGENTS_SHOWN = 50
 REFRESH_INTERVAL_S = 5.0
@@ -131,7 +131,7 @@ def _live(request: HttpRequest) -> dict[str, Any]:
         "problems": _problems(results),
         "lag": _lag(),
         "letters": _unresolved(),
-        "unmapped": SymbolAlias.objects.filter(instrument="")[:MAX_COUNTED].count(),
+        "unmapped": SymbolAlias.objects.filter(instrument="")[:MAX_TASKS_COUNTED].count(),
     }
     came = {name for each in hub.ecosystems for name, part in each.transports.items() if part.last_at}
     if len(came) < len(liveness.TRANSPORTS) and _is_new(hub, now):
@@ -228,6 +228,6 @@ def _lag() -> timedelta | None:
 
 
 def _unresolved() -> str:
-    """Return how many dead letters are unresolved, counting no further than MAX_COUNTED; "" for none."""
-    count = DeadLetter.objects.filter(resolved_at=None)[: MAX_COUNTED + 1].count()
-    return f"{MAX_COUNTED:,}+" if count > MAX_COUNTED else f"{count:,}" if count else ""
+    """Return how many dead letters are unresolved, counted up to MAX_TASKS_COUNTED; "" for none."""
+    count = DeadLetter.objects.filter(resolved_at=None)[: MAX_TASKS_COUNTED + 1].count()
+    return f"{MAX_TASKS_COUNTED:,}+" if count > MAX_TASKS_COUNTED else f"{count:,}" if count else ""

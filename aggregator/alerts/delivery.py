@@ -46,7 +46,7 @@ CHANNELS = f"""
     WHERE enabled AND id IN (SELECT channel_id FROM alert_notifications WHERE {DUE})
     ORDER BY id"""
 
-CLAIM = f"""
+CLAIM_NEXT = f"""
     UPDATE alert_notifications SET claimed_until = now() + interval '2 minutes'
     WHERE id = (
         SELECT id FROM alert_notifications
@@ -55,7 +55,7 @@ CLAIM = f"""
     RETURNING id, claimed_until"""
 
 # An attempt that was started and has not ended was interrupted. One more is made, which is the last.
-START = """
+START_ATTEMPT = """
     UPDATE alert_notifications SET attempts = attempts + 1, started_at = now(),
         claimed_until = now() + make_interval(
             hours => coalesce((SELECT repeat_hours[1] FROM alert_policy WHERE id = 1), 1)),
@@ -131,13 +131,13 @@ def _send_channel(channel: AlertChannel) -> int:
 def _claim(channel: AlertChannel) -> tuple[int, int, Notification] | None:
     """Claim and start the channel's next notification; return its id, the number of this attempt and it."""
     with connection.cursor() as cursor:
-        cursor.execute(CLAIM, [channel.pk])
+        cursor.execute(CLAIM_NEXT, [channel.pk])
         claim: tuple[int, datetime] | None = cursor.fetchone()
         if claim is None:
             return None
         import apprise  # noqa: F401 - takes a second, and is better interrupted before the start
 
-        cursor.execute(START, claim)
+        cursor.execute(START_ATTEMPT, claim)
         row: tuple[int, datetime, str, str, str] | None = cursor.fetchone()
     if row is None:  # it took longer than the claim lasts
         return None

@@ -43,7 +43,7 @@ def without_mentions(text: str) -> str:
 
 
 def as_markdown(text: str) -> str:
-    """Return the text for a service that takes every text for Markdown, with its markup escaped."""
+    """Return the text for a service that reads every text as Markdown, with its markup escaped."""
     return MARKUP.sub(r"\\\g<0>", without_mentions(text))
 
 

@@ -17,7 +17,7 @@ from aggregator.ingest import stream_state
 from aggregator.models import AlertPolicy, ArrivalMinute
 
 REFUSAL_WINDOW = timedelta(minutes=10)
-PAUSED = "; paused while its market is closed or has just opened"
+PAUSED_NOTE = "; paused while its market is closed or has just opened"
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def _silent_ecosystems(silences: Sequence[cadence.Silence]) -> Iterator[Conditio
             last = max(agent.last_seen for agent in agents)
             is_paused = any(agent.excused for agent in agents)
             source = f"any of its {len(agents)} agents" if len(agents) > 1 else "its only agent"
-            text = f"No signal from {source} since {_minute(last)}{PAUSED if is_paused else ''}"
+            text = f"No signal from {source} since {_minute(last)}{PAUSED_NOTE if is_paused else ''}"
             yield Condition("ecosystem_silent", ecosystem, text, is_paused)
 
 
@@ -85,7 +85,7 @@ def _silent_agents(silences: Iterable[cadence.Silence]) -> Iterator[Condition]:
             text = (
                 f"No signal for {format_duration(each.silent_for)} (expected every "
                 f"{format_duration(each.allowed)}), last seen {_minute(each.last_seen)}"
-                f"{PAUSED if each.excused else ''}"
+                f"{PAUSED_NOTE if each.excused else ''}"
             )
             yield Condition(
                 "agent_silent", agent_subject(each.ecosystem, each.agent_source), text, each.excused

@@ -21,21 +21,21 @@ GRACE = timedelta(seconds=60)
 """How long after a condition was last found its alert resolves: another worker may have looked earlier."""
 
 # Workers that evaluate at once would only repeat one another, and deadlock.
-LOCK = "SELECT repeat_hours FROM alert_policy WHERE id = 1 FOR UPDATE SKIP LOCKED"
+LOCK_POLICY = "SELECT repeat_hours FROM alert_policy WHERE id = 1 FOR UPDATE SKIP LOCKED"
 
-FOUND = """
+SAVE_FOUND = """
     INSERT INTO alerts (rule, subject, text, since, found_at, notifications)
     SELECT rule, subject, text, now(), now(), 0
     FROM unnest(%s::text[], %s::text[], %s::text[]) AS found (rule, subject, text)
     ON CONFLICT (rule, subject) WHERE resolved_at IS NULL
         DO UPDATE SET found_at = excluded.found_at, text = excluded.text"""
 
-PAUSED = """
+SAVE_PAUSED = """
     UPDATE alerts SET found_at = now(), text = found.text
     FROM unnest(%s::text[], %s::text[], %s::text[]) AS found (rule, subject, text)
     WHERE resolved_at IS NULL AND alerts.rule = found.rule AND alerts.subject = found.subject"""
 
-UNKNOWN = "UPDATE alerts SET found_at = now() WHERE resolved_at IS NULL AND rule = ANY (%s)"
+KEEP_UNKNOWN = "UPDATE alerts SET found_at = now() WHERE resolved_at IS NULL AND rule = ANY (%s)"
 
 CHANGED = "RETURNING rule, subject, text, since"
 
@@ -87,7 +87,7 @@ def record_conditions(conditions: Conditions) -> Transitions | None:
     Returns None while another worker does the same.
     """
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(LOCK)
+        cursor.execute(LOCK_POLICY)
         locked = cursor.fetchone()
         if locked is None:
             return None
@@ -115,9 +115,9 @@ def _update(cursor: Any, conditions: Conditions, hours: list[int]) -> Transition
         "rules": active[0],
         "subjects": active[1],
     }
-    cursor.execute(FOUND, active)
-    cursor.execute(PAUSED, _columns(each for each in conditions.found if each.is_paused))
-    cursor.execute(UNKNOWN, [list(conditions.unknown_rules)])
+    cursor.execute(SAVE_FOUND, active)
+    cursor.execute(SAVE_PAUSED, _columns(each for each in conditions.found if each.is_paused))
+    cursor.execute(KEEP_UNKNOWN, [list(conditions.unknown_rules)])
     transitions = Transitions(*(_changed(cursor, query, values) for query in (FIRE, REPEAT, RESOLVE)))
     cursor.execute(DELETE_UNFIRED, values)
     return transitions

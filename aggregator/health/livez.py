@@ -7,7 +7,7 @@ from asgiref.sync import iscoroutinefunction
 from django.http import HttpRequest, HttpResponse
 from django.utils.decorators import sync_and_async_middleware
 
-PATH = "/livez"
+LIVEZ_PATH = "/livez"
 
 
 @sync_and_async_middleware
@@ -18,13 +18,15 @@ def livez(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest],
     if iscoroutinefunction(get_response):
 
         async def answer_async(request: HttpRequest) -> HttpResponse:
-            response: HttpResponse = alive(request) if request.path == PATH else await get_response(request)
+            response: HttpResponse = (
+                alive(request) if request.path == LIVEZ_PATH else await get_response(request)
+            )
             return response
 
         return answer_async
 
     def answer(request: HttpRequest) -> HttpResponse:
-        response: HttpResponse = alive(request) if request.path == PATH else get_response(request)
+        response: HttpResponse = alive(request) if request.path == LIVEZ_PATH else get_response(request)
         return response
 
     return answer

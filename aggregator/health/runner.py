@@ -10,9 +10,9 @@ from aggregator.health.registry import configured_checks
 
 logger = logging.getLogger("signal_hub.health")
 
-FRESH_S = 1.0
+RESULTS_FRESH_S = 1.0
 """For how long results are given out again."""
-STALE_S = 15.0
+RESULTS_STALE_S = 15.0
 """How old the results may be that are given out while another thread runs the checks."""
 RUN_TIMEOUT_S = 30.0
 """Longer than any check takes: each has its own time limit."""
@@ -21,16 +21,18 @@ RUN_TIMEOUT_S = 30.0
 class CheckRunner:
     """The results of some checks, for all threads of this process."""
 
-    def __init__(self, checks: Sequence[Check], *, fresh_s: float = FRESH_S) -> None:
+    def __init__(self, checks: Sequence[Check], *, fresh_s: float = RESULTS_FRESH_S) -> None:
         self.checks = checks
         self._statuses = {check.name: Status.OK for check in checks}
-        self._results = BackgroundValue(self._run, fresh_s=fresh_s, stale_s=STALE_S, timeout_s=RUN_TIMEOUT_S)
+        self._results = BackgroundValue(
+            self._run, fresh_s=fresh_s, stale_s=RESULTS_STALE_S, timeout_s=RUN_TIMEOUT_S
+        )
 
     def results(self) -> list[CheckResult]:
-        """Return the latest result of each check, those in the background excepted at most FRESH_S old.
+        """Return the latest result of each check.
 
-        One thread waits for the checks; others get the results of before, up to STALE_S old, so that polls
-        never take up the web server's threads.
+        One thread waits for the checks; others get the results of the run before, so that polls never occupy
+        all of the web server's threads.
         """
         return self._results.get()
 

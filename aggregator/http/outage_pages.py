@@ -19,7 +19,7 @@ from aggregator.ledger.errors import is_outage
 
 logger = logging.getLogger("signal_hub.api")
 
-FRESH_S = 1.0
+ANSWER_FRESH_S = 1.0
 """For how long it is believed that the database answers. What begins to hang within it goes unnoticed."""
 ANSWER_TIMEOUT_S = 2.5
 
@@ -34,7 +34,7 @@ def _answers() -> bool:
 
 
 # Asked over a connection of its own: one that is open has no limit to how long it waits.
-_database_answers = BackgroundValue(_answers, fresh_s=FRESH_S, timeout_s=ANSWER_TIMEOUT_S)
+_database_answers = BackgroundValue(_answers, fresh_s=ANSWER_FRESH_S, timeout_s=ANSWER_TIMEOUT_S)
 
 
 class OutageMiddleware(MiddlewareMixin):

@@ -22,7 +22,7 @@ def longer_check_timeout(request, monkeypatch):
 @pytest.fixture
 def receiver(monkeypatch):
     """A chat service, whose answers the sender waits for however long they take."""
-    import apprise  # noqa: F401 - takes seconds on a busy machine, which should count for no turn
+    import apprise  # noqa: F401 - takes seconds on a busy machine, which should count for no test
 
     from aggregator.alerts import delivery
     from tests.aggregator.alerts.chat_service import Receiver
@@ -59,9 +59,9 @@ def signal(**fields):
 
 @pytest.fixture
 def record(transactional_db):
-    """Record signals: `record({"symbol": "AAPL"}, …, transport="redis")`; bytes are taken as they are.
+    """Record signals: `record({"symbol": "AAPL"}, …, transport="redis")`; bytes stay as they are.
 
-    Each call commits, as in earnest: what a batch stages is emptied by the commit.
+    Each call commits, as in production: what a batch stages is emptied by the commit.
     """
     from aggregator import ledger
     from aggregator.ledger.entries import Entry

@@ -208,12 +208,12 @@ def test_the_card_calls_silent_what_the_check_does(db):
             ecosystem="crypto", agent_source=name, first_seen=seen, last_seen=seen, signals=5,
             last_transport="redis", expected_cadence=cadence,
         )  # fmt: skip
-    taken = liveness.current_liveness(NOW)
-    assert (taken.ecosystems[0].state, taken.ecosystems[0].agents) == (
+    hub = liveness.current_liveness(NOW)
+    assert (hub.ecosystems[0].state, hub.ecosystems[0].agents) == (
         liveness.Liveness.SILENT,
         "1 silent, 1 late",
     )
-    assert [agent.name for agent in taken.agents] == ["late", "stranger"]
+    assert [agent.name for agent in hub.agents] == ["late", "stranger"]
 
 
 def test_the_usual_rate_counts_open_hours_only(db):

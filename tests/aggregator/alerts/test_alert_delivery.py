@@ -39,8 +39,8 @@ def record(*conditions):
 def interrupted(channel):
     """Start to send the channel's next notification, as a worker that is killed then."""
     with connection.cursor() as cursor:
-        cursor.execute(delivery.CLAIM, [channel.pk])
-        cursor.execute(delivery.START, cursor.fetchone())
+        cursor.execute(delivery.CLAIM_NEXT, [channel.pk])
+        cursor.execute(delivery.START_ATTEMPT, cursor.fetchone())
         assert cursor.fetchone() is not None
 
 
@@ -73,12 +73,12 @@ def test_a_worker_killed_while_it_sends_sends_it_twice_only_by_the_schedule(run_
 def test_what_was_claimed_and_not_started_is_sent_minutes_later(channel, receiver):
     record(SILENT)
     with connection.cursor() as cursor:
-        cursor.execute(delivery.CLAIM, [channel.pk])  # and the worker is killed here: nothing was sent
+        cursor.execute(delivery.CLAIM_NEXT, [channel.pk])  # and the worker is killed here: nothing was sent
         claim = cursor.fetchone()
     assert send_due() == 0
     passes(3)
     with connection.cursor() as cursor:
-        cursor.execute(delivery.START, claim)  # it was only slow: the claim has run out
+        cursor.execute(delivery.START_ATTEMPT, claim)  # it was only slow: the claim has run out
         assert cursor.fetchone() is None
     assert send_due() == 1
     (message,) = receiver.messages

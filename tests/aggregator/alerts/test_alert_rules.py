@@ -108,7 +108,7 @@ def test_of_two_evaluations_at_once_one_is_recorded(channel):
 
     def other():
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(transitions.LOCK)
+            cursor.execute(transitions.LOCK_POLICY)
             entered.set()
             done.wait(60)
         connection.close()

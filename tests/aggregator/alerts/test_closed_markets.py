@@ -74,12 +74,12 @@ def test_the_grace_is_at_most_half_a_session():
     """An agent that sends once in several sessions can be silent in the later half of each."""
     opening = datetime(2026, 11, 23, 14, 30, tzinfo=UTC)  # New York's stock exchange, for 6.5 hours
 
-    def rests(at):
+    def is_excused(at):
         return OpenTime("stock", at - timedelta(days=30), at).is_closed_or_just_opened(timedelta(days=1))
 
-    assert rests(opening + 3 * HOUR)
-    assert not rests(opening + 4 * HOUR)
-    assert rests(opening + 7 * HOUR)
+    assert is_excused(opening + 3 * HOUR)
+    assert not is_excused(opening + 4 * HOUR)
+    assert is_excused(opening + 7 * HOUR)
 
 
 @pytest.mark.parametrize(
@@ -88,12 +88,12 @@ def test_the_grace_is_at_most_half_a_session():
 def test_a_change_of_the_clocks_moves_the_opening(reopened):
     """The weekends at which New York's clocks change: 17:00 there is another hour in UTC than before."""
 
-    def rests(at):
+    def is_excused(at):
         return OpenTime("forex", at - timedelta(days=30), at).is_closed_or_just_opened(20 * MINUTE)
 
-    assert rests(reopened - MINUTE)
-    assert rests(reopened + 19 * MINUTE)
-    assert not rests(reopened + 20 * MINUTE)
+    assert is_excused(reopened - MINUTE)
+    assert is_excused(reopened + 19 * MINUTE)
+    assert not is_excused(reopened + 20 * MINUTE)
 
 
 def test_freshness_knows_the_trading_hours(agent, monkeypatch):
