@@ -52,7 +52,6 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "axes",
-    "health_check",
     "django_structlog",
     "ecosystems",
     "aggregator",
