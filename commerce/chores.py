@@ -11,7 +11,6 @@ from commerce import tasks
 
 IDLE_S = 0.5
 CHORES: tuple[Any, ...] = (
-    tasks.note_ledger,
     tasks.expire_subscriptions,
     tasks.refresh_subscriptions,
 )

@@ -13,11 +13,9 @@ from django.utils import timezone
 from aggregator.ledger.errors import Outage, classified
 from commerce.billing import stripe_sync, subscriptions
 from commerce.billing.stripe_client import is_configured
-from commerce.feed import listing
 from commerce.models import Subscription
 from commerce.webhooks.dispatcher import Deliverer
 
-ROLLED_UP_AT_A_TIME = 10
 RENEWED_WITHIN = timedelta(hours=1)
 """Stripe tries a renewal's payment about an hour after its period began."""
 
@@ -51,16 +49,6 @@ def deliver_webhooks() -> None:
         pass  # nothing was lost; the next turn tries again
     finally:
         _turn.release()
-
-
-@shared_task(ignore_result=True)
-def note_ledger() -> None:
-    """Roll up which series the ledger holds."""
-    try:
-        with classified():
-            listing.roll_up(ROLLED_UP_AT_A_TIME)
-    except Outage:
-        pass  # delayed plans wait; the next turn tries again
 
 
 @shared_task(ignore_result=True)

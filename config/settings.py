@@ -259,11 +259,6 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 1.0,
         "options": {"expires": 5},
     },
-    "note-ledger": {
-        "task": "commerce.tasks.note_ledger",
-        "schedule": 1.0,
-        "options": {"expires": 2},
-    },
     "expire-subscriptions": {"task": "commerce.tasks.expire_subscriptions", "schedule": 600.0},
     "refresh-subscriptions": {"task": "commerce.tasks.refresh_subscriptions", "schedule": 3600.0},
 }

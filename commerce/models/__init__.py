@@ -2,7 +2,7 @@
 
 from commerce.models.billing import StripeEvent, SubscriptionPrice
 from commerce.models.subscriptions import Customer, Plan, ReaderKey, Subscription
-from commerce.models.usage import FeedSeries, SeriesProgress, StreamSlot, UsageDay
+from commerce.models.usage import StreamSlot, UsageDay
 from commerce.models.webhooks import Attempt, Delivery, Endpoint
 
 __all__ = [
@@ -10,10 +10,8 @@ __all__ = [
     "Customer",
     "Delivery",
     "Endpoint",
-    "FeedSeries",
     "Plan",
     "ReaderKey",
-    "SeriesProgress",
     "StreamSlot",
     "StripeEvent",
     "Subscription",
