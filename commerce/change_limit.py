@@ -10,4 +10,4 @@ MAX_RATE = "60/minute"
 
 def count_change(customer_id: int) -> None:
     """Count one change. Raises Problem 429."""
-    rate_limits.limiter(settings.ENVIRONMENT).hit(MAX_RATE, "changes", str(customer_id))
+    rate_limits.rate_limiter(settings.ENVIRONMENT).hit(MAX_RATE, "changes", str(customer_id))

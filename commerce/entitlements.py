@@ -61,7 +61,7 @@ class Entitlement:
 
 
 def entitlement(subscription: Subscription) -> Entitlement:
-    """Return what a subscription allows, live or not; `Subscription.objects.entitling` finds the live ones."""
+    """Return what a subscription allows; `Subscription.objects.entitling` finds those that are live."""
     plan = subscription.plan
     return Entitlement(
         customer_id=subscription.customer_id,

@@ -37,10 +37,10 @@ def key_digest(headers: Mapping[str, str]) -> bytes:
 
     Raises Problem 401 where there is none.
     """
-    value = api_keys.key_value(headers)
+    value = api_keys.key_in_headers(headers)
     if not value:
         raise unauthenticated()
-    return api_keys.manager(settings.ENVIRONMENT).digest(value)
+    return api_keys.auth_manager(settings.ENVIRONMENT).digest(value)
 
 
 def find_reader(headers: Mapping[str, str]) -> Reader:
@@ -48,8 +48,8 @@ def find_reader(headers: Mapping[str, str]) -> Reader:
 
     Raises Problem 401 for no valid key, 403 for one that may not read; Outage where it cannot be looked up.
     """
-    value = api_keys.key_value(headers)
-    manager = api_keys.manager(settings.ENVIRONMENT)
+    value = api_keys.key_in_headers(headers)
+    manager = api_keys.auth_manager(settings.ENVIRONMENT)
     sender = manager.identify(value) if value else None
     if value is None or sender is None:
         raise unauthenticated()

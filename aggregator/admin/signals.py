@@ -20,7 +20,7 @@ from aggregator.admin.base import ReadOnlyAdmin, raw_json
 from aggregator.admin.export import FORMATS
 from aggregator.ledger import pager
 from aggregator.ledger.bisection import first_id
-from aggregator.models import ECOSYSTEM_CHOICES, TRANSPORTS, TradingSignal
+from aggregator.models import ECOSYSTEM_CHOICES, TRANSPORT_CHOICES, TradingSignal
 from aggregator.templatetags.hub import ago, span
 from ecosystems import ECOSYSTEMS
 
@@ -49,7 +49,7 @@ class TransportFilter(DropdownFilter):  # type: ignore[misc]
     parameter_name = "transport"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
-        return TRANSPORTS
+        return TRANSPORT_CHOICES
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(transport=self.value()) if self.value() else queryset

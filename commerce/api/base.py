@@ -22,7 +22,7 @@ from rest_framework.views import APIView
 from aggregator.http import rate_limits
 from aggregator.http.client_address import client_address
 from aggregator.http.problems import Problem, as_problem
-from aggregator.http.requests import headers_of
+from aggregator.http.requests import request_headers
 from aggregator.ledger.errors import classified
 from commerce import readers, usage
 from commerce.api import quota_headers
@@ -39,7 +39,7 @@ def counting_failures(address: str) -> Iterator[None]:
     except Problem as problem:
         if problem.status == 401:
             environment = settings.ENVIRONMENT
-            rate_limits.limiter(environment).hit(environment.webhook_failed_rate, "failed", address)
+            rate_limits.rate_limiter(environment).hit(environment.webhook_failed_rate, "failed", address)
         raise
 
 
@@ -50,7 +50,7 @@ class ReaderKeyAuthentication(BaseAuthentication):
         """Return the reader. Raises Problem 401 or 403; 429 for too many failures from an address."""
         address = client_address(request.META, settings.ENVIRONMENT.trusted_proxies)
         with counting_failures(address):
-            return readers.find_reader(headers_of(request.META)), None
+            return readers.find_reader(request_headers(request.META)), None
 
 
 class JSONOnly(BaseContentNegotiation):

@@ -7,9 +7,9 @@ from commerce.api.listings import AgentList, InstrumentList
 from commerce.api.signals import SignalDetail, SignalList
 from commerce.api.stream import Stream
 from commerce.api.webhooks import (
-    WebhookDeliveries,
     WebhookDetail,
     WebhookList,
+    WebhookMessages,
     WebhookPause,
     WebhookReplay,
     WebhookResume,
@@ -33,5 +33,5 @@ urlpatterns = [
     path("webhooks/<slug:endpoint_id>/pause", WebhookPause.as_view(), name="webhook-pause"),
     path("webhooks/<slug:endpoint_id>/resume", WebhookResume.as_view(), name="webhook-resume"),
     path("webhooks/<slug:endpoint_id>/replay", WebhookReplay.as_view(), name="webhook-replay"),
-    path("webhooks/<slug:endpoint_id>/deliveries", WebhookDeliveries.as_view(), name="webhook-deliveries"),
+    path("webhooks/<slug:endpoint_id>/messages", WebhookMessages.as_view(), name="webhook-messages"),
 ]

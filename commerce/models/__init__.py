@@ -3,13 +3,13 @@
 from commerce.models.billing import StripeEvent, SubscriptionPrice
 from commerce.models.subscriptions import Customer, Plan, ReaderKey, Subscription
 from commerce.models.usage import StreamSlot, UsageDay
-from commerce.models.webhooks import Attempt, Delivery, Endpoint
+from commerce.models.webhooks import Attempt, Endpoint, Message
 
 __all__ = [
     "Attempt",
     "Customer",
-    "Delivery",
     "Endpoint",
+    "Message",
     "Plan",
     "ReaderKey",
     "StreamSlot",

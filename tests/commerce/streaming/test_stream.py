@@ -111,7 +111,7 @@ def test_a_stream_ends_when_its_right_does(url, change):
     source = EventSource(url, given.value)
     source.wait_for_id()
     if change == "revoked":
-        api_keys.manager(settings.ENVIRONMENT).revoke(given.key)
+        api_keys.auth_manager(settings.ENVIRONMENT).revoke(given.key)
     elif change == "expired":
         ApiKey.objects.update(expires_at="2026-01-01T00:00Z")
     elif change == "scope":
