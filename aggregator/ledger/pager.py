@@ -79,7 +79,7 @@ class Walk:
     ) -> tuple[list[TradingSignal], int | None]:
         """Return up to `limit` signals with a key above `low` and up to `high`, and the last key it passed.
 
-        That is None where it passed all. It takes `timeout_s`, or one step more.
+        That is None where it passed all, or found `limit`. It takes `timeout_s`, or one step more.
         """
         deadline = time.monotonic() + timeout_s
         found: list[TradingSignal] = []
@@ -110,8 +110,10 @@ class Walk:
             wanted, given = self.rows.filter(**among).order_by().query.sql_with_params()
             queries.append(f"({wanted})")
             parameters += given
-        rows = {row.pk: row for row in TradingSignal.objects.raw(" UNION ALL ".join(queries), parameters)}
-        found = sorted(rows.values(), key=self._key, reverse=self.descending)[:limit]
+        found = list(TradingSignal.objects.raw(" UNION ALL ".join(queries), parameters))
+        if len(queries) > 1:
+            once = {row.pk: row for row in found}
+            found = sorted(once.values(), key=self._key, reverse=self.descending)[:limit]
         is_full = len(self.values) == 1 and len(found) == limit
         if is_full or not self.rows.query.where or high - low <= passed:
             return found, None

@@ -1,4 +1,4 @@
-"""`GET instruments` and `GET agents`: what there is to filter by."""
+"""`GET instruments` and `GET agents`: the values that the feed can be filtered by."""
 
 from django.http import HttpResponse
 from rest_framework.request import Request

@@ -35,7 +35,7 @@ INSTRUMENTS = f"""{pager.each_value("instrument")}
 
 @dataclass(frozen=True)
 class Filters:
-    """What of the visible signals a reader wants; None means all."""
+    """A reader's filters on the visible signals; None means all."""
 
     ecosystem: str | None = None
     instrument: str | None = None
@@ -102,7 +102,7 @@ def read(scope: Scope, filters: Filters, after: int, limit: int) -> Page:
 def _rare_ids(scope: Scope, filters: Filters) -> list[int] | None:
     """Return the ids of all signals of the wanted instruments or agent; None where there are over MAX_RARE.
 
-    An index alone answers it. Rows that come later lie behind any frontier that was fixed before.
+    One index holds the answer. Signals that are recorded later lie behind the frontier.
     """
     lookups = []
     if filters.instrument is not None:
