@@ -1,4 +1,4 @@
-"""What the webhook endpoints of the API take, and (for its documentation) what they give."""
+"""Input and, for the documentation, responses of the API's webhook endpoints."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from rest_framework import serializers
 
 from commerce.api.serializers import ECOSYSTEMS, MAX_PAGE, CursorField
 from commerce.models import Endpoint, Message
-from commerce.webhooks.ssrf import MAX_URL
+from commerce.webhooks.ssrf import MAX_URL_LENGTH
 
 CHANNELS = Endpoint.Channel.values
 STATES = Endpoint.State.values
@@ -18,7 +18,7 @@ class EndpointInput(serializers.Serializer[Any]):
         CHANNELS, default="webhook", help_text="webhook, telegram, discord, slack or email."
     )
     url = serializers.CharField(
-        max_length=MAX_URL,
+        max_length=MAX_URL_LENGTH,
         help_text="An https:// URL; for Telegram `<bot token>/<chat id>`, for Discord and Slack the URL of "
         "an incoming webhook, for email the customer's own address.",
     )
@@ -26,7 +26,7 @@ class EndpointInput(serializers.Serializer[Any]):
         required=False, default="", allow_blank=True, max_length=255, help_text="Up to 255 characters."
     )
     after = CursorField(
-        required=False, help_text="A cursor: signals behind it are delivered. Without it, from now on."
+        required=False, help_text="A cursor: signals behind it are sent. Without it, those from now on."
     )
 
 
@@ -36,12 +36,12 @@ class RotateInput(serializers.Serializer[Any]):
         default=24,
         min_value=0,
         max_value=168,
-        help_text="0 to 168: for so long requests are signed with both secrets.",
+        help_text="0 to 168: how long requests are signed with both secrets.",
     )
 
 
 class ReplayInput(serializers.Serializer[Any]):
-    after = CursorField(help_text="A cursor: everything behind it is delivered again.")
+    after = CursorField(help_text="A cursor: everything behind it is sent again.")
 
 
 class MessageQuery(serializers.Serializer[Any]):
@@ -49,7 +49,7 @@ class MessageQuery(serializers.Serializer[Any]):
         MESSAGE_STATES, required=False, help_text="waiting, delivered, failed or withheld."
     )
     before = serializers.IntegerField(
-        required=False, min_value=1, max_value=2**63 - 1, help_text="The `next` of the page before."
+        required=False, min_value=1, max_value=2**63 - 1, help_text="`next` of the previous page."
     )
     limit = serializers.IntegerField(
         required=False, default=50, min_value=1, max_value=MAX_PAGE, help_text=f"1 to {MAX_PAGE} messages."
@@ -64,12 +64,12 @@ class EndpointResponse(serializers.Serializer[Any]):
     ecosystems = serializers.ListField(
         child=serializers.ChoiceField(ECOSYSTEMS),
         allow_null=True,
-        help_text="Those of the key that made it; null where that had no restriction.",
+        help_text="Those of the key that created it; null where that had no restriction.",
     )
     state = serializers.ChoiceField(STATES)
     reason = serializers.CharField(allow_blank=True, help_text="Why it was disabled.")
     failing_since = serializers.DateTimeField(allow_null=True)
-    cursor = serializers.CharField(help_text="Up to here messages exist.")
+    cursor = serializers.CharField(help_text="Up to here messages were created.")
     created_at = serializers.DateTimeField()
 
 
@@ -90,9 +90,9 @@ class SecretResponse(serializers.Serializer[Any]):
 class AttemptResponse(serializers.Serializer[Any]):
     number = serializers.IntegerField()
     at = serializers.DateTimeField()
-    status = serializers.IntegerField(help_text="Of HTTP; 0 where there was no answer.")
+    status = serializers.IntegerField(help_text="Of HTTP; 0 where there was no response.")
     error = serializers.CharField(allow_blank=True)
-    excerpt = serializers.CharField(allow_blank=True, help_text="How the answer began.")
+    excerpt = serializers.CharField(allow_blank=True, help_text="How the response began.")
     duration_ms = serializers.IntegerField()
 
 
@@ -107,4 +107,4 @@ class MessageResponse(serializers.Serializer[Any]):
 
 class MessagePage(serializers.Serializer[Any]):
     messages = MessageResponse(many=True)
-    next = serializers.IntegerField(allow_null=True, help_text="The next page's `before`; null at the end.")
+    next = serializers.IntegerField(allow_null=True, help_text="`before` of the next page; null at the end.")

@@ -1,4 +1,4 @@
-"""`webhooks`: a customer's push endpoints. Those of others do not exist here: they are 404."""
+"""`webhooks`: a customer's push endpoints; those of others are a 404."""
 
 from datetime import timedelta
 from functools import partial
@@ -29,8 +29,8 @@ class WebhookView(ReaderView):
             change_limit.count(self.reader.customer_id)
 
     def mine(self) -> QuerySet[Endpoint]:
-        """Return the endpoints of this customer's."""
-        return Endpoint.objects.filter(customer_id=self.reader.customer_id)
+        """Return this customer's endpoints."""
+        return Endpoint.objects.filter(customer_id=self.reader.customer_id).select_related("cursor")
 
 
 class WebhookList(WebhookView):
@@ -40,9 +40,9 @@ class WebhookList(WebhookView):
 
     @documented(
         {201: serializers.EndpointWithSecret},
-        summary="Make a webhook",
+        summary="Create a webhook",
         description="Signals are then POSTed there, signed by Standard Webhooks, or sent to a chat. "
-        "An address that has one already is a 409.",
+        "A second one with the same address is a 409.",
         operation_id="create_webhook",
         request=serializers.EndpointInput,
         problems=(*ALWAYS, 409),
@@ -77,19 +77,19 @@ class OneWebhookView(WebhookView):
         self.endpoint = self.mine().get(public_id=kwargs["endpoint_id"])
 
     def handle_exception(self, exc: Exception) -> Any:
-        # Also for one that another request deletes meanwhile.
+        # Also for one that another request deletes at the same time.
         if isinstance(exc, Endpoint.DoesNotExist):
             exc = Problem(404, "not_found", "There is no such webhook.")
         return super().handle_exception(exc)
 
-    def shown(self, status: int = 200) -> HttpResponse:
+    def serialized(self, status: int = 200) -> HttpResponse:
         return json(serialize_endpoint(self.endpoint), status)
 
 
 class WebhookDetail(OneWebhookView):
     @documented_on_one(serializers.EndpointResponse, summary="See a webhook", operation_id="get_webhook")
     def get(self, _request: Request, **_: str) -> HttpResponse:
-        return self.shown()
+        return self.serialized()
 
     @documented_on_one({204: None}, summary="Delete a webhook", operation_id="delete_webhook")
     def delete(self, _request: Request, **_: str) -> HttpResponse:
@@ -101,7 +101,7 @@ class WebhookTest(OneWebhookView):
     @documented_on_one(
         {202: serializers.MessageResponse},
         summary="Send a test message",
-        description="What comes of it is in the list of messages.",
+        description="Its attempts are in the list of messages.",
         operation_id="test_webhook",
         request=None,
     )
@@ -131,41 +131,41 @@ class WebhookPause(OneWebhookView):
     )
     def post(self, _request: Request, **_: str) -> HttpResponse:
         endpoints.set_paused(self.endpoint, True)
-        return self.shown()
+        return self.serialized()
 
 
 class WebhookResume(OneWebhookView):
     @documented_on_one(
         serializers.EndpointResponse,
-        summary="Switch a paused or disabled webhook on",
-        description="Deliveries go on where they stopped.",
+        summary="Resume a paused or disabled webhook",
+        description="It goes on where it stopped.",
         operation_id="resume_webhook",
         request=None,
     )
     def post(self, _request: Request, **_: str) -> HttpResponse:
         endpoints.set_paused(self.endpoint, False)
-        return self.shown()
+        return self.serialized()
 
 
 class WebhookReplay(OneWebhookView):
     @documented_on_one(
         {202: serializers.EndpointResponse},
-        summary="Deliver again from a cursor",
-        description="Everything behind the cursor comes again, with the same `webhook-id`s as before.",
+        summary="Send again from a cursor",
+        description="Everything behind the cursor is sent again, with the same `webhook-id`s as before.",
         operation_id="replay_webhook",
         request=serializers.ReplayInput,
     )
     def post(self, request: Request, **_: str) -> HttpResponse:
         self.reader.entitled()
         endpoints.replay(self.endpoint, valid(serializers.ReplayInput, request.data)["after"])
-        return self.shown(202)
+        return self.serialized(202)
 
 
 class WebhookMessages(OneWebhookView):
     @documented_on_one(
         serializers.MessagePage,
         summary="List a webhook's messages",
-        description="The newest first, each with its attempts and how they were answered.",
+        description="The newest first, each with its attempts and their responses.",
         operation_id="list_webhook_messages",
         parameters=[serializers.MessageQuery],
     )

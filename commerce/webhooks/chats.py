@@ -1,4 +1,4 @@
-"""Deliveries that people read: Telegram, Discord, Slack and e-mail, by apprise, with a template each."""
+"""Messages that people read: Telegram, Discord, Slack and e-mail, by apprise, with a template each."""
 
 import html
 import re
@@ -29,7 +29,7 @@ SLACK = re.compile(
     r"https://hooks\.slack\.com/services/"
     r"(?P<team>[A-Z0-9]{6,20})/(?P<app>[A-Z0-9]{6,20})/(?P<token>[A-Za-z0-9]{16,40})"
 )
-# What HTML forms take for an address (https://html.spec.whatwg.org/#valid-e-mail-address), with a dot in it.
+# What HTML forms accept (https://html.spec.whatwg.org/#valid-e-mail-address), with a dot in the domain.
 EMAIL = re.compile(
     r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z0-9-]{2,63}"
 )
@@ -40,24 +40,25 @@ def _plain(text: str) -> str:
 
 
 def _markdown(text: str) -> str:
-    """Take the meaning from marks and mentions: what an agent writes must not ring a whole channel."""
+    """Escape marks and mentions: what an agent writes must not notify a whole channel."""
     return re.sub(r"([\\`*_~|>#\[\]()])", r"\\\1", text).replace("@", "@\u200b")
 
 
 def _slack(text: str) -> str:
-    """Escape by Slack's own rules: three characters, and mentions and links are made with one of them."""
+    """Escape the three characters that Slack's rules name; mentions and links need one of them."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 @dataclass(frozen=True)
-class Channel:
-    """How an address of a service looks, is shown, and becomes what apprise sends with."""
+class ChatService:
+    """The form of a service's addresses, their labels, and apprise's plugin that sends there."""
 
     form: re.Pattern[str]
     expects: str
-    shown: Callable[[re.Match[str]], str]
+    label: Callable[[re.Match[str]], str]
+    """Returns an address without its token."""
     plugin: Callable[[re.Match[str]], Any]
-    """Gives a notification of apprise's, or None where it makes none of the address."""
+    """Returns a plugin of apprise's, or None where apprise accepts no such address."""
     template: str
     escape: Callable[[str], str]
     body_format: str
@@ -78,7 +79,7 @@ def _slack_hook(found: re.Match[str]) -> Any:
 
 
 def _email(found: re.Match[str]) -> Any:
-    """Return what sends over the server of EMAIL_URL."""
+    """Return a plugin that sends over the server of EMAIL_URL."""
     mode = "ssl" if settings.EMAIL_USE_SSL else "starttls" if settings.EMAIL_USE_TLS else "insecure"
     plugin = _instantiate(
         {
@@ -95,15 +96,16 @@ def _email(found: re.Match[str]) -> Any:
         }
     )
     if plugin:
-        # Not through apprise's own reading of addresses, which takes o'brien@… for brien@….
+        # Set here, since apprise's own parser reads o'brien@… as brien@….
         plugin.targets = [(False, found[0])]
     return plugin
 
 
 def _instantiate(service: str | dict[str, Any]) -> Any:
-    """Return apprise's notification for a URL or its parts, one that never sleeps.
+    """Return apprise's plugin for a URL or its parts, one that never sleeps.
 
-    Told to slow down, it would do so for longer than a claim lasts; the retry schedule does it instead.
+    When a service asks it to slow down, it would sleep longer than a claim lasts; the retry schedule waits
+    instead.
     """
     plugin: Any = apprise.Apprise.instantiate(service)
     if plugin:
@@ -111,8 +113,8 @@ def _instantiate(service: str | dict[str, Any]) -> Any:
     return plugin
 
 
-CHANNELS = {
-    "telegram": Channel(
+SERVICES = {
+    "telegram": ChatService(
         TELEGRAM,
         "A Telegram address is <bot token>/<chat id>, as 123456789:AAE…/-1001234567890.",
         lambda found: f"chat {found['chat']}",
@@ -121,7 +123,7 @@ CHANNELS = {
         html.escape,
         apprise.NotifyFormat.HTML,
     ),
-    "discord": Channel(
+    "discord": ChatService(
         DISCORD,
         "A Discord address is a webhook's URL, as https://discord.com/api/webhooks/<id>/<token>.",
         lambda found: f"webhook {found['id']}",
@@ -130,7 +132,7 @@ CHANNELS = {
         _markdown,
         apprise.NotifyFormat.TEXT,
     ),
-    "slack": Channel(
+    "slack": ChatService(
         SLACK,
         "A Slack address is an incoming webhook's URL, as https://hooks.slack.com/services/T…/B…/….",
         lambda found: f"webhook {found['team']}/{found['app']}",
@@ -139,7 +141,7 @@ CHANNELS = {
         _slack,
         apprise.NotifyFormat.TEXT,
     ),
-    "email": Channel(
+    "email": ChatService(
         EMAIL,
         "That is not an e-mail address.",
         lambda found: found[0],
@@ -152,40 +154,40 @@ CHANNELS = {
 }
 
 
-def shown(channel: str, address: str) -> str:
+def label(channel: str, address: str) -> str:
     """Return an address without its token. Raises ValueError with words for the customer."""
     if channel == "email" and not settings.EMAIL_URL:
-        raise ValueError("This hub sends no e-mail, to this address or any other.")
-    known = CHANNELS[channel]
-    found = known.form.fullmatch(address)
+        raise ValueError("This hub sends no e-mail, so no address can be used.")
+    service = SERVICES[channel]
+    found = service.form.fullmatch(address)
     if not found:
-        raise ValueError(known.expects)
-    return known.shown(found)
+        raise ValueError(service.expects)
+    return service.label(found)
 
 
-def send(channel: str, address: str, signal: TradingSignal | None) -> AttemptResult:
-    """Send a signal, or a test where there is none; what the services answer is known as yes or no."""
+def send_text(channel: str, address: str, signal: TradingSignal | None) -> AttemptResult:
+    """Send a signal, or a test where there is none. Apprise reports success or failure and no more."""
     started = time.monotonic()
-    took = _notify(CHANNELS[channel], address, signal)
+    accepted = _notify(SERVICES[channel], address, signal)
     duration_ms = round((time.monotonic() - started) * 1000)
-    return AttemptResult(
-        200 if took else 0, "" if took else "the service did not take it", "", None, duration_ms
-    )
+    if accepted:
+        return AttemptResult(200, duration_ms=duration_ms)
+    return AttemptResult(0, "the service did not accept it", duration_ms=duration_ms)
 
 
-def _notify(channel: Channel, address: str, signal: TradingSignal | None) -> bool:
-    text = render(channel.template, channel.escape, signal)
-    subject = _subject(signal) if channel.has_subject else ""
-    if channel is CHANNELS["email"] and settings.EMAIL_BACKEND != mail.SMTP:
-        # Debug prints mail. Where no EMAIL_URL is set there is none, and Django would say it had sent it.
+def _notify(service: ChatService, address: str, signal: TradingSignal | None) -> bool:
+    text = render(service.template, service.escape, signal)
+    subject = _subject(signal) if service.has_subject else ""
+    if service is SERVICES["email"] and settings.EMAIL_BACKEND != mail.SMTP:
+        # Debug prints mail. Without EMAIL_URL none is sent, and Django's backend would still report success.
         return bool(settings.EMAIL_URL and send_mail(subject, text, settings.DEFAULT_FROM_EMAIL, [address]))
-    found = channel.form.fullmatch(address)
-    plugin = channel.plugin(found) if found else None
+    found = service.form.fullmatch(address)
+    plugin = service.plugin(found) if found else None
     if plugin is None:
         return False
-    service = apprise.Apprise()
-    service.add(plugin)
-    return bool(service.notify(text, title=subject, body_format=channel.body_format))
+    sender = apprise.Apprise()
+    sender.add(plugin)
+    return bool(sender.notify(text, title=subject, body_format=service.body_format))
 
 
 def _subject(signal: TradingSignal | None) -> str:
@@ -195,7 +197,7 @@ def _subject(signal: TradingSignal | None) -> str:
 
 
 def render(template: str, escape: Callable[[str], str], signal: TradingSignal | None) -> str:
-    """Return a message's text; every text of the signal's goes through `escape`."""
+    """Return a message's text; every text of the signal goes through `escape`."""
     context = {"signal": signal and {name: escape(text) for name, text in _texts(signal).items()}}
     lines = render_to_string(template, context).splitlines()
     return "\n".join(line.strip() for line in lines if line.strip())

@@ -44,4 +44,4 @@ from tests.commerce.webhooks.test_chat import DISCORD, SLACK, TOKEN
 def test_an_address_of_another_form_is_no_address(channel, address, settings):
     settings.EMAIL_URL = "smtp://mail.example"
     with pytest.raises(ValueError, match="address"):
-        chats.shown(channel, address)
+        chats.label(channel, address)
