@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from aggregator.ledger.errors import Outage, classified
 from commerce.billing import stripe_sync, subscriptions
-from commerce.billing.stripe_client import is_configured
+from commerce.billing.stripe_client import stripe_is_configured
 from commerce.feed import listing
 from commerce.models import Subscription
 from commerce.webhooks.dispatcher import Dispatcher
@@ -66,13 +66,13 @@ def note_ledger() -> None:
 @shared_task(ignore_result=True)
 def expire_subscriptions() -> int:
     """Note which subscriptions came to their end; return how many."""
-    return subscriptions.expire(timezone.now())
+    return subscriptions.expire_subscriptions(timezone.now())
 
 
 @shared_task(ignore_result=True)
 def refresh_subscriptions() -> int:
     """Ask Stripe about what should have been renewed by now; return how many were. An event may be lost."""
-    if not is_configured():
+    if not stripe_is_configured():
         return 0
     overdue = Subscription.objects.filter(
         state__in=Subscription.LIVE,
@@ -84,8 +84,8 @@ def refresh_subscriptions() -> int:
         number = str(subscription.stripe_subscription_id)
         try:
             with classified():
-                stripe_sync.refresh(number)
-        except (stripe.StripeError, stripe_sync.NotUnderstood, Outage) as error:
+                stripe_sync.refresh_subscription(number)
+        except (stripe.StripeError, stripe_sync.NoMatchingPlan, Outage) as error:
             logger.warning("stripe subscription=%s is not known now: %s", number, error)
         else:
             asked += 1

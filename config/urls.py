@@ -11,7 +11,7 @@ from aggregator.health.livez import alive
 from aggregator.health.metrics import MetricsView
 from aggregator.health.views import HealthView
 from aggregator.ingest import webhook
-from commerce.billing.stripe_webhook import StripeDoor
+from commerce.billing.stripe_webhook import StripeWebhook
 
 # Its answer to OPTIONS would be DRF's, which the page's template cannot show.
 docs = SpectacularSwaggerView.as_view(http_method_names=["get", "head"])
@@ -22,7 +22,7 @@ urlpatterns = [
     path("admin/live", admin.site.admin_view(dashboard.live), name="hub-live"),
     path("admin/", admin.site.urls),
     path(webhook.PATH.removeprefix("/"), webhook.signals, name="signals"),
-    path("api/stripe", StripeDoor.as_view(), name="stripe"),
+    path("api/stripe", StripeWebhook.as_view(), name="stripe"),
     path("api/v1/", include("commerce.api.urls")),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", docs, name="docs"),

@@ -1,4 +1,4 @@
-"""Symbols that the hub could not name, and their mapping."""
+"""Symbols without a certain instrument, and what an operator maps them to."""
 
 import re
 import time
@@ -7,10 +7,10 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
-from django.core.exceptions import BadRequest, PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
-from django.shortcuts import get_object_or_404, render
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.template.defaultfilters import pluralize
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.http import urlencode
@@ -21,6 +21,7 @@ from unfold.contrib.filters.admin import DropdownFilter
 from unfold.decorators import action
 from unfold.widgets import UnfoldAdminTextInputWidget
 
+from aggregator.admin.bulk_actions import BulkAction, Preview, StepResult, bulk_action_response
 from aggregator.admin.signals import EcosystemFilter
 from aggregator.ledger import aliases
 from aggregator.ledger.errors import Outage
@@ -28,9 +29,9 @@ from aggregator.models import SymbolAlias
 from aggregator.templatetags.hub import ago
 from ecosystems.market.symbols import instrument
 
-AT_ONCE_S = 3.0
-"""For how long rows are mended in the request that maps a symbol; a longer mending shows its progress."""
-NAME = re.compile("[!-~]{1,64}")
+INLINE_TIMEOUT_S = 3.0
+"""For how long the request that maps a symbol updates its signals; a page with progress does the rest."""
+SYMBOL_PATTERN = re.compile("[!-~]{1,64}")
 
 
 class MappedFilter(DropdownFilter):  # type: ignore[misc] # the package has no types
@@ -38,7 +39,7 @@ class MappedFilter(DropdownFilter):  # type: ignore[misc] # the package has no t
     parameter_name = "mapped"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
-        return [("no", "Not mapped"), ("yes", "Mapped")]
+        return [("no", "Unmapped"), ("yes", "Mapped")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if self.value() == "no":
@@ -46,15 +47,15 @@ class MappedFilter(DropdownFilter):  # type: ignore[misc] # the package has no t
         return queryset.exclude(instrument="") if self.value() == "yes" else queryset
 
 
-def checked(text: str) -> str:
-    """Return what may name a symbol or an instrument; raises ValidationError for the rest."""
-    if not NAME.fullmatch(text):
-        raise forms.ValidationError("Printable ASCII characters without spaces.")
+def validate_symbol(text: str) -> str:
+    """Return the text of a symbol or an instrument; raises ValidationError if it cannot be one."""
+    if not SYMBOL_PATTERN.fullmatch(text):
+        raise forms.ValidationError("Use printable ASCII characters without spaces.")
     return text
 
 
-class NameForm(forms.ModelForm):  # type: ignore[type-arg]
-    """What a row of the list lets one edit."""
+class InstrumentForm(forms.ModelForm):  # type: ignore[type-arg]
+    """The editable field of a row of the list."""
 
     instrument = forms.CharField(
         required=False,
@@ -69,30 +70,49 @@ class NameForm(forms.ModelForm):  # type: ignore[type-arg]
     def clean_instrument(self) -> str:
         name = str(self.cleaned_data["instrument"])
         ecosystem = self.cleaned_data.get("ecosystem") or self.instance.ecosystem
-        return aliases.cleaned(ecosystem, checked(name)) if name and ecosystem else name
+        return aliases.canonical_name(ecosystem, validate_symbol(name)) if name and ecosystem else name
 
 
-class AliasForm(NameForm):
+class AliasForm(InstrumentForm):
     symbol = forms.CharField(max_length=64, widget=UnfoldAdminTextInputWidget())
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # Not in the list, where a help text is not shown and its field would point to nothing.
-        name = "Its canonical name, as BTC/USDT, BTC/USDT:USDT, EUR/USD or AAPL."
-        self.fields["instrument"].help_text = name
+        # Not in the list: it shows no help text, and the field's aria-describedby would point to nothing.
+        self.fields["instrument"].help_text = "For example BTC/USDT, BTC/USDT:USDT, EUR/USD or AAPL."
 
     class Meta:
         model = SymbolAlias
         fields = ("ecosystem", "symbol", "instrument")
 
     def clean_symbol(self) -> str:
-        return checked(str(self.cleaned_data["symbol"]))
+        return validate_symbol(str(self.cleaned_data["symbol"]))
+
+
+class UpdateSignals(BulkAction):
+    """Sets the instrument of an alias's signals; `before` is the one they have, None if it is not known."""
+
+    button = "Update signals"
+
+    def __init__(self, alias: SymbolAlias, before: str | None, cursor: str = aliases.START) -> None:
+        self.alias = alias
+        self.before = before
+        self.cursor = cursor
+        self.title = f"Update signals of {alias.symbol}"
+
+    def preview(self) -> Preview:
+        name = self.alias.instrument or self.alias.symbol
+        return Preview(f"Set the instrument of all {self.alias.symbol} signals to {name}?", None, self.cursor)
+
+    def step(self, cursor: str) -> StepResult:
+        count, following = aliases.rename_signals(self.alias, self.before, cursor)
+        return StepResult(count, {"updated": count}, following)
 
 
 @admin.register(SymbolAlias)
 class AliasAdmin(ModelAdmin):  # type: ignore[misc]
     form = AliasForm
-    list_display = ("symbol", "ecosystem", "instrument", "one_click", "count", "seen")
+    list_display = ("symbol", "ecosystem", "instrument", "suggestion", "count", "seen")
     list_editable = ("instrument",)
     list_filter = (MappedFilter, EcosystemFilter)
     list_filter_submit = True
@@ -100,24 +120,20 @@ class AliasAdmin(ModelAdmin):  # type: ignore[misc]
     ordering = ("-last_seen", "pk")
     list_per_page = 50
     actions = None
-    actions_detail = ("mend_again",)
+    actions_detail = ("update_signals",)
     fields = ("ecosystem", "symbol", "instrument")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         return ("ecosystem", "symbol") if obj else ()
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False  # emptied instead: the rows go back to the symbol as it is written
+        return False  # its instrument is cleared instead: the signals get the one derived from the symbol
 
     def get_changelist_form(self, request: HttpRequest, **kwargs: Any) -> Any:
-        return NameForm
+        return InstrumentForm
 
     def get_custom_urls(self) -> tuple[Any, ...]:
-        return (
-            ("<int:pk>/map", "aggregator_symbolalias_map", require_POST(self.map_one)),
-            ("<int:pk>/mend", "aggregator_symbolalias_mend", self.mend_page),
-            ("<int:pk>/mend/step", "aggregator_symbolalias_step", require_POST(self.mend_step)),
-        )
+        return (("<int:pk>/map", "aggregator_symbolalias_map", require_POST(self.map_to_suggestion)),)
 
     def save_model(self, request: HttpRequest, obj: SymbolAlias, form: Any, change: bool) -> None:
         before = form.initial.get("instrument", "") if change else ""
@@ -130,89 +146,61 @@ class AliasAdmin(ModelAdmin):  # type: ignore[misc]
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         return self._after_saving(request, super().changeform_view(request, *args, **kwargs))
 
-    def map_one(self, request: HttpRequest, pk: int, **_: Any) -> HttpResponse:
-        """Map a symbol to what its button says, and mend its rows."""
+    def map_to_suggestion(self, request: HttpRequest, pk: int, **_: Any) -> HttpResponse:
+        """Map a symbol to the instrument on its button, and update its signals."""
         alias = get_object_or_404(SymbolAlias, pk=pk)
         name = request.POST.get("map", "")
-        if not self.has_change_permission(request, alias) or not NAME.fullmatch(name):
+        if not self.has_change_permission(request, alias) or not SYMBOL_PATTERN.fullmatch(name):
             return HttpResponse(status=403)
-        before, alias.instrument = alias.instrument, aliases.cleaned(alias.ecosystem, name)
+        before, alias.instrument = alias.instrument, aliases.canonical_name(alias.ecosystem, name)
         alias.save(update_fields=["instrument"])
-        _log(request, alias, f"Mapped to {alias.instrument}.")
-        return self._mend(request, alias, before) or HttpResponseRedirect(
+        LogEntry.objects.log_actions(
+            int(request.user.pk or 0), [alias], CHANGE, change_message=f"Mapped to {alias.instrument}."
+        )
+        return self._update_inline(request, alias, before) or HttpResponseRedirect(
             reverse("admin:aggregator_symbolalias_changelist") + "?mapped=no"
         )
 
-    def mend_page(self, request: HttpRequest, pk: int, **_: Any) -> HttpResponse:
-        """Show how far the mending of a symbol's rows is; a script does it step by step."""
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        alias = get_object_or_404(SymbolAlias, pk=pk)
-        step = reverse("admin:aggregator_symbolalias_step", args=[pk])
-        context = {
-            **self.admin_site.each_context(request),
-            "title": f"Mend {alias.symbol}",
-            "text": f"The rows of {alias.symbol} get the name {alias.instrument or alias.symbol}.",
-            "button": "Mend",
-            "step": f"{step}?{request.GET.urlencode()}",
-            "after": request.GET.get("after") or aliases.Mark(),
-            "back": reverse("admin:aggregator_symbolalias_changelist"),
-            "allowed": self.has_change_permission(request, alias),
-            "opts": self.opts,
-        }
-        return render(request, "admin/hub/steps.html", context)
-
-    def mend_step(self, request: HttpRequest, pk: int, **_: Any) -> HttpResponse:
-        alias = get_object_or_404(SymbolAlias, pk=pk)
-        if not self.has_change_permission(request, alias):
-            return JsonResponse({"error": "You may not map symbols."}, status=403)
-        try:
-            mark = aliases.Mark.read(request.POST.get("after", ""))
-            count, after = aliases.mend(alias, request.GET.get("before"), mark)
-        except ValueError as error:
-            raise BadRequest(str(error)) from None
-        except Outage as outage:
-            return JsonResponse({"error": str(outage)}, status=503)
-        told = {"signals mended": count}
-        return JsonResponse({"count": count, "after": str(after), "finished": after is None, "told": told})
-
-    @action(description="Mend rows again", permissions=["change"], icon="build")  # type: ignore[untyped-decorator]
-    def mend_again(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Look through all rows, whatever they are called: for a mending that was cut short."""
-        return HttpResponseRedirect(reverse("admin:aggregator_symbolalias_mend", args=[int(object_id)]))
+    @action(description="Update signals", permissions=["change"], icon="sync")  # type: ignore[untyped-decorator]
+    def update_signals(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Update signals step by step: from the query's cursor, or all again after an interrupted update."""
+        alias = get_object_or_404(SymbolAlias, pk=object_id)
+        before, cursor = request.GET.get("before"), request.GET.get("cursor", aliases.START)
+        allowed = self.has_change_permission(request, alias)
+        return bulk_action_response(self, request, UpdateSignals(alias, before, cursor), allowed=allowed)
 
     def _after_saving(self, request: HttpRequest, response: Any) -> Any:
-        """Mend what this request has mapped, now that its transaction is committed."""
+        """Update the signals of what this request mapped, now that its transaction is committed."""
         for alias, before in getattr(request, "hub_mapped", []):
-            response = self._mend(request, alias, before) or response
+            response = self._update_inline(request, alias, before) or response
         return response
 
-    def _mend(self, request: HttpRequest, alias: SymbolAlias, before: str) -> HttpResponse | None:
-        """Mend for AT_ONCE_S; return where to go on if that was not enough."""
-        called = before or instrument(alias.ecosystem, alias.symbol)
-        deadline = time.monotonic() + AT_ONCE_S
-        total, mark = 0, aliases.Mark()
+    def _update_inline(self, request: HttpRequest, alias: SymbolAlias, before: str) -> HttpResponse | None:
+        """Update for INLINE_TIMEOUT_S; return a redirect to the page for the rest, None if all is done."""
+        replaced = before or instrument(alias.ecosystem, alias.symbol)
+        update = UpdateSignals(alias, replaced)
+        deadline = time.monotonic() + INLINE_TIMEOUT_S
+        total, cursor = 0, aliases.START
         while time.monotonic() <= deadline:
             try:
-                count, further = aliases.mend(alias, called, mark)
+                step = update.step(cursor)
             except Outage as outage:
-                messages.warning(request, f"{alias} is mapped, but not all of its rows are mended: {outage}.")
+                messages.warning(
+                    request, f"{alias} is mapped, but some of its signals are not updated: {outage}."
+                )
                 break
-            total += count
-            if further is None:
+            total += step.count
+            if step.cursor is None:
                 name = alias.instrument or alias.symbol
-                signals = "1 signal is" if total == 1 else f"{total:,} signals are"
-                messages.success(request, f"{alias}: {signals} called {name} now.")
+                messages.success(request, f"{alias}: {total:,} signal{pluralize(total)} updated to {name}.")
                 return None
-            mark = further
-        query = urlencode({"before": called, "after": str(mark)})
-        return HttpResponseRedirect(
-            reverse("admin:aggregator_symbolalias_mend", args=[alias.pk]) + f"?{query}"
-        )
+            cursor = step.cursor
+        page = reverse("admin:aggregator_symbolalias_update_signals", args=[alias.pk])
+        return HttpResponseRedirect(f"{page}?{urlencode({'before': replaced, 'cursor': cursor})}")
 
-    @admin.display(description="one click")
-    def one_click(self, alias: SymbolAlias) -> SafeString | str:
-        name = "" if alias.instrument else aliases.suggestion(alias.ecosystem, alias.symbol)
+    @admin.display(description="suggestion")
+    def suggestion(self, alias: SymbolAlias) -> SafeString | str:
+        name = "" if alias.instrument else aliases.suggest_instrument(alias.ecosystem, alias.symbol)
         if not name:
             return "—"
         address = reverse("admin:aggregator_symbolalias_map", args=[alias.pk])
@@ -226,7 +214,3 @@ class AliasAdmin(ModelAdmin):  # type: ignore[misc]
     @admin.display(description="last seen")
     def seen(self, alias: SymbolAlias) -> str:
         return ago(alias.last_seen)
-
-
-def _log(request: HttpRequest, alias: SymbolAlias, message: str) -> None:
-    LogEntry.objects.log_actions(int(request.user.pk or 0), [alias], CHANGE, change_message=message)

@@ -21,19 +21,19 @@ from unfold.widgets import (
 )
 
 from aggregator.admin import client_snippets
-from aggregator.admin.base import confirmation
-from aggregator.admin.transport_guides import endpoint
+from aggregator.admin.base import confirmation_page
+from aggregator.admin.transport_guides import signal_endpoint
 from aggregator.http import api_keys
 from aggregator.models import ECOSYSTEM_CHOICES, ApiKey
 from aggregator.templatetags.hub import ago
 
-KEY_ID = re.compile("[A-Za-z0-9._-]{1,64}")
+KEY_ID_PATTERN = re.compile("[A-Za-z0-9._-]{1,64}")
 """What needs no quoting in a shell, a log or a snippet."""
-TAIL = re.compile("[0-9a-f]{6}")
-LONGEST_OVERLAP_H = 24 * 30
+KEY_ID_SUFFIX = re.compile("[0-9a-f]{6}")
+MAX_OVERLAP_HOURS = 24 * 30
 
 
-class KeyForm(forms.ModelForm):  # type: ignore[type-arg]
+class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
     scopes = forms.MultipleChoiceField(
         choices=ApiKey.SCOPES, widget=UnfoldAdminCheckboxSelectMultipleWidget, initial=[api_keys.PUBLISH]
     )
@@ -43,7 +43,7 @@ class KeyForm(forms.ModelForm):  # type: ignore[type-arg]
         required=False,
         help_text="None means all of them.",
     )
-    tail = forms.CharField(widget=forms.HiddenInput, required=False, initial=api_keys.new_tail)
+    tail = forms.CharField(widget=forms.HiddenInput, required=False, initial=api_keys.new_key_suffix)
     """The end of an id that is made from the name: a form that is sent twice makes one key."""
 
     class Meta:
@@ -61,7 +61,7 @@ class KeyForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def clean_key_id(self) -> str:
         key_id = str(self.cleaned_data.get("key_id") or "")
-        if key_id and not KEY_ID.fullmatch(key_id):
+        if key_id and not KEY_ID_PATTERN.fullmatch(key_id):
             raise forms.ValidationError("Letters, digits, '.', '_' and '-', at most 64 of them.")
         if key_id in dict(settings.ENVIRONMENT.api_keys):
             raise forms.ValidationError("CORE_API_KEYS has a key of this id.")
@@ -70,7 +70,7 @@ class KeyForm(forms.ModelForm):  # type: ignore[type-arg]
     def _made_id(self) -> str:
         tail = str(self.data.get("tail") or "")
         key_id = api_keys.new_key_id(
-            str(self.data.get("name") or "key"), tail if TAIL.fullmatch(tail) else ""
+            str(self.data.get("name") or "key"), tail if KEY_ID_SUFFIX.fullmatch(tail) else ""
         )
         if ApiKey.objects.filter(key_id=key_id).exists():
             raise forms.ValidationError(
@@ -79,13 +79,13 @@ class KeyForm(forms.ModelForm):  # type: ignore[type-arg]
         return key_id
 
 
-class RotateForm(forms.Form):
+class RotateKeyForm(forms.Form):
     overlap = forms.IntegerField(
         label="Hours for which the value before still passes",
         help_text="0 ends it at once.",
         min_value=0,
-        max_value=LONGEST_OVERLAP_H,
-        initial=int(api_keys.OVERLAP.total_seconds() // 3600),
+        max_value=MAX_OVERLAP_HOURS,
+        initial=int(api_keys.ROTATION_OVERLAP.total_seconds() // 3600),
         widget=UnfoldAdminIntegerFieldWidget(),
     )
     seen = forms.CharField(widget=forms.HiddenInput, required=False)
@@ -93,8 +93,8 @@ class RotateForm(forms.Form):
 
 
 @admin.register(ApiKey)
-class KeyAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
-    form = KeyForm
+class ApiKeyAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
+    form = ApiKeyForm
     list_display = ("key_id", "name", "state", "may", "where", "used", "expires_at")
     search_fields = ("key_id", "name")
     ordering = ("-created_at",)
@@ -128,7 +128,7 @@ class KeyAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
         if change:
             obj.save(update_fields=["name", "scopes", "ecosystems", "expires_at"])
         else:
-            request.hub_grant = api_keys.manager(settings.ENVIRONMENT).issue(obj)  # type: ignore[attr-defined]
+            request.hub_grant = api_keys.auth_manager(settings.ENVIRONMENT).issue(obj)  # type: ignore[attr-defined]
 
     def response_add(self, request: HttpRequest, obj: ApiKey, post_url_continue: Any = None) -> HttpResponse:
         """Answer with the value itself: a redirect would have to keep it somewhere meanwhile."""
@@ -138,15 +138,15 @@ class KeyAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
     def rotate(self, request: HttpRequest, object_id: str) -> HttpResponse:
         key = get_object_or_404(ApiKey, pk=object_id, revoked_at=None)
         seen = str(key.rotated_at or "")
-        form = RotateForm(request.POST or None, initial={"seen": seen})
+        form = RotateKeyForm(request.POST or None, initial={"seen": seen})
         if not form.is_valid():
             text = f"{key.key_id} gets a new value and a new signing secret, shown once on the next page."
-            return confirmation(self, request, "Rotate", text, form)
+            return confirmation_page(self, request, "Rotate", text, form)
         if form.cleaned_data["seen"] != seen:
             messages.error(request, "This key has been rotated meanwhile; its new value was shown then.")
             return _to(key)
         overlap = timedelta(hours=form.cleaned_data["overlap"])
-        grant = api_keys.manager(settings.ENVIRONMENT).rotate(key, overlap)
+        grant = api_keys.auth_manager(settings.ENVIRONMENT).rotate(key, overlap)
         told = f"Rotated; the value before passes for {overlap.total_seconds() / 3600:.0f} more hours."
         _log(request, key, CHANGE, told)
         return self._show(request, grant)
@@ -156,23 +156,23 @@ class KeyAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
         key = get_object_or_404(ApiKey, pk=object_id)
         if request.method != "POST":
             text = f"{key.key_id} is refused from now on, for good. There is no way back."
-            return confirmation(self, request, "Revoke", text)
-        api_keys.manager(settings.ENVIRONMENT).revoke(key)
+            return confirmation_page(self, request, "Revoke", text)
+        api_keys.auth_manager(settings.ENVIRONMENT).revoke(key)
         _log(request, key, CHANGE, "Revoked.")
         return _to(key)
 
-    def _show(self, request: HttpRequest, grant: api_keys.Grant) -> HttpResponse:
+    def _show(self, request: HttpRequest, grant: api_keys.IssuedKey) -> HttpResponse:
         ecosystem = grant.key.ecosystems[0] if grant.key.ecosystems else "crypto"
-        given = (endpoint(request), grant.key.key_id, grant.value, grant.signing_secret, ecosystem)
+        given = (signal_endpoint(request), grant.key.key_id, grant.value, grant.signing_secret, ecosystem)
         publishes = api_keys.PUBLISH in grant.key.scopes
         context = {
             **self.admin_site.each_context(request),
             "title": f"Key {grant.key.key_id}",
             "grant": grant,
-            "snippets": client_snippets.of_key(*given) if publishes else [],
+            "snippets": client_snippets.snippets_for_key(*given) if publishes else [],
             "opts": self.opts,
         }
-        response = render(request, "admin/hub/key_shown.html", context)
+        response = render(request, "admin/hub/key_created.html", context)
         response["Cache-Control"] = "no-store"
         return response
 

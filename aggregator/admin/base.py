@@ -49,28 +49,28 @@ def raw_json(written: str) -> str:
     return format_html('<pre class="hub-raw" tabindex="0" role="region" aria-label="JSON">{}</pre>', text)
 
 
-SHOWN_BYTES = 65_536
-UNSEEN = {"Cc", "Cf", "Co", "Cs", "Zl", "Zp"}
+MAX_SHOWN_BYTES = 65_536
+INVISIBLE_CATEGORIES = {"Cc", "Cf", "Co", "Cs", "Zl", "Zp"}
 """Unicode's categories of what has no shape of its own, or turns the text around."""
 
 
 def raw_bytes(raw: bytes) -> str:
     """Return bytes from outside as text to be read: what could deceive the eye is written as an escape."""
-    text = raw[:SHOWN_BYTES].decode("utf-8", "backslashreplace")
+    text = raw[:MAX_SHOWN_BYTES].decode("utf-8", "backslashreplace")
     seen = "".join(
         character
-        if character == "\n" or unicodedata.category(character) not in UNSEEN
+        if character == "\n" or unicodedata.category(character) not in INVISIBLE_CATEGORIES
         else f"\\u{ord(character):04x}"
         for character in text
     )
-    more = f" The first {SHOWN_BYTES:,} are shown." if len(raw) > SHOWN_BYTES else ""
+    more = f" The first {MAX_SHOWN_BYTES:,} are shown." if len(raw) > MAX_SHOWN_BYTES else ""
     element = (
         '<p>{} bytes.{}</p><pre class="hub-raw" tabindex="0" role="region" aria-label="Raw content">{}</pre>'
     )
     return format_html(element, f"{len(raw):,}", more, seen)
 
 
-def confirmation(
+def confirmation_page(
     admin: ModelAdmin, request: HttpRequest, title: str, text: str, form: forms.Form | None = None
 ) -> HttpResponse:
     """Return a page whose button sends the same address again, as a POST."""

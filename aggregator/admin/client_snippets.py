@@ -6,9 +6,9 @@ They sign by Standard Webhooks (https://www.standardwebhooks.com): HMAC-SHA256 o
 
 from dataclasses import dataclass
 
-SYMBOLS = {"crypto": "BTCUSDT", "forex": "EURUSD", "stock": "AAPL"}
+EXAMPLE_SYMBOLS = {"crypto": "BTCUSDT", "forex": "EURUSD", "stock": "AAPL"}
 
-CURL = """\
+CURL_TEMPLATE = """\
 {variables}
 body={signal}
 id="msg_$(openssl rand -hex 12)"
@@ -21,7 +21,7 @@ curl -sS "{url}" -H "Content-Type: application/json"{authorization} \\
   -d "$body" -w '\\n'
 """
 
-PYTHON = """\
+PYTHON_TEMPLATE = """\
 import base64, hashlib, hmac, json, time, urllib.request, uuid
 from datetime import datetime, timezone
 
@@ -50,7 +50,7 @@ with urllib.request.urlopen(request, timeout=10) as response:
     print(response.status, response.read().decode())
 """
 
-TYPESCRIPT = """\
+TYPESCRIPT_TEMPLATE = """\
 import {{ createHmac, randomUUID }} from "node:crypto";
 
 const API_KEY = "{value}";
@@ -91,7 +91,7 @@ class Snippet:
     text: str
 
 
-def of_key(url: str, key_id: str, value: str, signing_secret: str, ecosystem: str) -> list[Snippet]:
+def snippets_for_key(url: str, key_id: str, value: str, signing_secret: str, ecosystem: str) -> list[Snippet]:
     """Return a client in each language for a key whose value is known now."""
     given = {
         "url": url,
@@ -99,25 +99,27 @@ def of_key(url: str, key_id: str, value: str, signing_secret: str, ecosystem: st
         "secret": signing_secret,
         "sender": key_id,
         "ecosystem": ecosystem,
-        "symbol": SYMBOLS[ecosystem],
+        "symbol": EXAMPLE_SYMBOLS[ecosystem],
     }
     variables = f"API_KEY='{value}'\nSIGNING_SECRET='{signing_secret}'"
     return [
-        Snippet("curl", "signal.sh", curl(url, key_id, ecosystem, variables, "SIGNING_SECRET", keyed=True)),
-        Snippet("Python", "signal.py", PYTHON.format(**given)),
-        Snippet("TypeScript", "signal.mts", TYPESCRIPT.format(**given)),
+        Snippet(
+            "curl", "signal.sh", curl_script(url, key_id, ecosystem, variables, "SIGNING_SECRET", keyed=True)
+        ),
+        Snippet("Python", "signal.py", PYTHON_TEMPLATE.format(**given)),
+        Snippet("TypeScript", "signal.mts", TYPESCRIPT_TEMPLATE.format(**given)),
     ]
 
 
-def signal(sender: str, ecosystem: str) -> str:
+def signal_in_shell(sender: str, ecosystem: str) -> str:
     """Return a signal as one word of a shell, its id and time filled in when that runs."""
     return f"""\
 '{{"signal_id": "{sender}-'$(date +%s)'", "ecosystem": "{ecosystem}",
- "symbol": "{SYMBOLS[ecosystem]}", "action": "BUY", "agent_source": "{sender}",
+ "symbol": "{EXAMPLE_SYMBOLS[ecosystem]}", "action": "BUY", "agent_source": "{sender}",
  "timestamp": "'$(date -u +%Y-%m-%dT%H:%M:%SZ)'"}}'"""
 
 
-def curl(
+def curl_script(
     url: str, sender: str, ecosystem: str, variables: str, secret: str, *, keyed: bool, encoded: bool = True
 ) -> str:
     """Return shell lines for curl and openssl.
@@ -126,9 +128,9 @@ def curl(
     `whsec_` one if `encoded`, else any text.
     """
     decoded = f'printf %s "${{{secret}#whsec_}}" | base64 -d' if encoded else f'printf %s "${secret}"'
-    return CURL.format(
+    return CURL_TEMPLATE.format(
         url=url,
-        signal=signal(sender, ecosystem),
+        signal=signal_in_shell(sender, ecosystem),
         variables=variables,
         key_bytes=decoded,
         authorization=' -H "Authorization: Bearer $API_KEY"' if keyed else "",

@@ -1,25 +1,34 @@
 """Dead letters: grouped, read, replayed, resolved."""
 
+from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.core.exceptions import BadRequest
 from django.db import connection
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, QueryDict
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.shortcuts import get_object_or_404
+from django.urls import reverse
+from django.utils.http import urlencode
 from unfold.contrib.filters.admin import DropdownFilter, TextFilter
 from unfold.decorators import action
 
-from aggregator.admin.base import Uncounted, raw_bytes
-from aggregator.admin.dead_letter_actions import MOST_IDS, LetterWork, in_state
-from aggregator.admin.signals import AgentFilter, EcosystemFilter, TransportFilter, plain
+from aggregator.admin.base import ReadOnlyAdmin, Uncounted, raw_bytes
+from aggregator.admin.bulk_actions import bulk_action_response
+from aggregator.admin.dead_letter_actions import ACTIONS
+from aggregator.admin.signals import AgentFilter, EcosystemFilter, TransportFilter, without_nul
 from aggregator.ledger import replay
 from aggregator.models import DeadLetter
 from aggregator.templatetags.hub import ago
 
-GROUPED = 100_000
-"""The newest unresolved letters that the groups count."""
-GROUPS = """
+MAX_GROUPED = 100_000
+"""Unresolved letters that the groups count, the newest ones."""
+MAX_SELECTED = 1000
+"""Letters selected one by one; more are selected by a filter."""
+GROUPS_SQL = """
     SELECT code, agent_source, ecosystem, count(*), sum(times), max(last_at)
     FROM (SELECT code, agent_source, ecosystem, times, last_at FROM dead_letters
         WHERE resolved_at IS NULL ORDER BY last_at DESC LIMIT %s) AS newest
@@ -35,7 +44,8 @@ class StateFilter(DropdownFilter):  # type: ignore[misc] # the package has no ty
         return [("", "Unresolved"), ("resolved", "Resolved"), ("all", "All")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return in_state(queryset, self.value())
+        state = self.value()
+        return queryset if state == "all" else queryset.filter(resolved_at__isnull=state != "resolved")
 
 
 class CodeFilter(TextFilter):  # type: ignore[misc]
@@ -43,79 +53,108 @@ class CodeFilter(TextFilter):  # type: ignore[misc]
     parameter_name = "code"
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        code = plain(self.value())
+        code = without_nul(self.value())
         return queryset.filter(code=code) if code else queryset
 
 
-class LetterEcosystemFilter(EcosystemFilter):
-    """With one more choice: what was refused may not have said where it belongs."""
+class DeadLetterEcosystemFilter(EcosystemFilter):
+    """With one more choice: a refused entry may not have named a valid ecosystem."""
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
-        return [*super().lookups(request, model_admin), ("-", "none")]
+        return [*super().lookups(request, model_admin), ("-", "None")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(ecosystem="") if self.value() == "-" else super().queryset(request, queryset)
 
 
 @admin.register(DeadLetter)
-class DeadLetterAdmin(Uncounted, LetterWork):
+class DeadLetterAdmin(Uncounted, ReadOnlyAdmin):
     list_display = ("when", "code", "detail", "ecosystem", "agent_source", "signal_id", "transport", "times")
     list_display_links = ("when", "code")
-    list_filter = (StateFilter, CodeFilter, AgentFilter, LetterEcosystemFilter, TransportFilter)
+    list_filter = (StateFilter, CodeFilter, AgentFilter, DeadLetterEcosystemFilter, TransportFilter)
     list_filter_submit = True
     list_per_page = 50
     search_fields = ("=signal_id", "=agent_source", "=sender")
-    search_help_text = "Signal id, agent or sender"
+    search_help_text = "Signal ID, agent or sender (exact)"
     ordering = ("-last_at",)
     sortable_by = ()
     list_fullwidth = True
-    list_disable_select_all = True  # they are not counted; links above the list take all that is chosen
-    list_before_template = "admin/hub/letter_groups.html"
+    list_disable_select_all = True  # rows are not counted; links above the list act on all matches
+    list_before_template = "admin/hub/dead_letter_groups.html"
     actions = ("replay_selected", "resolve_selected")
     actions_detail = ("replay_one", "resolve_one", "download")
     fieldsets = (
-        ("What was wrong", {"fields": (("code", "field"), "detail")}),
-        ("Where it came from", {"fields": (("transport", "sender"), ("stream", "entry_id"))}),
-        ("Whose it is", {"fields": (("ecosystem", "agent_source"), "signal_id")}),
-        ("When", {"fields": (("first_at", "last_at"), ("times", "deliveries"), "resolved_at")}),
+        ("Reason", {"fields": (("code", "field"), "detail")}),
+        ("Origin", {"fields": (("transport", "sender"), ("stream", "entry_id"))}),
+        ("Signal", {"fields": (("ecosystem", "agent_source"), "signal_id")}),
+        ("History", {"fields": (("first_at", "last_at"), ("times", "deliveries"), "resolved_at")}),
         ("Raw content", {"fields": ("content",)}),
     )
 
+    def get_custom_urls(self) -> tuple[Any, ...]:
+        return tuple(
+            (name, f"aggregator_deadletter_{name}", partial(self.bulk_action, name)) for name in ACTIONS
+        )
+
     def get_actions(self, request: HttpRequest) -> Any:
         """Show the actions although rows cannot be edited."""
-        return {name: self.get_action(name) for name in self.actions} if self.may(request) else {}
+        return {name: self.get_action(name) for name in self.actions} if self.may_act(request) else {}
+
+    def may_act(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perm("aggregator.change_deadletter"))
 
     def has_replay_permission(self, request: HttpRequest, _object_id: Any = None) -> bool:
-        return self.may(request)
+        return self.may_act(request)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[DeadLetter]:
-        """Leave the raw bytes, a megabyte each at worst, until one letter's page asks for them."""
+        """Leave out the raw bytes, up to a megabyte each, until the page of one letter reads them."""
         return super().get_queryset(request).defer("raw")  # type: ignore[no-any-return]
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
-        chosen = {name for name, value in request.GET.items() if value and name != "p"}
-        context = {"groups": [] if chosen else _groups(), "chosen": chosen, "may": self.may(request)}
+        filters = {name for name, value in request.GET.items() if value and name != "p"}
+        context = {
+            "groups": [] if filters else _groups(),
+            "filters": filters,
+            "may_act": self.may_act(request),
+        }
         return super().changelist_view(request, context | (extra_context or {}))
+
+    def bulk_action(self, name: str, request: HttpRequest, **_: Any) -> HttpResponse:
+        """Replay or resolve what the request's query selects."""
+        action = ACTIONS[name](self._selected(request), int(request.user.pk or 0))
+        return bulk_action_response(self, request, action, allowed=self.may_act(request))
+
+    def _selected(self, request: HttpRequest) -> QuerySet[DeadLetter]:
+        """Return the letters that a query selects: by `ids`, else by the list's filters."""
+        if "ids" in request.GET:
+            given = str(request.GET["ids"]).split(",")[:MAX_SELECTED]
+            ids = [int(text) for text in given if text.isascii() and text.isdigit() and len(text) < 19]
+            return DeadLetter.objects.filter(pk__in=ids)
+        try:
+            found: QuerySet[DeadLetter] = self.get_changelist_instance(request).get_queryset(request)
+        except IncorrectLookupParameters:
+            raise BadRequest("unknown filter") from None
+        return found
 
     @admin.action(description="Replay")
     def replay_selected(self, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> HttpResponse:
-        return self._selected("replay", request, queryset)
+        return self._redirect("replay", queryset.values_list("pk", flat=True)[:MAX_SELECTED])
 
     @admin.action(description="Mark as resolved")
     def resolve_selected(self, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> HttpResponse:
-        return self._selected("resolve", request, queryset)
-
-    def _selected(self, name: str, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> HttpResponse:
-        ids = queryset.values_list("pk", flat=True)[:MOST_IDS]
-        return self.to_work(name, ids=",".join(map(str, ids)), state=request.GET.get("state", ""))
+        return self._redirect("resolve", queryset.values_list("pk", flat=True)[:MAX_SELECTED])
 
     @action(description="Replay", permissions=["replay"], icon="replay")  # type: ignore[untyped-decorator]
     def replay_one(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return self.to_work("replay", ids=object_id, state="all")
+        return self._redirect("replay", [object_id])
 
     @action(description="Mark as resolved", permissions=["replay"], icon="check")  # type: ignore[untyped-decorator]
     def resolve_one(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return self.to_work("resolve", ids=object_id)
+        return self._redirect("resolve", [object_id])
+
+    def _redirect(self, name: str, ids: Iterable[object]) -> HttpResponse:
+        query = urlencode({"ids": ",".join(map(str, ids))})
+        return HttpResponseRedirect(f"{reverse(f'admin:aggregator_deadletter_{name}')}?{query}")
 
     @action(description="Download", permissions=["view"], icon="download")  # type: ignore[untyped-decorator]
     def download(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -124,7 +163,7 @@ class DeadLetterAdmin(Uncounted, LetterWork):
         response["Content-Disposition"] = f'attachment; filename="dead-letter-{letter.pk}.bin"'
         return response
 
-    @admin.display(description="last")
+    @admin.display(description="last seen")
     def when(self, letter: DeadLetter) -> str:
         return ago(letter.last_at)
 
@@ -135,7 +174,7 @@ class DeadLetterAdmin(Uncounted, LetterWork):
 
 def _groups() -> list[dict[str, Any]]:
     with connection.cursor() as cursor:
-        cursor.execute(GROUPS, [GROUPED])
+        cursor.execute(GROUPS_SQL, [MAX_GROUPED])
         return [_group(*row) for row in cursor.fetchall()]
 
 
@@ -150,5 +189,5 @@ def _group(code: str, agent: str, ecosystem: str, letters: int, times: int, last
         "times": times,
         "last_at": last_at,
         "query": query.urlencode(),
-        "playable": code not in replay.UNPLAYABLE,
+        "playable": code not in replay.UNREPLAYABLE,
     }

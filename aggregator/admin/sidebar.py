@@ -6,14 +6,14 @@ from django.contrib import admin
 from django.http import HttpRequest
 from django.urls import reverse
 
-ORDER = ("aggregator", "commerce", "auth", "axes")
-FIRST = ("TradingSignal", "Agent", "DeadLetter", "SymbolAlias", "ApiKey")
+APP_ORDER = ("aggregator", "commerce", "auth", "axes")
+FIRST_MODELS = ("TradingSignal", "Agent", "DeadLetter", "SymbolAlias", "ApiKey")
 """Models before their app's others, which stand by name."""
 
 
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     """Return what this operator may see, by app."""
-    apps = sorted(admin.site.get_app_list(request), key=lambda app: _place(ORDER, app["app_label"]))
+    apps = sorted(admin.site.get_app_list(request), key=lambda app: _place(APP_ORDER, app["app_label"]))
     groups = [
         {"title": app["name"], "items": [_item(model["name"], model["admin_url"]) for model in _models(app)]}
         for app in apps
@@ -23,7 +23,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
 
 def _models(app: dict[str, Any]) -> list[dict[str, Any]]:
     shown = [model for model in app["models"] if model["admin_url"]]
-    return sorted(shown, key=lambda model: _place(FIRST, model["object_name"]))
+    return sorted(shown, key=lambda model: _place(FIRST_MODELS, model["object_name"]))
 
 
 def _place(order: tuple[str, ...], name: str) -> int:

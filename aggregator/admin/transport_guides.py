@@ -17,15 +17,17 @@ from aggregator.models import ApiKey
 from ecosystems.env import Environment
 
 SECRET_PARAMETERS = {"password", "sslpassword"}
-ON_THE_HUB = "Or on the hub's own machine, in its folder, where it needs neither a client nor a password:"
-OWN_ROLE = (
+ON_THE_HUB_TEXT = (
+    "Or on the hub's own machine, in its folder, where it needs neither a client nor a password:"
+)
+AGENT_ROLE_TEXT = (
     "An agent of yours gets a role of its own, which may insert the signals of one ecosystem and do nothing "
     "else; this, in the hub's folder, prints its URL:"
 )
 
 
 @dataclass(frozen=True)
-class Command:
+class GuideCommand:
     """One command to copy. It asks for the passwords it needs: a page and a shell's history are no place."""
 
     name: str
@@ -35,24 +37,24 @@ class Command:
 
 
 @dataclass(frozen=True)
-class Way:
+class TransportGuide:
     """One transport: whether it is configured, and the commands."""
 
     transport: str
     title: str
-    commands: list[Command] = field(default_factory=list)
+    commands: list[GuideCommand] = field(default_factory=list)
     needs: str = ""
     """What has to be set first; empty when it is."""
     came: bool = False
     """Whether a signal has come this way."""
 
 
-def endpoint(request: HttpRequest) -> str:
+def signal_endpoint(request: HttpRequest) -> str:
     """Return the hub's address for signals, as agents reach it."""
     return settings.ENVIRONMENT.signal_endpoint or request.build_absolute_uri(reverse("signals"))
 
 
-def ways(request: HttpRequest, came: Collection[str]) -> list[Way]:
+def all_guides(request: HttpRequest, came: Collection[str]) -> list[TransportGuide]:
     """Return the commands of each transport, the simplest first; `came` are those that brought signals."""
     environment: Environment = settings.ENVIRONMENT
     return [
@@ -62,31 +64,31 @@ def ways(request: HttpRequest, came: Collection[str]) -> list[Way]:
     ]
 
 
-def _local(title: str, transport: str, ecosystem: str) -> Command:
+def _local(title: str, transport: str, ecosystem: str) -> GuideCommand:
     text = (
         f".venv/bin/python manage.py publish_signal --backend {transport} --ecosystem {ecosystem}"
-        f" --symbol {client_snippets.SYMBOLS[ecosystem]} --action BUY --agent-source first"
+        f" --symbol {client_snippets.EXAMPLE_SYMBOLS[ecosystem]} --action BUY --agent-source first"
     )
-    return Command(f"{title}, on the hub itself", text, ON_THE_HUB)
+    return GuideCommand(f"{title}, on the hub itself", text, ON_THE_HUB_TEXT)
 
 
-def _database(environment: Environment, *, came: bool) -> Way:
+def _database(environment: Environment, *, came: bool) -> TransportGuide:
     title = "From a database client"
     statement = (
         "INSERT INTO trading_signals (signal_id, ecosystem, timestamp, symbol, action, agent_source)\n"
         "VALUES ('first-' || extract(epoch FROM now())::bigint, 'crypto', now(), 'BTCUSDT', 'BUY', 'first')"
     )
-    psql = f'psql {shlex.quote(without_secrets(environment.core_db_url or ""))} -c "\n{statement}"'
+    psql = f'psql {shlex.quote(url_for_psql(environment.core_db_url or ""))} -c "\n{statement}"'
     role = ".venv/bin/python manage.py agent_role crypto_agent --ecosystem crypto"
     commands = [
-        Command(title, psql),
+        GuideCommand(title, psql),
         _local(title, "database", "crypto"),
-        Command("A role for an agent", role, OWN_ROLE),
+        GuideCommand("A role for an agent", role, AGENT_ROLE_TEXT),
     ]
-    return Way("database", title, commands, came=came)
+    return TransportGuide("database", title, commands, came=came)
 
 
-def without_secrets(url: str) -> str:
+def url_for_psql(url: str) -> str:
     """Return a Postgres URL for psql, which asks for the password itself."""
     parts = urlsplit(url)
     user, _, _ = parts.netloc.rpartition("@")[0].partition(":")
@@ -96,10 +98,10 @@ def without_secrets(url: str) -> str:
     return urlunsplit(("postgres", netloc, parts.path, urlencode(query, quote_via=quote), ""))
 
 
-def _redis(environment: Environment, *, came: bool) -> Way:
+def _redis(environment: Environment, *, came: bool) -> TransportGuide:
     title = "Over Redis"
     if not environment.redis_url:
-        return Way("redis", title, needs="CORE_REDIS_URL is not set.")
+        return TransportGuide("redis", title, needs="CORE_REDIS_URL is not set.")
     parts = urlsplit(environment.redis_url)
     host = parts.netloc.rpartition("@")[2]
     where = f"-s {parts.path}" if parts.scheme == "unix" else f"-u {parts.scheme}://{host}{parts.path}"
@@ -108,20 +110,24 @@ def _redis(environment: Environment, *, came: bool) -> Way:
     if parts.password:
         where += " --askpass"
     stream = f"{environment.stream_prefix}:{environment.stream_topics[0]}"
-    payload = client_snippets.signal("first", "forex")
+    payload = client_snippets.signal_in_shell("first", "forex")
     command = f"redis-cli {where} XADD {stream} '*' payload \\\n {payload}"
-    return Way("redis", title, [Command(title, command), _local(title, "redis", "forex")], came=came)
+    return TransportGuide(
+        "redis", title, [GuideCommand(title, command), _local(title, "redis", "forex")], came=came
+    )
 
 
-def _webhook(request: HttpRequest, environment: Environment, *, came: bool) -> Way:
+def _webhook(request: HttpRequest, environment: Environment, *, came: bool) -> TransportGuide:
     title, shared = "Over HTTPS", environment.event_webhook_secret
     key_id, own, ecosystem = _any_key(environment)
     if not key_id and (environment.webhook_require_key or not shared):
-        return Way("webhook", title, needs="It needs an API key, or CORE_EVENT_WEBHOOK_SECRET.", came=came)
+        return TransportGuide(
+            "webhook", title, needs="It needs an API key, or CORE_EVENT_WEBHOOK_SECRET.", came=came
+        )
     asked = {"API_KEY": f"Value of the key {key_id}"} if key_id else {}
     asked["SECRET"] = f"Signing secret of the key {key_id}" if own else "CORE_EVENT_WEBHOOK_SECRET"
-    client = client_snippets.curl(
-        endpoint(request),
+    client = client_snippets.curl_script(
+        signal_endpoint(request),
         "first",
         ecosystem,
         "\n".join(f"printf '{words}: '; read -rs {name}; echo" for name, words in asked.items()),
@@ -130,10 +136,10 @@ def _webhook(request: HttpRequest, environment: Environment, *, came: bool) -> W
         encoded=own or (shared or "").startswith("whsec_"),
     )
     # Within parentheses a shell reads all of it before it asks, so that no line of it is taken for an answer.
-    commands = [Command(title, f"(\n{client})")]
+    commands = [GuideCommand(title, f"(\n{client})")]
     if shared and not environment.webhook_require_key and environment.event_webhook_url:
         commands.append(_local(title, "webhook", "stock"))
-    return Way("webhook", title, commands, came=came)
+    return TransportGuide("webhook", title, commands, came=came)
 
 
 def _any_key(environment: Environment) -> tuple[str, bool, str]:

@@ -26,9 +26,9 @@ from ecosystems.env import Environment
 
 PUBLISH = "publish"
 READ = "read"
-OVERLAP = timedelta(hours=24)
+ROTATION_OVERLAP = timedelta(hours=24)
 """How long the value before a rotation still passes, unless told otherwise."""
-LAST_USE_EVERY = timedelta(minutes=1)
+LAST_USED_INTERVAL = timedelta(minutes=1)
 """How precisely the last use of a key is kept: one write a minute, not one a request."""
 
 
@@ -37,7 +37,7 @@ class Unauthenticated(Exception):
 
 
 @dataclass(frozen=True)
-class Sender:
+class Principal:
     """Who made a request, as far as it proved it."""
 
     name: str
@@ -48,7 +48,7 @@ class Sender:
 
 
 @dataclass(frozen=True)
-class Grant:
+class IssuedKey:
     """A key's value as it was just made: shown once, never stored."""
 
     key: ApiKey
@@ -57,7 +57,7 @@ class Grant:
 
 
 @dataclass(frozen=True)
-class _Known:
+class _ValidKey:
     """A key that is valid now, and the digests whose values and signing secrets pass."""
 
     key_id: str
@@ -74,7 +74,7 @@ class AuthManager:
         self._secret = (environment.auth_secret or "").encode()
         self._shared = [environment.event_webhook_secret] if environment.event_webhook_secret else []
         self._configured = {
-            self.digest(value): _Known(key_id, (self.digest(value),), frozenset({PUBLISH}), None)
+            self.digest(value): _ValidKey(key_id, (self.digest(value),), frozenset({PUBLISH}), None)
             for key_id, value in environment.api_keys
         }
 
@@ -87,20 +87,20 @@ class AuthManager:
         message = b"signing-secret\0" + key_id.encode() + b"\0" + digest
         return "whsec_" + base64.b64encode(hmac.digest(self._secret, message, hashlib.sha256)).decode()
 
-    def issue(self, key: ApiKey) -> Grant:
+    def issue(self, key: ApiKey) -> IssuedKey:
         """Give `key` its first value and save it."""
-        value = new_value()
+        value = new_key_value()
         key.digest = self.digest(value)
         key.created_at = timezone.now()
         key.save()
         return self._grant(key, value)
 
-    def rotate(self, key: ApiKey, overlap: timedelta = OVERLAP) -> Grant:
+    def rotate(self, key: ApiKey, overlap: timedelta = ROTATION_OVERLAP) -> IssuedKey:
         """Give `key` a new value; the one before passes for `overlap` more (zero: no longer).
 
         Two rotations at once do not lose one another: the row is locked.
         """
-        value = new_value()
+        value = new_key_value()
         with transaction.atomic():
             row = ApiKey.objects.select_for_update().get(pk=key.pk)
             now = timezone.now()
@@ -115,13 +115,13 @@ class AuthManager:
         """Take all its rights from `key`, at once and for good."""
         ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=timezone.now())
 
-    def authenticate(self, headers: Mapping[str, str], body: bytes, address: str) -> Sender:
+    def authenticate(self, headers: Mapping[str, str], body: bytes, address: str) -> Principal:
         """Return who signed `body`, or raise Unauthenticated; raises Outage when keys cannot be looked up.
 
         `headers` has lower-case names. The signature may be made with the shared secret or with the signing
         secret of the key that the request carries; a key alone proves nothing.
         """
-        value = key_value(headers)
+        value = key_in_headers(headers)
         known = self._lookup(value) if value is not None else None
         if value is not None and known is None:
             raise Unauthenticated
@@ -131,13 +131,13 @@ class AuthManager:
         if not self._signed([*self._shared, *own], headers, body):
             raise Unauthenticated
         if known is None:
-            return Sender(address)
-        return Sender(f"key:{known.key_id}", known.scopes, known.ecosystems)
+            return Principal(address)
+        return Principal(f"key:{known.key_id}", known.scopes, known.ecosystems)
 
-    def identify(self, value: str) -> Sender | None:
+    def identify(self, value: str) -> Principal | None:
         """Return whose key `value` is, if it is valid now."""
         known = self._lookup(value)
-        return Sender(f"key:{known.key_id}", known.scopes, known.ecosystems) if known else None
+        return Principal(f"key:{known.key_id}", known.scopes, known.ecosystems) if known else None
 
     def _signed(self, secrets_: list[str], headers: Mapping[str, str], body: bytes) -> bool:
         if any(name.startswith("webhook-") for name in headers):
@@ -154,28 +154,28 @@ class AuthManager:
             return False
         return signing.verify_legacy(secrets_, signature, body)
 
-    def _lookup(self, value: str) -> _Known | None:
+    def _lookup(self, value: str) -> _ValidKey | None:
         digest = self.digest(value)
         if configured := self._configured.get(digest):
             return configured
         with classified():
-            return _stored(digest)
+            return _find_key(digest)
 
-    def _grant(self, key: ApiKey, value: str) -> Grant:
-        return Grant(key, value, self.signing_secret(key.key_id, bytes(key.digest)))
+    def _grant(self, key: ApiKey, value: str) -> IssuedKey:
+        return IssuedKey(key, value, self.signing_secret(key.key_id, bytes(key.digest)))
 
 
-def _stored(digest: bytes) -> _Known | None:
+def _find_key(digest: bytes) -> _ValidKey | None:
     """Look a value up that is valid now; a look-up by HMAC tells an attacker's clock nothing of the value."""
     now = timezone.now()
     key = valid_keys([digest], now).first()
     if key is None:
         return None
-    _note_use(key, now)
+    _record_use(key, now)
     digests = [bytes(key.digest)]
     if key.previous_digest and key.previous_until and key.previous_until > now:
         digests.append(bytes(key.previous_digest))
-    return _Known(
+    return _ValidKey(
         key.key_id,
         tuple(digests),
         frozenset(key.scopes),
@@ -189,15 +189,15 @@ def valid_keys(digests: Sequence[bytes], now: datetime) -> QuerySet[ApiKey]:
     return ApiKey.objects.filter(current).filter(Q(expires_at=None) | Q(expires_at__gt=now), revoked_at=None)
 
 
-def _note_use(key: ApiKey, now: datetime) -> None:
-    if key.last_used_at is None or now - key.last_used_at > LAST_USE_EVERY:
+def _record_use(key: ApiKey, now: datetime) -> None:
+    if key.last_used_at is None or now - key.last_used_at > LAST_USED_INTERVAL:
         stale = Q(last_used_at=None) | Q(
-            last_used_at=F("last_used_at"), last_used_at__lt=now - LAST_USE_EVERY
+            last_used_at=F("last_used_at"), last_used_at__lt=now - LAST_USED_INTERVAL
         )
         ApiKey.objects.filter(stale, pk=key.pk).update(last_used_at=now)
 
 
-def key_value(headers: Mapping[str, str]) -> str | None:
+def key_in_headers(headers: Mapping[str, str]) -> str | None:
     """Return the API key that a request carries, as `Authorization: Bearer` or `X-API-Key`."""
     scheme, _, credentials = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
@@ -205,12 +205,12 @@ def key_value(headers: Mapping[str, str]) -> str | None:
     return headers.get("x-api-key")
 
 
-def new_value() -> str:
+def new_key_value() -> str:
     """Return a new key's value: 256 random bits, with a prefix by which secret scanners can know it."""
     return "shk_" + secrets.token_urlsafe(32)
 
 
-def new_tail() -> str:
+def new_key_suffix() -> str:
     """Return what tells keys of the same name apart: six hexadecimal digits."""
     return secrets.token_hex(3)
 
@@ -218,10 +218,10 @@ def new_tail() -> str:
 def new_key_id(name: str, tail: str = "") -> str:
     """Return an id for a key, readable in logs: from its name, with `tail` or a random one at the end."""
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:32] or "key"
-    return f"{slug}-{tail or new_tail()}"
+    return f"{slug}-{tail or new_key_suffix()}"
 
 
 @lru_cache(maxsize=4)
-def manager(environment: Environment) -> AuthManager:
+def auth_manager(environment: Environment) -> AuthManager:
     """Return the AuthManager of an environment, always the same one."""
     return AuthManager(environment)

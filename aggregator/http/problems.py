@@ -63,7 +63,7 @@ UNAUTHENTICATED = "A valid signature, and an API key where one is required, are 
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="signal-hub"'}
 
 
-def handle(error: Exception, _context: dict[str, Any]) -> HttpResponse:
+def exception_handler(error: Exception, _context: dict[str, Any]) -> HttpResponse:
     """Turn any exception of an API view into a problem (Django REST framework's EXCEPTION_HANDLER)."""
     return as_problem(error).response()
 

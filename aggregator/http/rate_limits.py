@@ -35,22 +35,22 @@ class RateLimiter:
     def hit(self, rate: str, kind: str, who: str) -> None:
         """Count one; raise Problem 429 with `Retry-After` when that is more than `rate` (as `600/minute`)."""
         item = limits.parse(rate)
-        limiter = self._local if time.monotonic() < self._shared_again_at else self._shared
+        rate_limiter = self._local if time.monotonic() < self._shared_again_at else self._shared
         try:
-            allowed = limiter.hit(item, kind, who)
+            allowed = rate_limiter.hit(item, kind, who)
         except StorageError as error:
             logger.warning("rate limits are counted in this process alone: %s", type(error).__name__)
             self._shared_again_at = time.monotonic() + 10
-            limiter = self._local
-            allowed = limiter.hit(item, kind, who)
+            rate_limiter = self._local
+            allowed = rate_limiter.hit(item, kind, who)
         if not allowed:
-            wait = max(1, round(limiter.get_window_stats(item, kind, who).reset_time - time.time()))
+            wait = max(1, round(rate_limiter.get_window_stats(item, kind, who).reset_time - time.time()))
             raise Problem(
                 429, "rate_limited", f"More than {rate}; slow down.", headers={"Retry-After": str(wait)}
             )
 
 
 @lru_cache(maxsize=4)
-def limiter(environment: Environment) -> RateLimiter:
+def rate_limiter(environment: Environment) -> RateLimiter:
     """Return the RateLimiter of an environment, always the same one."""
     return RateLimiter(environment.redis_url)

@@ -8,10 +8,10 @@ import structlog
 from django.http import HttpRequest, HttpResponse
 from django_structlog.middlewares import RequestMiddleware
 
-HEADER = "X-Request-ID"
+REQUEST_ID_HEADER = "X-Request-ID"
 
 
-class RequestLog(RequestMiddleware):
+class RequestLogMiddleware(RequestMiddleware):
     """django-structlog's middleware without its two lines a request: at thousands of requests a second those
     cost more than the request. The server or the proxy writes access logs; here the ledger logs each batch,
     `aggregator.http.problems` each refusal, and this one each crash, all with the request's id.
@@ -25,7 +25,7 @@ class RequestLog(RequestMiddleware):
     def handle_response(self, request: HttpRequest, response: HttpResponse) -> None:
         request_id = current_request_id()
         if request_id:
-            response.headers[HEADER] = request_id
+            response.headers[REQUEST_ID_HEADER] = request_id
         if hasattr(request, "_raised_exception"):
             super().handle_response(request, response)  # tells those who listen for failures
         structlog.contextvars.clear_contextvars()

@@ -50,7 +50,7 @@ def _read_all(read: Callable[[int], bytes], length: int) -> bytes:
     return body
 
 
-def headers_of(meta: Mapping[str, Any]) -> dict[str, str]:
+def request_headers(meta: Mapping[str, Any]) -> dict[str, str]:
     """Return a WSGI request's headers by their lower-case names."""
     return {
         name[5:].replace("_", "-").lower(): value for name, value in meta.items() if name.startswith("HTTP_")

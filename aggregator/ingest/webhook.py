@@ -10,7 +10,7 @@ from django.views.decorators.csrf import csrf_exempt
 from aggregator.http import api_keys, rate_limits
 from aggregator.http.client_address import client_address
 from aggregator.http.problems import Problem, as_problem
-from aggregator.http.requests import headers_of, read_body
+from aggregator.http.requests import read_body, request_headers
 from aggregator.ingest.webhook_messages import answer, entries_of
 from aggregator.ledger.group_commit import GroupCommit
 
@@ -44,15 +44,15 @@ def receive(meta: Mapping[str, Any], read: Callable[[int], bytes]) -> HttpRespon
     if api_keys.PUBLISH not in sender.scopes:
         raise Problem(403, "scope_missing", "The API key may not publish signals.")
     if environment.webhook_rate:
-        rate_limits.limiter(environment).hit(environment.webhook_rate, "requests", sender.name)
+        rate_limits.rate_limiter(environment).hit(environment.webhook_rate, "requests", sender.name)
     return answer(commits.record(entries_of(body, sender, environment.webhook_max_signals)))
 
 
-def _sender(meta: Mapping[str, Any], body: bytes) -> api_keys.Sender:
+def _sender(meta: Mapping[str, Any], body: bytes) -> api_keys.Principal:
     environment = settings.ENVIRONMENT
     address = client_address(meta, environment.trusted_proxies)
     try:
-        return api_keys.manager(environment).authenticate(headers_of(meta), body, address)
+        return api_keys.auth_manager(environment).authenticate(request_headers(meta), body, address)
     except api_keys.Unauthenticated:
-        rate_limits.limiter(environment).hit(environment.webhook_failed_rate, "failed", address)
+        rate_limits.rate_limiter(environment).hit(environment.webhook_failed_rate, "failed", address)
         raise

@@ -10,7 +10,7 @@ from django.http.request import split_domain_port, validate_host
 from django.middleware.clickjacking import XFrameOptionsMiddleware
 from django.middleware.security import SecurityMiddleware
 
-from aggregator.http.request_log import HEADER, with_request_id
+from aggregator.http.request_log import REQUEST_ID_HEADER, with_request_id
 from aggregator.ingest import webhook
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -33,7 +33,7 @@ def before_django(django: Application) -> Application:
             return django(environ, start_response)
         with with_request_id() as request_id:
             response = webhook.respond(environ, environ["wsgi.input"].read)
-        response.headers[HEADER] = request_id
+        response.headers[REQUEST_ID_HEADER] = request_id
         length = ("Content-Length", str(len(response.content)))
         headers = [*response.items(), length, *security[_is_secure(environ)]]
         start_response(f"{response.status_code} {response.reason_phrase}", headers)

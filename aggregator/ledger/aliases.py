@@ -1,12 +1,11 @@
-"""Symbols whose instrument cannot be told from their spelling, and what an operator says they are.
+"""Instruments that an operator maps to symbols whose spelling does not determine one.
 
-The ledger joins `symbol_aliases` in the very statement that inserts a batch. A cache in each process would be
-wrong for as long as it lives, just when an operator has mapped a symbol and wants no more rows without its
-name; the join costs no query of its own and reads a table of a few rows.
+The ledger joins `symbol_aliases` in the statement that inserts a batch. A cache in each process would be
+stale just when an operator has mapped a symbol and expects all new signals under its instrument; the join
+costs no query of its own and reads a table of a few rows.
 """
 
 import re
-from dataclasses import dataclass
 
 from django.db import connection, connections, transaction
 
@@ -14,35 +13,38 @@ from aggregator.ledger.errors import classified
 from aggregator.models import SymbolAlias
 from ecosystems.market.symbols import CANONICAL, instrument
 
-BATCH = 5000
-"""Rows looked at in one transaction, of those that are called what is to be mended."""
-BATCH_OF_ALL = 50_000
-"""Rows looked at in one transaction where it is not known what they are called: few are to be mended."""
+RENAME_BATCH = 5000
+"""Rows read in one transaction, of those that have the instrument to be replaced."""
+SCAN_BATCH = 50_000
+"""Rows read in one transaction where that instrument is not known: few of them are updated."""
+START = f"0:{-(2**63)}"
+"""The cursor of the first batch."""
 
-# Whoever inserts by what a symbol was called before holds this lock until it has committed.
-WAIT = "LOCK TABLE ledger_lock IN EXCLUSIVE MODE"
+# Batches being recorded under the symbol's earlier instrument hold this lock until they are committed.
+WAIT_FOR_WRITERS = "LOCK TABLE ledger_lock IN EXCLUSIVE MODE"
 
-# The key as a whole keeps Postgres on this index.
-CALLED = "(instrument, id) > (%(before)s, %(after)s) AND instrument <= %(before)s ORDER BY instrument, id"
-ALL = "id > %(after)s ORDER BY id"
-# Looks at no more than a batch: a symbol that was mapped to BTC/USDT by mistake may have ten rows among
+# The row comparison keeps Postgres on the index of both columns.
+WHERE_NAMED = """(instrument, id) > (%(before)s, %(after)s) AND instrument <= %(before)s
+        ORDER BY instrument, id"""
+WHERE_ANY = "id > %(after)s ORDER BY id"
+# Reads no more than a batch: a symbol that was mapped to BTC/USDT by mistake may have ten rows among
 # millions. A row without an instrument is not recorded yet.
-MEND = """
+RENAME = """
     WITH seen AS (
         SELECT id, ecosystem, symbol, instrument FROM trading_signals WHERE {} LIMIT %(batch)s),
-    mended AS (
+    renamed AS (
         UPDATE trading_signals SET instrument = %(name)s FROM seen
         WHERE trading_signals.id = seen.id AND seen.ecosystem = %(ecosystem)s AND seen.symbol = %(symbol)s
             AND seen.instrument NOT IN ('', %(name)s)
         RETURNING 1)
-    SELECT (SELECT count(*) FROM mended), count(*), max(id) FROM seen"""
+    SELECT (SELECT count(*) FROM renamed), count(*), max(id) FROM seen"""
 
-SEPARATED = re.compile(r"[._\-#+!].*$")
+SUFFIX = re.compile(r"[._\-#+!].*$")
 
 
-def suggestion(ecosystem: str, symbol: str) -> str:
-    """Return what an uncertain symbol most likely is, for an operator to confirm; empty if unknown."""
-    stem = SEPARATED.sub("", symbol)
+def suggest_instrument(ecosystem: str, symbol: str) -> str:
+    """Return the most likely instrument of a symbol, for an operator to confirm; empty if there is none."""
+    stem = SUFFIX.sub("", symbol)
     bare = symbol.rpartition(":")[2]
     for guess in (bare, stem, bare.lstrip("t"), re.sub(r"[^A-Za-z0-9]", "", bare), re.sub(r"\d+$", "", stem)):
         if guess and (name := CANONICAL[ecosystem](guess)):
@@ -50,69 +52,54 @@ def suggestion(ecosystem: str, symbol: str) -> str:
     return ""
 
 
-def cleaned(ecosystem: str, name: str) -> str:
-    """Return an instrument's name as the hub writes it: EUR/USD for EURUSD, unchanged where it is unsure."""
+def canonical_name(ecosystem: str, name: str) -> str:
+    """Return an instrument as the hub writes it: EUR/USD for EURUSD; unchanged if it is ambiguous."""
     return CANONICAL[ecosystem](name) or name
 
 
-@dataclass(frozen=True)
-class Mark:
-    """Where a mending has come to: which of `_ways`, and the last id that it looked at there."""
+def rename_signals(alias: SymbolAlias, before: str | None, cursor: str = START) -> tuple[int, str | None]:
+    """Set the instrument of the next signals of an alias's symbol; return how many, and the next cursor.
 
-    way: int = 0
-    row_id: int = -(2**63)
-
-    def __str__(self) -> str:
-        return f"{self.way}:{self.row_id}"
-
-    @classmethod
-    def read(cls, text: str) -> "Mark":
-        """Raises ValueError for what `str` of a mark does not look like."""
-        if not re.fullmatch(r"[0-9]:-?[0-9]{1,19}", text):
-            raise ValueError(f"no mark: {text[:30]}")
-        way, _, row_id = text.partition(":")
-        return cls(int(way), int(row_id))
-
-
-def mend(alias: SymbolAlias, before: str | None, after: Mark | None = None) -> tuple[int, Mark | None]:
-    """Give the alias's name to the next rows of its symbol that are called `before`, or anything if None.
-
-    Returns how many those were, and where to go on, None at the end. Call it when the alias is committed:
-    what is inserted since then has the name already. Raises Outage, also of the ecosystem's own database.
+    `before` is the instrument that they have now, None if it is not known. The cursor is None at the end.
+    Call it when the alias is committed: signals recorded since then have the instrument already. Raises
+    ValueError for a malformed cursor, and Outage, also of the ecosystem's own database.
     """
-    after, name = after or Mark(), alias.instrument or instrument(alias.ecosystem, alias.symbol)
-    ways = [way for way in _ways(alias, before) if way[1] != name]
-    if after.way >= len(ways):
+    if not re.fullmatch(r"[0-9]:-?[0-9]{1,19}", cursor):
+        raise ValueError("not a cursor")
+    index, after = map(int, cursor.split(":"))
+    name = alias.instrument or instrument(alias.ecosystem, alias.symbol)
+    targets = [target for target in _targets(alias, before) if target[1] != name]
+    if index >= len(targets):
         return 0, None
-    place, called = ways[after.way]
-    batch = BATCH_OF_ALL if called is None else BATCH
-    wanted: dict[str, str | int | None] = {
-        "before": called,
-        "after": after.row_id,
+    database, replaced = targets[index]
+    batch = SCAN_BATCH if replaced is None else RENAME_BATCH
+    parameters: dict[str, str | int | None] = {
+        "before": replaced,
+        "after": after,
         "ecosystem": alias.ecosystem,
         "symbol": alias.symbol,
         "batch": batch,
         "name": name,
     }
     with classified():
-        if after == Mark():
-            with transaction.atomic(), connection.cursor() as cursor:
-                cursor.execute(WAIT)
-        with transaction.atomic(using=place), connections[place].cursor() as cursor:
-            cursor.execute(MEND.format(ALL if called is None else CALLED), wanted)
-            mended, seen, last = cursor.fetchone()
+        if cursor == START:
+            with transaction.atomic(), connection.cursor() as sql:
+                sql.execute(WAIT_FOR_WRITERS)
+        with transaction.atomic(using=database), connections[database].cursor() as sql:
+            sql.execute(RENAME.format(WHERE_ANY if replaced is None else WHERE_NAMED), parameters)
+            renamed, seen, last = sql.fetchone()
     if seen == batch:
-        return mended, Mark(after.way, last)
-    return mended, Mark(after.way + 1) if after.way + 1 < len(ways) else None
+        return renamed, f"{index}:{last}"
+    return renamed, f"{index + 1}:{-(2**63)}" if index + 1 < len(targets) else None
 
 
-def _ways(alias: SymbolAlias, before: str | None) -> list[tuple[str, str | None]]:
-    """Return the databases to mend, and what the symbol's rows are called there; None if that is not known.
+def _targets(alias: SymbolAlias, before: str | None) -> list[tuple[str, str | None]]:
+    """Return each database with the instrument that the symbol's signals have there; None if not known.
 
-    An ecosystem's own database may hold the symbol as it is spelled, whatever it was mapped to.
+    An ecosystem's own database may have the instrument derived from the symbol, whatever it was mapped to.
     """
-    ways: list[tuple[str, str | None]] = [("default", before)]
+    targets: list[tuple[str, str | None]] = [("default", before)]
     if alias.ecosystem in connections:
-        spelled = None if before is None else instrument(alias.ecosystem, alias.symbol)
-        ways += [(alias.ecosystem, called) for called in dict.fromkeys((before, spelled))]
-    return ways
+        derived = None if before is None else instrument(alias.ecosystem, alias.symbol)
+        targets += [(alias.ecosystem, replaced) for replaced in dict.fromkeys((before, derived))]
+    return targets

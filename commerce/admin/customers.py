@@ -13,7 +13,7 @@ from unfold.decorators import action, display
 
 from aggregator.admin.dashboard import CHART_OPTIONS
 from commerce.admin import revenue
-from commerce.admin.state_labels import LOOKS
+from commerce.admin.state_labels import STATE_LABELS
 from commerce.models import Customer, Subscription
 from commerce.pages import authentication, context
 
@@ -58,7 +58,7 @@ class CustomerAdmin(ModelAdmin):  # type: ignore[misc]
         before = form.initial["email"]
         words = f"E-mail address changed from {before} to {obj.email}."
         LogEntry.objects.log_actions(int(request.user.pk or 0), [obj], CHANGE, change_message=words)
-        if not authentication.tell_of_change(obj, before):
+        if not authentication.notify_address_change(obj, before):
             messages.warning(request, f"{before} was not told of the change: no mail could be sent.")
 
     # Named here: for a permission by its full name the package's own check asks the database, also before
@@ -86,7 +86,7 @@ class CustomerAdmin(ModelAdmin):  # type: ignore[misc]
         live = self._live(customer)
         return live.plan.name if live else "none"
 
-    @display(description="State", label=LOOKS)  # type: ignore[untyped-decorator]
+    @display(description="State", label=STATE_LABELS)  # type: ignore[untyped-decorator]
     def state(self, customer: Customer) -> Any:
         live = self._live(customer)
         return (live.state, live.get_state_display()) if live else ("none", "none")
@@ -105,7 +105,7 @@ class CustomerAdmin(ModelAdmin):  # type: ignore[misc]
     def overview(self, request: HttpRequest) -> HttpResponse:
         """Show monthly recurring revenue, subscriptions, usage and deliveries."""
         page = {**self.admin_site.each_context(request), "title": "Revenue and usage", "opts": self.opts}
-        page |= revenue.figures() | {"chart_options": CHART_OPTIONS}
+        page |= revenue.revenue_overview() | {"chart_options": CHART_OPTIONS}
         return render(request, "admin/commerce/overview.html", page)
 
     @action(  # type: ignore[untyped-decorator]
@@ -118,7 +118,7 @@ class CustomerAdmin(ModelAdmin):  # type: ignore[misc]
             int(request.user.pk or 0), [customer], CHANGE, change_message="Seen as the customer sees it."
         )
         page = {**self.admin_site.each_context(request), "opts": self.opts, "acts": False}
-        page |= {"title": f"{customer.email}, as the customer sees it", **context.account(customer)}
+        page |= {"title": f"{customer.email}, as the customer sees it", **context.account_context(customer)}
         return render(request, "admin/commerce/as_customer.html", page)
 
     @action(  # type: ignore[untyped-decorator]

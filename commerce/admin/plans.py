@@ -13,7 +13,7 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from aggregator.models import ECOSYSTEM_CHOICES
 from commerce.billing import prices
-from commerce.billing.stripe_client import is_configured
+from commerce.billing.stripe_client import stripe_is_configured
 from commerce.models import Plan, Subscription
 
 
@@ -33,11 +33,11 @@ class PlanForm(forms.ModelForm):  # type: ignore[type-arg]
         """Refuse a price that Stripe has otherwise: customers would pay what no list says."""
         values: dict[str, Any] = super().clean() or self.cleaned_data
         price, currency = values.get("price"), values.get("currency", "")
-        if price and price != round(price, min(2, prices.digits(currency))):
+        if price and price != round(price, min(2, prices.decimal_places(currency))):
             self.add_error("price", f"{currency} has no decimals.")
-        if values.get("stripe_price_id") and not self.errors and is_configured():
+        if values.get("stripe_price_id") and not self.errors and stripe_is_configured():
             try:
-                found = prices.of_catalogue(values["stripe_price_id"])
+                found = prices.catalogue_terms(values["stripe_price_id"])
             except stripe.StripeError as error:
                 self.add_error("stripe_price_id", f"Stripe says: {error.user_message or error}")
             else:

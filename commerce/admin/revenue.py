@@ -12,26 +12,26 @@ from django.utils import timezone
 
 from commerce.models import Attempt, Endpoint, Subscription, SubscriptionPrice, UsageDay
 
-DAYS = 30
-MONTHS = 12
-COLOURS = ("var(--color-primary-600)", "var(--color-base-400)")
+CHART_DAYS = 30
+CHART_MONTHS = 12
+SERIES_COLOURS = ("var(--color-primary-600)", "var(--color-base-400)")
 FAILED_COLOUR = "#b91c1c"
 
 State = Subscription.State
 Chart = dict[str, Any]
 
 # A year's price counts by twelfths.
-A_MONTH = Case(
+MONTHLY_PRICE = Case(
     When(interval="year", then=F("price") / 12),
     default=F("price"),
     output_field=DecimalField(max_digits=14, decimal_places=4),
 )
 
 
-def figures() -> dict[str, Any]:
+def revenue_overview() -> dict[str, Any]:
     """Return all that the overview shows."""
     now = timezone.now()
-    since = now - timedelta(days=DAYS)
+    since = now - timedelta(days=CHART_DAYS)
     live = Subscription.objects.entitling(now)
     by_plan = live.values("plan__name").annotate(count=Count("pk")).order_by("plan__rank")
     return {
@@ -42,7 +42,7 @@ def figures() -> dict[str, Any]:
         "past_due": Subscription.objects.filter(state=State.PAST_DUE).count(),
         "failing": Endpoint.objects.filter(state=Endpoint.State.ACTIVE, failing_since__isnull=False).count(),
         "disabled": Endpoint.objects.filter(state=Endpoint.State.DISABLED).count(),
-        "charts": [*revenue_charts(now), *usage_charts(now.date()), deliveries_chart(now.date())],
+        "charts": [*revenue_charts(now), *total_usage_charts(now.date()), deliveries_chart(now.date())],
     }
 
 
@@ -56,7 +56,7 @@ def monthly_revenue(at: datetime) -> dict[str, Decimal]:
     rows = SubscriptionPrice.objects.filter(
         unended, price__gt=0, pk=Subquery(valid.order_by("-since", "-pk").values("pk")[:1])
     )
-    sums = rows.values("currency").annotate(sum=Sum(A_MONTH)).order_by("currency")
+    sums = rows.values("currency").annotate(sum=Sum(MONTHLY_PRICE)).order_by("currency")
     return {row["currency"]: row["sum"].quantize(Decimal("0.01")) for row in sums}
 
 
@@ -77,7 +77,7 @@ def revenue_charts(now: datetime) -> list[Chart]:
     ]
 
 
-def usage_charts(today: date) -> list[Chart]:
+def total_usage_charts(today: date) -> list[Chart]:
     """Return a chart of the signals and one of the requests of all customers: their scales differ."""
     days = _days(today)
     rows = UsageDay.objects.filter(day__gte=days[0]).values("day")
@@ -111,7 +111,7 @@ def deliveries_chart(today: date) -> Chart:
 
 def _chart(title: str, labels: list[str], series: dict[str, list[Any]], unit: str = "today") -> Chart:
     """Return what the page needs of a chart: its data for the drawing, its last column for the words."""
-    colours = dict(zip(series, COLOURS, strict=False)) | {"failed": FAILED_COLOUR}
+    colours = dict(zip(series, SERIES_COLOURS, strict=False)) | {"failed": FAILED_COLOUR}
     sets = [
         {"label": name, "data": values, "backgroundColor": colours[name]} for name, values in series.items()
     ]
@@ -124,7 +124,7 @@ def _chart(title: str, labels: list[str], series: dict[str, list[Any]], unit: st
 
 
 def _days(today: date) -> list[date]:
-    return [today - timedelta(days=DAYS - 1 - number) for number in range(DAYS)]
+    return [today - timedelta(days=CHART_DAYS - 1 - number) for number in range(CHART_DAYS)]
 
 
 def _label(day: date) -> str:
@@ -134,7 +134,7 @@ def _label(day: date) -> str:
 def _month_ends(now: datetime) -> list[datetime]:
     """Return the ends of the last eleven months and the present moment."""
     ends, first = [now], now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    while len(ends) < MONTHS:
+    while len(ends) < CHART_MONTHS:
         ends.append(first - timedelta(microseconds=1))
         first = ends[-1].replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     return ends[::-1]

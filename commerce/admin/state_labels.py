@@ -1,6 +1,6 @@
 """How states are coloured in lists."""
 
-LOOKS = {
+STATE_LABELS = {
     "active": "success",
     "trialing": "info",
     "past_due": "warning",

@@ -8,8 +8,8 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 
 from aggregator.admin.base import ReadOnlyAdmin
-from commerce.admin.state_labels import LOOKS
-from commerce.billing.stripe_client import is_configured
+from commerce.admin.state_labels import STATE_LABELS
+from commerce.billing.stripe_client import stripe_is_configured
 from commerce.models import StripeEvent, Subscription, SubscriptionPrice
 
 
@@ -24,7 +24,7 @@ class PriceInline(TabularInline):  # type: ignore[misc]
         return False
 
 
-TOLD_BY_STRIPE = (
+STRIPE_FIELDS = (
     "period_ends_at",
     "grace_until",
     "cancelled_at",
@@ -44,7 +44,7 @@ class SubscriptionAdmin(ModelAdmin):  # type: ignore[misc]
     readonly_fields = ("stripe_subscription_id", "stripe_event_at")
     fieldsets = (
         (None, {"fields": ("customer", "plan", "state", "started_at", "ends_at")}),
-        ("Told by Stripe, else empty", {"fields": TOLD_BY_STRIPE}),
+        ("Told by Stripe, else empty", {"fields": STRIPE_FIELDS}),
     )
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
@@ -54,13 +54,13 @@ class SubscriptionAdmin(ModelAdmin):  # type: ignore[misc]
     def get_inlines(self, request: HttpRequest, obj: Any) -> Any:  # noqa: ARG002
         return (PriceInline,) if obj else ()
 
-    @display(description="State", ordering="state", label=LOOKS)  # type: ignore[untyped-decorator]
+    @display(description="State", ordering="state", label=STATE_LABELS)  # type: ignore[untyped-decorator]
     def shown_state(self, subscription: Subscription) -> Any:
         return subscription.state, subscription.get_state_display()
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Leave what is paid at Stripe to Stripe: its next word would undo a change made here."""
-        paid_there = obj is not None and obj.stripe_subscription_id and is_configured()
+        paid_there = obj is not None and obj.stripe_subscription_id and stripe_is_configured()
         return not paid_there and super().has_change_permission(request, obj)
 
     @display(description="Paid by")  # type: ignore[untyped-decorator]

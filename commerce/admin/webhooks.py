@@ -9,7 +9,7 @@ from unfold.admin import TabularInline
 from unfold.decorators import display
 
 from aggregator.admin.base import ReadOnlyAdmin, Uncounted
-from commerce.admin.state_labels import LOOKS
+from commerce.admin.state_labels import STATE_LABELS
 from commerce.models import Attempt, Endpoint, Message
 
 
@@ -22,7 +22,7 @@ class EndpointAdmin(ReadOnlyAdmin):
     exclude = ("encrypted_address", "notify_at", "generation")
     ordering = ("-created_at",)
 
-    @display(description="State", ordering="state", label=LOOKS)  # type: ignore[untyped-decorator]
+    @display(description="State", ordering="state", label=STATE_LABELS)  # type: ignore[untyped-decorator]
     def state_label(self, endpoint: Endpoint) -> Any:
         return endpoint.state, endpoint.get_state_display()
 
@@ -48,7 +48,7 @@ class MessageAdmin(Uncounted, ReadOnlyAdmin):
     readonly_fields = ("next_attempt",)
     inlines = (AttemptInline,)
 
-    @display(description="State", ordering="state", label=LOOKS)  # type: ignore[untyped-decorator]
+    @display(description="State", ordering="state", label=STATE_LABELS)  # type: ignore[untyped-decorator]
     def state_label(self, message: Message) -> Any:
         return message.state, message.get_state_display()
 

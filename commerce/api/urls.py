@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from commerce.api.account import Me, Usage
+from commerce.api.account import AccountDetail, UsageDetail
 from commerce.api.listings import AgentList, InstrumentList
 from commerce.api.signals import SignalDetail, SignalList
 from commerce.api.stream import Stream
@@ -23,8 +23,8 @@ urlpatterns = [
     path("signals/<str:ecosystem>/<path:signal_id>", SignalDetail.as_view(), name="signal"),
     path("instruments", InstrumentList.as_view(), name="instruments"),
     path("agents", AgentList.as_view(), name="agents"),
-    path("usage", Usage.as_view(), name="usage"),
-    path("me", Me.as_view(), name="me"),
+    path("usage", UsageDetail.as_view(), name="usage"),
+    path("me", AccountDetail.as_view(), name="me"),
     path("stream", Stream.as_view(), name="stream"),
     path("webhooks", WebhookList.as_view(), name="webhooks"),
     path("webhooks/<slug:endpoint_id>", WebhookDetail.as_view(), name="webhook"),

@@ -4,7 +4,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from commerce.api.serializers import ECOSYSTEMS, MAX_PAGE, CursorField
+from commerce.api.serializers import ECOSYSTEMS, MAX_PAGE_ENTRIES, CursorField
 from commerce.models import Endpoint, Message
 from commerce.webhooks.ssrf import MAX_URL_LENGTH
 
@@ -52,7 +52,11 @@ class MessageQuery(serializers.Serializer[Any]):
         required=False, min_value=1, max_value=2**63 - 1, help_text="`next` of the previous page."
     )
     limit = serializers.IntegerField(
-        required=False, default=50, min_value=1, max_value=MAX_PAGE, help_text=f"1 to {MAX_PAGE} messages."
+        required=False,
+        default=50,
+        min_value=1,
+        max_value=MAX_PAGE_ENTRIES,
+        help_text=f"1 to {MAX_PAGE_ENTRIES} messages.",
     )
 
 

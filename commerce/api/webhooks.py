@@ -26,7 +26,7 @@ class WebhookView(ReaderView):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         if request.method != "GET":
-            change_limit.count(self.reader.customer_id)
+            change_limit.count_change(self.reader.customer_id)
 
     def mine(self) -> QuerySet[Endpoint]:
         """Return this customer's endpoints."""
@@ -52,7 +52,7 @@ class WebhookList(WebhookView):
         key = ApiKey.objects.get(key_id=self.reader.key_id)
         try:
             endpoint, secret = endpoints.create(
-                self.rights,
+                self.entitlement,
                 wanted["channel"],
                 wanted["url"],
                 description=wanted["description"],
@@ -106,7 +106,7 @@ class WebhookTest(OneWebhookView):
         request=None,
     )
     def post(self, _request: Request, **_: str) -> HttpResponse:
-        self.reader.entitled()
+        self.reader.require_entitlement()
         return json(serialize_message(endpoints.send_test(self.endpoint), []), 202)
 
 
@@ -156,7 +156,7 @@ class WebhookReplay(OneWebhookView):
         request=serializers.ReplayInput,
     )
     def post(self, request: Request, **_: str) -> HttpResponse:
-        self.reader.entitled()
+        self.reader.require_entitlement()
         endpoints.replay(self.endpoint, valid(serializers.ReplayInput, request.data)["after"])
         return self.serialized(202)
 

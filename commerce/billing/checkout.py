@@ -6,7 +6,7 @@ from typing import Any
 import stripe
 
 from commerce.billing.prices import minor_units
-from commerce.billing.stripe_client import client
+from commerce.billing.stripe_client import api_client
 from commerce.models import Customer, Plan
 
 logger = logging.getLogger("signal_hub.billing")
@@ -20,7 +20,7 @@ def checkout_url(customer: Customer, plan: Plan, success_url: str, cancel_url: s
     """
     known = customer.stripe_customer_id
     try:
-        return _session(customer, plan, success_url, cancel_url)
+        return _create_session(customer, plan, success_url, cancel_url)
     except stripe.InvalidRequestError as error:
         if known is None or (error.code, error.param) != ("resource_missing", "customer"):
             raise
@@ -28,17 +28,17 @@ def checkout_url(customer: Customer, plan: Plan, success_url: str, cancel_url: s
         logger.warning("customer=%d is %s no longer at Stripe", customer.pk, known)
         customer.stripe_customer_id = None
         customer.save(update_fields=["stripe_customer_id"])
-        return _session(customer, plan, success_url, cancel_url)
+        return _create_session(customer, plan, success_url, cancel_url)
 
 
-def _session(customer: Customer, plan: Plan, success_url: str, cancel_url: str) -> str:
+def _create_session(customer: Customer, plan: Plan, success_url: str, cancel_url: str) -> str:
     about = {"customer": str(customer.pk), "plan": plan.slug}
     subscription: dict[str, Any] = {"metadata": about}
     if plan.trial_days and not customer.subscriptions.exists():
         subscription["trial_period_days"] = plan.trial_days
     params: dict[str, Any] = {
         "mode": "subscription",
-        "customer": _payer(customer),
+        "customer": _stripe_customer_id(customer),
         "line_items": [{"quantity": 1, **_price(plan)}],
         "client_reference_id": str(customer.pk),
         "metadata": about,
@@ -46,18 +46,18 @@ def _session(customer: Customer, plan: Plan, success_url: str, cancel_url: str) 
         "success_url": success_url,
         "cancel_url": cancel_url,
     }
-    session = client().v1.checkout.sessions.create(params)  # type: ignore[arg-type]
+    session = api_client().v1.checkout.sessions.create(params)  # type: ignore[arg-type]
     assert session.url, "a hosted session has an address"
     return session.url
 
 
-def _payer(customer: Customer) -> str:
+def _stripe_customer_id(customer: Customer) -> str:
     """Return Stripe's id of a customer, made before the first checkout.
 
     A checkout without one makes one each time, and the portal shows the invoices of one alone.
     """
     if customer.stripe_customer_id is None:
-        made = client().v1.customers.create(
+        made = api_client().v1.customers.create(
             {"email": customer.email, "metadata": {"customer": str(customer.pk)}},
             # Two tabs at once get the same answer. https://docs.stripe.com/api/idempotent_requests
             {"idempotency_key": f"signal-hub customer {customer.pk} {customer.email}"[:255]},
@@ -73,7 +73,7 @@ def portal_url(customer: Customer, return_url: str) -> str:
     Raises NoStripe or stripe.StripeError.
     """
     assert customer.stripe_customer_id, "the portal is for those who have paid"
-    session = client().v1.billing_portal.sessions.create(
+    session = api_client().v1.billing_portal.sessions.create(
         {"customer": customer.stripe_customer_id, "return_url": return_url}
     )
     return session.url

@@ -7,7 +7,7 @@ from django.db import transaction
 
 from commerce.models import Plan
 
-DEFAULTS: dict[str, dict[str, Any]] = {
+DEFAULT_PLANS: dict[str, dict[str, Any]] = {
     "free": {
         "name": "Free",
         "price": Decimal("0.00"),
@@ -50,10 +50,10 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 
 
 @transaction.atomic
-def seed() -> list[Plan]:
+def create_default_plans() -> list[Plan]:
     """Create the default plans that do not exist; return them. What the operator changed stays."""
     made = []
-    for rank, (slug, values) in enumerate(DEFAULTS.items(), start=1):
+    for rank, (slug, values) in enumerate(DEFAULT_PLANS.items(), start=1):
         plan, created = Plan.objects.get_or_create(slug=slug, defaults={**values, "rank": rank * 10})
         if created:
             made.append(plan)

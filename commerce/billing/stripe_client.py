@@ -7,23 +7,23 @@ from django.conf import settings
 
 from ecosystems.env import Environment
 
-TIMEOUT_S = 10
-RETRIES = 2
+STRIPE_TIMEOUT_S = 10
+MAX_RETRIES = 2
 
 
-class NoStripe(Exception):
+class StripeNotConfigured(Exception):
     """STRIPE_API_KEY is not set: nothing can be paid here."""
 
 
-def client() -> stripe.StripeClient:
+def api_client() -> stripe.StripeClient:
     """Return the client of this hub's account. Raises NoStripe."""
     found = _client(settings.ENVIRONMENT)
     if found is None:
-        raise NoStripe
+        raise StripeNotConfigured
     return found
 
 
-def is_configured() -> bool:
+def stripe_is_configured() -> bool:
     return bool(settings.ENVIRONMENT.stripe_api_key)
 
 
@@ -35,6 +35,6 @@ def _client(environment: Environment) -> stripe.StripeClient | None:
     return stripe.StripeClient(
         environment.stripe_api_key,
         base_addresses={"api": base.rstrip("/")} if base else {},
-        max_network_retries=RETRIES,
-        http_client=stripe.RequestsClient(timeout=TIMEOUT_S),
+        max_network_retries=MAX_RETRIES,
+        http_client=stripe.RequestsClient(timeout=STRIPE_TIMEOUT_S),
     )

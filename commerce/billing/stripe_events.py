@@ -13,16 +13,16 @@ from typing import Any
 import msgspec
 import stripe
 
-from commerce.billing.stripe_sync import one_at_a_time, synchronise
+from commerce.billing.stripe_sync import subscription_lock, sync_subscription
 from commerce.models import StripeEvent
 
 logger = logging.getLogger("signal_hub.billing")
 
-MONEY_BACK = ("charge.refunded", "charge.dispute.created")
+REFUND_EVENTS = ("charge.refunded", "charge.dispute.created")
 """What Stripe itself leaves to the merchant: a subscription goes on after a refund and during a dispute."""
 
 
-class Event(msgspec.Struct, frozen=True):
+class EventPayload(msgspec.Struct, frozen=True):
     """The part of an event that matters here (https://docs.stripe.com/api/events/object)."""
 
     id: str
@@ -31,19 +31,19 @@ class Event(msgspec.Struct, frozen=True):
     data: dict[str, Any]
 
 
-def handle(event: Event) -> str:
+def apply_event(event: EventPayload) -> str:
     """Apply a verified event; return what came of it.
 
     Raises NotUnderstood, NoStripe or stripe.StripeError; then nothing is kept, and Stripe sends it again.
     """
     subscription_id = _subscription_of(event)
-    with one_at_a_time(subscription_id or event.id):
+    with subscription_lock(subscription_id or event.id):
         if StripeEvent.objects.filter(event_id=event.id).exists():
             return "known"
         created_at = datetime.fromtimestamp(event.created, UTC)
         if subscription_id:
-            outcome = synchronise(subscription_id, created_at)
-        elif event.type in MONEY_BACK:
+            outcome = sync_subscription(subscription_id, created_at)
+        elif event.type in REFUND_EVENTS:
             outcome = "ends nothing here: end the subscription at Stripe, where it should end"
             logger.warning("stripe event=%s type=%s outcome=%s", event.id, event.type, outcome)
         else:
@@ -59,7 +59,7 @@ def handle(event: Event) -> str:
     return outcome
 
 
-def _subscription_of(event: Event) -> str | None:
+def _subscription_of(event: EventPayload) -> str | None:
     """Return the subscription that an event is about, if any."""
     about = event.data.get("object") or {}
     match event.type.split("."):
@@ -76,10 +76,10 @@ def _subscription_of(event: Event) -> str | None:
     return found.get("id") if isinstance(found, Mapping) else found
 
 
-def verified(body: bytes, signature: str, secret: str) -> Event:
+def verify_event(body: bytes, signature: str, secret: str) -> EventPayload:
     """Return the event in `body`, signed by Stripe's scheme within the last five minutes.
 
     Raises stripe.SignatureVerificationError, or msgspec.DecodeError for what is no event.
     """
     stripe.WebhookSignature.verify_header(body, signature, secret, stripe.Webhook.DEFAULT_TOLERANCE)
-    return msgspec.json.decode(body, type=Event)
+    return msgspec.json.decode(body, type=EventPayload)

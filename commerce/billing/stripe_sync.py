@@ -15,19 +15,19 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from commerce.billing import prices, subscriptions
-from commerce.billing.prices import Terms
-from commerce.billing.stripe_client import client
+from commerce.billing.prices import PriceTerms
+from commerce.billing.stripe_client import api_client
 from commerce.models import Customer, Plan, Subscription
 
 logger = logging.getLogger("signal_hub.billing")
 
-GRACE = timedelta(days=7)
+GRACE_PERIOD = timedelta(days=7)
 """How long a subscription whose payment failed still gives rights: Stripe's retries take about as long."""
 
-LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
+SUBSCRIPTION_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
 
 State = Subscription.State
-STATES = {
+STRIPE_STATES = {
     "trialing": State.TRIALING,
     "active": State.ACTIVE,
     "past_due": State.PAST_DUE,
@@ -40,56 +40,56 @@ STATES = {
 What is cancelled is over at Stripe; what is expired may come back when its invoice is paid."""
 
 
-class NotUnderstood(Exception):
+class NoMatchingPlan(Exception):
     """The event cannot be applied until an operator mends something; Stripe sends it again."""
 
 
-def refresh(subscription_id: str) -> str:
+def refresh_subscription(subscription_id: str) -> str:
     """Make a subscription of ours like Stripe's without an event: one may have been lost.
 
     Raises NotUnderstood, NoStripe or stripe.StripeError.
     """
-    with one_at_a_time(subscription_id):
-        return synchronise(subscription_id, timezone.now())
+    with subscription_lock(subscription_id):
+        return sync_subscription(subscription_id, timezone.now())
 
 
-def has_open(customer: Customer) -> bool:
+def has_open_subscription(customer: Customer) -> bool:
     """Tell whether a subscription of the customer's is not over at Stripe, also one that gives no rights now.
 
     Buying another beside it would be paying twice. Raises as `refresh`.
     """
-    for number in _numbers(customer):
+    for number in _open_ids(customer):
         try:
-            refresh(number)
+            refresh_subscription(number)
         except stripe.InvalidRequestError as error:
             if error.code != "resource_missing":  # as of Stripe's test mode, after going live
                 raise
             now = timezone.now()
             gone = Subscription.objects.filter(stripe_subscription_id=number)
             gone.update(state=State.CANCELLED, cancelled_at=now, ends_at=now)
-    return bool(_numbers(customer))
+    return bool(_open_ids(customer))
 
 
-def _numbers(customer: Customer) -> list[str]:
+def _open_ids(customer: Customer) -> list[str]:
     rows = customer.subscriptions.filter(stripe_subscription_id__isnull=False)
     return [str(row.stripe_subscription_id) for row in rows.exclude(state=State.CANCELLED)]
 
 
 @contextmanager
-def one_at_a_time(name: str) -> Iterator[None]:
+def subscription_lock(name: str) -> Iterator[None]:
     """Put all that is done about a subscription in a row, each in a transaction."""
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(LOCK, [f"stripe:{name}"])
+        cursor.execute(SUBSCRIPTION_LOCK, [f"stripe:{name}"])
         yield
 
 
-def synchronise(subscription_id: str, told_at: datetime) -> str:
+def sync_subscription(subscription_id: str, told_at: datetime) -> str:
     """Ask Stripe for a subscription and make ours like it, within `one_at_a_time`; return what came of it.
 
     Raises as `refresh`.
     """
-    fetched = client().v1.subscriptions.retrieve(subscription_id).to_dict()
-    state = STATES.get(fetched["status"])
+    fetched = api_client().v1.subscriptions.retrieve(subscription_id).to_dict()
+    state = STRIPE_STATES.get(fetched["status"])
     if state is None:
         return f"{fetched['status']}: nothing yet"
     customer = _customer(fetched)
@@ -99,14 +99,14 @@ def synchronise(subscription_id: str, told_at: datetime) -> str:
     ours = Subscription.objects.filter(stripe_subscription_id=subscription_id).first()
     if ours is None:
         ours = Subscription(customer=customer, stripe_subscription_id=subscription_id)
-    if state in Subscription.LIVE and (other := _paid_beside(ours)):
+    if state in Subscription.LIVE and (other := _other_paid_subscription(ours)):
         logger.error(
             "customer=%d pays for two subscriptions at Stripe, of which one has to be ended there: %s, %s",
             customer.pk,
             subscription_id,
             other.stripe_subscription_id,
         )
-        if other.started_at > (moment(fetched.get("start_date")) or timezone.now()):
+        if other.started_at > (from_timestamp(fetched.get("start_date")) or timezone.now()):
             return "a newer subscription is live"
     is_new = ours._state.adding
     if is_new and fetched["status"] == "incomplete_expired":
@@ -118,31 +118,31 @@ def synchronise(subscription_id: str, told_at: datetime) -> str:
 
 def _apply(ours: Subscription, fetched: Mapping[str, Any], state: State, told_at: datetime) -> None:
     now = timezone.now()
-    terms = prices.terms(fetched)
+    terms = prices.subscription_terms(fetched)
     ours.plan = _plan(fetched, terms, ours)
     ended_at = ours.ends_at if ours.pk and ours.state not in Subscription.LIVE else None
-    ours.grace_until = (ours.grace_until or now + GRACE) if state == State.PAST_DUE else None
+    ours.grace_until = (ours.grace_until or now + GRACE_PERIOD) if state == State.PAST_DUE else None
     if ours.grace_until and ours.grace_until <= now:
         state = State.EXPIRED
     ours.state = state
-    ours.started_at = moment(fetched.get("start_date")) or now
+    ours.started_at = from_timestamp(fetched.get("start_date")) or now
     ours.period_ends_at = _period_end(fetched)
-    ours.cancelled_at = moment(fetched.get("canceled_at"))
-    ours.ends_at = moment(fetched.get("ended_at")) or moment(fetched.get("cancel_at"))
+    ours.cancelled_at = from_timestamp(fetched.get("canceled_at"))
+    ours.ends_at = from_timestamp(fetched.get("ended_at")) or from_timestamp(fetched.get("cancel_at"))
     if ours.ends_at is None and fetched.get("cancel_at_period_end"):
         ours.ends_at = ours.period_ends_at
     if state not in Subscription.LIVE:
         ours.ends_at = ended_at or ours.ends_at
     ours.stripe_event_at = max(told_at, ours.stripe_event_at or told_at)
     if state in Subscription.LIVE:
-        subscriptions.end_others(ours.customer, now, keep=ours.pk)
+        subscriptions.cancel_live(ours.customer, now, keep=ours.pk)
     ours.save()
-    since = max(moment(fetched.get("trial_end")) or ours.started_at, ours.started_at)
-    _note_price(ours, terms, since, told_at, ended_at if state in Subscription.LIVE else None)
+    since = max(from_timestamp(fetched.get("trial_end")) or ours.started_at, ours.started_at)
+    _record_price(ours, terms, since, told_at, ended_at if state in Subscription.LIVE else None)
 
 
-def _note_price(
-    ours: Subscription, terms: Terms, since: datetime, told_at: datetime, gap_from: datetime | None
+def _record_price(
+    ours: Subscription, terms: PriceTerms, since: datetime, told_at: datetime, gap_from: datetime | None
 ) -> None:
     """Keep what it costs where that changed: from `since` on if it is new, else from when it was told."""
     last = ours.prices.last()
@@ -161,7 +161,7 @@ def _note_price(
         ours.prices.create(**values, since=max(since, told_at) if last else since)
 
 
-def _paid_beside(ours: Subscription) -> Subscription | None:
+def _other_paid_subscription(ours: Subscription) -> Subscription | None:
     """Return another subscription of the customer's that is paid at Stripe."""
     rows = ours.customer.subscriptions.filter(
         state__in=Subscription.LIVE, stripe_subscription_id__isnull=False
@@ -181,7 +181,7 @@ def _customer(fetched: Mapping[str, Any]) -> Customer | None:
     return known
 
 
-def _plan(fetched: Mapping[str, Any], terms: Terms, ours: Subscription) -> Plan:
+def _plan(fetched: Mapping[str, Any], terms: PriceTerms, ours: Subscription) -> Plan:
     """Return the plan that is paid for. Raises NotUnderstood.
 
     It is the plan that has the price; else, while the price stays what it was, the plan stays; else, for one
@@ -194,15 +194,17 @@ def _plan(fetched: Mapping[str, Any], terms: Terms, ours: Subscription) -> Plan:
     if plan is None and last is None:
         plan = Plan.objects.filter(slug=(fetched.get("metadata") or {}).get("plan", "")).first()
     if plan is None:
-        raise NotUnderstood(f"no plan has the Stripe price {', '.join(terms.price_ids)}")
+        raise NoMatchingPlan(f"no plan has the Stripe price {', '.join(terms.price_ids)}")
     return plan
 
 
 def _period_end(fetched: Mapping[str, Any]) -> datetime | None:
     """Return when the paid period ends; since March 2025 each item has its own."""
     ends = [item.get("current_period_end") for item in fetched["items"]["data"]]
-    return moment(max((end for end in ends if end), default=None) or fetched.get("current_period_end"))
+    return from_timestamp(
+        max((end for end in ends if end), default=None) or fetched.get("current_period_end")
+    )
 
 
-def moment(seconds: int | None) -> datetime | None:
+def from_timestamp(seconds: int | None) -> datetime | None:
     return datetime.fromtimestamp(seconds, UTC) if seconds else None

@@ -12,19 +12,19 @@ from commerce.models import Customer, Plan, Subscription
 State = Subscription.State
 
 
-def start(
+def start_subscription(
     customer: Customer, plan: Plan, *, state: State = State.ACTIVE, ends_at: datetime | None = None
 ) -> Subscription:
     """Give `customer` a subscription to `plan` from now on, in the place of the one that was live."""
     now = timezone.now()
     with transaction.atomic():
-        end_others(customer, now)
+        cancel_live(customer, now)
         return Subscription.objects.create(
             customer=customer, plan=plan, state=state, started_at=now, ends_at=ends_at
         )
 
 
-def end_others(customer: Customer, now: datetime, keep: int | None = None) -> int:
+def cancel_live(customer: Customer, now: datetime, keep: int | None = None) -> int:
     """Cancel what is live of a customer's, except `keep`; the customer stays locked. Returns how many."""
     Customer.objects.select_for_update().get(pk=customer.pk)
     others = Subscription.objects.filter(customer=customer, state__in=Subscription.LIVE)
@@ -39,14 +39,14 @@ def start_trial_or_free(customer: Customer, plan: Plan) -> Subscription | None:
     Returns None where the plan has to be paid first.
     """
     if plan.price == 0:
-        return start(customer, plan)
+        return start_subscription(customer, plan)
     if plan.trial_days and not customer.subscriptions.exists():
         ends_at = timezone.now() + timedelta(days=plan.trial_days)
-        return start(customer, plan, state=State.TRIALING, ends_at=ends_at)
+        return start_subscription(customer, plan, state=State.TRIALING, ends_at=ends_at)
     return None
 
 
-def expire(now: datetime) -> int:
+def expire_subscriptions(now: datetime) -> int:
     """Note as expired what has come to its end, also a past due one whose grace is over."""
     over = Q(state__in=Subscription.LIVE, ends_at__lte=now) | Q(state=State.PAST_DUE, grace_until__lte=now)
     ended_at = Case(

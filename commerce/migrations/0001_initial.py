@@ -165,16 +165,16 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
-            name='StreamLease',
+            name='StreamSlot',
             fields=[
                 ('id', models.UUIDField(primary_key=True, serialize=False)),
                 ('process', models.UUIDField()),
-                ('taken_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), default=django.utils.timezone.now)),
-                ('seen_at', models.DateTimeField()),
-                ('customer', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='stream_leases', to='commerce.customer')),
+                ('acquired_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), default=django.utils.timezone.now)),
+                ('renewed_at', models.DateTimeField()),
+                ('customer', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='stream_slots', to='commerce.customer')),
             ],
             options={
-                'db_table': 'stream_leases',
+                'db_table': 'stream_slots',
             },
         ),
         migrations.CreateModel(
@@ -263,8 +263,8 @@ class Migration(migrations.Migration):
             index=models.Index(fields=['-at'], name='webhook_attempts_at'),
         ),
         migrations.AddIndex(
-            model_name='streamlease',
-            index=models.Index(fields=['process'], name='stream_leases_process'),
+            model_name='streamslot',
+            index=models.Index(fields=['process'], name='stream_slots_process'),
         ),
         migrations.AddConstraint(
             model_name='subscription',

@@ -2,7 +2,7 @@
 
 from commerce.models.billing import StripeEvent, SubscriptionPrice
 from commerce.models.subscriptions import Customer, Plan, ReaderKey, Subscription
-from commerce.models.usage import FeedSeries, SeriesProgress, StreamLease, UsageDay
+from commerce.models.usage import FeedSeries, SeriesProgress, StreamSlot, UsageDay
 from commerce.models.webhooks import Attempt, Endpoint, Message
 
 __all__ = [
@@ -14,7 +14,7 @@ __all__ = [
     "Plan",
     "ReaderKey",
     "SeriesProgress",
-    "StreamLease",
+    "StreamSlot",
     "StripeEvent",
     "Subscription",
     "SubscriptionPrice",

@@ -14,7 +14,7 @@ from django.utils import timezone
 from aggregator.http import api_keys
 from aggregator.models import ECOSYSTEM_CHOICES, ApiKey
 
-PATTERN = RegexValidator(
+INSTRUMENT_PATTERN = RegexValidator(
     r"\A[!-~]{1,64}\Z", "A pattern is 1 to 64 printable ASCII characters without spaces."
 )
 
@@ -38,7 +38,7 @@ class Plan(models.Model):
         models.TextField(choices=ECOSYSTEM_CHOICES), default=list, blank=True, help_text="None means all."
     )
     instruments = ArrayField(
-        models.CharField(max_length=64, validators=[PATTERN]),
+        models.CharField(max_length=64, validators=[INSTRUMENT_PATTERN]),
         default=list,
         blank=True,
         help_text="Patterns, as BTC/* or EUR/USD: * is any text, ? one character. None means all.",
@@ -102,7 +102,7 @@ class Customer(models.Model):
         """Return the subscription that gives rights now, with its plan."""
         return Subscription.objects.entitling(timezone.now()).filter(customer=self).first()
 
-    def issue_key(self, name: str, expires_at: datetime | None = None) -> api_keys.Grant:
+    def issue_key(self, name: str, expires_at: datetime | None = None) -> api_keys.IssuedKey:
         """Give a new reader key; its value is in the answer and nowhere else."""
         key = ApiKey(
             key_id=api_keys.new_key_id(name or "reader"),
@@ -110,7 +110,7 @@ class Customer(models.Model):
             scopes=[api_keys.READ],
             expires_at=expires_at,
         )
-        grant = api_keys.manager(settings.ENVIRONMENT).issue(key)
+        grant = api_keys.auth_manager(settings.ENVIRONMENT).issue(key)
         ReaderKey.objects.create(customer=self, key=key)
         return grant
 

@@ -14,33 +14,33 @@ from commerce import change_limit
 from commerce.entitlements import entitlement
 from commerce.models import Customer, Endpoint
 from commerce.pages import context, forms, views
-from commerce.pages.views import for_customers
+from commerce.pages.views import customer_required
 from commerce.webhooks import endpoints
 
-MOST_KEYS = 20
+MAX_KEYS = 20
 
 
 @require_POST
-@for_customers
+@customer_required
 def create_key(request: HttpRequest, customer: Customer) -> HttpResponse:
-    form = forms.KeyForm(request.POST)
+    form = forms.NewKeyForm(request.POST)
     live = customer.reader_keys.filter(key__revoked_at=None).count()
     if not form.is_valid():
         messages.error(request, "A key needs a name, of 64 characters at most.")
-    elif live >= MOST_KEYS:
-        messages.error(request, f"You have {MOST_KEYS} keys, which is all: revoke one first.")
+    elif live >= MAX_KEYS:
+        messages.error(request, f"You have {MAX_KEYS} keys, which is all: revoke one first.")
     elif _within_rate(request, customer):
         grant = customer.issue_key(form.cleaned_data["name"])
-        return _once(request, f"Key {grant.key.key_id}", "key", grant.value)
+        return _show_secret(request, f"Key {grant.key.key_id}", "key", grant.value)
     return redirect("shop:account")
 
 
 @require_POST
-@for_customers
+@customer_required
 def change_key(request: HttpRequest, customer: Customer, key_id: str, action: str) -> HttpResponse:
     """Rotate or revoke a key of the customer's."""
     key = get_object_or_404(customer.reader_keys.select_related("key"), key__key_id=key_id).key
-    manager = api_keys.manager(settings.ENVIRONMENT)
+    manager = api_keys.auth_manager(settings.ENVIRONMENT)
     if action not in {"rotate", "revoke"}:
         raise Http404
     if not _within_rate(request, customer):
@@ -52,13 +52,13 @@ def change_key(request: HttpRequest, customer: Customer, key_id: str, action: st
     if key.revoked_at:
         messages.error(request, f"Key {key.key_id} is revoked already: make another.")
         return redirect("shop:account")
-    return _once(request, f"Key {key.key_id}", "rotated", manager.rotate(key).value)
+    return _show_secret(request, f"Key {key.key_id}", "rotated", manager.rotate(key).value)
 
 
 @require_POST
-@for_customers
+@customer_required
 def create_endpoint(request: HttpRequest, customer: Customer) -> HttpResponse:
-    form = forms.EndpointForm(request.POST, auto_id=views.ENDPOINT_IDS)
+    form = forms.NewEndpointForm(request.POST, auto_id=views.ENDPOINT_AUTO_ID)
     live = customer.subscription()
     if live is None:
         messages.error(request, "Choose a plan first.")
@@ -72,24 +72,24 @@ def create_endpoint(request: HttpRequest, customer: Customer) -> HttpResponse:
             form.add_error("url", str(rejected))
         else:
             if secret:
-                return _once(request, f"Webhook {endpoint.label}", "secret", secret)
+                return _show_secret(request, f"Webhook {endpoint.label}", "secret", secret)
             messages.success(request, f"Signals go to {endpoint.label} from now on.")
             return redirect("shop:account")
     return views.account_page(request, customer, form)
 
 
 @require_POST
-@for_customers
+@customer_required
 def change_endpoint(request: HttpRequest, customer: Customer, endpoint_id: str, action: str) -> HttpResponse:
     """Test, rotate, pause, resume or delete an endpoint of the customer's."""
     endpoint = get_object_or_404(Endpoint, customer=customer, public_id=endpoint_id)
     if not _within_rate(request, customer):
         return redirect("shop:account")
     if action == "rotate" and endpoint.channel == Endpoint.Channel.WEBHOOK:
-        return _once(request, f"Webhook {endpoint.label}", "secret", endpoints.rotate(endpoint))
-    if action not in ACTIONS:
+        return _show_secret(request, f"Webhook {endpoint.label}", "secret", endpoints.rotate(endpoint))
+    if action not in ENDPOINT_ACTIONS:
         raise Http404
-    act, said = ACTIONS[action]
+    act, said = ENDPOINT_ACTIONS[action]
     if action == "test" and customer.subscription() is None:
         messages.error(request, "Choose a plan first.")
     else:
@@ -98,7 +98,7 @@ def change_endpoint(request: HttpRequest, customer: Customer, endpoint_id: str, 
     return redirect("shop:account")
 
 
-ACTIONS: dict[str, tuple[Callable[[Endpoint], object], str]] = {
+ENDPOINT_ACTIONS: dict[str, tuple[Callable[[Endpoint], object], str]] = {
     "test": (endpoints.send_test, "A test message is on its way; what comes of it is shown below."),
     "pause": (lambda endpoint: endpoints.set_paused(endpoint, True), "Paused: signals wait."),
     "resume": (
@@ -111,14 +111,14 @@ ACTIONS: dict[str, tuple[Callable[[Endpoint], object], str]] = {
 
 def _within_rate(request: HttpRequest, customer: Customer) -> bool:
     try:
-        change_limit.count(customer.pk)
+        change_limit.count_change(customer.pk)
     except Problem:
         messages.error(request, "That is too fast; try again in a minute.")
         return False
     return True
 
 
-def _once(request: HttpRequest, title: str, kind: str, value: str) -> HttpResponse:
+def _show_secret(request: HttpRequest, title: str, kind: str, value: str) -> HttpResponse:
     """Show a secret, in the answer to the very request that made it and nowhere else."""
-    page = context.base(request, title, kind=kind, value=value)
-    return render(request, "commerce/pages/once.html", page)
+    page = context.page_context(request, title, kind=kind, value=value)
+    return render(request, "commerce/pages/secret.html", page)

@@ -20,38 +20,38 @@ from commerce.models import Customer
 
 logger = logging.getLogger("signal_hub.pages")
 
-SALT = "commerce.signin"
-LINK_LASTS = timedelta(minutes=15)
-LINKS_TO_ADDRESS = "5/hour"
-LINKS_FROM_ADDRESS = "30/hour"
-ACCOUNTS_FROM_ADDRESS = "30/hour"
-PASSWORDS_FROM_ADDRESS = "120/hour"
+LINK_SALT = "commerce.signin"
+LINK_LIFETIME = timedelta(minutes=15)
+LINKS_PER_RECIPIENT = "5/hour"
+LINKS_PER_CLIENT = "30/hour"
+ACCOUNTS_PER_CLIENT = "30/hour"
+PASSWORDS_PER_CLIENT = "120/hour"
 """Passwords that an address may try, whoever's: axes counts those of one customer from one address."""
 
-LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
+SIGN_IN_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
 
 
-class NoEntry(Exception):
+class InvalidLink(Exception):
     """The link is too old, was used, or is none; the text is for the customer."""
 
 
-def by_mail() -> bool:
+def can_send_email() -> bool:
     """Tell whether the hub can send e-mail."""
     return bool(settings.EMAIL_URL)
 
 
-def send_link(request: HttpRequest, email: str, after: str) -> None:
+def email_sign_in_link(request: HttpRequest, email: str, after: str) -> None:
     """Mail a link that signs `email` in, also one that is new here, and leads to the page `after`.
 
     Raises Problem 429, or OSError.
     """
-    limiter = rate_limits.limiter(settings.ENVIRONMENT)
-    limiter.hit(LINKS_FROM_ADDRESS, "sign-in links from", _address(request))
-    limiter.hit(LINKS_TO_ADDRESS, "sign-in links to", email.lower())
+    limiter = rate_limits.rate_limiter(settings.ENVIRONMENT)
+    limiter.hit(LINKS_PER_CLIENT, "sign-in links from", _address(request))
+    limiter.hit(LINKS_PER_RECIPIENT, "sign-in links to", email.lower())
     content = {"email": email.lower(), "state": _state(email), "after": after}
-    token = signing.dumps(content, salt=SALT, compress=True)
+    token = signing.dumps(content, salt=LINK_SALT, compress=True)
     link = request.build_absolute_uri(reverse("shop:sign-in-link", args=[token]))
-    minutes = LINK_LASTS.seconds // 60
+    minutes = LINK_LIFETIME.seconds // 60
     text = render_to_string("commerce/email/sign_in.txt", {"link": link, "minutes": minutes})
     send_mail("Your link to Signal Hub", text, settings.DEFAULT_FROM_EMAIL, [email])
 
@@ -60,23 +60,23 @@ def _address(request: HttpRequest) -> str:
     return client_address(request.META, settings.ENVIRONMENT.trusted_proxies)
 
 
-def enter(token: str) -> tuple[User, str]:
+def user_from_link(token: str) -> tuple[User, str]:
     """Return the user that a link signs in, and where it leads; a new customer becomes one here.
 
     Raises NoEntry.
     """
     try:
-        content = signing.loads(token, salt=SALT, max_age=LINK_LASTS)
+        content = signing.loads(token, salt=LINK_SALT, max_age=LINK_LIFETIME)
     except signing.BadSignature:
-        raise NoEntry("This link is too old, or not complete. Ask for another.") from None
+        raise InvalidLink("This link is too old, or not complete. Ask for another.") from None
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(LOCK, [f"sign-in {content['email']}"])  # of two uses at once, one is the first
+        cursor.execute(SIGN_IN_LOCK, [f"sign-in {content['email']}"])  # of two uses at once, one is the first
         if content["state"] != _state(content["email"]):
-            raise NoEntry("This link was used already. Ask for another.")
+            raise InvalidLink("This link was used already. Ask for another.")
         customer, _ = _known_or_new(content["email"])
-        user = user_of(customer)
+        user = user_for(customer)
         if user.is_staff or not user.is_active:
-            raise NoEntry("This account signs in elsewhere.")
+            raise InvalidLink("This account signs in elsewhere.")
         user.last_login = timezone.now()  # which uses it up
         user.save(update_fields=["last_login"])
     return user, content["after"]
@@ -101,9 +101,9 @@ def _known_or_new(email: str) -> tuple[Customer, bool]:
     return (customer, False) if customer else Customer.objects.get_or_create(email=email)
 
 
-def tell_of_change(customer: Customer, before: str) -> bool:
+def notify_address_change(customer: Customer, before: str) -> bool:
     """Tell an address that it is a customer's no more; return whether a mail could be sent."""
-    if not by_mail():
+    if not can_send_email():
         return False
     text = render_to_string("commerce/email/address_changed.txt", {"customer": customer, "before": before})
     try:
@@ -114,7 +114,7 @@ def tell_of_change(customer: Customer, before: str) -> bool:
     return True
 
 
-def user_of(customer: Customer) -> User:
+def user_for(customer: Customer) -> User:
     """Return the user that a customer signs in as, made if need be."""
     if customer.user is None:
         # Not the e-mail address: an operator's name may be the same.
@@ -126,7 +126,7 @@ def user_of(customer: Customer) -> User:
     return customer.user
 
 
-def username_of(email: str) -> str:
+def username_for(email: str) -> str:
     """Return the name to authenticate for an e-mail address; one that nobody has where it is unknown."""
     customer = _known(email)
     if customer is None or customer.user is None or customer.user.is_staff:
@@ -134,22 +134,26 @@ def username_of(email: str) -> str:
     return customer.user.get_username()
 
 
-def may_try(request: HttpRequest) -> None:
+def count_password_attempt(request: HttpRequest) -> None:
     """Count a password that is tried. Raises Problem 429."""
-    rate_limits.limiter(settings.ENVIRONMENT).hit(PASSWORDS_FROM_ADDRESS, "passwords from", _address(request))
+    rate_limits.rate_limiter(settings.ENVIRONMENT).hit(
+        PASSWORDS_PER_CLIENT, "passwords from", _address(request)
+    )
 
 
-def sign_up(request: HttpRequest, email: str, password: str) -> None:
+def create_account(request: HttpRequest, email: str, password: str) -> None:
     """Make a customer with a password, unless the address is taken. For hubs without e-mail.
 
     Raises Problem 429.
     """
-    rate_limits.limiter(settings.ENVIRONMENT).hit(ACCOUNTS_FROM_ADDRESS, "accounts from", _address(request))
+    rate_limits.rate_limiter(settings.ENVIRONMENT).hit(
+        ACCOUNTS_PER_CLIENT, "accounts from", _address(request)
+    )
     with transaction.atomic():
         customer, created = _known_or_new(email.lower())
         if not created:
             make_password(password)  # takes as long
             return
-        user = user_of(customer)
+        user = user_for(customer)
         user.set_password(password)
         user.save(update_fields=["password"])

@@ -11,42 +11,43 @@ from django.utils import timezone
 
 from aggregator.admin.dashboard import CHART_OPTIONS
 from commerce import usage
-from commerce.billing.stripe_client import is_configured
+from commerce.billing.stripe_client import stripe_is_configured
 from commerce.models import Customer, Endpoint, Message, Plan, Subscription, UsageDay
 
-DAYS = 30
-LATEST = 5
+USAGE_DAYS = 30
+MAX_MESSAGES_SHOWN = 5
 """Deliveries shown of each endpoint."""
-KEYS_SHOWN = 50
+MAX_KEYS_SHOWN = 50
 
 
-def base(request: HttpRequest, title: str, **more: Any) -> dict[str, Any]:
+def page_context(request: HttpRequest, title: str, **more: Any) -> dict[str, Any]:
     """Return what every page needs: the admin's look, and who is signed in."""
-    customer = customer_of(request)
+    customer = signed_in_customer(request)
     return {**admin.site.each_context(request), "title": title, "customer": customer, **more}
 
 
-def customer_of(request: HttpRequest) -> Customer | None:
+def signed_in_customer(request: HttpRequest) -> Customer | None:
     """Return the customer that is signed in."""
     if not request.user.is_authenticated:
         return None
     return Customer.objects.filter(user=request.user).first()
 
 
-def prices(customer: Customer | None) -> dict[str, Any]:
+def plans_context(customer: Customer | None) -> dict[str, Any]:
     """Return the price list, and which plan the customer has."""
-    live = live_of(customer) if customer else None
+    live = live_subscription(customer) if customer else None
     return {
         "plans": [
-            {"plan": plan, "delay": _spoken(plan.delay)} for plan in Plan.objects.filter(is_public=True)
+            {"plan": plan, "delay": _duration_in_words(plan.delay)}
+            for plan in Plan.objects.filter(is_public=True)
         ],
         "live": live,
-        "payable": is_configured(),
+        "payable": stripe_is_configured(),
         "had_one": bool(customer and customer.subscriptions.exists()),
     }
 
 
-def _spoken(length: timedelta) -> str:
+def _duration_in_words(length: timedelta) -> str:
     """Return a length of time in words: the largest unit that it fills whole."""
     for name, unit in (("day", 86_400), ("hour", 3600), ("minute", 60)):
         number, rest = divmod(int(length.total_seconds()), unit)
@@ -55,12 +56,12 @@ def _spoken(length: timedelta) -> str:
     return f"{length.total_seconds():g} seconds" if length else ""
 
 
-def live_of(customer: Customer) -> Subscription | None:
+def live_subscription(customer: Customer) -> Subscription | None:
     """Return the customer's live subscription, also where its rights are over."""
     return customer.subscriptions.filter(state__in=Subscription.LIVE).select_related("plan").first()
 
 
-def unpaid_of(customer: Customer) -> Subscription | None:
+def unpaid_subscription(customer: Customer) -> Subscription | None:
     """Return a subscription that came to its end here, but at Stripe waits to be paid."""
     rows = customer.subscriptions.filter(
         state=Subscription.State.EXPIRED, stripe_subscription_id__isnull=False
@@ -68,10 +69,10 @@ def unpaid_of(customer: Customer) -> Subscription | None:
     return rows.select_related("plan").order_by("-started_at").first()
 
 
-def account(customer: Customer) -> dict[str, Any]:
+def account_context(customer: Customer) -> dict[str, Any]:
     """Return all that an account shows."""
     now = timezone.now()
-    subscription = live_of(customer) or unpaid_of(customer)
+    subscription = live_subscription(customer) or unpaid_subscription(customer)
     entitled = customer.subscription()
     used = usage.today(customer.pk)
     plan = entitled.plan if entitled else None
@@ -83,28 +84,28 @@ def account(customer: Customer) -> dict[str, Any]:
         "entitled": entitled,
         "today": used,
         "meters": [
-            meter("Requests today", used.requests, plan.requests_per_day),
-            meter("Signals today", used.signals, plan.signals_per_day),
+            usage_meter("Requests today", used.requests, plan.requests_per_day),
+            usage_meter("Signals today", used.signals, plan.signals_per_day),
         ]
         if plan
         else [],
         "chart_options": CHART_OPTIONS,
-        "usage_charts": usage_charts(customer, now.date()),
+        "usage_charts": customer_usage_charts(customer, now.date()),
         "keys": _keys(customer, now),
         "endpoints": _endpoints(customer),
         "allowed_endpoints": plan.webhooks if plan else 0,
-        "payable": is_configured() and bool(customer.stripe_customer_id),
+        "payable": stripe_is_configured() and bool(customer.stripe_customer_id),
     }
 
 
-def meter(name: str, used: int, limit: int | None) -> dict[str, Any]:
+def usage_meter(name: str, used: int, limit: int | None) -> dict[str, Any]:
     share = 0 if not limit else min(100, round(100 * used / limit))
     return {"name": name, "used": used, "limit": limit, "share": share}
 
 
-def usage_charts(customer: Customer, today: date) -> list[dict[str, Any]]:
+def customer_usage_charts(customer: Customer, today: date) -> list[dict[str, Any]]:
     """Return the last 30 days' signals and requests, each as data of unfold's chart with its greatest day."""
-    days = [today - timedelta(days=DAYS - 1 - number) for number in range(DAYS)]
+    days = [today - timedelta(days=USAGE_DAYS - 1 - number) for number in range(USAGE_DAYS)]
     rows = {row.day: row for row in UsageDay.objects.filter(customer=customer, day__gte=days[0])}
     charts = []
     for name in ("signals", "requests"):
@@ -117,7 +118,7 @@ def usage_charts(customer: Customer, today: date) -> list[dict[str, Any]]:
 
 
 def _keys(customer: Customer, now: datetime) -> list[dict[str, Any]]:
-    rows = customer.reader_keys.select_related("key").order_by("-key__created_at")[:KEYS_SHOWN]
+    rows = customer.reader_keys.select_related("key").order_by("-key__created_at")[:MAX_KEYS_SHOWN]
     return [{"key": row.key, "state": _key_state(row.key, now)} for row in rows]
 
 
@@ -132,7 +133,7 @@ def _endpoints(customer: Customer) -> list[dict[str, Any]]:
     return [
         {
             "endpoint": endpoint,
-            "latest": list(endpoint.messages.order_by("-id").prefetch_related(attempts)[:LATEST]),
+            "latest": list(endpoint.messages.order_by("-id").prefetch_related(attempts)[:MAX_MESSAGES_SHOWN]),
             "waiting": endpoint.messages.filter(state=Message.State.WAITING).count(),
         }
         for endpoint in Endpoint.objects.filter(customer=customer).order_by("id")

@@ -13,13 +13,13 @@ from commerce.models import Endpoint
 from commerce.webhooks.ssrf import MAX_URL_LENGTH
 
 
-class LinkForm(forms.Form):
+class SignInLinkForm(forms.Form):
     email = forms.EmailField(
         label="E-mail", max_length=254, widget=UnfoldAdminEmailInputWidget(attrs={"autocomplete": "email"})
     )
 
 
-class PasswordForm(LinkForm):
+class PasswordSignInForm(SignInLinkForm):
     password = forms.CharField(
         max_length=4096, widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "current-password"})
     )
@@ -38,11 +38,11 @@ class NewPasswordForm(forms.Form):
         return password
 
 
-class SignUpForm(NewPasswordForm, LinkForm):
+class SignUpForm(NewPasswordForm, SignInLinkForm):
     field_order = ["email", "password"]
 
 
-class KeyForm(forms.Form):
+class NewKeyForm(forms.Form):
     name = forms.CharField(
         label="What it is for",
         max_length=64,
@@ -50,7 +50,7 @@ class KeyForm(forms.Form):
     )
 
 
-class EndpointForm(forms.Form):
+class NewEndpointForm(forms.Form):
     channel = forms.ChoiceField(label="To", choices=Endpoint.Channel.choices, widget=UnfoldAdminSelectWidget)
     url = forms.CharField(
         label="Address",

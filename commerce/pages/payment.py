@@ -10,57 +10,57 @@ from django.urls import reverse
 from django.views.decorators.http import require_POST
 
 from commerce.billing import checkout, stripe_sync, subscriptions
-from commerce.billing.stripe_client import is_configured
+from commerce.billing.stripe_client import stripe_is_configured
 from commerce.models import Customer, Plan
 from commerce.pages import context
-from commerce.pages.views import for_customers
+from commerce.pages.views import customer_required
 
 logger = logging.getLogger("signal_hub.billing")
 
 
 @require_POST
-@for_customers
+@customer_required
 def subscribe(request: HttpRequest, customer: Customer, slug: str) -> HttpResponse:
     """Start what is free, lead to payment for the rest."""
     plan = get_object_or_404(Plan, slug=slug, is_public=True)
-    if not is_configured():
+    if not stripe_is_configured():
         return _without_stripe(request, customer, plan)
     try:
-        if stripe_sync.has_open(customer):
-            return HttpResponseRedirect(_portal(request, customer))  # paying for two is nobody's wish
+        if stripe_sync.has_open_subscription(customer):
+            return HttpResponseRedirect(_portal_url(request, customer))  # paying for two is nobody's wish
         if plan.price == 0:
-            return _begin(request, customer, plan)
+            return _start(request, customer, plan)
         paid, prices = (request.build_absolute_uri(reverse(f"shop:{name}")) for name in ("account", "plans"))
         return HttpResponseRedirect(checkout.checkout_url(customer, plan, f"{paid}?paid=1", prices))
-    except (stripe.StripeError, stripe_sync.NotUnderstood) as error:
-        return _failed(request, error)
+    except (stripe.StripeError, stripe_sync.NoMatchingPlan) as error:
+        return _payment_error(request, error)
 
 
 @require_POST
-@for_customers
+@customer_required
 def portal(request: HttpRequest, customer: Customer) -> HttpResponse:
     """Lead to Stripe's portal: invoices, cards, cancelling."""
-    if not (is_configured() and customer.stripe_customer_id):
+    if not (stripe_is_configured() and customer.stripe_customer_id):
         return redirect("shop:account")
     try:
-        return HttpResponseRedirect(_portal(request, customer))
+        return HttpResponseRedirect(_portal_url(request, customer))
     except stripe.StripeError as error:
-        return _failed(request, error)
+        return _payment_error(request, error)
 
 
-def _portal(request: HttpRequest, customer: Customer) -> str:
+def _portal_url(request: HttpRequest, customer: Customer) -> str:
     return checkout.portal_url(customer, request.build_absolute_uri(reverse("shop:account")))
 
 
 def _without_stripe(request: HttpRequest, customer: Customer, plan: Plan) -> HttpResponse:
-    live = context.live_of(customer)
+    live = context.live_subscription(customer)
     if live and live.stripe_subscription_id:
         messages.error(request, "This is paid at Stripe, which this hub cannot reach: write to its operator.")
         return redirect("shop:account")
-    return _begin(request, customer, plan)
+    return _start(request, customer, plan)
 
 
-def _begin(request: HttpRequest, customer: Customer, plan: Plan) -> HttpResponse:
+def _start(request: HttpRequest, customer: Customer, plan: Plan) -> HttpResponse:
     if subscriptions.start_trial_or_free(customer, plan):
         messages.success(request, f"{plan.name} is yours.")
     else:
@@ -68,7 +68,7 @@ def _begin(request: HttpRequest, customer: Customer, plan: Plan) -> HttpResponse
     return redirect("shop:account")
 
 
-def _failed(request: HttpRequest, error: Exception) -> HttpResponse:
+def _payment_error(request: HttpRequest, error: Exception) -> HttpResponse:
     """Tell the customer to wait, and the operator why: often a setting at Stripe is missing."""
     logger.error("stripe refuses or does not answer: %s", error)
     messages.error(request, "Payment is out of reach now. Try again later; nothing was charged.")

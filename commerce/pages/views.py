@@ -20,16 +20,16 @@ from commerce.models import Customer
 from commerce.pages import authentication, context, forms
 
 View = Callable[..., HttpResponse]
-BACKEND = "django.contrib.auth.backends.ModelBackend"
-ENDPOINT_IDS = "endpoint_%s"
+AUTH_BACKEND = "django.contrib.auth.backends.ModelBackend"
+ENDPOINT_AUTO_ID = "endpoint_%s"
 
 
-def for_customers(view: View) -> View:
+def customer_required(view: View) -> View:
     """Let customers in, each as the second argument; send others to sign in."""
 
     @wraps(view)
     def inner(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        customer = context.customer_of(request)
+        customer = context.signed_in_customer(request)
         if customer is None:
             after = request.get_full_path()
             if request.method != "GET":  # what was chosen is chosen again, by whom we know then
@@ -42,23 +42,25 @@ def for_customers(view: View) -> View:
 
 @require_safe
 def plans(request: HttpRequest) -> HttpResponse:
-    page = context.base(request, "Prices")
-    return render(request, "commerce/pages/plans.html", page | context.prices(page["customer"]))
+    page = context.page_context(request, "Prices")
+    return render(request, "commerce/pages/plans.html", page | context.plans_context(page["customer"]))
 
 
 @require_safe
-@for_customers
+@customer_required
 def account(request: HttpRequest, customer: Customer) -> HttpResponse:
     return account_page(request, customer)
 
 
 def account_page(
-    request: HttpRequest, customer: Customer, refused: forms.EndpointForm | None = None
+    request: HttpRequest, customer: Customer, refused: forms.NewEndpointForm | None = None
 ) -> HttpResponse:
     """Show the account; with an endpoint's form that was `refused`, what was typed and why."""
-    page = context.base(request, "Account", key_form=forms.KeyForm(), password_form=forms.NewPasswordForm())
-    page["endpoint_form"] = refused or forms.EndpointForm(auto_id=ENDPOINT_IDS)
-    page |= context.account(customer) | {"acts": True, "paid": "paid" in request.GET}
+    page = context.page_context(
+        request, "Account", key_form=forms.NewKeyForm(), password_form=forms.NewPasswordForm()
+    )
+    page["endpoint_form"] = refused or forms.NewEndpointForm(auto_id=ENDPOINT_AUTO_ID)
+    page |= context.account_context(customer) | {"acts": True, "paid": "paid" in request.GET}
     return render(request, "commerce/pages/account.html", page, status=400 if refused else 200)
 
 
@@ -66,78 +68,80 @@ def account_page(
 @sensitive_post_parameters("password")
 def sign_in(request: HttpRequest) -> HttpResponse:
     """Sign in by password, or show the ways in."""
-    if context.customer_of(request):
-        return redirect(_next(request.GET.get("next", ""), request))
-    form = forms.PasswordForm(request.POST or None)
+    if context.signed_in_customer(request):
+        return redirect(_safe_redirect(request.GET.get("next", ""), request))
+    form = forms.PasswordSignInForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
-            authentication.may_try(request)
+            authentication.count_password_attempt(request)
         except Problem:
             form.add_error(None, "Too many passwords were tried from your address. Try again in an hour.")
-            return _ways_in(request, form, status=429)
-        name = authentication.username_of(form.cleaned_data["email"])
+            return _sign_in_page(request, form, status=429)
+        name = authentication.username_for(form.cleaned_data["email"])
         user = authenticate(request, username=name, password=form.cleaned_data["password"])
         if user is not None:
             login(request, user)
-            return redirect(_next(request.GET.get("next", ""), request))
+            return redirect(_safe_redirect(request.GET.get("next", ""), request))
         form.add_error(None, "This e-mail address and password do not belong together.")
-    return _ways_in(request, form, status=400 if form.errors else 200)
+    return _sign_in_page(request, form, status=400 if form.errors else 200)
 
 
 @require_POST
 @never_cache
 def send_link(request: HttpRequest) -> HttpResponse:
-    form = forms.LinkForm(request.POST, auto_id="link_%s")
-    if not authentication.by_mail() or not form.is_valid():
-        return _ways_in(request, forms.PasswordForm(), link_form=form, status=400)
+    form = forms.SignInLinkForm(request.POST, auto_id="link_%s")
+    if not authentication.can_send_email() or not form.is_valid():
+        return _sign_in_page(request, forms.PasswordSignInForm(), link_form=form, status=400)
     try:
-        after = _next(request.POST.get("next", ""), request)
-        authentication.send_link(request, form.cleaned_data["email"], after)
+        after = _safe_redirect(request.POST.get("next", ""), request)
+        authentication.email_sign_in_link(request, form.cleaned_data["email"], after)
     except Problem:
         form.add_error(None, "Too many links were asked for. Try again in an hour.")
-        return _ways_in(request, forms.PasswordForm(), link_form=form, status=429)
+        return _sign_in_page(request, forms.PasswordSignInForm(), link_form=form, status=429)
     except OSError:
         form.add_error(None, "The mail cannot be sent now. Try again later.")
-        return _ways_in(request, forms.PasswordForm(), link_form=form, status=503)
+        return _sign_in_page(request, forms.PasswordSignInForm(), link_form=form, status=503)
     return render(
         request,
         "commerce/pages/link_sent.html",
-        context.base(request, "A link is on its way", sent=form.cleaned_data),
+        context.page_context(request, "A link is on its way", sent=form.cleaned_data),
     )
 
 
 @never_cache
-def enter(request: HttpRequest, token: str) -> HttpResponse:
+def sign_in_by_link(request: HttpRequest, token: str) -> HttpResponse:
     """Sign in by a link: on a button, because mail scanners follow links."""
     if request.method != "POST":
-        return render(request, "commerce/pages/enter.html", context.base(request, "Sign in"))
+        return render(
+            request, "commerce/pages/sign_in_by_link.html", context.page_context(request, "Sign in")
+        )
     try:
-        user, after = authentication.enter(token)
-    except authentication.NoEntry as no:
+        user, after = authentication.user_from_link(token)
+    except authentication.InvalidLink as no:
         messages.error(request, str(no))
         return redirect("shop:sign-in")
-    login(request, user, BACKEND)
-    return redirect(_next(after, request))
+    login(request, user, AUTH_BACKEND)
+    return redirect(_safe_redirect(after, request))
 
 
 @never_cache
 @sensitive_post_parameters("password")
 def sign_up(request: HttpRequest) -> HttpResponse:
     """Make an account with a password, where no link can be sent."""
-    if authentication.by_mail():
+    if authentication.can_send_email():
         return redirect("shop:sign-in")
     form = forms.SignUpForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
-            authentication.sign_up(request, form.cleaned_data["email"], form.cleaned_data["password"])
+            authentication.create_account(request, form.cleaned_data["email"], form.cleaned_data["password"])
         except Problem:
             form.add_error(None, "Too many accounts were made from your address. Try again in an hour.")
         else:
             # The same answer for an address that has an account: else anybody could ask who is a customer.
             messages.success(request, "This address has an account now. Sign in with its password.")
-            known = forms.PasswordForm(initial={"email": form.cleaned_data["email"]})
-            return _ways_in(request, known)
-    page = context.base(request, "Make an account", form=form)
+            known = forms.PasswordSignInForm(initial={"email": form.cleaned_data["email"]})
+            return _sign_in_page(request, known)
+    page = context.page_context(request, "Make an account", form=form)
     return render(request, "commerce/pages/sign_up.html", page, status=400 if form.errors else 200)
 
 
@@ -149,11 +153,11 @@ def sign_out(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 @sensitive_post_parameters("password")
-@for_customers
+@customer_required
 def set_password(request: HttpRequest, customer: Customer) -> HttpResponse:
     form = forms.NewPasswordForm(request.POST)
     if form.is_valid():
-        user = authentication.user_of(customer)
+        user = authentication.user_for(customer)
         user.set_password(form.cleaned_data["password"])
         user.save(update_fields=["password"])
         update_session_auth_hash(request, user)
@@ -163,18 +167,25 @@ def set_password(request: HttpRequest, customer: Customer) -> HttpResponse:
     return redirect("shop:account")
 
 
-def _ways_in(
-    request: HttpRequest, form: forms.PasswordForm, link_form: forms.LinkForm | None = None, status: int = 200
+def _sign_in_page(
+    request: HttpRequest,
+    form: forms.PasswordSignInForm,
+    link_form: forms.SignInLinkForm | None = None,
+    status: int = 200,
 ) -> HttpResponse:
-    page = context.base(
-        request, "Sign in", form=form, link_form=link_form or forms.LinkForm(auto_id="link_%s")
+    page = context.page_context(
+        request, "Sign in", form=form, link_form=link_form or forms.SignInLinkForm(auto_id="link_%s")
     )
     after = request.POST.get("next") or request.GET.get("next", "")
-    page |= {"by_mail": authentication.by_mail(), "next": after, "next_query": urlencode({"next": after})}
+    page |= {
+        "by_mail": authentication.can_send_email(),
+        "next": after,
+        "next_query": urlencode({"next": after}),
+    }
     return render(request, "commerce/pages/sign_in.html", page, status=status)
 
 
-def _next(wanted: str, request: HttpRequest) -> str:
+def _safe_redirect(wanted: str, request: HttpRequest) -> str:
     """Return where to go after signing in; only to a page of this hub's."""
     if url_has_allowed_host_and_scheme(wanted, {request.get_host()}, require_https=request.is_secure()):
         return wanted

@@ -204,7 +204,7 @@ def render(template: str, escape: Callable[[str], str], signal: TradingSignal | 
 
 
 def _texts(signal: TradingSignal) -> dict[str, str]:
-    public = signal_serializer.public(signal, Scope())
+    public = signal_serializer.serialize(signal, Scope())
     return {
         "action": public.action,
         "name": public.instrument or public.symbol,

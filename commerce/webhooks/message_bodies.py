@@ -32,6 +32,6 @@ def body(message: Message, signal: TradingSignal | None, scope: Scope) -> bytes:
         content = {
             "type": SIGNAL_TYPE,
             "timestamp": signal.received_at,
-            "data": signal_serializer.public(signal, scope),
+            "data": signal_serializer.serialize(signal, scope),
         }
     return msgspec.json.encode(content)

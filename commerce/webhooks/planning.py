@@ -97,7 +97,7 @@ class Planner:
                 return self._look_again(endpoint, DELAYED_INTERVAL_S)
             limit = min(MAX_PLANNED, MAX_WAITING - waiting)
             page = feed.read(rights.scope, feed.NO_FILTERS, cursor.position, limit)
-            granted = usage.take_signals(rights.customer_id, len(page.signals), rights.signals_per_day)
+            granted = usage.count_signals(rights.customer_id, len(page.signals), rights.signals_per_day)
             if page.signals and not granted:
                 return self._look_again(endpoint, HELD_INTERVAL_S)
             page = page.cut(granted)

@@ -104,7 +104,7 @@ def fill_the_other_lists() -> None:
     from aggregator.models import Alert, AlertChannel, AlertPolicy, ApiKey
     from tests.commerce.webhooks.pushing import customer
 
-    api_keys.manager(settings.ENVIRONMENT).issue(ApiKey(key_id="desk", name="Desk", scopes=["publish"]))
+    api_keys.auth_manager(settings.ENVIRONMENT).issue(ApiKey(key_id="desk", name="Desk", scopes=["publish"]))
     now = timezone.now()
     Alert.objects.create(rule="refusals", subject="a", text="Many.", since=now, found_at=now, fired_at=now)
     AlertPolicy.current()

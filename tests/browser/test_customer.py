@@ -18,7 +18,7 @@ from tests.browser.conftest import PASSWORD
 from tests.commerce.billing.local_stripe import API_KEY, WEBHOOK_SECRET, event, local_stripe, send
 from tests.commerce.webhooks.pushing import customer, record
 from tests.commerce.webhooks.receiver import receiver
-from tests.servers import PATIENCE_S, eventually
+from tests.servers import WAIT_TIMEOUT_S, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -33,7 +33,7 @@ def visit(chromium, hub, complaints):
         viewport = {"width": width, "height": 900}
         context = chromium.new_context(viewport=viewport, color_scheme=scheme, base_url=hub)
         contexts.append(context)
-        context.set_default_timeout(PATIENCE_S * 1000)
+        context.set_default_timeout(WAIT_TIMEOUT_S * 1000)
         page = context.new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
@@ -149,7 +149,7 @@ def test_from_the_price_list_to_signals_in_ones_own_receiver(visit, hub, stripe,
 def test_pages_fit_their_width_and_can_be_used(visit, hub, complaints, tmp_path, width, dark):
     """Those of somebody new, whose account is empty, and those of one with keys, endpoints and deliveries."""
     person = customer("anna@example.com", description="A plan " * 20)
-    user = authentication.user_of(person)
+    user = authentication.user_for(person)
     user.set_password(PASSWORD)
     user.save()
     page = visit("/account/sign-in", width, dark=dark)

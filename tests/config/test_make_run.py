@@ -15,7 +15,7 @@ import pytest
 import requests
 from dotenv import dotenv_values
 
-from config.local import Postgres, free_port, throwaway
+from config.local import Postgres, free_port, temporary_home
 from tests.servers import PROJECT, eventually, renamed
 
 NOT_COPIED = shutil.ignore_patterns(
@@ -125,7 +125,7 @@ def run(project, tmp_path):
         started.append(one)
         return one
 
-    with throwaway() as home, killing():
+    with temporary_home() as home, killing():
         start.home = home
         yield start
 

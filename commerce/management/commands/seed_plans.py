@@ -11,7 +11,7 @@ class Command(BaseCommand):
     help = "Create the four default plans; plans that exist stay as they are."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        made = default_plans.seed()
+        made = default_plans.create_default_plans()
         if not made:
             self.stdout.write("All default plans exist already.")
         for plan in made:

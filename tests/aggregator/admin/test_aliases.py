@@ -1,9 +1,8 @@
-"""Symbols without a certain name: seen, mapped, their rows mended."""
+"""Symbols without a certain instrument: listed, mapped, their signals updated."""
 
 from __future__ import annotations
 
 import re
-from urllib.parse import parse_qsl
 
 import pytest
 from django.db import connection, connections
@@ -33,11 +32,11 @@ def test_an_unmapped_symbol_is_shown_with_a_suggestion(page, alias):
     assert all(f'id="{name}"' in seen for name in described)
 
 
-def test_one_click_maps_it_and_mends_its_rows(page, alias, monkeypatch, record):
-    monkeypatch.setattr(aliases, "BATCH", 3)
+def test_its_button_maps_it_and_updates_its_signals(page, alias, monkeypatch, record):
+    monkeypatch.setattr(aliases, "RENAME_BATCH", 3)
     assert names() == {"tBTCUSD"}
     response = page.post(f"{LIST}{alias.pk}/map", {"map": "BTC/USD"}, follow=True)
-    assert "7 signals are called BTC/USD now" in response.content.decode()
+    assert "7 signals updated to BTC/USD" in response.content.decode()
     assert names() == {"BTC/USD"}
     record({"symbol": "tBTCUSD"}, transport="redis")
     assert names() == {"BTC/USD"}
@@ -68,31 +67,32 @@ def test_rows_that_agents_insert_get_the_name_too(page, alias):
             "INSERT INTO trading_signals (signal_id, ecosystem, timestamp, symbol, action) "
             "VALUES ('sql', 'crypto', now(), 'tBTCUSD', 'SELL')"
         )
-    inserted_rows.adopt(10)
+    inserted_rows.record_inserted_rows(10)
     assert TradingSignal.objects.get(signal_id="sql").instrument == "BTC/USD"
 
 
-def test_a_long_mending_goes_on_in_steps(page, alias, monkeypatch):
-    monkeypatch.setattr(aliases, "BATCH", 2)
-    monkeypatch.setattr("aggregator.admin.aliases.AT_ONCE_S", 0.0)
+def test_a_long_update_continues_in_steps(page, alias, monkeypatch):
+    monkeypatch.setattr(aliases, "RENAME_BATCH", 2)
+    monkeypatch.setattr("aggregator.admin.aliases.INLINE_TIMEOUT_S", 0.0)
     response = page.post(f"{LIST}{alias.pk}/map", {"map": "BTC/USD"})
-    assert "/mend?" in response["Location"]
-    assert "Mend</button>" in " ".join(page.get(response["Location"]).content.decode().split()).replace(
-        " <", "<"
-    )
-    query = response["Location"].partition("?")[2]
-    mended = TradingSignal.objects.filter(instrument="BTC/USD", symbol="tBTCUSD").count()
-    assert mended_in_steps(page, alias, query) == 7 - mended
+    path = response["Location"]
+    assert "/update_signals/?" in path
+    seen = " ".join(page.get(path).content.decode().split())
+    assert "Set the instrument of all tBTCUSD signals to BTC/USD?" in seen
+    updated = TradingSignal.objects.filter(instrument="BTC/USD", symbol="tBTCUSD").count()
+    assert updated_in_steps(page, path) == 7 - updated
     assert names() == {"BTC/USD"}
 
 
-def mended_in_steps(page, alias, query):
-    """Do what the page's script does; return how many signals that mended."""
-    told, mended = {"after": dict(parse_qsl(query)).get("after", str(aliases.Mark())), "finished": False}, 0
-    while not told["finished"]:
-        told = page.post(f"{LIST}{alias.pk}/mend/step?{query}", {"after": told["after"]}).json()
-        mended += told["count"]
-    return mended
+def updated_in_steps(page, path):
+    """Do what the page's script does; return how many signals that updated."""
+    updated = 0
+    cursor = re.search(r'data-cursor="([^"]+)"', page.get(path).content.decode())[1]
+    while cursor:
+        result = page.post(path, {"cursor": cursor}).json()
+        assert result["results"] == {"updated": result["count"]}
+        updated, cursor = updated + result["count"], result["cursor"]
+    return updated
 
 
 def test_a_wrong_mapping_is_corrected_later(page, alias, record):
@@ -106,39 +106,37 @@ def test_a_wrong_mapping_is_corrected_later(page, alias, record):
     assert list(TradingSignal.objects.order_by("pk").values_list("signal_id", "position")) == positions
 
 
-def test_a_mending_that_was_cut_short_is_done_again(page, alias):
+def test_an_interrupted_update_is_done_again(page, alias):
     SymbolAlias.objects.update(instrument="BTC/USD")  # as if the worker had been killed then
     TradingSignal.objects.filter(pk__in=TradingSignal.objects.values("pk")[:2]).update(instrument="WRONG/USD")
-    response = page.get(f"{LIST}{alias.pk}/mend_again/")
-    assert mended_in_steps(page, alias, response["Location"].partition("?")[2]) >= 7
+    assert updated_in_steps(page, f"{LIST}{alias.pk}/update_signals/") >= 7
     assert names() == {"BTC/USD"}
 
 
-def test_rows_in_an_ecosystems_own_database_are_mended_too(page, record, monkeypatch):
-    monkeypatch.setattr(aliases, "BATCH", 3)
+def test_rows_in_an_ecosystems_own_database_are_updated_too(page, record, monkeypatch):
+    monkeypatch.setattr(aliases, "RENAME_BATCH", 3)
     with connections["forex"].cursor() as cursor:
         cursor.execute("TRUNCATE trading_signals")
         cursor.execute(
             "INSERT INTO trading_signals (signal_id, ecosystem, timestamp, symbol, action) "
             "SELECT 'own-' || n, 'forex', now(), 'CABLE', 'BUY' FROM generate_series(1, 7) AS n"
         )
-    inserted_rows.adopt_from("forex", 100)
+    inserted_rows.record_rows_of("forex", 100)
     alias = SymbolAlias.objects.get(symbol="CABLE")
     page.post(f"{LIST}{alias.pk}/map", {"map": "GBPUSD"})
     own = TradingSignal.objects.using("forex").filter(symbol="CABLE")
     assert names("CABLE") == set(own.values_list("instrument", flat=True)) == {"GBP/USD"}
 
 
-@pytest.mark.parametrize("after", ["", "x", "0", "99:1", "0:9e9"])
-def test_a_step_without_its_mark_is_a_400(page, alias, after):
-    assert page.post(f"{LIST}{alias.pk}/mend/step", {"after": after}).status_code == 400
+@pytest.mark.parametrize("cursor", ["", "x", "0", "99:1", "0:9e9"])
+def test_a_step_without_its_cursor_is_a_400(page, alias, cursor):
+    assert page.post(f"{LIST}{alias.pk}/update_signals/", {"cursor": cursor}).status_code == 400
 
 
 def test_strangers_map_nothing(stranger, alias):
     assert stranger.post(f"{LIST}{alias.pk}/map", {"map": "X/Y"}).status_code == 403
-    assert stranger.get(f"{LIST}{alias.pk}/mend").status_code == 403
-    assert stranger.post(f"{LIST}{alias.pk}/mend/step", {"after": "0:0"}).status_code == 403
-    assert stranger.get(f"{LIST}{alias.pk}/mend_again/").status_code == 403
+    assert stranger.get(f"{LIST}{alias.pk}/update_signals/").status_code == 403
+    assert stranger.post(f"{LIST}{alias.pk}/update_signals/", {"cursor": aliases.START}).status_code == 403
     assert names() == {"tBTCUSD"}
 
 
@@ -147,4 +145,4 @@ def test_strangers_map_nothing(stranger, alias):
     [("crypto", "tBTCUSD", "BTC/USD"), ("forex", "FX:EURUSD-weird", "EUR/USD"), ("crypto", "???", "")],
 )
 def test_suggestions(ecosystem, symbol, expected):
-    assert aliases.suggestion(ecosystem, symbol) == expected
+    assert aliases.suggest_instrument(ecosystem, symbol) == expected

@@ -39,7 +39,7 @@ def shown(response):
 
 
 def whose(value):
-    return api_keys.manager(settings.ENVIRONMENT).identify(value)
+    return api_keys.auth_manager(settings.ENVIRONMENT).identify(value)
 
 
 def test_a_new_keys_value_is_shown_once(page):

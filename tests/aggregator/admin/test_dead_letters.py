@@ -20,7 +20,7 @@ LIST = "/admin/aggregator/deadletter/"
 
 
 def letter(raw, code="invalid_value", **fields):
-    """Return a letter as if `raw` had been refused before a mending."""
+    """Return a letter as if `raw` had been refused by an earlier version."""
     now = timezone.now()
     given = {"transport": "webhook", "detail": "was wrong", "agent_source": "momentum", "times": 3}
     return DeadLetter.objects.create(
@@ -29,8 +29,8 @@ def letter(raw, code="invalid_value", **fields):
     )  # fmt: skip
 
 
-def step(client, query, after=0, last=2**40, work="replay"):
-    response = client.post(f"{LIST}{work}/step?{query}", {"after": after, "last": last})
+def step(client, query, cursor=f"0-{2**40}", action="replay"):
+    response = client.post(f"{LIST}{action}?{query}", {"cursor": cursor})
     assert response.status_code == 200
     return response.json()
 
@@ -39,10 +39,10 @@ def test_the_list_groups_what_waits_by_code_and_agent(page, record):
     record(*({"action": "HODL"} for _ in range(3)), {"agent_source": "value", "action": "HODL"}, b"{")
     seen = page.get(LIST).content.decode()
     rows = re.findall(r'<th scope="row" data-label="Code">.*?</tr>', seen, re.DOTALL)
-    told = [re.findall(r'data-label="\w+"[^>]*>(?:<a[^>]*>)?([^<]*)', row)[:4] for row in rows]
-    assert ["invalid_value", "momentum", "crypto", "3"] in told
-    assert ["invalid_value", "value", "crypto", "1"] in told
-    assert len(told) == 3
+    shown = [re.findall(r'data-label="\w+"[^>]*>(?:<a[^>]*>)?([^<]*)', row)[:4] for row in rows]
+    assert ["invalid_value", "momentum", "crypto", "3"] in shown
+    assert ["invalid_value", "value", "crypto", "1"] in shown
+    assert len(shown) == 3
     [one] = re.findall(r'<a href="(\?code=invalid_value&amp;agent=value[^"]*)"', seen)
     assert page.get(LIST + one.replace("&amp;", "&")).content.decode().count("field-code") == 1
 
@@ -61,16 +61,16 @@ def test_raw_content_is_shown_and_downloaded_safely(page, record):
     assert file["Content-Disposition"].startswith("attachment")
 
 
-def test_replay_settles_what_can_be_settled(page, record):
+def test_replay_resolves_what_is_recorded_now(page, record):
     known = signal(signal_id="known")
     record(known)
     good, twice = letter(signal(signal_id="good")), letter(known)
     record({"signal_id": "bad", "action": "HODL"})
     bad = DeadLetter.objects.get(signal_id="bad")
     lost = letter(b"{}", code="trimmed_unread")
-    told = step(page, "")
-    assert told["told"] == {"recorded": 1, "on record before": 1, "refused again": 1, "skipped": 1}
-    assert (told["count"], told["finished"]) == (4, True)
+    done = step(page, "")
+    assert done["results"] == {"recorded": 1, "already recorded": 1, "refused again": 1, "skipped": 1}
+    assert (done["count"], done["cursor"]) == (4, None)
     assert TradingSignal.objects.get(signal_id="good").transport == "webhook"
     for each in (good, twice, bad, lost):
         each.refresh_from_db()
@@ -82,10 +82,10 @@ def test_replay_settles_what_can_be_settled(page, record):
 def test_a_replay_makes_no_agent_look_alive_and_nothing_late(page, record):
     record({"signal_id": "late", "action": "HODL"}, transport="redis")
     yesterday = timezone.now() - timedelta(days=1)
-    # As if it had come yesterday, and the hub had learned the word since.
+    # As if it had come yesterday, and the hub had learned the action since.
     DeadLetter.objects.update(raw=signal(signal_id="late"), last_at=yesterday)
     Agent.objects.update(last_seen=yesterday)
-    assert step(page, "")["told"]["recorded"] == 1
+    assert step(page, "")["results"]["recorded"] == 1
     agent = Agent.objects.get()
     assert (agent.last_seen, agent.signals) == (yesterday, 1)
     assert not any(sum(minute.lags) for minute in ArrivalMinute.objects.all())
@@ -93,7 +93,7 @@ def test_a_replay_makes_no_agent_look_alive_and_nothing_late(page, record):
 
 def test_what_is_refused_for_another_reason_is_another_letter(page, db):
     old = letter(signal(action="HODL"), code="database_refused")
-    assert step(page, f"ids={old.pk}")["told"]["refused again"] == 1
+    assert step(page, f"ids={old.pk}")["results"]["refused again"] == 1
     assert not ArrivalHour.objects.exists(), "nothing came in: no agent has sent too much that is refused"
     old.refresh_from_db()
     assert old.resolved_at
@@ -101,19 +101,27 @@ def test_what_is_refused_for_another_reason_is_another_letter(page, db):
 
 
 def test_a_replay_goes_on_step_by_step_by_a_filter(page, monkeypatch):
-    monkeypatch.setattr("aggregator.admin.dead_letter_actions.STEP", 4)
+    monkeypatch.setattr("aggregator.admin.dead_letter_actions.MAX_STEP_LETTERS", 4)
     for number in range(10):
         letter(signal(signal_id=f"m{number}"))
     letter(signal(signal_id="other"), agent_source="value")
     seen = page.get(f"{LIST}replay?code=invalid_value&agent=momentum").content.decode()
     assert 'data-total="10"' in seen
-    told, steps = {"after": 0, "finished": False}, []
-    while not told["finished"]:
-        told = step(page, "code=invalid_value&agent=momentum", told["after"])
-        steps.append(told["count"])
-    assert steps == [4, 4, 2]
+    assert "Replay 10 dead letters? Accepted ones are marked resolved." in seen
+    assert in_steps(page, "code=invalid_value&agent=momentum") == [4, 4, 2]
     assert DeadLetter.objects.filter(resolved_at=None).count() == 1
     assert not TradingSignal.objects.filter(signal_id="other").exists()
+
+
+def in_steps(client, query):
+    """Do what the page's script does; return how many letters each step replayed."""
+    seen = client.get(f"{LIST}replay?{query}").content.decode()
+    cursor, counts = re.search(r'data-cursor="([^"]+)"', seen)[1], []
+    while cursor:
+        done = step(client, query, cursor)
+        counts.append(done["count"])
+        cursor = done["cursor"]
+    return counts
 
 
 def test_replaying_gives_a_key_no_more_than_it_has(page, db):
@@ -121,11 +129,11 @@ def test_replaying_gives_a_key_no_more_than_it_has(page, db):
         key_id="desk", digest=b"d", scopes=["publish"], ecosystems=["stock"], created_at=timezone.now()
     )
     held = letter(signal(signal_id="held"), code="ecosystem_forbidden", sender="key:desk")
-    assert step(page, "")["told"]["recorded"] == 0
+    assert step(page, "")["results"]["recorded"] == 0
     assert not TradingSignal.objects.exists()
     key.ecosystems = []
     key.save()
-    assert step(page, "state=all")["told"]["recorded"] >= 1
+    assert step(page, "state=all")["results"]["recorded"] >= 1
     held.refresh_from_db()
     assert held.resolved_at
 
@@ -139,24 +147,33 @@ def test_a_selection_is_replayed_or_resolved(page):
     response = page.post(LIST, chosen | {"action": "resolve_selected"})
     assert 'data-total="2"' in page.get(response["Location"]).content.decode()
     assert DeadLetter.objects.filter(resolved_at=None).count() == 2
-    assert step(page, response["Location"].partition("?")[2], work="resolve")["told"] == {"resolved": 2}
+    assert step(page, response["Location"].partition("?")[2], action="resolve")["results"] == {"resolved": 2}
     assert not DeadLetter.objects.filter(resolved_at=None).exists()
     assert not TradingSignal.objects.exists()
 
 
 @pytest.mark.parametrize("query", ["q=desk-7", "agent=momentum&ecosystem=-", "code=late", "transport=redis"])
-def test_what_the_list_shows_is_what_is_chosen(page, query):
+def test_what_the_list_shows_is_what_is_selected(page, query):
     wanted = letter(signal(), sender="desk-7", code="late", transport="redis")
     letter(signal(), ecosystem="crypto")
     seen = page.get(f"{LIST}?{query}").content.decode()
     assert seen.count("field-code") == 1
     assert f'href="{LIST}replay?{query.replace("&", "&amp;")}"' in seen
     assert 'data-total="1"' in page.get(f"{LIST}replay?{query}").content.decode()
-    told = step(page, query, work="resolve")
-    assert (told["told"], told["after"]) == ({"resolved": 1}, wanted.pk)
+    assert (
+        "Resolve 1 dead letter without recording it?" in page.get(f"{LIST}resolve?{query}").content.decode()
+    )
+    assert step(page, query, action="resolve")["results"] == {"resolved": 1}
+    assert DeadLetter.objects.get(resolved_at__isnull=False) == wanted
 
 
-def test_an_unknown_filter_chooses_nothing(page, db):
+def test_without_matches_there_is_nothing_to_press(page, db):
+    seen = page.get(f"{LIST}replay?code=late").content.decode()
+    assert "No matches" in seen
+    assert "hub-bulk-action" not in seen.partition("</script>")[2]
+
+
+def test_an_unknown_filter_selects_nothing(page, db):
     letter(signal())
     assert page.get(f"{LIST}replay?nonsense=1").status_code == 400
 
@@ -170,14 +187,10 @@ def test_the_list_does_not_read_what_is_in_the_letters(page):
 
 
 def test_a_step_holds_no_more_than_memory_bears(page, monkeypatch):
-    monkeypatch.setattr("aggregator.admin.dead_letter_actions.STEP_BYTES", 2500)
+    monkeypatch.setattr("aggregator.admin.dead_letter_actions.MAX_STEP_BYTES", 2500)
     for number in range(5):
-        last = letter(b"%d" % number * 1000).pk
-    told, counts = {"after": 0, "finished": False}, []
-    while not told["finished"]:
-        told = step(page, "", told["after"], last)
-        counts.append(told["count"])
-    assert counts == [2, 2, 1]
+        letter(b"%d" % number * 1000)
+    assert in_steps(page, "") == [2, 2, 1]
 
 
 def test_two_operators_at_once_record_once(page, operator, db):
@@ -188,14 +201,14 @@ def test_two_operators_at_once_record_once(page, operator, db):
 
     def replay(client):
         try:
-            return step(client, "")["told"]
+            return step(client, "")["results"]
         finally:
             connection.close()
 
     with ThreadPoolExecutor(2) as threads:
-        told = list(threads.map(replay, clients))
+        results = list(threads.map(replay, clients))
     assert TradingSignal.objects.count() == 200
-    assert sum(each["recorded"] for each in told) == 200
+    assert sum(each["recorded"] for each in results) == 200
     assert DeadLetter.objects.filter(resolved_at=None).count() == 0
 
 
@@ -206,7 +219,7 @@ def test_the_history_says_who_did_what(page, operator):
     assert (entry.user, entry.get_change_message()) == (operator, "Replayed: recorded.")
     seen = page.get(f"{LIST}{found.pk}/history/").content.decode()
     assert "Replayed: recorded." in seen
-    assert "9999999" not in seen, "pages that there are not"
+    assert "9999999" not in seen, "links to pages that do not exist"
 
 
 @pytest.mark.parametrize("path", ["replay", "{}/download/", "{}/change/", ""])
@@ -215,16 +228,16 @@ def test_strangers_see_no_letters(stranger, path):
     assert stranger.get(LIST + path.format(found.pk)).status_code == 403
 
 
-@pytest.mark.parametrize("work", ["replay", "resolve"])
-def test_strangers_replay_and_resolve_nothing(stranger, work):
+@pytest.mark.parametrize("action", ["replay", "resolve"])
+def test_strangers_replay_and_resolve_nothing(stranger, action):
     found = letter(signal())
-    numbers = {"after": 0, "last": found.pk}
-    assert stranger.post(f"{LIST}{work}/step?ids={found.pk}", numbers).status_code == 403
-    assert stranger.get(f"{LIST}{found.pk}/{work}_one/").status_code == 403
+    cursor = {"cursor": f"0-{found.pk}"}
+    assert stranger.post(f"{LIST}{action}?ids={found.pk}", cursor).status_code == 403
+    assert stranger.get(f"{LIST}{found.pk}/{action}_one/").status_code == 403
     found.refresh_from_db()
     assert found.resolved_at is None
 
 
-@pytest.mark.parametrize("form", [{}, {"after": "x", "last": "1"}, {"after": "-1", "last": "9" * 40}])
-def test_a_step_without_its_numbers_is_a_400(page, form):
-    assert page.post(f"{LIST}replay/step", form).status_code == 400
+@pytest.mark.parametrize("form", [{}, {"cursor": "x-1"}, {"cursor": "-1-" + "9" * 40}])
+def test_a_step_without_its_cursor_is_a_400(page, form):
+    assert page.post(f"{LIST}replay", form).status_code == 400

@@ -66,7 +66,7 @@ def test_over_https(shown, settings):
     assert '"accepted":1' in told
     assert TradingSignal.objects.get().instrument == "AAPL"
 
-    manager = api_keys.manager(settings.ENVIRONMENT)
+    manager = api_keys.auth_manager(settings.ENVIRONMENT)
     manager.issue(ApiKey(key_id="reader", scopes=["read"]))
     older = manager.issue(ApiKey(key_id="desk", scopes=["publish"], ecosystems=["crypto"]))
     ApiKey.objects.filter(key_id="desk").update(created_at=older.key.created_at - timedelta(days=1))
@@ -96,10 +96,10 @@ def test_from_a_database_client(shown, program_environment, settings):
     assert password not in command
     # It asks a terminal for the password; who has none sets it.
     assert "INSERT 0 1" in run(["/bin/sh", "-c", command], PGPASSWORD=password)
-    assert [verdict.fate for verdict in inserted_rows.adopt(10)] == ["accepted"]
+    assert [result.fate for result in inserted_rows.record_inserted_rows(10)] == ["accepted"]
     assert TradingSignal.objects.get().transport == "database"
 
 
 def test_a_url_is_shown_without_its_secrets():
     url = "postgres://hub:hush@db.example:5432/hub?sslmode=verify-full&sslpassword=hush"
-    assert transport_guides.without_secrets(url) == "postgres://hub@db.example:5432/hub?sslmode=verify-full"
+    assert transport_guides.url_for_psql(url) == "postgres://hub@db.example:5432/hub?sslmode=verify-full"

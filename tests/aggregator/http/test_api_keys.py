@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db import connection, connections
 from django.utils import timezone
 
-from aggregator.http.api_keys import AuthManager, Sender, Unauthenticated, key_value, new_key_id
+from aggregator.http.api_keys import AuthManager, Principal, Unauthenticated, key_in_headers, new_key_id
 from aggregator.models import ApiKey
 from ecosystems import signing
 from tests.aggregator.ingest.senders import legacy, standard
@@ -62,17 +62,17 @@ def dead(manager, grant):
 
 def test_a_key_says_who_sends_and_what_that_one_may(manager, key):
     grant = key(scopes=["publish", "read"], ecosystems=["forex"])
-    assert manager.identify(grant.value) == Sender(
+    assert manager.identify(grant.value) == Principal(
         "key:desk-1", frozenset({"publish", "read"}), frozenset({"forex"})
     )
-    assert manager.identify(key("desk-2", scopes=[]).value) == Sender("key:desk-2", frozenset(), None)
+    assert manager.identify(key("desk-2", scopes=[]).value) == Principal("key:desk-2", frozenset(), None)
     assert manager.identify("shk_unknown") is None
 
 
 def test_a_key_of_the_environment_may_publish_to_every_ecosystem():
     environment = replace(settings.ENVIRONMENT, api_keys=(("a", "1"), ("b", "x:y")))
     manager = AuthManager(environment)
-    assert manager.identify("x:y") == Sender("key:b", frozenset({"publish"}), None)
+    assert manager.identify("x:y") == Principal("key:b", frozenset({"publish"}), None)
     assert manager.identify("b:x:y") is None
 
 
@@ -224,7 +224,7 @@ def test_the_last_use_is_kept_to_the_minute(manager, key, monkeypatch, django_as
     ],
 )
 def test_a_request_carries_its_key_in_either_header(headers, value):
-    assert key_value(headers) == value
+    assert key_in_headers(headers) == value
 
 
 def test_an_id_can_be_read_and_is_never_the_same():

@@ -253,7 +253,7 @@ def grant(environment):
     def make(**fields):
         now = timezone.now()
         key = ApiKey(key_id="desk", **{"created_at": now, "scopes": ["publish"]} | fields)
-        return api_keys.manager(settings.ENVIRONMENT).issue(key)
+        return api_keys.auth_manager(settings.ENVIRONMENT).issue(key)
 
     return make
 

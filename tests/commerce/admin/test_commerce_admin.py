@@ -185,7 +185,7 @@ def test_customers_do_not_get_in(client):
     from commerce.pages import authentication
 
     person = customer()
-    client.force_login(authentication.user_of(person), "django.contrib.auth.backends.ModelBackend")
+    client.force_login(authentication.user_for(person), "django.contrib.auth.backends.ModelBackend")
     for path in ("", "overview/", f"{person.pk}/seen/", f"{person.pk}/change/"):
         answer = client.get(f"/admin/commerce/customer/{path}")
         assert answer.status_code == 302

@@ -25,7 +25,7 @@ def secret():
 
 
 def manager():
-    return api_keys.manager(settings.ENVIRONMENT)
+    return api_keys.auth_manager(settings.ENVIRONMENT)
 
 
 def assert_nothing_leaks(response, status):

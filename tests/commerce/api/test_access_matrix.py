@@ -113,7 +113,7 @@ def test_no_key_that_is_valid(owner):
         f"?api_key={value}&key={value}",
         f"?X-API-Key={value}&token={value}&Authorization={value}",
     ]
-    manager = api_keys.manager(django_settings.ENVIRONMENT)
+    manager = api_keys.auth_manager(django_settings.ENVIRONMENT)
     for operation in OPERATIONS:
         answers = [
             call(operation, None, endpoint),
@@ -135,7 +135,7 @@ def test_no_key_that_is_valid(owner):
 
 
 def test_a_key_without_the_scope(owner):
-    manager = api_keys.manager(django_settings.ENVIRONMENT)
+    manager = api_keys.auth_manager(django_settings.ENVIRONMENT)
     agent = manager.issue(ApiKey(key_id="agent", scopes=["publish"]))
     nobodys = manager.issue(ApiKey(key_id="nobody", scopes=["read"]))
     for operation in OPERATIONS:

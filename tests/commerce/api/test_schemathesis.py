@@ -89,7 +89,9 @@ def test_nor_one_about_what_is_there(url):
 def test_nor_one_to_who_may_not(url):
     used_up, without = grant(requests_per_day=0), customer()
     without.subscriptions.update(state="expired")
-    agent = api_keys.manager(django_settings.ENVIRONMENT).issue(ApiKey(key_id="agent", scopes=["publish"]))
+    agent = api_keys.auth_manager(django_settings.ENVIRONMENT).issue(
+        ApiKey(key_id="agent", scopes=["publish"])
+    )
     seen = set()
     for value in (used_up.value, without.issue_key("k").value, agent.value, "shk_nobody"):
         for case in cases("we_none"):

@@ -188,7 +188,7 @@ def test_a_stranger_finds_nothing_and_changes_nothing(call, caller, stranger, in
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
 def test_keys_that_are_expired_revoked_or_without_scope_are_refused(call, client, caller, owner, inbox):
     made = caller.made(inbox.url())
-    manager = api_keys.manager(django_settings.ENVIRONMENT)
+    manager = api_keys.auth_manager(django_settings.ENVIRONMENT)
     expired, revoked, scopeless = (owner.issue_key(name) for name in ("expired", "revoked", "scopeless"))
     ApiKey.objects.filter(pk=expired.key.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
     manager.revoke(revoked.key)

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from commerce import tasks
 from commerce.billing import checkout, prices, subscriptions
-from commerce.billing.stripe_client import NoStripe, is_configured
+from commerce.billing.stripe_client import StripeNotConfigured, stripe_is_configured
 from commerce.models import Customer, Plan, StripeEvent, Subscription
 from tests.commerce.billing.local_stripe import event, signature
 from tests.commerce.webhooks.receiver import Answering
@@ -271,7 +271,7 @@ def test_a_price_of_the_session_is_known_by_the_plans_name(local, client, plan, 
 
 def test_paying_ends_what_was_given_by_hand(local, client, plan, buyer):
     free = Plan.objects.create(slug="free", name="Free")
-    given = subscriptions.start(buyer, free)
+    given = subscriptions.start_subscription(buyer, free)
     told(client, "customer.subscription.created", local.subscribe(buyer.pk, price="price_pro"))
     given.refresh_from_db()
     assert given.state == "cancelled"
@@ -381,10 +381,10 @@ def test_a_body_without_bounds_is_not_read(local, client):
 
 def test_without_keys_there_is_no_door_and_nothing_to_pay(client, plan, buyer):
     assert tell(client, b"{}").status_code == 404
-    assert not is_configured()
-    with pytest.raises(NoStripe):
+    assert not stripe_is_configured()
+    with pytest.raises(StripeNotConfigured):
         checkout.checkout_url(buyer, plan, "https://hub.example/ok", "https://hub.example/no")
-    assert subscriptions.start(buyer, plan)
+    assert subscriptions.start_subscription(buyer, plan)
     assert buyer.subscription().plan == plan
 
 

@@ -28,16 +28,16 @@ def seconds(ago: timedelta) -> int:
 
 
 def test_a_plan_that_becomes_dearer_does_not_change_what_its_subscribers_bring(plan, buyer):
-    subscriptions.start(buyer, plan)
+    subscriptions.start_subscription(buyer, plan)
     Plan.objects.update(price=Decimal("49.99"), currency="EUR", interval="year")
     assert revenue_at() == {"USD": Decimal("29.99")}
     later = Customer.objects.create(email="later@example.com")
-    subscriptions.start(later, Plan.objects.get())
+    subscriptions.start_subscription(later, Plan.objects.get())
     assert revenue_at() == {"USD": Decimal("29.99"), "EUR": Decimal("4.17")}
 
 
 def test_another_plan_given_by_hand_costs_from_then_on(plan, buyer):
-    ours = subscriptions.start(buyer, plan)
+    ours = subscriptions.start_subscription(buyer, plan)
     Subscription.objects.update(started_at=timezone.now() - 40 * DAY)
     SubscriptionPrice.objects.update(since=timezone.now() - 40 * DAY)
     ours.plan = Plan.objects.create(slug="more", name="More", price=99)
@@ -52,12 +52,12 @@ def test_a_trial_brings_nothing_neither_now_nor_in_the_months_it_was(plan, buyer
     subscriptions.start_trial_or_free(buyer, plan)
     assert revenue_at() == {}
     Subscription.objects.update(started_at=timezone.now() - 20 * DAY, ends_at=timezone.now() - 6 * DAY)
-    subscriptions.expire(timezone.now())
+    subscriptions.expire_subscriptions(timezone.now())
     assert (revenue_at(), revenue_at(10 * DAY)) == ({}, {})
 
 
 def test_what_ended_without_a_date_ends_now(plan, buyer):
-    ours = subscriptions.start(buyer, plan)
+    ours = subscriptions.start_subscription(buyer, plan)
     SubscriptionPrice.objects.update(since=timezone.now() - DAY)
     ours.state = "cancelled"
     ours.save()
@@ -67,10 +67,10 @@ def test_what_ended_without_a_date_ends_now(plan, buyer):
 
 
 def test_past_due_counts_until_its_grace_is_over(plan, buyer):
-    ours = subscriptions.start(buyer, plan)
+    ours = subscriptions.start_subscription(buyer, plan)
     Subscription.objects.update(state="past_due", grace_until=timezone.now() - DAY)
     SubscriptionPrice.objects.update(since=timezone.now() - 10 * DAY)
-    subscriptions.expire(timezone.now())
+    subscriptions.expire_subscriptions(timezone.now())
     ours.refresh_from_db()
     assert (ours.state, ours.ends_at) == ("expired", ours.grace_until)
     assert (revenue_at(), revenue_at(2 * DAY)) == ({}, {"USD": Decimal("29.99")})
@@ -125,14 +125,14 @@ def test_what_was_unpaid_and_came_back_has_a_gap(local, client, plan, buyer):
 )
 def test_other_intervals_count_by_the_month(local, interval, count, amount, expected):
     local.price("price_x", amount, interval=interval, count=count)
-    found = prices.terms(local.subscribe(1, price="price_x"))
+    found = prices.subscription_terms(local.subscribe(1, price="price_x"))
     assert (found.price, found.interval) == (Decimal(expected[0]), expected[1])
 
 
 @pytest.mark.parametrize(("currency", "units"), [("jpy", 999), ("kwd", 999_000)])
 def test_amounts_are_read_in_their_currencys_smallest_unit(local, currency, units):
     local.price("price_x", units, currency=currency)
-    found = prices.terms(local.subscribe(1, price="price_x"))
+    found = prices.subscription_terms(local.subscribe(1, price="price_x"))
     assert (found.price, found.currency) == (Decimal(999), currency.upper())
 
 
@@ -140,5 +140,5 @@ def test_of_a_price_in_several_currencies_the_subscriptions_own_counts(local):
     local.price("price_x", 999, currency_options={"eur": {"unit_amount": 899}, "usd": {"unit_amount": 999}})
     made = local.subscribe(1, price="price_x", currency="eur")
     assert "currency_options" not in made["items"]["data"][0]["price"]
-    found = prices.terms(made)
+    found = prices.subscription_terms(made)
     assert (found.price, found.currency) == (Decimal("8.99"), "EUR")

@@ -12,7 +12,7 @@ from django.db.models import F
 from django.test import Client
 
 from aggregator import ledger
-from aggregator.http.api_keys import Grant
+from aggregator.http.api_keys import IssuedKey
 from aggregator.ledger.entries import Entry
 from aggregator.models import TradingSignal
 from commerce.models import Customer, Plan, Subscription
@@ -29,7 +29,7 @@ def customer(**plan: Any) -> Customer:
     return someone
 
 
-def grant(**plan: Any) -> Grant:
+def grant(**plan: Any) -> IssuedKey:
     """A new customer's key."""
     return customer(**plan).issue_key("laptop")
 
@@ -80,8 +80,8 @@ def raw(signal_id: str, **fields: Any) -> bytes:
 
 def record(*signal_ids: str, **fields: Any) -> None:
     """Put signals on the ledger."""
-    verdicts = ledger.record([Entry(raw(signal_id, **fields)) for signal_id in signal_ids], "redis")
-    assert all(verdict.fate == "accepted" for verdict in verdicts), verdicts
+    results = ledger.record([Entry(raw(signal_id, **fields)) for signal_id in signal_ids], "redis")
+    assert all(result.fate == "accepted" for result in results), results
 
 
 def pass_time(passed: timedelta) -> None:

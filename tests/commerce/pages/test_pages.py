@@ -48,7 +48,7 @@ def pro():
 def entered(person: Customer) -> Client:
     """A browser in which they are signed in."""
     browser = Client()
-    browser.force_login(authentication.user_of(person), "django.contrib.auth.backends.ModelBackend")
+    browser.force_login(authentication.user_for(person), "django.contrib.auth.backends.ModelBackend")
     return browser
 
 
@@ -146,7 +146,7 @@ def test_an_old_or_mangled_link_lets_nobody_in(client, monkeypatch):
     client.post("/account/sign-in/link", {"email": "a@example.com"})
     link = link_in(mail.outbox[0])
     assert Client().post(link[:-2] + "xx").url == "/account/sign-in"
-    monkeypatch.setattr(authentication, "LINK_LASTS", timedelta(seconds=-1))
+    monkeypatch.setattr(authentication, "LINK_LIFETIME", timedelta(seconds=-1))
     assert Client().post(link).url == "/account/sign-in"
     assert not Customer.objects.exists()
 
@@ -194,7 +194,7 @@ def test_a_weak_password_is_not_set(client):
 
 def test_guessing_passwords_is_locked(client):
     person = customer("p@example.com")
-    authentication.user_of(person).set_password("correct horse battery")
+    authentication.user_for(person).set_password("correct horse battery")
     for _ in range(django_settings.AXES_FAILURE_LIMIT):
         last = client.post("/account/sign-in", {"email": "p@example.com", "password": "wrong"})
     assert last.status_code == 429
@@ -202,7 +202,7 @@ def test_guessing_passwords_is_locked(client):
 
 
 def test_an_address_cannot_try_the_passwords_of_ever_more_customers(client, monkeypatch):
-    monkeypatch.setattr(authentication, "PASSWORDS_FROM_ADDRESS", "5/hour")
+    monkeypatch.setattr(authentication, "PASSWORDS_PER_CLIENT", "5/hour")
     statuses = [
         client.post("/account/sign-in", {"email": f"{number}@example.com", "password": "wrong"}).status_code
         for number in range(6)
@@ -241,7 +241,7 @@ def test_without_e_mail_an_account_is_made_with_a_password(client, settings):
 
 def test_accounts_of_an_address_are_limited(client, settings, monkeypatch):
     settings.EMAIL_URL = None
-    monkeypatch.setattr(authentication, "ACCOUNTS_FROM_ADDRESS", "1/hour")
+    monkeypatch.setattr(authentication, "ACCOUNTS_PER_CLIENT", "1/hour")
     for number, status in ((1, 200), (2, 400)):
         new = {"email": f"{number}@example.com", "password": "correct horse battery"}
         assert Client().post("/account/sign-up", new).status_code == status
@@ -288,7 +288,7 @@ def test_a_paid_plan_leads_to_checkout_and_a_paying_customer_to_the_portal(clien
         assert "being confirmed" in said(browser, "/account/?paid=1")
         payer = Customer.objects.get().stripe_customer_id
         made = server.subscribe(person.pk, plan="pro", customer=payer)
-        stripe_sync.refresh(made["id"])
+        stripe_sync.refresh_subscription(made["id"])
         assert "Invoices and payment" in said(browser)
         assert "9.99 USD a month" in said(browser)
         assert browser.post("/account/portal").url.startswith(f"{server.base}/p/session/")
@@ -418,7 +418,7 @@ def test_what_is_anothers_is_not_there(client):
 def test_nothing_changes_without_a_token_of_the_page_or_by_get(free):
     person = customer()
     browser = Client(enforce_csrf_checks=True)
-    browser.force_login(authentication.user_of(person), "django.contrib.auth.backends.ModelBackend")
+    browser.force_login(authentication.user_for(person), "django.contrib.auth.backends.ModelBackend")
     for path in ("/account/keys", "/plans/free/subscribe", "/account/password", "/account/portal"):
         assert browser.post(path, {"name": "x"}).status_code == 403
         assert browser.get(path).status_code == 405

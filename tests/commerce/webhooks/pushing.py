@@ -57,8 +57,8 @@ def record(*signal_ids: str, **fields: object) -> None:
     entries = [
         Entry(json.dumps(signal(signal_id, **fields)).encode(), sender="test") for signal_id in signal_ids
     ]
-    verdicts = ledger.record(entries, "webhook")
-    assert all(verdict.fate == "accepted" for verdict in verdicts), verdicts
+    results = ledger.record(entries, "webhook")
+    assert all(result.fate == "accepted" for result in results), results
 
 
 def signal(signal_id: str, **fields: object) -> dict[str, object]:

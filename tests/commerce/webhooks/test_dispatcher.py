@@ -37,7 +37,7 @@ from tests.commerce.webhooks.pushing import (
     record,
 )
 from tests.commerce.webhooks.receiver import Answering, receiver
-from tests.servers import PATIENCE_S, eventually
+from tests.servers import WAIT_TIMEOUT_S, eventually
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("receivers_here")]
 
@@ -45,7 +45,9 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 @pytest.fixture
 def patient(monkeypatch):
     """No request ends by its own deadline, however long the test takes."""
-    monkeypatch.setattr(http_client, "post", functools.partial(http_client.post, timeout_s=2 * PATIENCE_S))
+    monkeypatch.setattr(
+        http_client, "post", functools.partial(http_client.post, timeout_s=2 * WAIT_TIMEOUT_S)
+    )
 
 
 @pytest.mark.usefixtures("patient")
@@ -224,7 +226,7 @@ def test_workers_killed_at_random_lose_nothing(inbox, run_manage):
             recorder.join()
             before = len(inbox.received)
             worker.until(lambda before=before: len(inbox.received) > before + 10)
-        inserted_rows.adopt(10)
+        inserted_rows.record_inserted_rows(10)
         worker.process.send_signal(signals.SIGKILL)
         worker.wait()
         hurry(CLAIM_TIMEOUT)

@@ -11,7 +11,7 @@ from django.utils import timezone
 from commerce.models import Endpoint
 from commerce.webhooks import owner_notifications
 from tests.commerce.webhooks.pushing import answering, customer, dispatch, endpoint, record
-from tests.servers import PATIENCE_S
+from tests.servers import WAIT_TIMEOUT_S
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("receivers_here")]
 
@@ -37,7 +37,7 @@ def test_a_notification_that_a_killed_worker_was_sending_is_sent_by_another(inbo
     Endpoint.objects.update(state="disabled", notify_at=timezone.now())
     send = "from commerce.webhooks import owner_notifications; owner_notifications.send_due()"
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        silent.settimeout(PATIENCE_S)
+        silent.settimeout(WAIT_TIMEOUT_S)
         host, port = silent.getsockname()
         worker = run_manage("shell", "-c", send, EMAIL_URL=f"smtp://{host}:{port}")
         held, _ = silent.accept()
