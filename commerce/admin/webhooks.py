@@ -54,5 +54,4 @@ class MessageAdmin(Uncounted, ReadOnlyAdmin):
 
     @display(description="Next attempt")  # type: ignore[untyped-decorator]
     def next_attempt(self, message: Message) -> datetime | None:
-        # Of a finished one, `due_at` is when its last claim would have expired.
-        return message.due_at if message.state == Message.State.WAITING else None
+        return message.next_attempt_at

@@ -1,11 +1,13 @@
-"""Input and, for the documentation, responses of the API's webhook endpoints."""
+"""Input and responses of the API's webhook endpoints."""
 
 from typing import Any
 
 from rest_framework import serializers
 
 from commerce.api.serializers import ECOSYSTEMS, MAX_PAGE_ENTRIES, CursorField
+from commerce.feed import cursors
 from commerce.models import Endpoint, Message
+from commerce.webhooks.signing_secrets import visible_address
 from commerce.webhooks.ssrf import MAX_URL_LENGTH
 
 CHANNELS = Endpoint.Channel.values
@@ -60,10 +62,19 @@ class MessageQuery(serializers.Serializer[Any]):
     )
 
 
+class PositionField(serializers.CharField):
+    """A position of the ledger, written as a cursor."""
+
+    def to_representation(self, value: Any) -> str:
+        return cursors.encode(value)
+
+
 class EndpointResponse(serializers.Serializer[Any]):
-    id = serializers.CharField()
+    id = serializers.CharField(source="public_id")
     channel = serializers.ChoiceField(CHANNELS)
-    url = serializers.CharField(help_text="Of a webhook, as it was given; of a chat, without its token.")
+    url = serializers.CharField(
+        source="label", help_text="Of a webhook, as it was given; of a chat, without its token."
+    )
     description = serializers.CharField(allow_blank=True)
     ecosystems = serializers.ListField(
         child=serializers.ChoiceField(ECOSYSTEMS),
@@ -73,8 +84,12 @@ class EndpointResponse(serializers.Serializer[Any]):
     state = serializers.ChoiceField(STATES)
     reason = serializers.CharField(allow_blank=True, help_text="Why it was disabled.")
     failing_since = serializers.DateTimeField(allow_null=True)
-    cursor = serializers.CharField(help_text="Up to here messages were created.")
+    cursor = PositionField(source="cursor.position", help_text="Up to here messages were created.")
     created_at = serializers.DateTimeField()
+
+    def to_representation(self, instance: Endpoint) -> dict[str, Any]:
+        shown = {"url": visible_address(instance), "ecosystems": instance.ecosystems or None}
+        return {**super().to_representation(instance), **shown}
 
 
 class EndpointWithSecret(EndpointResponse):
@@ -102,10 +117,12 @@ class AttemptResponse(serializers.Serializer[Any]):
 
 class MessageResponse(serializers.Serializer[Any]):
     message_id = serializers.CharField(help_text="The `webhook-id`.")
-    cursor = serializers.CharField(allow_null=True, help_text="The signal's; null for a test.")
+    cursor = PositionField(source="position", allow_null=True, help_text="The signal's; null for a test.")
     state = serializers.ChoiceField(MESSAGE_STATES)
     created_at = serializers.DateTimeField()
-    due_at = serializers.DateTimeField(allow_null=True, help_text="Of the next attempt, while it waits.")
+    due_at = serializers.DateTimeField(
+        source="next_attempt_at", allow_null=True, help_text="Of the next attempt, while it waits."
+    )
     attempts = AttemptResponse(many=True)
 
 

@@ -16,7 +16,6 @@ from commerce.api.base import ReaderView, json, valid
 from commerce.api.documentation import ALWAYS, documented
 from commerce.models import Endpoint
 from commerce.webhooks import endpoints
-from commerce.webhooks.endpoint_serializers import serialize_endpoint, serialize_message
 
 
 class WebhookView(ReaderView):
@@ -36,7 +35,7 @@ class WebhookView(ReaderView):
 class WebhookList(WebhookView):
     @documented(serializers.EndpointList, summary="List my webhooks", operation_id="list_webhooks")
     def get(self, _request: Request) -> HttpResponse:
-        return json({"webhooks": [serialize_endpoint(endpoint) for endpoint in self.mine().order_by("id")]})
+        return json({"webhooks": serializers.EndpointResponse(self.mine().order_by("id"), many=True).data})
 
     @documented(
         {201: serializers.EndpointWithSecret},
@@ -61,7 +60,7 @@ class WebhookList(WebhookView):
             )
         except endpoints.Rejected as rejected:
             raise Problem(409 if rejected.conflicts else 400, rejected.code, str(rejected)) from None
-        return json({**serialize_endpoint(endpoint), "secret": secret}, 201)
+        return json({**serializers.EndpointResponse(endpoint).data, "secret": secret}, 201)
 
 
 ON_ONE = (*ALWAYS, 404)
@@ -83,7 +82,7 @@ class OneWebhookView(WebhookView):
         return super().handle_exception(exc)
 
     def serialized(self, status: int = 200) -> HttpResponse:
-        return json(serialize_endpoint(self.endpoint), status)
+        return json(serializers.EndpointResponse(self.endpoint).data, status)
 
 
 class WebhookDetail(OneWebhookView):
@@ -107,7 +106,7 @@ class WebhookTest(OneWebhookView):
     )
     def post(self, _request: Request, **_: str) -> HttpResponse:
         self.reader.require_entitlement()
-        return json(serialize_message(endpoints.send_test(self.endpoint), []), 202)
+        return json(serializers.MessageResponse(endpoints.send_test(self.endpoint)).data, 202)
 
 
 class WebhookRotate(OneWebhookView):
@@ -180,7 +179,7 @@ class WebhookMessages(OneWebhookView):
         page = found[: query["limit"]]
         return json(
             {
-                "messages": [serialize_message(row, row.attempts.all()) for row in page],
+                "messages": serializers.MessageResponse(page, many=True).data,
                 "next": page[-1].pk if len(found) > len(page) else None,
             }
         )

@@ -146,6 +146,11 @@ class Message(models.Model):
     def __str__(self) -> str:
         return self.message_id
 
+    @property
+    def next_attempt_at(self) -> datetime | None:
+        """When it is sent next; of a finished message, `due_at` is when its last claim would have expired."""
+        return self.due_at if self.state == self.State.WAITING else None
+
 
 class Attempt(models.Model):
     """One try to send a message, and the response."""

@@ -1,4 +1,4 @@
-"""Messages that people read: Telegram, Discord, Slack and e-mail, by apprise, with a template each."""
+"""Messages that people read: Telegram, Discord and Slack by apprise, and e-mail, with a template each."""
 
 import html
 import re
@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
 
 import apprise
 from django.conf import settings
@@ -17,7 +16,6 @@ from aggregator.models import TradingSignal
 from commerce.entitlements import Scope
 from commerce.feed import signal_serializer
 from commerce.webhooks.http_client import AttemptResult
-from config import mail
 
 TELEGRAM = re.compile(
     r"(?P<token>[0-9]{6,12}:[A-Za-z0-9_-]{30,50})/(?P<chat>-?[0-9]{1,20}|@[A-Za-z][A-Za-z0-9_]{4,31})"
@@ -35,90 +33,37 @@ EMAIL = re.compile(
 )
 
 
-def _plain(text: str) -> str:
-    return text
-
-
-def _markdown(text: str) -> str:
+def _escape_markdown(text: str) -> str:
     """Escape marks and mentions: what an agent writes must not notify a whole channel."""
     return re.sub(r"([\\`*_~|>#\[\]()])", r"\\\1", text).replace("@", "@\u200b")
 
 
-def _slack(text: str) -> str:
+def _escape_slack(text: str) -> str:
     """Escape the three characters that Slack's rules name; mentions and links need one of them."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 @dataclass(frozen=True)
 class ChatService:
-    """The form of a service's addresses, their labels, and apprise's plugin that sends there."""
+    """The form of a service's addresses, and how a message gets there."""
 
     form: re.Pattern[str]
     expects: str
-    label: Callable[[re.Match[str]], str]
-    """Returns an address without its token."""
-    plugin: Callable[[re.Match[str]], Any]
-    """Returns a plugin of apprise's, or None where apprise accepts no such address."""
+    label: str
+    """An address without its token, of the groups of `form`."""
+    apprise_url: str
+    """Likewise of the groups of `form`."""
     template: str
     escape: Callable[[str], str]
     body_format: str
-    has_subject: bool = False
-
-
-def _telegram(found: re.Match[str]) -> Any:
-    return _instantiate(f"tgram://{found['token']}/{found['chat']}/?image=no&preview=no")
-
-
-def _discord(found: re.Match[str]) -> Any:
-    return _instantiate(f"discord://{found['id']}/{found['token']}/?avatar=no&footer=no&fields=no")
-
-
-def _slack_hook(found: re.Match[str]) -> Any:
-    token = quote(found["token"])
-    return _instantiate(f"slack://{found['team']}/{found['app']}/{token}/?image=no&footer=no&timestamp=no")
-
-
-def _email(found: re.Match[str]) -> Any:
-    """Return a plugin that sends over the server of EMAIL_URL."""
-    mode = "ssl" if settings.EMAIL_USE_SSL else "starttls" if settings.EMAIL_USE_TLS else "insecure"
-    plugin = _instantiate(
-        {
-            "schema": "mailto" if mode == "insecure" else "mailtos",
-            "secure_mode": mode,
-            "host": settings.EMAIL_HOST,
-            "smtp_host": settings.EMAIL_HOST,
-            "port": settings.EMAIL_PORT,
-            "user": settings.EMAIL_HOST_USER,
-            "password": settings.EMAIL_HOST_PASSWORD,
-            "from_addr": settings.DEFAULT_FROM_EMAIL,
-            "format": apprise.NotifyFormat.TEXT,
-            "cto": settings.EMAIL_TIMEOUT,
-        }
-    )
-    if plugin:
-        # Set here, since apprise's own parser reads o'brien@… as brien@….
-        plugin.targets = [(False, found[0])]
-    return plugin
-
-
-def _instantiate(service: str | dict[str, Any]) -> Any:
-    """Return apprise's plugin for a URL or its parts, one that never sleeps.
-
-    When a service asks it to slow down, it would sleep longer than a claim lasts; the retry schedule waits
-    instead.
-    """
-    plugin: Any = apprise.Apprise.instantiate(service)
-    if plugin:
-        plugin.throttle = lambda *_, **__: None
-    return plugin
 
 
 SERVICES = {
     "telegram": ChatService(
         TELEGRAM,
         "A Telegram address is <bot token>/<chat id>, as 123456789:AAE…/-1001234567890.",
-        lambda found: f"chat {found['chat']}",
-        _telegram,
+        "chat {chat}",
+        "tgram://{token}/{chat}/?image=no&preview=no",
         "commerce/chat/telegram.html",
         html.escape,
         apprise.NotifyFormat.HTML,
@@ -126,49 +71,43 @@ SERVICES = {
     "discord": ChatService(
         DISCORD,
         "A Discord address is a webhook's URL, as https://discord.com/api/webhooks/<id>/<token>.",
-        lambda found: f"webhook {found['id']}",
-        _discord,
+        "webhook {id}",
+        "discord://{id}/{token}/?avatar=no&footer=no&fields=no",
         "commerce/chat/discord.md",
-        _markdown,
+        _escape_markdown,
         apprise.NotifyFormat.TEXT,
     ),
     "slack": ChatService(
         SLACK,
         "A Slack address is an incoming webhook's URL, as https://hooks.slack.com/services/T…/B…/….",
-        lambda found: f"webhook {found['team']}/{found['app']}",
-        _slack_hook,
+        "webhook {team}/{app}",
+        "slack://{team}/{app}/{token}/?image=no&footer=no&timestamp=no",
         "commerce/chat/slack.md",
-        _slack,
+        _escape_slack,
         apprise.NotifyFormat.TEXT,
-    ),
-    "email": ChatService(
-        EMAIL,
-        "That is not an e-mail address.",
-        lambda found: found[0],
-        _email,
-        "commerce/chat/email.txt",
-        _plain,
-        apprise.NotifyFormat.TEXT,
-        has_subject=True,
     ),
 }
 
 
 def label(channel: str, address: str) -> str:
     """Return an address without its token. Raises ValueError with words for the customer."""
-    if channel == "email" and not settings.EMAIL_URL:
-        raise ValueError("This hub sends no e-mail, so no address can be used.")
+    if channel == "email":
+        if not settings.EMAIL_URL:
+            raise ValueError("This hub sends no e-mail, so no address can be used.")
+        if not EMAIL.fullmatch(address):
+            raise ValueError("That is not an e-mail address.")
+        return address
     service = SERVICES[channel]
     found = service.form.fullmatch(address)
     if not found:
         raise ValueError(service.expects)
-    return service.label(found)
+    return service.label.format(**found.groupdict())
 
 
 def send_text(channel: str, address: str, signal: TradingSignal | None) -> AttemptResult:
-    """Send a signal, or a test where there is none. Apprise reports success or failure and no more."""
+    """Send a signal, or a test where there is none. Services report success or failure and no more."""
     started = time.monotonic()
-    accepted = _notify(SERVICES[channel], address, signal)
+    accepted = _mail(address, signal) if channel == "email" else _notify(SERVICES[channel], address, signal)
     duration_ms = round((time.monotonic() - started) * 1000)
     if accepted:
         return AttemptResult(200, duration_ms=duration_ms)
@@ -176,18 +115,27 @@ def send_text(channel: str, address: str, signal: TradingSignal | None) -> Attem
 
 
 def _notify(service: ChatService, address: str, signal: TradingSignal | None) -> bool:
-    text = render(service.template, service.escape, signal)
-    subject = _subject(signal) if service.has_subject else ""
-    if service is SERVICES["email"] and settings.EMAIL_BACKEND != mail.SMTP:
-        # Debug prints mail. Without EMAIL_URL none is sent, and Django's backend would still report success.
-        return bool(settings.EMAIL_URL and send_mail(subject, text, settings.DEFAULT_FROM_EMAIL, [address]))
     found = service.form.fullmatch(address)
-    plugin = service.plugin(found) if found else None
-    if plugin is None:
+    plugin: Any = found and apprise.Apprise.instantiate(service.apprise_url.format(**found.groupdict()))
+    if not plugin:
         return False
+    # When a service asks it to slow down, apprise would sleep longer than a claim lasts; the retry schedule
+    # waits instead.
+    plugin.throttle = lambda *_, **__: None
     sender = apprise.Apprise()
     sender.add(plugin)
-    return bool(sender.notify(text, title=subject, body_format=service.body_format))
+    text = render(service.template, service.escape, signal)
+    return bool(sender.notify(text, body_format=service.body_format))
+
+
+def _mail(address: str, signal: TradingSignal | None) -> bool:
+    if not settings.EMAIL_URL:
+        return False  # Django's backend would report success without a server
+    text = render("commerce/chat/email.txt", str, signal)
+    try:
+        return bool(send_mail(_subject(signal), text, settings.DEFAULT_FROM_EMAIL, [address]))
+    except OSError:
+        return False
 
 
 def _subject(signal: TradingSignal | None) -> str:

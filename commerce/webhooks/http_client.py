@@ -3,8 +3,8 @@
 import socket
 import ssl
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, suppress
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -97,21 +97,10 @@ class PinnedTransport(httpx.BaseTransport):
         response = self._pool.handle_request(
             httpcore.Request(request.method, url, headers=request.headers.raw, content=request.stream)
         )
-        return httpx.Response(response.status, headers=response.headers, stream=_ResponseBody(response))
+        return httpx.Response(response.status, headers=response.headers, content=response.iter_stream())
 
     def close(self) -> None:
         self._pool.close()
-
-
-class _ResponseBody(httpx.SyncByteStream):
-    def __init__(self, response: httpcore.Response) -> None:
-        self._response = response
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self._response.iter_stream()
-
-    def close(self) -> None:
-        self._response.close()
 
 
 class _CheckedAddresses(httpcore.NetworkBackend):
@@ -153,7 +142,10 @@ class _SocketUntil(httpcore.NetworkStream):
         return self._in_time().recv(max_bytes)
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
-        self._in_time().sendall(buffer)
+        try:
+            self._in_time().sendall(buffer)
+        except ConnectionError as error:
+            raise httpcore.WriteError from error  # httpcore then reads a response that came early
 
     def close(self) -> None:
         self._sock.close()
@@ -171,9 +163,6 @@ class _SocketUntil(httpcore.NetworkStream):
             raise
         return _SocketUntil(encrypted, self._deadline)
 
-    def get_extra_info(self, info: str) -> Any:  # noqa: ARG002
-        return None
-
     def _in_time(self) -> socket.socket:
         left = self._deadline - time.monotonic()
         if left <= 0:
@@ -186,7 +175,7 @@ def _excerpt(response: httpx.Response) -> str:
     """Return how a response begins, as text that Postgres can hold; the rest is not read."""
     data = b""
     # What fails after the status does not change the result.
-    with closing(response), suppress(OSError, httpcore.ProtocolError):
+    with suppress(OSError, httpcore.ProtocolError):
         for chunk in response.iter_raw():
             data += chunk
             if len(data) >= MAX_EXCERPT_BYTES:

@@ -38,6 +38,16 @@ def decrypted_address(endpoint: Endpoint) -> str:
     return encryption.decrypt(endpoint.encrypted_address, PURPOSE)
 
 
+def visible_address(endpoint: Endpoint) -> str:
+    """Return a webhook's URL; its label where that cannot be decrypted any more, and for a chat."""
+    if endpoint.channel != Endpoint.Channel.WEBHOOK:
+        return endpoint.label
+    try:
+        return decrypted_address(endpoint)
+    except encryption.DecryptionError:
+        return endpoint.label
+
+
 def has_address(endpoint: Endpoint, address: str) -> bool:
     """Return whether this is an endpoint's address; false for one that cannot be decrypted any more."""
     try:

@@ -130,7 +130,8 @@ def test_informational_responses_before_the_final_one_are_no_failure():
     def speak(listener: socket.socket) -> None:
         connection, _ = listener.accept()
         with connection:
-            connection.recv(4096)
+            while not connection.recv(4096).endswith(b"{}"):
+                pass
             early = b"HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\n"
             connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n" + early)
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
