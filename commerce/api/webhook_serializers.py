@@ -88,8 +88,8 @@ class EndpointResponse(serializers.Serializer[Any]):
     created_at = serializers.DateTimeField()
 
     def to_representation(self, instance: Endpoint) -> dict[str, Any]:
-        shown = {"url": visible_address(instance), "ecosystems": instance.ecosystems or None}
-        return {**super().to_representation(instance), **shown}
+        special = {"url": visible_address(instance), "ecosystems": instance.ecosystems or None}
+        return {**super().to_representation(instance), **special}
 
 
 class EndpointWithSecret(EndpointResponse):

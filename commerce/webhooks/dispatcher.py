@@ -8,7 +8,9 @@ again by another one.
 """
 
 import logging
+import time
 from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -16,6 +18,7 @@ from datetime import timedelta
 
 from django.db import close_old_connections, connections, transaction
 from django.db.models import Exists, F, OuterRef, Subquery
+from django.db.models.functions import Now
 
 from aggregator.ledger.errors import Outage, classified
 from aggregator.models import TradingSignal
@@ -46,16 +49,17 @@ class Dispatcher:
         self._threads = ThreadPoolExecutor(sum(self._capacity.values()), thread_name_prefix="webhook")
         self._under_way: dict[Future[AttemptResult], Claim] = {}
         self._planner = Planner()
+        self._plan_at = 0.0
 
     def run_once(self, *, wait: bool) -> int:
-        """Plan, start requests, and record those that ended; return how much was done. Raises Outage.
+        """Start requests that are due and record those that ended; return how much was done. Raises Outage.
 
         Blocks for WAIT_TIMEOUT_S at most; without `wait` until something is done or nothing is left to do.
         """
         close_old_connections()
         while True:
             with classified():
-                done = self._planner.run() + self._start(slow=False) + self._start(slow=True)
+                done = self._start_due()
             futures.wait(self._under_way, WAIT_TIMEOUT_S, futures.FIRST_COMPLETED)
             done += self._record()
             if done or wait or not self._under_way:
@@ -68,13 +72,25 @@ class Dispatcher:
             self._record()
         connections.close_all()
 
+    def _start_due(self) -> int:
+        """Start requests; where none is due, and every WAIT_TIMEOUT_S, plan more and see to slow endpoints.
+
+        Not for each message: of 27 ms of processor time that one took, 11 ms went there.
+        """
+        done = self._start(slow=False)
+        if done and time.monotonic() < self._plan_at:
+            return done
+        self._plan_at = time.monotonic() + WAIT_TIMEOUT_S
+        done += self._planner.run()
+        return done + self._start(slow=False) + self._start(slow=True)
+
     def _start(self, *, slow: bool) -> int:
-        """Start requests as far as there is capacity; return how many messages were withheld instead."""
+        """Start requests as far as there is capacity; return how many messages were sent or withheld."""
         busy = sum(claim.endpoint.is_slow == slow for claim in self._under_way.values())
         claims, withheld = claim_due(self._capacity[slow] - busy, slow=slow)
         for claim in claims:
             self._under_way[self._threads.submit(attempts.send, claim)] = claim
-        return withheld
+        return len(claims) + withheld
 
     def _record(self) -> int:
         """Record the requests that ended and return how many; in an outage the rest is left for later."""
@@ -98,58 +114,48 @@ def claim_due(limit: int, *, slow: bool) -> tuple[list[Claim], int]:
 
     Returns the claims, and how many messages were withheld since their signals are not entitled any more.
     """
-    if limit <= 0:
-        return [], 0
+    claims, withheld = [], []
     with transaction.atomic():
         endpoints = _lock_endpoints(limit, slow)
-        if not endpoints:
-            return [], 0
-        now = endpoints[0].now
-        rights = entitlements_of(endpoints)
-        unentitled = [endpoint.pk for endpoint in endpoints if endpoint.pk not in rights]
-        Endpoint.objects.filter(pk__in=unentitled).update(free_at=now + UNENTITLED_REST)
-        messages = _next_messages(list(rights))
-        signals = _visible_signals(messages, rights)
-        sendable = [row for row in messages if row.signal_id is None or row.pk in signals]
-        withheld = [row.pk for row in messages if row not in sendable]
-        Message.objects.filter(pk__in=withheld).update(state=Message.State.WITHHELD, finished_at=now)
-        expires_at = now + CLAIM_TIMEOUT
-        Message.objects.filter(pk__in=[row.pk for row in sendable]).update(
-            attempt_count=F("attempt_count") + 1, due_at=expires_at
-        )
-        Endpoint.objects.filter(pk__in=[row.endpoint_id for row in sendable]).update(free_at=expires_at)
-    by_id = {endpoint.pk: endpoint for endpoint in endpoints}
-    claims = []
-    for row in sendable:
-        row.attempt_count += 1
-        scope = rights[row.endpoint_id].scope
-        claims.append(Claim(by_id[row.endpoint_id], row, signals.get(row.pk), scope, expires_at))
+        rights = entitlements_of(endpoints.values())
+        unentitled = endpoints.keys() - rights.keys()
+        Endpoint.objects.filter(pk__in=unentitled).update(free_at=Now() + UNENTITLED_REST)
+        for message, signal in _next_messages(rights):
+            endpoint, scope = endpoints[message.endpoint_id], rights[message.endpoint_id].scope
+            if message.signal_id is not None and signal is None:
+                withheld.append(message.pk)
+            else:
+                message.attempt_count += 1
+                expires_at = endpoint.now + CLAIM_TIMEOUT
+                claims.append(Claim(endpoint, message, signal, scope, expires_at))
+        Message.objects.filter(pk__in=withheld).update(state=Message.State.WITHHELD, finished_at=Now())
+        if claims:
+            Message.objects.filter(pk__in=[claim.message.pk for claim in claims]).update(
+                attempt_count=F("attempt_count") + 1, due_at=expires_at
+            )
+            Endpoint.objects.filter(pk__in=[claim.endpoint.pk for claim in claims]).update(free_at=expires_at)
     return claims, len(withheld)
 
 
-def _lock_endpoints(limit: int, slow: bool) -> list[Endpoint]:
-    """Lock free endpoints with something due, but for those that another worker has locked."""
+def _lock_endpoints(limit: int, slow: bool) -> dict[int, Endpoint]:
+    """Lock free endpoints with something due, by primary key; those that others have locked are skipped."""
     due = Message.objects.due().filter(endpoint=OuterRef("pk"))
-    rows = Endpoint.objects.free().filter(Exists(due), is_slow=slow).with_clock()
-    return list(rows.order_by("free_at").select_for_update(skip_locked=True)[:limit])
+    rows = Endpoint.objects.free().filter(Exists(due), is_slow=slow).with_clock().order_by("free_at")
+    return {endpoint.pk: endpoint for endpoint in rows.select_for_update(skip_locked=True)[:limit]}
 
 
-def _next_messages(endpoints: list[int]) -> list[Message]:
-    """Return the next message of each endpoint: read under the lock, so no other worker claims it."""
+def _next_messages(rights: Mapping[int, Entitlement]) -> Iterator[tuple[Message, TradingSignal | None]]:
+    """Yield the next message of each endpoint, with its signal if the endpoint may still see it.
+
+    They are read under the endpoints' locks, so no other worker claims them.
+    """
     due = Message.objects.due().filter(endpoint=OuterRef("pk"))
-    next_ids = Endpoint.objects.filter(pk__in=endpoints).values(next=Subquery(due.values("pk")[:1]))
-    return list(Message.objects.filter(pk__in=next_ids))
-
-
-def _visible_signals(messages: list[Message], rights: dict[int, Entitlement]) -> dict[int, TradingSignal]:
-    """Return, by message, the signals that the endpoints may still see; a query for each different scope."""
+    next_ids = Endpoint.objects.filter(pk__in=rights).values(next=Subquery(due.values("pk")[:1]))
     by_scope: dict[Scope, list[Message]] = defaultdict(list)
-    for message in messages:
-        if message.signal_id is not None:
-            by_scope[rights[message.endpoint_id].scope].append(message)
-    found = {}
-    for scope, rows in by_scope.items():
+    for message in Message.objects.filter(pk__in=next_ids):
+        by_scope[rights[message.endpoint_id].scope].append(message)
+    for scope, messages in by_scope.items():
         visible = entitlements.visible(scope, scope.window())
-        signals = visible.in_bulk([row.signal_id for row in rows])
-        found.update({row.pk: signals[row.signal_id] for row in rows if row.signal_id in signals})
-    return found
+        signals = visible.in_bulk([row.signal_id for row in messages if row.signal_id is not None])
+        for message in messages:
+            yield message, signals.get(message.signal_id)

@@ -4,8 +4,9 @@ An endpoint is planned when it is free and has nothing due, so that what it has 
 ledger, where a pause or a smaller plan still holds it back, and uses nothing of the customer's day.
 """
 
+import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Collection
 from itertools import groupby, islice
 
 from django.db.models import Exists, OuterRef, Subquery
@@ -13,11 +14,14 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from aggregator import followers
+from aggregator.ledger.errors import Outage, classified
 from aggregator.models import TradingSignal
 from commerce import feed, usage
 from commerce.entitlements import Entitlement, entitlement
 from commerce.models import Endpoint, Message, Subscription
 from commerce.webhooks.message_bodies import signal_message_id
+
+logger = logging.getLogger("signal_hub.webhooks")
 
 MAX_PLANNED = 50
 """Signals planned at a time."""
@@ -32,7 +36,7 @@ HELD_INTERVAL_S = 60.0
 """How often one is looked at without a live subscription, or with the day used up."""
 
 
-def entitlements_of(endpoints: Sequence[Endpoint]) -> dict[int, Entitlement]:
+def entitlements_of(endpoints: Collection[Endpoint]) -> dict[int, Entitlement]:
     """Return what each endpoint may be sent now, asked anew each time.
 
     An endpoint is missing where no subscription is live, or where it has room for older endpoints only.
@@ -67,12 +71,20 @@ class Planner:
         now = time.monotonic()
         self._not_before = {pk: until for pk, until in self._not_before.items() if until > now}
         endpoints = self._lagging()
-        entitlements = entitlements_of(endpoints) if endpoints else {}
+        entitlements = entitlements_of(endpoints)
         progress = 0
         for endpoint in endpoints:
             if time.monotonic() - now > PLANNING_TIMEOUT_S:
                 break
-            progress += self._plan(endpoint, entitlements.get(endpoint.pk))
+            try:
+                with classified():
+                    progress += self._plan(endpoint, entitlements.get(endpoint.pk))
+            except Outage:
+                raise
+            except Exception:
+                # A bug that one endpoint brings out must not stop the others.
+                logger.exception("planning crashed endpoint=%s", endpoint.public_id)
+                self._look_again(endpoint, HELD_INTERVAL_S)
         return progress
 
     def _lagging(self) -> list[Endpoint]:

@@ -1,4 +1,4 @@
-"""/api/v1/webhooks: a customer's own endpoints, and nobody else's."""
+"""/api/v1/webhooks: a customer's own endpoints, and no one else's."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 
 class Caller:
-    """Somebody who calls the API with a key."""
+    """A client that calls the API with a key."""
 
     def __init__(self, client, value: str) -> None:
         self.client = client
@@ -147,7 +147,7 @@ def test_a_disabled_one_is_switched_on_by_resume(caller, inbox):
     assert dispatch() == 1
 
 
-def test_a_replay_delivers_again_from_a_cursor(caller, inbox):
+def test_a_replay_sends_again_from_a_cursor(caller, inbox):
     made = caller.made(inbox.url())
     record("a", "b")
     dispatch()

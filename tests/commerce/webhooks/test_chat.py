@@ -1,4 +1,4 @@
-"""Deliveries that people read in a chat, as the services get them; a local server stands in for each."""
+"""Messages that people read in a chat, as the services get them; a local server stands in for each."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_test_message_says_so(service, channel, address):
     assert "This is a test" in service.received[0].body.decode()
 
 
-def test_told_to_slow_down_it_holds_no_thread(service):
+def test_a_service_that_asks_to_slow_down_holds_no_thread(service):
     """apprise itself would sleep until then, longer than a claim lasts."""
     endpoint(customer(), DISCORD, channel="discord")
     limits = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(int(time.time()) + 300)}

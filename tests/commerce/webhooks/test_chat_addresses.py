@@ -1,4 +1,4 @@
-"""Which addresses of chats are taken: of apprise's schemas most reach wherever they are told."""
+"""The addresses of chats that are accepted: most schemas of apprise's can reach any host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signals by e-mail: apprise over the server of EMAIL_URL, a real one."""
+"""Signals by e-mail, over the server of EMAIL_URL, a real one."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_what_the_server_refuses_or_is_not_there_for_is_tried_again(settings, fr
     mail_over(settings, f"smtp://127.0.0.1:{free_port}")
     mailing()
     record("a")
-    assert dispatch() == 1  # nobody listens
+    assert dispatch() == 1  # there is no server
     with mail_server(free_port) as kept:
         kept.refuses = True
         hurry()
@@ -105,7 +105,7 @@ def test_an_unusual_address_is_taken_by_the_letter(settings, free_port, address)
     assert [recipients for recipients, _ in kept.messages] == [[address]]
 
 
-def test_a_hub_without_a_mail_server_makes_no_such_endpoint_and_claims_no_delivery(settings):
+def test_a_hub_without_a_mail_server_makes_no_such_endpoint_and_reports_no_success(settings):
     settings.EMAIL_URL = "console:"
     made = mailing()
     settings.EMAIL_URL, settings.EMAIL_BACKEND = None, "django.core.mail.backends.dummy.EmailBackend"

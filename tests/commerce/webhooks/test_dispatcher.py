@@ -43,14 +43,14 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 
 @pytest.fixture
-def patient(monkeypatch):
+def no_deadline(monkeypatch):
     """No request ends by its own deadline, however long the test takes."""
     monkeypatch.setattr(
         http_client, "post", functools.partial(http_client.post, timeout_s=2 * WAIT_TIMEOUT_S)
     )
 
 
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("no_deadline")
 def test_endpoints_that_hang_for_the_first_time_delay_no_other_and_hold_no_connection(inbox):
     """As many of them as may hang at a time; the one that answers is the last."""
     free = threading.Event()
@@ -80,7 +80,7 @@ def connections_in_use() -> int:
         return int(cursor.fetchone()[0])
 
 
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("no_deadline")
 @pytest.mark.parametrize(
     "first", [answering(500), lambda _: Answering(before=lambda: time.sleep(1.1))], ids=["failed", "slow"]
 )

@@ -1,4 +1,4 @@
-"""A name server that changes its answers, between saving, judging and sending, against the whole push."""
+"""A name server that changes its answers, between saving, checking and sending, against the whole push."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_no_socket_is_opened_to_an_address_that_is_refused(names, settings, conn
         assert dispatch() == 1
         assert Attempt.objects.get().error == "refused: address_not_public"
 
-        names.answers = [[GOOD], [INSIDE]]  # good when it is judged, inside if anybody asked once more
+        names.answers = [[GOOD], [INSIDE]]  # good when it is checked, inside if it were looked up again
         names.asked.clear()
         hurry()
         assert dispatch() == 1
