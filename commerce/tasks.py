@@ -37,6 +37,7 @@ def _deliverer() -> Dispatcher:
 def stop_delivering(**_: object) -> None:
     """End turns after the request under way: a worker that stops would else wait for a whole backlog."""
     if _deliverer.cache_info().currsize:
+        _turn.acquire()  # for good: the dispatcher's methods are for one thread at a time
         _deliverer().close()
 
 

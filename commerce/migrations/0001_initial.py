@@ -248,6 +248,10 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='message',
+            index=models.Index(condition=models.Q(('state', 'waiting')), fields=['due_at'], name='webhook_messages_waiting'),
+        ),
+        migrations.AddIndex(
+            model_name='message',
             index=models.Index(fields=['endpoint', '-id'], name='webhook_messages_latest'),
         ),
         migrations.AddIndex(
