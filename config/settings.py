@@ -244,6 +244,7 @@ PERIODIC_JOBS: dict[str, tuple[Any, ...]] = {
     "learn-cadences": ("aggregator.arrivals.cadence.learn_cadences", 3600.0),
     "fold-counters": ("aggregator.arrivals.counters.fold", 3600.0),
     "remove-old-rows": ("aggregator.arrivals.retention.prune", 3600.0, KEEP_DAYS),
+    "notify-endpoint-owners": ("commerce.webhooks.owner_notifications.send_due", 15.0),
     "remove-old-messages": ("commerce.webhooks.message_retention.delete_old_messages", 3600.0),
     "forget-workers": ("aggregator.worker_states.forget", 3600.0),
     "expire-subscriptions": ("commerce.billing.subscriptions.expire_subscriptions", 600.0),

@@ -1,4 +1,4 @@
-"""Endpoints of customers, and what was sent there."""
+"""Endpoints of customers, and the messages that were sent there."""
 
 from datetime import datetime
 from typing import Any
@@ -15,15 +15,15 @@ from commerce.models import Attempt, Endpoint, Message
 
 @admin.register(Endpoint)
 class EndpointAdmin(ReadOnlyAdmin):
-    list_display = ("public_id", "customer", "channel", "label", "shown_state", "failing_since", "reason")
+    list_display = ("public_id", "customer", "channel", "label", "state_label", "failing_since", "reason")
     list_filter = ("state", "channel")
     list_select_related = ("customer",)
     search_fields = ("public_id", "customer__email", "label")
-    exclude = ("encrypted_address", "lease", "leased_until", "notify", "generation")
+    exclude = ("encrypted_address", "notify_at", "generation")
     ordering = ("-created_at",)
 
     @display(description="State", ordering="state", label=STATE_LABELS)  # type: ignore[untyped-decorator]
-    def shown_state(self, endpoint: Endpoint) -> Any:
+    def state_label(self, endpoint: Endpoint) -> Any:
         return endpoint.state, endpoint.get_state_display()
 
 
@@ -39,7 +39,7 @@ class AttemptInline(TabularInline):  # type: ignore[misc]
 
 @admin.register(Message)
 class MessageAdmin(Uncounted, ReadOnlyAdmin):
-    list_display = ("message_id", "endpoint", "shown_state", "attempt_count", "created_at", "next_attempt")
+    list_display = ("message_id", "endpoint", "state_label", "attempt_count", "created_at", "next_attempt")
     list_filter = ("state",)
     list_select_related = ("endpoint",)
     search_fields = ("=message_id", "=endpoint__public_id")
@@ -49,10 +49,9 @@ class MessageAdmin(Uncounted, ReadOnlyAdmin):
     inlines = (AttemptInline,)
 
     @display(description="State", ordering="state", label=STATE_LABELS)  # type: ignore[untyped-decorator]
-    def shown_state(self, message: Message) -> Any:
+    def state_label(self, message: Message) -> Any:
         return message.state, message.get_state_display()
 
     @display(description="Next attempt")  # type: ignore[untyped-decorator]
     def next_attempt(self, message: Message) -> datetime | None:
-        # Of one that is settled, `due_at` is when its last claim would have run out.
-        return message.due_at if message.state == Message.State.WAITING else None
+        return message.next_attempt_at

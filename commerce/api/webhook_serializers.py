@@ -1,12 +1,14 @@
-"""What the webhook endpoints of the API take, and (for its documentation) what they give."""
+"""Input and responses of the API's webhook endpoints."""
 
 from typing import Any
 
 from rest_framework import serializers
 
 from commerce.api.serializers import ECOSYSTEMS, MAX_PAGE_ENTRIES, CursorField
+from commerce.feed import cursors
 from commerce.models import Endpoint, Message
-from commerce.webhooks.ssrf import MAX_URL
+from commerce.webhooks.signing_secrets import visible_address
+from commerce.webhooks.ssrf import MAX_URL_LENGTH
 
 CHANNELS = Endpoint.Channel.values
 STATES = Endpoint.State.values
@@ -18,7 +20,7 @@ class EndpointInput(serializers.Serializer[Any]):
         CHANNELS, default="webhook", help_text="webhook, telegram, discord, slack or email."
     )
     url = serializers.CharField(
-        max_length=MAX_URL,
+        max_length=MAX_URL_LENGTH,
         help_text="An https:// URL; for Telegram `<bot token>/<chat id>`, for Discord and Slack the URL of "
         "an incoming webhook, for email the customer's own address.",
     )
@@ -26,7 +28,7 @@ class EndpointInput(serializers.Serializer[Any]):
         required=False, default="", allow_blank=True, max_length=255, help_text="Up to 255 characters."
     )
     after = CursorField(
-        required=False, help_text="A cursor: signals behind it are delivered. Without it, from now on."
+        required=False, help_text="A cursor: signals behind it are sent. Without it, those from now on."
     )
 
 
@@ -36,12 +38,12 @@ class RotateInput(serializers.Serializer[Any]):
         default=24,
         min_value=0,
         max_value=168,
-        help_text="0 to 168: for so long requests are signed with both secrets.",
+        help_text="0 to 168: how long requests are signed with both secrets.",
     )
 
 
 class ReplayInput(serializers.Serializer[Any]):
-    after = CursorField(help_text="A cursor: everything behind it is delivered again.")
+    after = CursorField(help_text="A cursor: everything behind it is sent again.")
 
 
 class MessageQuery(serializers.Serializer[Any]):
@@ -49,7 +51,7 @@ class MessageQuery(serializers.Serializer[Any]):
         MESSAGE_STATES, required=False, help_text="waiting, delivered, failed or withheld."
     )
     before = serializers.IntegerField(
-        required=False, min_value=1, max_value=2**63 - 1, help_text="The `next` of the page before."
+        required=False, min_value=1, max_value=2**63 - 1, help_text="`next` of the previous page."
     )
     limit = serializers.IntegerField(
         required=False,
@@ -60,21 +62,34 @@ class MessageQuery(serializers.Serializer[Any]):
     )
 
 
+class PositionField(serializers.CharField):
+    """A position of the ledger, written as a cursor."""
+
+    def to_representation(self, value: Any) -> str:
+        return cursors.encode(value)
+
+
 class EndpointResponse(serializers.Serializer[Any]):
-    id = serializers.CharField()
+    id = serializers.CharField(source="public_id")
     channel = serializers.ChoiceField(CHANNELS)
-    url = serializers.CharField(help_text="Of a webhook, as it was given; of a chat, without its token.")
+    url = serializers.CharField(
+        source="label", help_text="Of a webhook, as it was given; of a chat, without its token."
+    )
     description = serializers.CharField(allow_blank=True)
     ecosystems = serializers.ListField(
         child=serializers.ChoiceField(ECOSYSTEMS),
         allow_null=True,
-        help_text="Those of the key that made it; null where that had no restriction.",
+        help_text="Those of the key that created it; null where that had no restriction.",
     )
     state = serializers.ChoiceField(STATES)
     reason = serializers.CharField(allow_blank=True, help_text="Why it was disabled.")
     failing_since = serializers.DateTimeField(allow_null=True)
-    cursor = serializers.CharField(help_text="Up to here messages exist.")
+    cursor = PositionField(source="cursor.position", help_text="Up to here messages were created.")
     created_at = serializers.DateTimeField()
+
+    def to_representation(self, instance: Endpoint) -> dict[str, Any]:
+        special = {"url": visible_address(instance), "ecosystems": instance.ecosystems or None}
+        return {**super().to_representation(instance), **special}
 
 
 class EndpointWithSecret(EndpointResponse):
@@ -94,21 +109,23 @@ class SecretResponse(serializers.Serializer[Any]):
 class AttemptResponse(serializers.Serializer[Any]):
     number = serializers.IntegerField()
     at = serializers.DateTimeField()
-    status = serializers.IntegerField(help_text="Of HTTP; 0 where there was no answer.")
+    status = serializers.IntegerField(help_text="Of HTTP; 0 where there was no response.")
     error = serializers.CharField(allow_blank=True)
-    excerpt = serializers.CharField(allow_blank=True, help_text="How the answer began.")
+    excerpt = serializers.CharField(allow_blank=True, help_text="How the response began.")
     duration_ms = serializers.IntegerField()
 
 
 class MessageResponse(serializers.Serializer[Any]):
     message_id = serializers.CharField(help_text="The `webhook-id`.")
-    cursor = serializers.CharField(allow_null=True, help_text="The signal's; null for a test.")
+    cursor = PositionField(source="position", allow_null=True, help_text="The signal's; null for a test.")
     state = serializers.ChoiceField(MESSAGE_STATES)
     created_at = serializers.DateTimeField()
-    due_at = serializers.DateTimeField(allow_null=True, help_text="Of the next attempt, while it waits.")
+    due_at = serializers.DateTimeField(
+        source="next_attempt_at", allow_null=True, help_text="Of the next attempt, while it waits."
+    )
     attempts = AttemptResponse(many=True)
 
 
 class MessagePage(serializers.Serializer[Any]):
     messages = MessageResponse(many=True)
-    next = serializers.IntegerField(allow_null=True, help_text="The next page's `before`; null at the end.")
+    next = serializers.IntegerField(allow_null=True, help_text="`before` of the next page; null at the end.")

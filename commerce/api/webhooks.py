@@ -1,4 +1,4 @@
-"""`webhooks`: a customer's push endpoints. Those of others do not exist here: they are 404."""
+"""`webhooks`: a customer's push endpoints; those of others are a 404."""
 
 from datetime import timedelta
 from functools import partial
@@ -16,7 +16,6 @@ from commerce.api.base import ReaderView, json, valid
 from commerce.api.documentation import ALWAYS, documented
 from commerce.models import Endpoint
 from commerce.webhooks import endpoints
-from commerce.webhooks.endpoint_serializers import serialize_endpoint, serialize_message
 
 
 class WebhookView(ReaderView):
@@ -29,20 +28,20 @@ class WebhookView(ReaderView):
             change_limit.count_change(self.reader.customer_id)
 
     def mine(self) -> QuerySet[Endpoint]:
-        """Return the endpoints of this customer's."""
-        return Endpoint.objects.filter(customer_id=self.reader.customer_id)
+        """Return this customer's endpoints."""
+        return Endpoint.objects.filter(customer_id=self.reader.customer_id).select_related("cursor")
 
 
 class WebhookList(WebhookView):
     @documented(serializers.EndpointList, summary="List my webhooks", operation_id="list_webhooks")
     def get(self, _request: Request) -> HttpResponse:
-        return json({"webhooks": [serialize_endpoint(endpoint) for endpoint in self.mine().order_by("id")]})
+        return json({"webhooks": serializers.EndpointResponse(self.mine().order_by("id"), many=True).data})
 
     @documented(
         {201: serializers.EndpointWithSecret},
-        summary="Make a webhook",
+        summary="Create a webhook",
         description="Signals are then POSTed there, signed by Standard Webhooks, or sent to a chat. "
-        "An address that has one already is a 409.",
+        "A second one with the same address is a 409.",
         operation_id="create_webhook",
         request=serializers.EndpointInput,
         problems=(*ALWAYS, 409),
@@ -61,7 +60,7 @@ class WebhookList(WebhookView):
             )
         except endpoints.Rejected as rejected:
             raise Problem(409 if rejected.conflicts else 400, rejected.code, str(rejected)) from None
-        return json({**serialize_endpoint(endpoint), "secret": secret}, 201)
+        return json({**serializers.EndpointResponse(endpoint).data, "secret": secret}, 201)
 
 
 ON_ONE = (*ALWAYS, 404)
@@ -77,19 +76,19 @@ class OneWebhookView(WebhookView):
         self.endpoint = self.mine().get(public_id=kwargs["endpoint_id"])
 
     def handle_exception(self, exc: Exception) -> Any:
-        # Also for one that another request deletes meanwhile.
+        # Also for one that another request deletes at the same time.
         if isinstance(exc, Endpoint.DoesNotExist):
             exc = Problem(404, "not_found", "There is no such webhook.")
         return super().handle_exception(exc)
 
-    def shown(self, status: int = 200) -> HttpResponse:
-        return json(serialize_endpoint(self.endpoint), status)
+    def serialized(self, status: int = 200) -> HttpResponse:
+        return json(serializers.EndpointResponse(self.endpoint).data, status)
 
 
 class WebhookDetail(OneWebhookView):
     @documented_on_one(serializers.EndpointResponse, summary="See a webhook", operation_id="get_webhook")
     def get(self, _request: Request, **_: str) -> HttpResponse:
-        return self.shown()
+        return self.serialized()
 
     @documented_on_one({204: None}, summary="Delete a webhook", operation_id="delete_webhook")
     def delete(self, _request: Request, **_: str) -> HttpResponse:
@@ -101,13 +100,13 @@ class WebhookTest(OneWebhookView):
     @documented_on_one(
         {202: serializers.MessageResponse},
         summary="Send a test message",
-        description="What comes of it is in the list of messages.",
+        description="Its attempts are in the list of messages.",
         operation_id="test_webhook",
         request=None,
     )
     def post(self, _request: Request, **_: str) -> HttpResponse:
         self.reader.require_entitlement()
-        return json(serialize_message(endpoints.send_test(self.endpoint), []), 202)
+        return json(serializers.MessageResponse(endpoints.send_test(self.endpoint)).data, 202)
 
 
 class WebhookRotate(OneWebhookView):
@@ -131,41 +130,41 @@ class WebhookPause(OneWebhookView):
     )
     def post(self, _request: Request, **_: str) -> HttpResponse:
         endpoints.set_paused(self.endpoint, True)
-        return self.shown()
+        return self.serialized()
 
 
 class WebhookResume(OneWebhookView):
     @documented_on_one(
         serializers.EndpointResponse,
-        summary="Switch a paused or disabled webhook on",
-        description="Deliveries go on where they stopped.",
+        summary="Resume a paused or disabled webhook",
+        description="It goes on where it stopped.",
         operation_id="resume_webhook",
         request=None,
     )
     def post(self, _request: Request, **_: str) -> HttpResponse:
         endpoints.set_paused(self.endpoint, False)
-        return self.shown()
+        return self.serialized()
 
 
 class WebhookReplay(OneWebhookView):
     @documented_on_one(
         {202: serializers.EndpointResponse},
-        summary="Deliver again from a cursor",
-        description="Everything behind the cursor comes again, with the same `webhook-id`s as before.",
+        summary="Send again from a cursor",
+        description="Everything behind the cursor is sent again, with the same `webhook-id`s as before.",
         operation_id="replay_webhook",
         request=serializers.ReplayInput,
     )
     def post(self, request: Request, **_: str) -> HttpResponse:
         self.reader.require_entitlement()
         endpoints.replay(self.endpoint, valid(serializers.ReplayInput, request.data)["after"])
-        return self.shown(202)
+        return self.serialized(202)
 
 
 class WebhookMessages(OneWebhookView):
     @documented_on_one(
         serializers.MessagePage,
         summary="List a webhook's messages",
-        description="The newest first, each with its attempts and how they were answered.",
+        description="The newest first, each with its attempts and their responses.",
         operation_id="list_webhook_messages",
         parameters=[serializers.MessageQuery],
     )
@@ -180,7 +179,7 @@ class WebhookMessages(OneWebhookView):
         page = found[: query["limit"]]
         return json(
             {
-                "messages": [serialize_message(row, row.attempts.all()) for row in page],
+                "messages": serializers.MessageResponse(page, many=True).data,
                 "next": page[-1].pk if len(found) > len(page) else None,
             }
         )

@@ -103,7 +103,7 @@ ENDPOINT_ACTIONS: dict[str, tuple[Callable[[Endpoint], object], str]] = {
     "pause": (lambda endpoint: endpoints.set_paused(endpoint, True), "Paused: signals wait."),
     "resume": (
         lambda endpoint: endpoints.set_paused(endpoint, False),
-        "Deliveries go on.",
+        "Resumed: waiting signals are sent.",
     ),
     "delete": (lambda endpoint: endpoint.delete(), "The endpoint is deleted."),
 }

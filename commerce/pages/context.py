@@ -16,7 +16,7 @@ from commerce.models import Customer, Endpoint, Message, Plan, Subscription, Usa
 
 USAGE_DAYS = 30
 MAX_MESSAGES_SHOWN = 5
-"""Deliveries shown of each endpoint."""
+"""Messages listed of each endpoint."""
 MAX_KEYS_SHOWN = 50
 
 

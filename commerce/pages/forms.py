@@ -10,7 +10,7 @@ from unfold.widgets import (
 )
 
 from commerce.models import Endpoint
-from commerce.webhooks.ssrf import MAX_URL
+from commerce.webhooks.ssrf import MAX_URL_LENGTH
 
 
 class SignInLinkForm(forms.Form):
@@ -54,7 +54,7 @@ class NewEndpointForm(forms.Form):
     channel = forms.ChoiceField(label="To", choices=Endpoint.Channel.choices, widget=UnfoldAdminSelectWidget)
     url = forms.CharField(
         label="Address",
-        max_length=MAX_URL,
+        max_length=MAX_URL_LENGTH,
         widget=UnfoldAdminTextInputWidget(attrs={"placeholder": "https://example.com/signals"}),
         help_text="A webhook: its https:// URL. Telegram: the bot's token/the chat's id. Discord and Slack: "
         "the URL of an incoming webhook. E-mail: your own address.",

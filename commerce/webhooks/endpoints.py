@@ -1,4 +1,4 @@
-"""What a customer does with endpoints: make, test, rotate, pause, delete, replay."""
+"""What customers do with their endpoints: create, test, rotate, pause, resume, replay."""
 
 import secrets
 from collections.abc import Iterable
@@ -6,20 +6,23 @@ from datetime import timedelta
 
 from django.db import transaction
 from django.db.models import F, Value
-from django.db.models.functions import Least
+from django.db.models.functions import Least, Now
 from django.utils import timezone
 
+from aggregator import followers
+from aggregator.models import FollowerCursor
 from commerce.entitlements import Entitlement
 from commerce.models import Customer, Endpoint, Message
-from commerce.webhooks import chats, messages, ssrf
+from commerce.webhooks import chats, message_bodies, ssrf
+from commerce.webhooks.attempts import CLAIM_TIMEOUT
 from commerce.webhooks.signing_secrets import encrypt_address, has_address, signing_secret
 
 OVERLAP = timedelta(hours=24)
-"""How long after a rotation the secret before signs as well."""
+"""How long after a rotation the previous secret signs as well."""
 
 
 class Rejected(Exception):
-    """An endpoint cannot be made or used like that; `code` for programs, the text for the customer."""
+    """An endpoint cannot be created or used like that; `code` for programs, the text for the customer."""
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(detail)
@@ -27,7 +30,7 @@ class Rejected(Exception):
 
     @property
     def conflicts(self) -> bool:
-        """Tell whether it contradicts what is there; what was asked for is well-formed."""
+        """Return whether it contradicts what is there; what was asked for is well-formed."""
         return self.code in {"too_many_endpoints", "duplicate_endpoint"}
 
 
@@ -40,7 +43,7 @@ def create(
     after: int | None = None,
     ecosystems: Iterable[str] = (),
 ) -> tuple[Endpoint, str | None]:
-    """Make an endpoint that follows the ledger from `after`, or from now on.
+    """Create an endpoint that follows the ledger from `after`, or from now on.
 
     Returns it with the signing secret of a webhook, which is shown this once. Raises Rejected.
     """
@@ -58,28 +61,31 @@ def create(
             raise Rejected("too_many_endpoints", f"The plan allows {rights.webhooks} push endpoints.")
         if _has(customer, channel, address, restriction):
             raise Rejected("duplicate_endpoint", "There is an endpoint with this address already.")
-        endpoint = customer.endpoints.create(
+        endpoint = Endpoint(
+            customer=customer,
             channel=channel,
             encrypted_address=encrypt_address(address),
             label=label[:255],
             description=description,
             ecosystems=restriction,
-            position=position,
         )
+        endpoint.cursor_id = f"{Endpoint.CURSOR_PREFIX}{endpoint.public_id}"
+        followers.create(endpoint.cursor_id, position)
+        endpoint.save()
     return endpoint, signing_secret(endpoint) if channel == Endpoint.Channel.WEBHOOK else None
 
 
 def _has(customer: Customer, channel: str, address: str, ecosystems: list[str]) -> bool:
-    """Tell whether the customer has that very endpoint; what cannot be decrypted any more is none."""
+    """Return whether the customer has that very endpoint; an address that cannot be decrypted is another."""
     rows = customer.endpoints.filter(channel=channel, ecosystems=ecosystems)
     return any(has_address(endpoint, address) for endpoint in rows)
 
 
 def check_address(channel: str, address: str) -> str:
-    """Return how an address is shown. Raises Rejected for one that the hub does not send to."""
+    """Return the label of an address. Raises Rejected for one that the hub does not send to."""
     if channel != Endpoint.Channel.WEBHOOK:
         try:
-            return chats.shown(channel, address)
+            return chats.label(channel, address)
         except ValueError as error:
             raise Rejected("bad_address", str(error)) from None
     try:
@@ -92,7 +98,7 @@ def check_address(channel: str, address: str) -> str:
 
 
 def rotate(endpoint: Endpoint, overlap: timedelta = OVERLAP) -> str:
-    """Give a new signing secret, shown this once; for `overlap` requests are signed with both."""
+    """Return a new signing secret, shown this once; for `overlap` requests are signed with both."""
     Endpoint.objects.filter(pk=endpoint.pk).update(
         generation=F("generation") + 1, previous_until=timezone.now() + overlap
     )
@@ -101,35 +107,35 @@ def rotate(endpoint: Endpoint, overlap: timedelta = OVERLAP) -> str:
 
 
 def set_paused(endpoint: Endpoint, paused: bool) -> None:
-    """Pause, or go on where it was: signals of the meantime are delivered then. Ends a disabling too."""
+    """Pause an endpoint, or resume a paused or disabled one where it stopped."""
     now = timezone.now()
     if paused:
         Endpoint.objects.filter(pk=endpoint.pk, state=Endpoint.State.ACTIVE).update(
             state=Endpoint.State.PAUSED, state_at=now
         )
     else:
+        # An attempt may still be under way, which keeps the endpoint; a rest after a failure may be longer.
         Endpoint.objects.filter(pk=endpoint.pk).exclude(state=Endpoint.State.ACTIVE).update(
-            state=Endpoint.State.ACTIVE, state_at=now, reason="", failing_since=None, wake_at=now, plan_at=now
+            state=Endpoint.State.ACTIVE,
+            state_at=now,
+            reason="",
+            failing_since=None,
+            free_at=Least("free_at", Now() + CLAIM_TIMEOUT),
         )
     endpoint.refresh_from_db()
 
 
 def send_test(endpoint: Endpoint) -> Message:
-    """Put a test message in the queue; what comes of it is in the list of messages."""
-    now = timezone.now()
-    message = endpoint.messages.create(
-        message_id=messages.message_id(endpoint, f"test\0{secrets.token_hex(16)}"), created_at=now, due_at=now
-    )
-    Endpoint.objects.filter(pk=endpoint.pk).update(wake_at=now)
-    return message
+    """Create a test message; its attempts are in the list of messages."""
+    subject = f"test\0{secrets.token_hex(16)}"
+    return endpoint.messages.create(message_id=message_bodies.message_id(endpoint, subject))
 
 
 def replay(endpoint: Endpoint, after: int) -> None:
-    """Deliver again everything entitled behind position `after`, with the same message ids as before.
+    """Send everything entitled behind position `after` again, with the same message ids as before.
 
-    Never goes forward: that would skip.
+    The cursor never goes forward: that would skip.
     """
-    Endpoint.objects.filter(pk=endpoint.pk).update(
-        position=Least("position", Value(after)), plan_at=timezone.now()
-    )
+    cursors = FollowerCursor.objects.filter(pk=endpoint.cursor_id)
+    cursors.update(position=Least("position", Value(after)))
     endpoint.refresh_from_db()

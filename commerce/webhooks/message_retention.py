@@ -1,4 +1,4 @@
-"""Forgets old messages, so that the tables do not grow for ever."""
+"""Deletes old messages, so that the tables do not grow for ever."""
 
 import time
 from datetime import timedelta
@@ -8,28 +8,35 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
+from aggregator.models import FollowerCursor
 from commerce.models import Endpoint, Message
 
-AT_A_TIME = 5000
-TIMEOUT_S = 5.0
-"""How long one run takes at most; what is left then is for the next."""
+MAX_DELETED_AT_ONCE = 5000
+DELETE_TIMEOUT_S = 20.0
 
 
 def delete_old_messages() -> int:
-    """Delete old messages that wait for nothing, with their attempts; return how many.
+    """Delete old messages that are finished, with their attempts; return how many.
 
-    Any number of workers may be at it.
+    Those of deleted endpoints go even if they wait, and those endpoints' cursors with them. Any number of
+    workers may do it at once; each ends after DELETE_TIMEOUT_S, and the next call goes on.
     """
-    until = time.monotonic() + TIMEOUT_S
+    _delete_cursors()
+    until = time.monotonic() + DELETE_TIMEOUT_S
     kept_for = timedelta(days=settings.ENVIRONMENT.delivery_days)
     old = Message.objects.filter(created_at__lt=timezone.now() - kept_for)
     orphaned = ~Exists(Endpoint.objects.filter(pk=OuterRef("endpoint_id")))
-    done = old.filter(~Q(state=Message.State.WAITING) | orphaned).values_list("pk", flat=True)
-    pruned = 0
+    finished = old.filter(~Q(state=Message.State.WAITING) | orphaned).values_list("pk", flat=True)
+    deleted = 0
     while time.monotonic() < until:
         with transaction.atomic():
-            batch = list(done.select_for_update(skip_locked=True)[:AT_A_TIME])
+            batch = list(finished.select_for_update(skip_locked=True)[:MAX_DELETED_AT_ONCE])
             if not batch:
                 break
-            pruned += Message.objects.filter(pk__in=batch).delete()[1].get("commerce.Message", 0)
-    return pruned
+            deleted += Message.objects.filter(pk__in=batch).delete()[1].get("commerce.Message", 0)
+    return deleted
+
+
+def _delete_cursors() -> None:
+    """Delete the cursors that deleted endpoints leave behind."""
+    FollowerCursor.objects.filter(name__startswith=Endpoint.CURSOR_PREFIX, endpoint=None).delete()

@@ -1,81 +1,130 @@
-"""From the ledger to messages: what an endpoint is entitled to and has not been promised yet."""
+"""From the ledger to messages: each endpoint is a follower, and its messages are the follower's effect.
 
-from datetime import datetime, timedelta
+An endpoint is planned when it is free and has nothing due, so that what it has not been sent yet stays in the
+ledger, where a pause or a smaller plan still holds it back, and uses nothing of the customer's day.
+"""
 
-from django.db import transaction
+import logging
+import time
+from collections.abc import Collection
+from itertools import groupby, islice
+
+from django.db.models import Exists, OuterRef, Subquery
+from django.db.models.functions import Now
 from django.utils import timezone
 
+from aggregator import followers
+from aggregator.ledger.errors import Outage, classified
+from aggregator.models import TradingSignal
 from commerce import feed, usage
 from commerce.entitlements import Entitlement, entitlement
 from commerce.models import Endpoint, Message, Subscription
-from commerce.webhooks.messages import signal_message_id
+from commerce.webhooks.message_bodies import signal_message_id
 
-BATCH = 50
-"""Signals planned at a time: what is left of them when an endpoint is paused waits for it."""
-MOST_WAITING = 200
-"""Deliveries of an endpoint that may wait at once. The rest waits in the ledger, where it is safe."""
-LOOK_AGAIN = timedelta(seconds=1)
-HELD_LOOK_AGAIN = timedelta(minutes=1)
-"""Where no subscription is live, or the day is used up: either may change at any time."""
+logger = logging.getLogger("signal_hub.webhooks")
 
-State = Message.State
+MAX_PLANNED = 50
+"""Signals planned at a time."""
+MAX_WAITING = 200
+"""Messages of an endpoint that may wait at once, for retries; the rest waits in the ledger."""
+MAX_LISTED = 100
+PLANNING_TIMEOUT_S = 0.25
+"""After so long messages are sent again before more are planned."""
+DELAYED_INTERVAL_S = 1.0
+"""How often an endpoint is looked at of which signals become visible, or messages finish, with time."""
+HELD_INTERVAL_S = 60.0
+"""How often one is looked at without a live subscription, or with the day used up."""
 
 
-def rights_of(endpoint: Endpoint, now: datetime) -> Entitlement | None:
-    """Return what the endpoint may be sent now, asked anew each time.
+def entitlements_of(endpoints: Collection[Endpoint]) -> dict[int, Entitlement]:
+    """Return what each endpoint may be sent now, asked anew each time.
 
-    None where no subscription is live, or where it has room for the endpoints before this one only.
+    An endpoint is missing where no subscription is live, or where it has room for older endpoints only.
     """
-    live = Subscription.objects.entitling(now).filter(customer_id=endpoint.customer_id).first()
-    if live is None:
-        return None
-    rights = entitlement(live)
-    if (
-        Endpoint.objects.filter(customer_id=endpoint.customer_id, pk__lt=endpoint.pk).count()
-        >= rights.webhooks
-    ):
-        return None
-    return rights.within(endpoint.ecosystems) if endpoint.ecosystems else rights
+    customers = {endpoint.customer_id for endpoint in endpoints}
+    live = Subscription.objects.entitling(timezone.now()).filter(customer_id__in=customers)
+    entitled = {subscription.customer_id: entitlement(subscription) for subscription in live}
+    rows = Endpoint.objects.filter(customer_id__in=entitled).order_by("customer_id", "pk")
+    allowed = {
+        pk
+        for customer, owned in groupby(rows.values_list("customer_id", "pk"), key=lambda row: row[0])
+        for _, pk in islice(owned, entitled[customer].webhooks)
+    }
+    return {
+        endpoint.pk: entitled[endpoint.customer_id].within(endpoint.ecosystems)
+        if endpoint.ecosystems
+        else entitled[endpoint.customer_id]
+        for endpoint in endpoints
+        if endpoint.pk in allowed
+    }
 
 
-def plan(endpoint_id: int) -> bool:
-    """Make messages of the next signals of an endpoint; return whether that led anywhere.
+class Planner:
+    """Creates messages for the endpoints that lag behind the ledger. For one thread."""
 
-    The endpoint moves on in the transaction that makes its messages, so none is skipped and none is made
-    twice, whoever is killed when.
-    """
-    now = timezone.now()
-    with transaction.atomic():
-        endpoint = Endpoint.objects.select_for_update().filter(pk=endpoint_id).first()
-        if endpoint is None or endpoint.plan_at > now:
-            return False
-        rights = rights_of(endpoint, now)
+    def __init__(self) -> None:
+        self._not_before: dict[int, float] = {}
+        """By endpoint, when to look at it again, by the monotonic clock."""
+
+    def run(self) -> int:
+        """Plan for about PLANNING_TIMEOUT_S and return how many endpoints made progress."""
+        now = time.monotonic()
+        self._not_before = {pk: until for pk, until in self._not_before.items() if until > now}
+        endpoints = self._lagging()
+        entitlements = entitlements_of(endpoints)
+        progress = 0
+        for endpoint in endpoints:
+            if time.monotonic() - now > PLANNING_TIMEOUT_S:
+                break
+            try:
+                with classified():
+                    progress += self._plan(endpoint, entitlements.get(endpoint.pk))
+            except Outage:
+                raise
+            except Exception:
+                # A bug that one endpoint brings out must not stop the others.
+                logger.exception("planning crashed endpoint=%s", endpoint.public_id)
+                self._look_again(endpoint, HELD_INTERVAL_S)
+        return progress
+
+    def _lagging(self) -> list[Endpoint]:
+        """Return endpoints to plan, first those that advanced longest ago."""
+        recorded = TradingSignal.objects.filter(position__isnull=False).order_by("-position")
+        rows = Endpoint.objects.free().filter(cursor__position__lt=Subquery(recorded.values("position")[:1]))
+        rows = rows.exclude(Exists(Message.objects.due().filter(endpoint=OuterRef("pk"))))
+        return list(rows.exclude(pk__in=list(self._not_before)).order_by("cursor__advanced_at")[:MAX_LISTED])
+
+    def _plan(self, endpoint: Endpoint, rights: Entitlement | None) -> bool:
+        """Create messages of an endpoint's next signals; return whether that made progress.
+
+        The cursor advances in the transaction that creates them: none is skipped and none created twice.
+        """
         if rights is None:
-            return _look_again(endpoint, now + HELD_LOOK_AGAIN)
-        room = MOST_WAITING - endpoint.messages.filter(state=State.WAITING).count()
-        if room <= 0:
-            return _look_again(endpoint, now + LOOK_AGAIN)
-        page = feed.read(rights.scope, feed.NO_FILTERS, endpoint.position, min(BATCH, room))
-        granted = usage.count_signals(rights.customer_id, len(page.signals), rights.signals_per_day)
-        if page.signals and not granted:
-            return _look_again(endpoint, now + HELD_LOOK_AGAIN)
-        page = page.cut(granted)
-        _create(endpoint, page, now)
-        endpoint.position = page.position
-        if not page.has_more and rights.scope.delay:
-            # The head of the ledger would wake it all the time; without a delay it has reached the head.
-            endpoint.plan_at = now + LOOK_AGAIN
-        endpoint.save(update_fields=["position", "plan_at"])
+            return self._look_again(endpoint, HELD_INTERVAL_S)
+        with followers.locked(endpoint.cursor_id) as cursor:
+            if cursor is None:
+                return False  # another worker is planning it
+            waiting = endpoint.messages.filter(state=Message.State.WAITING).count()
+            if waiting >= MAX_WAITING:
+                return self._look_again(endpoint, DELAYED_INTERVAL_S)
+            limit = min(MAX_PLANNED, MAX_WAITING - waiting)
+            page = feed.read(rights.scope, feed.NO_FILTERS, cursor.position, limit)
+            granted = usage.count_signals(rights.customer_id, len(page.signals), rights.signals_per_day)
+            if page.signals and not granted:
+                return self._look_again(endpoint, HELD_INTERVAL_S)
+            page = page.cut(granted)
+            _create_messages(endpoint, page.signals)
+            cursor.position = page.position
+        if rights.scope.delay and not page.has_more:
+            self._look_again(endpoint, DELAYED_INTERVAL_S)
         return bool(page.signals) or page.has_more
 
-
-def _look_again(endpoint: Endpoint, at: datetime) -> bool:
-    endpoint.plan_at = at
-    endpoint.save(update_fields=["plan_at"])
-    return False
+    def _look_again(self, endpoint: Endpoint, after_s: float) -> bool:
+        self._not_before[endpoint.pk] = time.monotonic() + after_s
+        return False
 
 
-def _create(endpoint: Endpoint, page: feed.Page, now: datetime) -> None:
+def _create_messages(endpoint: Endpoint, signals: list[TradingSignal]) -> None:
     """Insert messages; those that a replay finds again start anew under their old message ids."""
     Message.objects.bulk_create(
         [
@@ -84,11 +133,9 @@ def _create(endpoint: Endpoint, page: feed.Page, now: datetime) -> None:
                 message_id=signal_message_id(endpoint, signal),
                 signal=signal,
                 position=signal.position,
-                state=State.WAITING,
-                due_at=now,
-                created_at=now,
+                due_at=Now(),
             )
-            for signal in page.signals
+            for signal in signals
         ],
         update_conflicts=True,
         unique_fields=["endpoint", "message_id"],

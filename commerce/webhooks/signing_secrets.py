@@ -14,14 +14,14 @@ PURPOSE = b"endpoint-address"
 
 
 def signing_secret(endpoint: Endpoint, generation: int | None = None) -> str:
-    """Return the `whsec_…` secret of an endpoint, of its present generation unless told otherwise."""
+    """Return the `whsec_…` secret of an endpoint, by default of its present generation."""
     number = endpoint.generation if generation is None else generation
     message = f"endpoint-secret\0{endpoint.public_id}\0{number}".encode()
     return "whsec_" + base64.b64encode(encryption.derive(message)).decode()
 
 
 def valid_secrets(endpoint: Endpoint) -> list[str]:
-    """Return the secrets that sign now: the present one, and for a while after a rotation the one before."""
+    """Return the secrets that sign now: the present one, after a rotation the previous one as well."""
     found = [signing_secret(endpoint)]
     if endpoint.previous_until and endpoint.previous_until > timezone.now():
         found.append(signing_secret(endpoint, endpoint.generation - 1))
@@ -36,6 +36,16 @@ def encrypt_address(address: str) -> bytes:
 def decrypted_address(endpoint: Endpoint) -> str:
     """Return an endpoint's address. Raises DecryptionError when CORE_AUTH_SECRET was changed."""
     return encryption.decrypt(endpoint.encrypted_address, PURPOSE)
+
+
+def visible_address(endpoint: Endpoint) -> str:
+    """Return a webhook's URL; its label where that cannot be decrypted any more, and for a chat."""
+    if endpoint.channel != Endpoint.Channel.WEBHOOK:
+        return endpoint.label
+    try:
+        return decrypted_address(endpoint)
+    except encryption.DecryptionError:
+        return endpoint.label
 
 
 def has_address(endpoint: Endpoint, address: str) -> bool:

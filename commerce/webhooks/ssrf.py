@@ -1,7 +1,7 @@
-"""The guard on URLs that customers give: where the hub may connect on their behalf, and where never.
+"""The check of URLs that customers give: where the hub may connect on their behalf, and where never.
 
-A URL is judged twice, when it is saved and again before each request. Its host is looked up once, every
-address that comes back is judged, and the connection goes to one of those very addresses: a second look-up,
+A URL is checked twice, when it is saved and again before each request. Its host is looked up once, every
+address that comes back is checked, and the connection goes to one of those very addresses: a second look-up,
 which a hostile name server could answer differently, never happens.
 """
 
@@ -20,10 +20,10 @@ from django.conf import settings
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Resolve = Callable[[str, int], Sequence[str]]
-"""Takes a host and a port, gives all its addresses as text; raises OSError when there are none."""
+"""Returns all addresses of a host and a port as text; raises OSError when there are none."""
 
-MAX_URL = 2048
-LOOK_UP_S = 5.0
+MAX_URL_LENGTH = 2048
+LOOKUP_TIMEOUT_S = 5.0
 """A customer's own name server can keep a look-up hanging for half a minute."""
 
 # https://www.iana.org/assignments/iana-ipv4-special-registry, with multicast and reserved space. Written out
@@ -86,12 +86,12 @@ class Refused(Exception):
 
 
 class Unresolved(Exception):
-    """The host has no address just now: a reason to try again, not to refuse for good."""
+    """The host has no address at the moment: a reason to try again, not to refuse for good."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """A URL that may be requested now, and the addresses that were judged."""
+    """A URL that may be requested now, and the addresses that were checked."""
 
     scheme: str
     host: str
@@ -104,7 +104,7 @@ class Target:
 def resolve(host: str, port: int) -> list[str]:
     """Return all the addresses of a host, as the system's resolver gives them.
 
-    Raises OSError, also after LOOK_UP_S.
+    Raises OSError, also after LOOKUP_TIMEOUT_S.
     """
     found: Future[list[Any]] = Future()
 
@@ -116,17 +116,17 @@ def resolve(host: str, port: int) -> list[str]:
         except Exception as error:
             found.set_exception(error)
 
-    # The system's resolver cannot be told when to stop: it is left to itself.
+    # The system's resolver cannot be interrupted: its thread is left behind.
     threading.Thread(target=look_up, name="look-up", daemon=True).start()
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found.result(LOOK_UP_S)))
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found.result(LOOKUP_TIMEOUT_S)))
 
 
 @dataclass(frozen=True)
 class Guard:
-    """The rules of one place: production, an operator's own network, a test."""
+    """The rules of one installation: production, an operator's own network, a test."""
 
     http: bool = False
-    """Whether plain HTTP will do."""
+    """Whether plain HTTP is allowed."""
     networks: tuple[Network, ...] = ()
     """Networks that are allowed although they are not public: the operator's own receivers."""
     resolve: Resolve = resolve
@@ -138,14 +138,14 @@ class Guard:
         port = self._port(parts)
         addresses = [_literal(host)] if _is_literal(host) else self._look_up(_name(host), port)
         for address in addresses:
-            self._judge(address)
+            self._check_address(address)
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         return Target(parts.scheme, host, port, path, tuple(str(address) for address in addresses))
 
     def _parts(self, url: str) -> SplitResult:
-        if len(url) > MAX_URL or not re.fullmatch(r"[!-~]+", url) or "\\" in url:
+        if len(url) > MAX_URL_LENGTH or not re.fullmatch(r"[!-~]+", url) or "\\" in url:
             raise Refused(
-                "bad_url", f"The URL has up to {MAX_URL} ASCII characters, no spaces and no backslash."
+                "bad_url", f"The URL has up to {MAX_URL_LENGTH} ASCII characters, no spaces and no backslash."
             )
         try:
             parts = urlsplit(url)
@@ -180,7 +180,7 @@ class Guard:
             raise Unresolved(f"{host} has no address")
         return [_address(text) for text in found]
 
-    def _judge(self, address: Address) -> None:
+    def _check_address(self, address: Address) -> None:
         if any(address.version == network.version and address in network for network in self.networks):
             return
         if not is_public(address):
@@ -188,7 +188,7 @@ class Guard:
 
 
 def is_public(address: Address) -> bool:
-    """Tell whether an address is public unicast and carries no other address inside."""
+    """Return whether an address is public unicast and carries no other address inside."""
     if isinstance(address, ipaddress.IPv4Address):
         return not any(address in block for block in SPECIAL_V4)
     if address.scope_id or address not in GLOBAL_V6 or any(address in block for block in SPECIAL_V6):
@@ -222,5 +222,5 @@ def _name(host: str) -> str:
 
 
 def guard() -> Guard:
-    """Return the guard that this hub's settings ask for."""
+    """Return the guard with this hub's settings."""
     return Guard(http=settings.DEBUG, networks=settings.ENVIRONMENT.delivery_networks)

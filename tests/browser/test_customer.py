@@ -10,6 +10,7 @@ import requests
 from django.utils import timezone
 from standardwebhooks import Webhook
 
+from aggregator import followers
 from commerce.models import Attempt, Customer, Endpoint, Message, Plan, UsageDay
 from commerce.pages import authentication
 from tests.browser import accessibility
@@ -198,16 +199,17 @@ def filled(person: Customer) -> None:
     """Give them usage, and endpoints in each state with deliveries."""
     UsageDay.objects.create(customer=person, day=timezone.now().date(), requests=12, signals=250)
     for number, state in enumerate(("active", "paused", "disabled")):
+        followers.create(f"endpoint:we_{number}")
         made = Endpoint.objects.create(
             customer=person,
             public_id=f"we_{number}",
+            cursor_id=f"endpoint:we_{number}",
             channel="webhook",
             label="https://a-long-name-of-a-server.example.com",
             encrypted_address=b"x",
             state=state,
             reason="The endpoint answered 410." if state == "disabled" else "",
             failing_since=timezone.now(),
-            position=0,
         )
         sent = Message.objects.create(
             endpoint=made, message_id=f"msg_{number}" * 4, state="failed", attempt_count=1

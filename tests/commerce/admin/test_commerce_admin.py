@@ -24,7 +24,7 @@ from commerce.models import (
     UsageDay,
 )
 from tests.commerce.billing.local_stripe import API_KEY, local_stripe
-from tests.commerce.webhooks.pushing import customer, deliver, endpoint, local, record
+from tests.commerce.webhooks.pushing import customer, dispatch, endpoint, local, record
 from tests.commerce.webhooks.receiver import Answering, receiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -77,7 +77,7 @@ def test_the_overview_shows_revenue_usage_and_deliveries(operator, settings):
         endpoint(person, inbox.url("/bad"))
         inbox.answer = lambda request: Answering(500 if request.path == "/bad" else 200)
         record("a")
-        deliver()
+        dispatch()
     page = operator.get("/admin/commerce/customer/overview/").content.decode()
     assert "1,250.50" in page
     assert "signals: 4,321 today" in page, "with the one that each endpoint got"
@@ -144,7 +144,7 @@ def everything(settings):
         inbox.answer = lambda _: Answering(500, body=b"<script>alert(1)</script>")
         endpoint(person, inbox.url("/token-in-path"))
         record("a")
-        deliver()
+        dispatch()
     StripeEvent.objects.create(event_id="evt_1", type="invoice.paid", created_at=timezone.now())
 
 

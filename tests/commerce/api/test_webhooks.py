@@ -1,4 +1,4 @@
-"""/api/v1/webhooks: a customer's own endpoints, and nobody else's."""
+"""/api/v1/webhooks: a customer's own endpoints, and no one else's."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from aggregator.http import api_keys
 from aggregator.models import ApiKey
 from commerce.feed import cursors
 from commerce.models import Endpoint, Message, Subscription
-from tests.commerce.webhooks.pushing import customer, deliver, hurry, local, record
+from tests.commerce.webhooks.pushing import customer, dispatch, hurry, local, record
 from tests.commerce.webhooks.receiver import Answering
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("receivers_here")]
 
 
 class Caller:
-    """Somebody who calls the API with a key."""
+    """A client that calls the API with a key."""
 
     def __init__(self, client, value: str) -> None:
         self.client = client
@@ -72,7 +72,7 @@ def test_made_it_is_listed_without_its_secret(caller, inbox):
 def test_signals_go_there_from_the_cursor_that_was_given(caller, inbox):
     record("a", "b")
     made = caller.made(inbox.url(), after=cursors.encode(0))
-    deliver()
+    dispatch()
     for request in inbox.received:
         Webhook(made["secret"]).verify(request.body, request.headers)
     page = caller.get(f"/{made['id']}/messages", limit=1).json()
@@ -91,7 +91,7 @@ def test_messages_are_listed_by_state(caller, inbox):
     made = caller.made(inbox.url())
     inbox.answer = lambda _: Answering(500, body=b"not today")
     record("a")
-    deliver()
+    dispatch()
     [waiting] = caller.get(f"/{made['id']}/messages", state="waiting").json()["messages"]
     assert waiting["due_at"]
     assert waiting["attempts"][0]["excerpt"] == "not today"
@@ -103,7 +103,7 @@ def test_a_test_message_arrives_and_is_listed(caller, inbox):
     made = caller.made(inbox.url())
     queued = caller.post(f"/{made['id']}/test")
     assert queued.status_code == 202
-    deliver()
+    dispatch()
     [request] = inbox.received
     assert Webhook(made["secret"]).verify(request.body, request.headers)["type"] == "webhook.test"
     [listed] = caller.get(f"/{made['id']}/messages").json()["messages"]
@@ -117,7 +117,7 @@ def test_a_rotation_gives_another_secret(caller, inbox, overlap, signatures):
     secret = caller.post(f"/{made['id']}/rotate", overlap_hours=overlap).json()["secret"]
     assert secret != made["secret"]
     record("a")
-    deliver()
+    dispatch()
     [request] = inbox.received
     assert Webhook(secret).verify(request.body, request.headers)
     assert len(request.headers["webhook-signature"].split()) == signatures
@@ -127,9 +127,9 @@ def test_paused_resumed_and_deleted(caller, inbox):
     made = caller.made(inbox.url())
     assert caller.post(f"/{made['id']}/pause").json()["state"] == "paused"
     record("a")
-    assert deliver() == 0
+    assert dispatch() == 0
     assert caller.post(f"/{made['id']}/resume").json()["state"] == "active"
-    assert deliver() == 1
+    assert dispatch() == 1
     assert caller.delete(f"/{made['id']}").status_code == 204
     assert caller.get(f"/{made['id']}").status_code == 404
     assert caller.get(f"/{made['id']}/messages").status_code == 404
@@ -139,22 +139,22 @@ def test_a_disabled_one_is_switched_on_by_resume(caller, inbox):
     made = caller.made(inbox.url())
     inbox.answer = lambda _: Answering(410)
     record("a", "b")
-    deliver()
+    dispatch()
     listed = caller.get(f"/{made['id']}").json()
     assert (listed["state"], listed["reason"]) == ("disabled", "It answered 410 Gone.")
     inbox.answer = lambda _: Answering(200)
     assert caller.post(f"/{made['id']}/resume").json()["reason"] == ""
-    assert deliver() == 1
+    assert dispatch() == 1
 
 
-def test_a_replay_delivers_again_from_a_cursor(caller, inbox):
+def test_a_replay_sends_again_from_a_cursor(caller, inbox):
     made = caller.made(inbox.url())
     record("a", "b")
-    deliver()
+    dispatch()
     first = inbox.received[0]
     response = caller.post(f"/{made['id']}/replay", after=json.loads(first.body)["data"]["cursor"])
     assert response.status_code == 202
-    deliver()
+    dispatch()
     assert [r.headers["webhook-id"] for r in inbox.received][1:] == [
         inbox.received[1].headers["webhook-id"]
     ] * 2
@@ -239,9 +239,9 @@ def test_a_key_for_some_ecosystems_makes_a_webhook_for_those(client, owner, inbo
     assert made["ecosystems"] == ["forex"]
     record("btc")
     record("eur", ecosystem="forex", symbol="EURUSD")
-    deliver()
+    dispatch()
     hurry()
-    deliver()
+    dispatch()
     assert [json.loads(r.body)["data"]["signal_id"] for r in inbox.received] == ["eur"]
 
 

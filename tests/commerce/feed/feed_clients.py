@@ -231,5 +231,5 @@ def idle_in_redis(client: redis.Redis) -> None:
 def work_is_due() -> None:
     """Let so much time pass that what a dead worker held is free, and what failed is due again."""
     with connection.cursor() as cursor:
-        cursor.execute("UPDATE endpoints SET leased_until = now(), plan_at = now(), wake_at = now()")
+        cursor.execute("UPDATE endpoints SET free_at = now()")
         cursor.execute("UPDATE webhook_messages SET due_at = now() WHERE state = 'waiting'")

@@ -22,7 +22,7 @@ from commerce.billing import stripe_sync
 from commerce.models import Customer, Endpoint, Message, Plan, Subscription, UsageDay
 from commerce.pages import authentication
 from tests.commerce.billing.local_stripe import API_KEY, local_stripe
-from tests.commerce.webhooks.pushing import customer, deliver, local, record
+from tests.commerce.webhooks.pushing import customer, dispatch, local, record
 from tests.commerce.webhooks.receiver import receiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -361,7 +361,7 @@ def test_an_endpoint_is_made_tested_paused_and_deleted(client):
         endpoint = Endpoint.objects.get()
         act = f"/account/endpoints/{endpoint.public_id}/"
         browser.post(act + "test")
-        deliver()
+        dispatch()
         assert len(inbox.received) == 1
     page = said(browser)
     assert "delivered" in page

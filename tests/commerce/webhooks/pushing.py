@@ -1,26 +1,24 @@
-"""The cast of the tests of messages: a customer with a plan, endpoints, and signals of the ledger."""
+"""What the tests of webhooks share: a customer with a plan, endpoints, and signals of the ledger."""
 
 from __future__ import annotations
 
 import dataclasses
-import gc
 import ipaddress
 import itertools
 import json
-import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
+from django.db.models import F
 from django.utils import timezone
 
 from aggregator import ledger
 from aggregator.ledger.entries import Entry
-from aggregator.worker import Worker
 from commerce import entitlements
-from commerce.models import Customer, Endpoint, Message, Plan, Subscription
+from commerce.models import Attempt, Customer, Endpoint, Message, Plan, Subscription
 from commerce.webhooks import endpoints
 from commerce.webhooks.dispatcher import Dispatcher
 from tests.commerce.webhooks.receiver import Answering, Received, Receiver
@@ -76,11 +74,14 @@ def signal(signal_id: str, **fields: object) -> dict[str, object]:
     }
 
 
-def deliver(**threads: int) -> int:
-    """Send all that is due now; return the number of attempts."""
-    webhooks = {"webhooks": lambda: Dispatcher(**threads)}
-    made = Worker(webhooks, threading.Event(), once=True).run()["webhooks"]
-    gc.collect()  # the connections of ended threads lie in reference cycles and would keep the database busy
+def dispatch(**limits: int) -> int:
+    """Send all that is due now and return the number of attempts."""
+    before = Attempt.objects.count()
+    dispatcher = Dispatcher(**limits)
+    while dispatcher.run_once(wait=False):
+        pass
+    made = Attempt.objects.count() - before
+    dispatcher.close()
     return made
 
 
@@ -100,11 +101,8 @@ def answering(status: int, **options: Any) -> Callable[[Received], Answering]:
 
 def hurry(by: timedelta = timedelta(days=2)) -> None:
     """Let time pass for what waits."""
-    for row in Message.objects.filter(state="waiting"):
-        Message.objects.filter(pk=row.pk).update(due_at=row.due_at - by)
-    for row in Endpoint.objects.all():
-        earlier = {"wake_at": row.wake_at and row.wake_at - by, "plan_at": row.plan_at - by}
-        Endpoint.objects.filter(pk=row.pk).update(**earlier)
+    Message.objects.filter(state="waiting").update(due_at=F("due_at") - by)
+    Endpoint.objects.update(free_at=F("free_at") - by)
 
 
 def local(settings_fixture, networks=(LOOPBACK,), **changes: object) -> None:

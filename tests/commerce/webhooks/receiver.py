@@ -1,4 +1,4 @@
-"""A real HTTP or HTTPS server on loopback that keeps what it is sent and answers as it is told."""
+"""A real HTTP or HTTPS server on loopback that keeps what it is sent and answers as a test says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands in for name servers, and what tells which sockets were connected."""
+"""A stand-in for name servers, and a record of the sockets that were connected."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ sys.addaudithook(_audit)
 
 @contextmanager
 def connecting() -> Iterator[list[tuple]]:
-    """Give the addresses of every socket that this process connects meanwhile, as Python's audit tells."""
+    """Give the addresses of every socket that this process connects, as Python's audit reports them."""
     _connects.clear()
     _watching.set()
     try:

@@ -1,4 +1,4 @@
-"""Deliveries that people read in a chat, as the services get them; a local server stands in for each."""
+"""Messages that people read in a chat, as the services get them; a local server stands in for each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from apprise.plugins.telegram import NotifyTelegram
 
 from commerce.models import Attempt, Message
 from commerce.webhooks import endpoints
-from tests.commerce.webhooks.pushing import customer, deliver, endpoint, record
+from tests.commerce.webhooks.pushing import customer, dispatch, endpoint, record
 from tests.commerce.webhooks.receiver import Answering, receiver
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("receivers_here")]
@@ -42,7 +42,7 @@ def sent(service) -> dict:
 def test_telegram_gets_html_with_nothing_of_the_agents_own(service):
     endpoint(customer(), f"{TOKEN}/-100123", channel="telegram")
     record("a", stop_loss="60000", confidence=0.75, **HOSTILE)
-    assert deliver() == 1
+    assert dispatch() == 1
     message = sent(service)
     assert service.received[0].path == f"/telegram/bot{TOKEN}/sendMessage"
     assert str(message["chat_id"]) == "-100123"
@@ -61,14 +61,14 @@ def test_an_operators_own_template_is_taken(service, settings, tmp_path):
     settings.TEMPLATES = [{**engine, "DIRS": [tmp_path, *engine["DIRS"]]}]
     endpoint(customer(), f"{TOKEN}/-100123", channel="telegram")
     record("a", **HOSTILE)
-    assert deliver() == 1
+    assert dispatch() == 1
     assert sent(service)["text"].startswith("<i>BTC/USDT</i> by &lt;b&gt;@everyone")
 
 
 def test_discord_gets_markdown_without_mentions(service):
     endpoint(customer(), DISCORD, channel="discord")
     record("a", **HOSTILE)
-    assert deliver() == 1
+    assert dispatch() == 1
     content = json.dumps(sent(service), ensure_ascii=False)
     assert "**BUY BTC/USDT**" in content
     assert "@everyone" not in content
@@ -79,7 +79,7 @@ def test_discord_gets_markdown_without_mentions(service):
 def test_slack_gets_its_own_escapes(service):
     endpoint(customer(), SLACK, channel="slack")
     record("a", **HOSTILE)
-    assert deliver() == 1
+    assert dispatch() == 1
     content = json.dumps(sent(service))
     assert "*BUY BTC/USDT*" in content
     assert "<!channel>" not in content
@@ -98,18 +98,18 @@ def test_a_test_message_says_so(service, channel, address):
     made, secret = endpoint(customer("me@example.com"), address, channel=channel)
     assert secret is None
     endpoints.send_test(made)
-    assert deliver() == 1
+    assert dispatch() == 1
     assert "This is a test" in service.received[0].body.decode()
 
 
-def test_told_to_slow_down_it_holds_no_thread(service):
+def test_a_service_that_asks_to_slow_down_holds_no_thread(service):
     """apprise itself would sleep until then, longer than a claim lasts."""
     endpoint(customer(), DISCORD, channel="discord")
     limits = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(int(time.time()) + 300)}
     service.answer = lambda _: Answering(429, limits)
     record("a")
     started = time.monotonic()
-    assert deliver() == 1
+    assert dispatch() == 1
     assert time.monotonic() - started < 60
     assert Message.objects.get().state == "waiting"
 
@@ -118,6 +118,6 @@ def test_what_a_service_refuses_is_tried_again(service):
     endpoint(customer(), DISCORD, channel="discord")
     service.answer = lambda _: Answering(404)
     record("a")
-    assert deliver() == 1
-    assert Attempt.objects.get().error == "the service did not take it"
+    assert dispatch() == 1
+    assert Attempt.objects.get().error == "the service did not accept it"
     assert Message.objects.get().state == "waiting"

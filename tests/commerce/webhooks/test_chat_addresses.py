@@ -1,4 +1,4 @@
-"""Which addresses of chats are taken: of apprise's schemas most reach wherever they are told."""
+"""The addresses of chats that are accepted: most schemas of apprise's can reach any host."""
 
 from __future__ import annotations
 
@@ -44,4 +44,4 @@ from tests.commerce.webhooks.test_chat import DISCORD, SLACK, TOKEN
 def test_an_address_of_another_form_is_no_address(channel, address, settings):
     settings.EMAIL_URL = "smtp://mail.example"
     with pytest.raises(ValueError, match="address"):
-        chats.shown(channel, address)
+        chats.label(channel, address)

@@ -1,4 +1,4 @@
-"""Signals by e-mail: apprise over the server of EMAIL_URL, a real one."""
+"""Signals by e-mail, over the server of EMAIL_URL, a real one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from commerce.models import Attempt, Message
 from commerce.webhooks import endpoints
 from commerce.webhooks.endpoints import Rejected
 from tests.commerce.pages.mail_server import PASSWORD, USER, mail_over, mail_server
-from tests.commerce.webhooks.pushing import customer, deliver, endpoint, hurry, record
+from tests.commerce.webhooks.pushing import customer, dispatch, endpoint, hurry, record
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("receivers_here")]
 
@@ -39,7 +39,7 @@ def test_a_signal_goes_to_the_customers_own_address(settings, free_port):
     mailing()
     record("a", stop_loss="60000", agent_source="Zürich <b>& Bcc: you@example.com")
     with mail_server(free_port) as kept:
-        assert deliver() == 1
+        assert dispatch() == 1
     [(recipients, message)] = kept.messages
     assert recipients == ["me@example.com"]
     assert (message["To"], message["From"]) == ("me@example.com", "Signal Hub <hub@example.com>")
@@ -62,7 +62,7 @@ def test_it_logs_in_over_tls(settings, free_port, authority, scheme, starttls):
     mail_over(settings, f"{scheme}://{LOGIN}@127.0.0.1:{free_port}")
     endpoints.send_test(mailing())
     with mail_server(free_port, tls, starttls=starttls) as kept:
-        assert deliver() == 1
+        assert dispatch() == 1
     assert kept.logins == [USER]
     [(_, message)] = kept.messages
     assert "This is a test" in message.get_content()
@@ -75,7 +75,7 @@ def test_a_server_with_a_certificate_of_nobodys_is_not_spoken_to(settings, free_
     mailing()
     record("a")
     with mail_server(free_port, tls, starttls=True) as kept:
-        assert deliver() == 1
+        assert dispatch() == 1
     assert (kept.messages, kept.logins) == ([], [])
     assert Message.objects.get().state == "waiting"
 
@@ -84,14 +84,14 @@ def test_what_the_server_refuses_or_is_not_there_for_is_tried_again(settings, fr
     mail_over(settings, f"smtp://127.0.0.1:{free_port}")
     mailing()
     record("a")
-    assert deliver() == 1  # nobody listens
+    assert dispatch() == 1  # there is no server
     with mail_server(free_port) as kept:
         kept.refuses = True
         hurry()
-        assert deliver() == 1
+        assert dispatch() == 1
         kept.refuses = False
         hurry()
-        assert deliver() == 1
+        assert dispatch() == 1
     assert len(kept.messages) == 1
     assert list(Attempt.objects.values_list("status", flat=True)) == [0, 0, 200]
 
@@ -101,23 +101,23 @@ def test_an_unusual_address_is_taken_by_the_letter(settings, free_port, address)
     mail_over(settings, f"smtp://127.0.0.1:{free_port}")
     endpoints.send_test(mailing(address))
     with mail_server(free_port) as kept:
-        assert deliver() == 1
+        assert dispatch() == 1
     assert [recipients for recipients, _ in kept.messages] == [[address]]
 
 
-def test_a_hub_without_a_mail_server_makes_no_such_endpoint_and_claims_no_delivery(settings):
+def test_a_hub_without_a_mail_server_makes_no_such_endpoint_and_reports_no_success(settings):
     settings.EMAIL_URL = "console:"
     made = mailing()
     settings.EMAIL_URL, settings.EMAIL_BACKEND = None, "django.core.mail.backends.dummy.EmailBackend"
     with pytest.raises(Rejected, match="sends no e-mail"):
         mailing("you@example.com")
     endpoints.send_test(made)
-    assert deliver() == 1
+    assert dispatch() == 1
     assert Attempt.objects.get().status == 0
 
 
 def test_debug_prints_it(settings):
     settings.EMAIL_URL = "console:"
     endpoints.send_test(mailing())
-    assert deliver() == 1
+    assert dispatch() == 1
     assert "This is a test" in mail.outbox[0].body

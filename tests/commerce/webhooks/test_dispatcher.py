@@ -12,20 +12,24 @@ from datetime import timedelta
 
 import pytest
 from django.db import connection, transaction
-from django.db.models import F
+from django.utils import timezone
 
 from aggregator.ledger import inserted_rows
+from aggregator.ledger.errors import Outage
 from aggregator.models import TradingSignal
 from commerce import feed
 from commerce.entitlements import scope
 from commerce.models import Attempt, Endpoint, Message, Subscription
-from commerce.webhooks import claims, http_client
-from commerce.webhooks.dispatcher import THREADS
+from commerce.webhooks import http_client
+from commerce.webhooks.attempts import CLAIM_TIMEOUT, record_attempt
+from commerce.webhooks.dispatcher import MAX_REQUESTS, Dispatcher, claim_due
+from commerce.webhooks.http_client import AttemptResult
+from commerce.webhooks.planning import Planner
 from tests.aggregator.ledger.samples import insert
 from tests.commerce.webhooks.pushing import (
     answering,
     customer,
-    deliver,
+    dispatch,
     endpoint,
     hurry,
     ids,
@@ -39,30 +43,30 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 
 @pytest.fixture
-def patient(monkeypatch):
+def no_deadline(monkeypatch):
     """No request ends by its own deadline, however long the test takes."""
     monkeypatch.setattr(
         http_client, "post", functools.partial(http_client.post, timeout_s=2 * WAIT_TIMEOUT_S)
     )
 
 
-@pytest.mark.usefixtures("patient")
-def test_endpoints_that_hang_delay_nobody_else(inbox):
-    """More of them than the worker has threads for, and none has failed before; the good one is the last."""
+@pytest.mark.usefixtures("no_deadline")
+def test_endpoints_that_hang_for_the_first_time_delay_no_other_and_hold_no_connection(inbox):
+    """As many of them as may hang at a time; the one that answers is the last."""
     free = threading.Event()
     with receiver() as stuck:
         stuck.answer = lambda _: Answering(before=free.wait)
         owner = customer(webhooks=100)
-        for number in range(20):
+        for number in range(MAX_REQUESTS - 1):
             endpoint(owner, stuck.url(f"/{number}"))
         endpoint(customer(), inbox.url())
         record("a", "b", "c")
-        runner = threading.Thread(target=deliver)
+        runner = threading.Thread(target=dispatch)
         runner.start()
         try:
             eventually(lambda: len(inbox.received) == 3)
-            assert len(stuck.received) > THREADS
-            eventually(lambda: connections_in_use() < THREADS / 2)
+            eventually(lambda: len(stuck.received) == MAX_REQUESTS - 1)
+            assert connections_in_use() <= 1
         finally:
             free.set()
             runner.join()
@@ -76,21 +80,23 @@ def connections_in_use() -> int:
         return int(cursor.fetchone()[0])
 
 
-@pytest.mark.usefixtures("patient")
-def test_hanging_endpoints_beyond_all_threads_leave_a_thread_to_those_that_answer(inbox):
-    """Once an endpoint has failed it waits for other threads than those of the endpoints that answer."""
+@pytest.mark.usefixtures("no_deadline")
+@pytest.mark.parametrize(
+    "first", [answering(500), lambda _: Answering(before=lambda: time.sleep(1.1))], ids=["failed", "slow"]
+)
+def test_endpoints_that_failed_or_were_slow_wait_for_a_capacity_of_their_own(inbox, first):
     with receiver() as stuck:
-        stuck.answer = answering(500)
+        stuck.answer = first
         for _ in range(4):
             endpoint(customer(), stuck.url())
         record("a")
-        deliver(threads=1, failing_threads=1)
+        dispatch(max_requests=4, max_slow_requests=1)
         free = threading.Event()
         stuck.answer = lambda _: Answering(before=free.wait)
         endpoint(customer(), inbox.url(), after=None)
         hurry()
         record("b")
-        runner = threading.Thread(target=deliver, kwargs={"threads": 1, "failing_threads": 1})
+        runner = threading.Thread(target=dispatch, kwargs={"max_requests": 1, "max_slow_requests": 1})
         runner.start()
         try:
             eventually(lambda: inbox.received)
@@ -120,10 +126,10 @@ def test_a_celery_worker_delivers_without_beat_and_ends_after_the_request_under_
     assert worker.wait() == 0
     assert 1 <= len(inbox.received) < 60
     assert Message.objects.filter(state="delivered").count() == len(inbox.received)
-    assert Endpoint.objects.get().lease is None
+    assert Endpoint.objects.get().free_at <= timezone.now()
 
 
-def test_processes_that_race_send_each_delivery_once(inbox, run_manage):
+def test_processes_that_race_send_each_message_once(inbox, run_manage):
     boxes = [endpoint(customer(), inbox.url(f"/{number}"))[0] for number in range(4)]
     workers = [run_manage(*COMMAND, **LOCAL) for _ in range(3)]
     for batch in range(10):
@@ -140,7 +146,7 @@ def test_processes_that_race_send_each_delivery_once(inbox, run_manage):
 
 
 def test_what_a_killed_worker_had_under_way_comes_again_by_itself(inbox, run_manage):
-    """Killed between sending and noting it, with nothing recorded later that would wake the endpoint."""
+    """Killed between sending and recording the attempt, with no later signal."""
     endpoint(customer(), inbox.url())
     killed = threading.Event()
     inbox.answer = lambda _: Answering(before=lambda: killed.wait(60))
@@ -149,18 +155,49 @@ def test_what_a_killed_worker_had_under_way_comes_again_by_itself(inbox, run_man
     worker.until(lambda: inbox.received)
     worker.kill()
     killed.set()
-    assert deliver() == 0
-    let_leases_run_out()
-    assert deliver() == 1
+    assert dispatch() == 0
+    hurry(CLAIM_TIMEOUT)
+    assert dispatch() == 1
     assert ids(inbox) == ["a", "a"]
     assert len(set(message_ids(inbox))) == 1
     assert Attempt.objects.get().number == 2
     assert Message.objects.get().state == "delivered"
 
 
-def let_leases_run_out() -> None:
-    hurry(claims.LEASE)
-    Endpoint.objects.update(leased_until=F("leased_until") - claims.LEASE)
+def test_a_worker_that_outlived_its_claim_changes_nothing_of_the_next_one(inbox):
+    endpoint(customer(), inbox.url())
+    record("a")
+    Planner().run()
+    [[late], _] = claim_due(10, slow=False)
+    assert claim_due(10, slow=False) == ([], 0)
+    hurry(CLAIM_TIMEOUT)
+    [[current], _] = claim_due(10, slow=False)
+    assert (late.message.pk, current.message.pk) == (current.message.pk, late.message.pk)
+    record_attempt(late, AttemptResult(200))
+    assert Message.objects.get().state == "waiting"
+    assert claim_due(10, slow=False) == ([], 0)
+    record_attempt(current, AttemptResult(204))
+    assert Message.objects.get().state == "delivered"
+    assert list(Attempt.objects.values_list("number", "status")) == [(1, 200), (2, 204)]
+
+
+def test_what_ended_while_the_database_was_away_is_recorded_when_it_is_back(inbox, postgres_server):
+    endpoint(customer(), inbox.url())
+    held = threading.Event()
+    inbox.answer = lambda _: Answering(before=lambda: held.wait(60))
+    record("a")
+    dispatcher = Dispatcher()
+    eventually(lambda: (dispatcher.run_once(wait=True), inbox.received)[1])
+    postgres_server.stop()
+    held.set()
+    for _ in range(3):
+        with pytest.raises(Outage):
+            dispatcher.run_once(wait=True)
+    postgres_server.start()
+    eventually(lambda: (dispatcher.run_once(wait=True), Message.objects.get().state == "delivered")[1])
+    dispatcher.close()
+    assert ids(inbox) == ["a"]
+    assert Attempt.objects.get().number == 1
 
 
 def test_workers_killed_at_random_lose_nothing(inbox, run_manage):
@@ -182,7 +219,7 @@ def test_workers_killed_at_random_lose_nothing(inbox, run_manage):
         inserted_rows.record_inserted_rows(10)
         worker.process.send_signal(signals.SIGKILL)
         worker.wait()
-        let_leases_run_out()
+        hurry(CLAIM_TIMEOUT)
     worker = run_manage(*COMMAND, **LOCAL)
     everything = set(TradingSignal.objects.values_list("signal_id", flat=True))
     assert len(everything) == 123
@@ -221,4 +258,4 @@ def test_the_command_ends_on_sigterm_after_the_request_under_way(inbox, run_mana
     assert worker.wait() == 0
     assert 1 <= len(inbox.received) < 60
     assert Message.objects.filter(state="delivered").count() == len(inbox.received)
-    assert Endpoint.objects.get().lease is None
+    assert Endpoint.objects.get().free_at <= timezone.now()

@@ -1,4 +1,4 @@
-"""The request to a customer's URL: to the judged address and nowhere else, bounded in time and in size."""
+"""The request to a customer's URL: to the checked address and nowhere else, bounded in time and size."""
 
 from __future__ import annotations
 
@@ -126,6 +126,35 @@ def test_an_answer_that_drips_ends_at_the_deadline():
         thread.join(5)
 
 
+def test_informational_responses_before_the_final_one_are_no_failure():
+    def speak(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            while not connection.recv(4096).endswith(b"{}"):
+                pass
+            early = b"HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\n"
+            connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n" + early)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    with socket.create_server(("127.0.0.2", 0)) as listener:
+        thread = threading.Thread(target=_quietly, args=(speak, listener), daemon=True)
+        thread.start()
+        guard = Guard(http=True, networks=(HERE,), resolve=Names(["127.0.0.2"]))
+        target = guard.check(f"http://customer.example:{listener.getsockname()[1]}/")
+        answer = http_client.post(target, b"{}", {})
+        assert (answer.status, answer.excerpt, answer.error) == (200, "ok", "")
+        thread.join(5)
+
+
+@pytest.mark.parametrize("path", ["/a/../b?x=%7b{}", "/?", "/%2F"])
+def test_the_path_is_requested_as_it_was_written(path):
+    with receiver("127.0.0.2") as server:
+        guard = Guard(http=True, networks=(HERE,), resolve=Names(["127.0.0.2"]))
+        target = guard.check(f"http://customer.example:{server.port}{path}")
+        assert http_client.post(target, b"{}", {}).ok
+        assert server.received[0].path == target.path
+
+
 def test_a_handshake_that_never_comes_ends_at_the_deadline():
     with socket.create_server(("127.0.0.2", 0)) as listener:
         guard = Guard(networks=(HERE,), resolve=Names(["127.0.0.2"]))
@@ -140,7 +169,7 @@ def test_no_more_of_an_answer_is_kept_than_an_excerpt():
         answer = http_client.post(plain(server), b"{}", {})
         assert answer.status == 500
         assert answer.excerpt.startswith("\ufffd\ufffda")
-        assert len(answer.excerpt) == http_client.EXCERPT_BYTES
+        assert len(answer.excerpt) == http_client.MAX_EXCERPT_BYTES
 
 
 def test_what_is_no_http_is_a_failure_and_no_crash():
@@ -158,7 +187,7 @@ def test_what_is_no_http_is_a_failure_and_no_crash():
         answer = http_client.post(
             guard.check(f"http://customer.example:{listener.getsockname()[1]}/"), b"", {}
         )
-        assert (answer.status, answer.error) == (0, "not an HTTP answer")
+        assert (answer.status, answer.error) == (0, "not an HTTP response")
         thread.join(5)
 
 
@@ -169,7 +198,7 @@ def test_nobody_listening_is_a_failure(free_port):
 
 
 @pytest.mark.parametrize(("value", "seconds"), [("120", 120), ("999999999", 86_400), ("soon", None)])
-def test_retry_after_is_told_up_to_a_day(value, seconds):
+def test_retry_after_is_returned_up_to_a_day(value, seconds):
     with receiver("127.0.0.2") as server:
         server.answer = lambda _: Answering(503, {"Retry-After": value})
         assert http_client.post(plain(server), b"{}", {}).retry_after_s == seconds

@@ -17,7 +17,7 @@ from commerce.feed.signal_serializer import serialize
 from commerce.models import Attempt, Endpoint, Subscription, UsageDay
 from commerce.webhooks import endpoints
 from commerce.webhooks.signing_secrets import signing_secret
-from tests.commerce.webhooks.pushing import customer, deliver, endpoint, ids, local, message_ids, record
+from tests.commerce.webhooks.pushing import customer, dispatch, endpoint, ids, local, message_ids, record
 
 NODE = Path(__file__).parent / "node"
 
@@ -28,9 +28,9 @@ def test_what_is_recorded_arrives_in_order_and_signed(inbox):
     owner = customer()
     _, secret = endpoint(owner, inbox.url())
     record("a", "b", "c")
-    assert deliver() == 3
+    assert dispatch() == 3
     assert ids(inbox) == ["a", "b", "c"]
-    assert deliver() == 0
+    assert dispatch() == 0
     for request in inbox.received:
         message = Webhook(secret).verify(request.body, request.headers)
         assert message["type"] == "signal.recorded"
@@ -44,7 +44,7 @@ def test_the_body_holds_what_the_feed_gives(inbox):
     owner = customer()
     endpoint(owner, inbox.url())
     record("a", tags=["x"], stop_loss="1.50")
-    deliver()
+    dispatch()
     data = json.loads(inbox.received[0].body)["data"]
     rights = Subscription.objects.get(customer=owner).plan
     shown = serialize(TradingSignal.objects.get(), scope(rights))
@@ -60,7 +60,7 @@ def test_requests_verify_with_the_npm_package(inbox):
         pytest.skip("no node, or not its packages: `make tests` installs them where there is npm")
     _, secret = endpoint(customer(), inbox.url())
     record("a", "b", agent_source="Zürich „quoted“ 🚀")
-    deliver()
+    dispatch()
     lines = [
         {"secret": secret, "headers": request.headers, "body": request.body.decode()}
         for request in inbox.received
@@ -84,12 +84,12 @@ def test_after_a_rotation_both_secrets_verify_for_a_while(inbox):
     new = endpoints.rotate(made)
     assert new != old
     record("a")
-    deliver()
+    dispatch()
     for secret in (old, new):
         assert Webhook(secret).verify(inbox.received[0].body, inbox.received[0].headers)
     Endpoint.objects.update(previous_until=timezone.now())
     record("b")
-    deliver()
+    dispatch()
     assert Webhook(new).verify(inbox.received[1].body, inbox.received[1].headers)
     with pytest.raises(WebhookVerificationError):
         Webhook(old).verify(inbox.received[1].body, inbox.received[1].headers)
@@ -98,7 +98,7 @@ def test_after_a_rotation_both_secrets_verify_for_a_while(inbox):
 def test_a_test_message_is_sent_even_when_nothing_is_recorded(inbox):
     made, secret = endpoint(customer(), inbox.url())
     endpoints.send_test(made)
-    deliver()
+    dispatch()
     [request] = inbox.received
     assert Webhook(secret).verify(request.body, request.headers)["type"] == "webhook.test"
     assert not UsageDay.objects.exists()
@@ -113,10 +113,10 @@ def test_neither_addresses_nor_secrets_are_in_the_database(inbox):
     assert signing_secret(made) == secret
 
 
-def test_a_changed_core_secret_is_told_and_crashes_nothing(inbox, settings):
+def test_a_changed_core_secret_is_named_and_crashes_nothing(inbox, settings):
     endpoint(customer(), inbox.url())
     record("a")
     local(settings, auth_secret="another")
-    deliver()
+    dispatch()
     assert "CORE_AUTH_SECRET" in Attempt.objects.get().error
     assert inbox.connections == 0

@@ -1,4 +1,4 @@
-"""A name server that changes its answers, between saving, judging and sending, against the whole push."""
+"""A name server that changes its answers, between saving, checking and sending, against the whole push."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from commerce.models import Attempt, Endpoint, Message
 from commerce.webhooks.endpoints import Rejected
-from tests.commerce.webhooks.pushing import customer, deliver, endpoint, hurry, ids, local, record
+from tests.commerce.webhooks.pushing import customer, dispatch, endpoint, hurry, ids, local, record
 from tests.commerce.webhooks.receiver import receiver
 from tests.commerce.webhooks.resolving import HERE, Names
 
@@ -44,19 +44,19 @@ def test_no_socket_is_opened_to_an_address_that_is_refused(names, settings, conn
         names.answers = [[GOOD], [INSIDE]]  # good when it is saved, inside when it is sent
         endpoint(customer(), url)
         record("a")
-        assert deliver() == 1
+        assert dispatch() == 1
         assert Attempt.objects.get().error == "refused: address_not_public"
 
-        names.answers = [[GOOD], [INSIDE]]  # good when it is judged, inside if anybody asked once more
+        names.answers = [[GOOD], [INSIDE]]  # good when it is checked, inside if it were looked up again
         names.asked.clear()
         hurry()
-        assert deliver() == 1
+        assert dispatch() == 1
         assert Message.objects.get().state == "delivered"
         assert names.asked == ["customer.example"]
 
         names.answers = [[GOOD, INSIDE]]  # both at once
         record("b")
-        assert deliver() == 1
+        assert dispatch() == 1
 
         assert ids(good) == ["a"]
         assert inside.connections == 0

@@ -1,4 +1,4 @@
-"""When a message fails: what is on record, when it is attempt again, and when an endpoint is given up."""
+"""When a message fails: what is recorded, when it is sent again, and when an endpoint is disabled."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from django.core import mail
 from django.utils import timezone
 
 from commerce.models import Attempt, Endpoint, Message
-from commerce.webhooks import retries
+from commerce.webhooks import owner_notifications, retries
 from tests.commerce.webhooks.pushing import (
     answering,
     customer,
-    deliver,
+    dispatch,
     endpoint,
     hurry,
     local,
@@ -28,13 +28,13 @@ def test_a_failure_is_tried_again_under_the_same_id_and_is_on_record(inbox):
     endpoint(customer(), inbox.url())
     inbox.answer = answering(500, body=b"\x00" + b"x" * 5000)
     record("a")
-    assert deliver() == 1
+    assert dispatch() == 1
     row = Message.objects.get()
     assert (row.state, row.attempt_count) == ("waiting", 1)
     assert timedelta(seconds=4) < row.due_at - Attempt.objects.get().at < timedelta(seconds=5.6)
     inbox.answer = answering(204)
     hurry()
-    assert deliver() == 1
+    assert dispatch() == 1
     first, second = Attempt.objects.order_by("number")
     assert (first.number, first.status, len(first.excerpt)) == (1, 500, 1024)
     assert (second.number, second.status, second.error) == (2, 204, "")
@@ -51,14 +51,14 @@ def test_the_schedule_is_kept_to_its_end(inbox):
     waits = []
     for _ in retries.SCHEDULE:
         hurry()
-        assert deliver() == 1
+        assert dispatch() == 1
         row = Message.objects.get()
         waits.append(row.due_at - Attempt.objects.latest("number").at)
     for wait, planned in zip(waits, retries.SCHEDULE[1:], strict=False):
         assert planned <= wait <= planned * (1 + retries.JITTER)
     assert row.state == "failed"
     hurry()
-    assert deliver() == 0
+    assert dispatch() == 0
     assert len(inbox.received) == 10
 
 
@@ -66,50 +66,51 @@ def test_retry_after_is_honoured_for_all_of_an_endpoints_messages(inbox):
     endpoint(customer(), inbox.url())
     inbox.answer = answering(429, headers={"Retry-After": "3600"})
     record("a", "b")
-    assert deliver() == 1
+    assert dispatch() == 1
     assert Message.objects.get(signal__signal_id="a").due_at - timezone.now() > timedelta(minutes=59)
     hurry(timedelta(minutes=58))
     record("c")
-    assert deliver() == 0
+    assert dispatch() == 0
     inbox.answer = answering(200)
     hurry(timedelta(minutes=2))
-    assert deliver() == 3
+    assert dispatch() == 3
 
 
-def test_410_disables_at_once_and_its_owner_is_told(inbox):
+def test_410_disables_at_once_and_its_owner_is_notified(inbox):
     owner = customer("owner@example.com")
     made, _ = endpoint(owner, inbox.url())
     inbox.answer = answering(410)
     record("a", "b")
-    deliver()
+    dispatch()
+    assert owner_notifications.send_due() == 1
     made.refresh_from_db()
-    assert (made.state, made.notify) == ("disabled", False)
+    assert (made.state, made.notify_at) == ("disabled", None)
     assert len(inbox.received) == 1
-    [notice] = mail.outbox
-    assert notice.to == ["owner@example.com"]
-    assert "410 Gone" in notice.body
-    assert made.public_id in notice.body
+    [sent] = mail.outbox
+    assert sent.to == ["owner@example.com"]
+    assert "410 Gone" in sent.body
+    assert made.public_id in sent.body
     hurry()
-    assert deliver() == 0
-    assert len(mail.outbox) == 1
+    assert dispatch() == 0
+    assert owner_notifications.send_due() == 0
 
 
-def test_five_days_of_failure_disable_with_one_notice(inbox):
+def test_five_days_of_failure_disable_with_one_notification(inbox):
     made, _ = endpoint(customer(), inbox.url())
     inbox.answer = answering(500)
     record("a")
-    deliver()
+    dispatch()
     Endpoint.objects.update(failing_since=timezone.now() - timedelta(days=4, hours=23))
     hurry()
-    deliver()
+    dispatch()
     made.refresh_from_db()
     assert made.state == "active"
     Endpoint.objects.update(failing_since=timezone.now() - timedelta(days=5, seconds=1))
     hurry()
-    deliver()
+    dispatch()
     made.refresh_from_db()
     assert (made.state, made.reason) == ("disabled", "It failed for five days.")
-    assert len(mail.outbox) == 1
+    assert (owner_notifications.send_due(), owner_notifications.send_due()) == (1, 0)
 
 
 def test_after_an_outage_what_waits_comes_soon(inbox):
@@ -117,14 +118,14 @@ def test_after_an_outage_what_waits_comes_soon(inbox):
     inbox.answer = answering(500)
     record("a", "b", "c")
     for _ in range(3):
-        deliver()
-        Endpoint.objects.update(wake_at=timezone.now(), plan_at=timezone.now())
+        dispatch()
+        Endpoint.objects.update(free_at=timezone.now())
     Message.objects.update(due_at=timezone.now() + timedelta(hours=20))
     first = Message.objects.order_by("position").first()
     Message.objects.filter(pk=first.pk).update(due_at=timezone.now())
-    Endpoint.objects.update(failing_since=timezone.now() - timedelta(hours=1), wake_at=timezone.now())
+    Endpoint.objects.update(failing_since=timezone.now() - timedelta(hours=1), free_at=timezone.now())
     inbox.answer = answering(200)
-    deliver()
+    dispatch()
     waiting = Message.objects.filter(state="waiting")
     assert waiting
     assert all(row.due_at - timezone.now() < timedelta(seconds=11) for row in waiting)
@@ -134,7 +135,7 @@ def test_an_address_turned_bad_is_refused_at_sending(inbox, settings):
     endpoint(customer(), inbox.url())
     record("a")
     local(settings, networks=())
-    deliver()
+    dispatch()
     assert inbox.connections == 0
     assert Attempt.objects.get().error == "refused: address_not_public"
 
@@ -143,6 +144,6 @@ def test_a_redirect_is_a_failure(inbox):
     endpoint(customer(), inbox.url())
     inbox.answer = answering(302, headers={"Location": inbox.url("/elsewhere")})
     record("a")
-    deliver()
+    dispatch()
     assert [request.path for request in inbox.received] == ["/hook"]
     assert Message.objects.get().state == "waiting"

@@ -182,7 +182,7 @@ def test_a_host_without_an_address_is_no_refusal():
 def test_a_look_up_that_hangs_is_given_up(monkeypatch):
     """A name server of the customer's own may let it hang; the request's time begins only after it."""
     over = threading.Event()
-    monkeypatch.setattr(ssrf, "LOOK_UP_S", 0.1)
+    monkeypatch.setattr(ssrf, "LOOKUP_TIMEOUT_S", 0.1)
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait(20))
     with pytest.raises(Unresolved):
         Guard().check("https://customer.example/")

@@ -1,4 +1,4 @@
-"""What is sent: the body of a message, and the id that stays the same over all its attempts."""
+"""The body of a message, and the id that stays the same over all its attempts."""
 
 import base64
 import hashlib
@@ -11,12 +11,12 @@ from commerce.entitlements import Scope
 from commerce.feed import signal_serializer
 from commerce.models import Endpoint, Message
 
-RECORDED = "signal.recorded"
-TEST = "webhook.test"
+SIGNAL_TYPE = "signal.recorded"
+TEST_TYPE = "webhook.test"
 
 
 def message_id(endpoint: Endpoint, subject: str) -> str:
-    """Return the `webhook-id` of `subject` for an endpoint: derived, so it outlives the row of a message."""
+    """Return the `webhook-id` of `subject` for an endpoint: derived, so it outlives the message's row."""
     digest = hashlib.sha256(f"{endpoint.public_id}\0{subject}".encode()).digest()
     return "msg_" + base64.b32encode(digest[:20]).decode().lower()
 
@@ -26,11 +26,11 @@ def signal_message_id(endpoint: Endpoint, signal: TradingSignal) -> str:
 
 
 def body(message: Message, signal: TradingSignal | None, scope: Scope) -> bytes:
-    """Return the JSON of a message, in the form that Standard Webhooks recommends: type, timestamp, data."""
-    content: dict[str, Any] = {"type": TEST, "timestamp": message.created_at, "data": {"test": True}}
+    """Return a message as JSON, in the form that Standard Webhooks recommends: type, timestamp, data."""
+    content: dict[str, Any] = {"type": TEST_TYPE, "timestamp": message.created_at, "data": {"test": True}}
     if signal:
         content = {
-            "type": RECORDED,
+            "type": SIGNAL_TYPE,
             "timestamp": signal.received_at,
             "data": signal_serializer.serialize(signal, scope),
         }
