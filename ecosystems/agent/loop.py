@@ -158,7 +158,7 @@ class Agent:
         before = self.handled
         try:
             for candle in self._candles():
-                self._handle(candle)
+                self.handle(candle)
                 if self._stop.is_set():
                     break
         finally:
@@ -173,7 +173,8 @@ class Agent:
         else:
             yield from paced(candles, self.strategy.timeframe, self._speed, self._stop.wait)
 
-    def _handle(self, candle: Candle) -> None:
+    def handle(self, candle: Candle) -> None:
+        """Run the strategy on a candle; publish its signal at once or with the next batch."""
         signal = self.strategy.on_candle(candle)
         self._last = candle.timestamp
         self.handled += 1

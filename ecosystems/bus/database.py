@@ -68,7 +68,7 @@ class DatabaseTransport(Transport):
         """
         self.name = name
         self.ecosystems = frozenset(ecosystems)
-        self._connection: psycopg.Connection | None = None
+        self.connection: psycopg.Connection | None = None
         try:
             self._options = CONNECTION | conninfo_to_dict(url)
         except psycopg.ProgrammingError as error:
@@ -104,26 +104,26 @@ class DatabaseTransport(Transport):
         return fates + self._insert(batch[middle:])
 
     def _execute(self, batch: list[Signal]) -> None:
-        reused = self._connection is not None
+        reused = self.connection is not None
         try:
             self._connect().execute(INSERT, _columns(batch))
         except psycopg.OperationalError:
             # A connection that lay idle may have been closed by the server, a pooler or a firewall.
-            if not reused or self._connection is None or not self._connection.closed:
+            if not reused or self.connection is None or not self.connection.closed:
                 raise
             self.close()
             self._connect().execute(INSERT, _columns(batch))
 
     def _connect(self) -> psycopg.Connection:
-        if self._connection is None:
+        if self.connection is None:
             # Prepared statements do not survive a transaction pooler.
-            self._connection = psycopg.connect(**self._options, autocommit=True, prepare_threshold=None)
-        return self._connection
+            self.connection = psycopg.connect(**self._options, autocommit=True, prepare_threshold=None)
+        return self.connection
 
     def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        if self.connection is not None:
+            self.connection.close()
+            self.connection = None
 
 
 def _columns(batch: list[Signal]) -> list[list[Any]]:

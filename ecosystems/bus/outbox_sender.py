@@ -103,7 +103,7 @@ class SenderThread:
     """Runs a sender in the background until it is stopped."""
 
     def __init__(self, sender: OutboxSender) -> None:
-        self._courier = sender
+        self._sender = sender
         self._wake = threading.Event()
         self._stopped = False
         name = f"outbox sender {sender.transport.name}"
@@ -124,13 +124,13 @@ class SenderThread:
         while not self._stopped:
             self._wake.clear()
             if self._run_once() is None:
-                self._wake.wait(min(self._courier.wait_s() or POLL_INTERVAL_S, POLL_INTERVAL_S))
+                self._wake.wait(min(self._sender.wait_s() or POLL_INTERVAL_S, POLL_INTERVAL_S))
 
     def _run_once(self) -> Delivery | None:
         try:
-            return self._courier.run_once()
+            return self._sender.run_once()
         except BusError:
             return None  # the sender has logged it, and waits
         except Exception:
-            logger.exception("EventBus: the outbox sender of %s failed", self._courier.transport.name)
+            logger.exception("EventBus: the outbox sender of %s failed", self._sender.transport.name)
             return None

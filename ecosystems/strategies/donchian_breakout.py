@@ -1,7 +1,7 @@
 """Breakout: the close leaves the channel of the candles before it."""
 
 from ecosystems.market.candles import Candle
-from ecosystems.strategies.indicators import Atr, Channel, warm_up_length
+from ecosystems.strategies import indicators
 from ecosystems.strategies.strategy import Decision, Parameters, Period, Strategy
 
 
@@ -25,15 +25,17 @@ class DonchianBreakout(Strategy[DonchianParameters]):
 
     def prepare(self) -> None:
         """Create the channel and the range."""
-        self._channel = Channel(self.parameters.channel)
-        self._atr = Atr(self.parameters.atr_period)
+        self._channel = indicators.channel(self.parameters.channel)
+        self._atr = indicators.atr(self.parameters.atr_period)
         self._bounds: tuple[float, float] | None = None
         self._side = 0
 
     @property
     def history(self) -> int:
         """The length of the warm-up that channel and range need."""
-        return max(self.parameters.channel + 1, warm_up_length(self.parameters.atr_period, wilder=True))
+        return max(
+            self.parameters.channel + 1, indicators.warm_up_length(self.parameters.atr_period, wilder=True)
+        )
 
     def decide(self, candle: Candle) -> Decision | None:
         """Add the next candle; decide to trade if its close left the channel."""

@@ -1,7 +1,7 @@
 """Trend following: a fast moving average crosses a slow one."""
 
 from ecosystems.market.candles import Candle
-from ecosystems.strategies.indicators import Atr, Ema, warm_up_length
+from ecosystems.strategies import indicators
 from ecosystems.strategies.strategy import Decision, Parameters, Period, Strategy
 
 STEEP = 0.2
@@ -32,16 +32,17 @@ class EmaCrossover(Strategy[EmaParameters]):
 
     def prepare(self) -> None:
         """Create the two averages and the range."""
-        self._fast = Ema(self.parameters.fast)
-        self._slow = Ema(self.parameters.slow)
-        self._atr = Atr(self.parameters.atr_period)
+        self._fast = indicators.ema(self.parameters.fast)
+        self._slow = indicators.ema(self.parameters.slow)
+        self._atr = indicators.atr(self.parameters.atr_period)
         self._gap: float | None = None
 
     @property
     def history(self) -> int:
         """The length of the warm-up that the averages need."""
         return max(
-            warm_up_length(self.parameters.slow), warm_up_length(self.parameters.atr_period, wilder=True)
+            indicators.warm_up_length(self.parameters.slow),
+            indicators.warm_up_length(self.parameters.atr_period, wilder=True),
         )
 
     def decide(self, candle: Candle) -> Decision | None:

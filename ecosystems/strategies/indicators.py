@@ -4,7 +4,8 @@ talipp keeps every value. Here the oldest are purged; what is needed to continue
 """
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 
 from talipp.indicators import ATR, EMA, RSI, DonchianChannels  # type: ignore[import-untyped]
 from talipp.ohlcv import OHLCV  # type: ignore[import-untyped]
@@ -14,68 +15,54 @@ from ecosystems.market.candles import Candle
 SEED_SHARE = 1e-15
 """The remaining weight of an average's first value after the warm-up: below a float's precision."""
 
+V = TypeVar("V")
+R = TypeVar("R")
 
-class _Bounded:
-    """One talipp indicator that remembers between `keep` and twice `keep` values."""
 
-    def __init__(self, indicator: Any, period: int) -> None:
+class Indicator(Generic[V, R]):
+    """A talipp indicator that keeps between `keep` and twice `keep` values."""
+
+    def __init__(
+        self,
+        indicator: Any,
+        period: int,
+        value: Callable[[V], Any] = lambda value: value,
+        result: Callable[[Any], R] = lambda result: result,
+    ) -> None:
+        """`value` and `result` convert what goes into talipp and what comes out of it."""
         self._indicator = indicator
+        self._value = value
+        self._result = result
         # With fewer than period + 1 values talipp treats the next one as the first and starts again.
         self._keep = 2 * period + 64
 
-    def _add(self, value: Any) -> Any:
-        self._indicator.add(value)
+    def add(self, value: V) -> R | None:
+        """Add the next value; return the indicator, None before it has values enough."""
+        self._indicator.add(self._value(value))
         if len(self._indicator.input_values) >= 2 * self._keep:
             self._indicator.purge_oldest(self._keep)
-        return self._indicator[-1]
+        found = self._indicator[-1]
+        return None if found is None else self._result(found)
 
 
-class Ema(_Bounded):
-    """Exponential moving average, seeded with the plain mean of the first `period` values."""
-
-    def __init__(self, period: int) -> None:
-        super().__init__(EMA(period), period)
-
-    def add(self, value: float) -> float | None:
-        """Add the next value; return the average, None before `period` values."""
-        average: float | None = self._add(value)
-        return average
+def ema(period: int) -> Indicator[float, float]:
+    """Return an exponential moving average, which starts as the mean of the first `period` values."""
+    return Indicator(EMA(period), period)
 
 
-class Rsi(_Bounded):
-    """Wilder's relative strength index, 0 to 100 ("New Concepts in Technical Trading Systems", 1978)."""
-
-    def __init__(self, period: int) -> None:
-        super().__init__(RSI(period), period)
-
-    def add(self, value: float) -> float | None:
-        """Add the next value; return the index, None before `period` + 1 values."""
-        index: float | None = self._add(value)
-        return index
+def rsi(period: int) -> Indicator[float, float]:
+    """Return Wilder's relative strength index, 0 to 100 (New Concepts in Technical Trading Systems, 1978)."""
+    return Indicator(RSI(period), period)
 
 
-class Atr(_Bounded):
-    """Wilder's average true range, in units of price."""
-
-    def __init__(self, period: int) -> None:
-        super().__init__(ATR(period), period)
-
-    def add(self, candle: Candle) -> float | None:
-        """Add the next candle; return the range, None before `period` candles."""
-        average: float | None = self._add(_floats(candle))
-        return average
+def atr(period: int) -> Indicator[Candle, float]:
+    """Return Wilder's average true range, in units of price."""
+    return Indicator(ATR(period), period, _floats)
 
 
-class Channel(_Bounded):
-    """Donchian's channel: the lowest low and the highest high of the newest `period` candles."""
-
-    def __init__(self, period: int) -> None:
-        super().__init__(DonchianChannels(period), period)
-
-    def add(self, candle: Candle) -> tuple[float, float] | None:
-        """Add the next candle; return (lowest, highest), None before `period` candles."""
-        bands = self._add(_floats(candle))
-        return None if bands is None else (bands.lb, bands.ub)
+def channel(period: int) -> Indicator[Candle, tuple[float, float]]:
+    """Return Donchian's channel: the lowest low and the highest high of the newest `period` candles."""
+    return Indicator(DonchianChannels(period), period, _floats, lambda bands: (bands.lb, bands.ub))
 
 
 def _floats(candle: Candle) -> OHLCV:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from ecosystems.market.candles import Candle
-from ecosystems.strategies.indicators import Atr, Rsi, warm_up_length
+from ecosystems.strategies import indicators
 from ecosystems.strategies.strategy import Decision, Parameters, Period, Strategy
 
 Level = Annotated[float, msgspec.Meta(gt=0, lt=100)]
@@ -36,15 +36,15 @@ class RsiReversion(Strategy[RsiParameters]):
 
     def prepare(self) -> None:
         """Create the index and the range."""
-        self._rsi = Rsi(self.parameters.rsi_period)
-        self._atr = Atr(self.parameters.atr_period)
+        self._rsi = indicators.rsi(self.parameters.rsi_period)
+        self._atr = indicators.atr(self.parameters.atr_period)
         self._before: float | None = None
 
     @property
     def history(self) -> int:
         """The length of the warm-up that the averages need."""
         longest = max(self.parameters.rsi_period, self.parameters.atr_period)
-        return 1 + warm_up_length(longest, wilder=True)
+        return 1 + indicators.warm_up_length(longest, wilder=True)
 
     def decide(self, candle: Candle) -> Decision | None:
         """Add the next candle; decide to trade if the index came back on it."""

@@ -354,14 +354,14 @@ def test_memory_stays_flat(tmp_path):
     subject = agent(Clock(), publisher, feed=CsvFeed(path), finite=True)
     candles = CsvFeed(path).candles("MADE/UP", "1m")
     for _ in range(5000):
-        subject._handle(next(candles))
+        subject.handle(next(candles))
     tracemalloc.start()
     try:
         for _ in range(5000):
-            subject._handle(next(candles))
+            subject.handle(next(candles))
         early = tracemalloc.get_traced_memory()[0]
         for _ in range(20_000):
-            subject._handle(next(candles))
+            subject.handle(next(candles))
         assert tracemalloc.get_traced_memory()[0] - early < 500_000
     finally:
         tracemalloc.stop()

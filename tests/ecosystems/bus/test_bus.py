@@ -168,7 +168,7 @@ def test_rows_also_go_to_the_database_of_each_ecosystem(program_environment, env
         mixed = replace(
             environment,
             core_db_url=core,
-            ecosystem_db_urls={"forex": forex},
+            forex_db_url=forex,
             event_bus_backend="webhook",
             event_webhook_url=hub.url,
             event_webhook_secret="secret",
@@ -184,8 +184,8 @@ def test_rows_also_go_to_the_database_of_each_ecosystem(program_environment, env
 
 
 def test_one_ecosystems_bus_opens_only_its_own_database(environment):
-    urls = {"crypto": "postgres://one/x", "forex": "postgres://two/x"}
-    bus = EventBus.from_environment(replace(environment, ecosystem_db_urls=urls), ecosystem="forex")
+    both = replace(environment, crypto_db_url="postgres://one/x", forex_db_url="postgres://two/x")
+    bus = EventBus.from_environment(both, ecosystem="forex")
     assert names(bus) == ["memory", "database"]
     assert bus.transports[1].ecosystems == {"forex"}
 

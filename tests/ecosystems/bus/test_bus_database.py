@@ -163,7 +163,7 @@ def test_no_statement_is_prepared_however_often_it_runs(bus):
     """A transaction pooler gives each transaction another session."""
     for number in range(8):
         bus.publish(a_signal(f"s-{number}"))
-    connection = bus.transports[0]._connection
+    connection = bus.transports[0].connection
     assert connection.execute("SELECT count(*) FROM pg_prepared_statements").fetchone() == (0,)
 
 
@@ -174,7 +174,7 @@ def test_no_statement_is_prepared_however_often_it_runs(bus):
         ("postgres://u:pa55@host/db?pgbouncer=true", 'invalid URI query parameter: "pgbouncer"'),
     ],
 )
-def test_a_url_that_is_none_is_explained_without_its_password(bad, reason):
+def test_an_invalid_url_is_explained_without_its_password(bad, reason):
     with pytest.raises(BusError) as caught:
         DatabaseTransport(bad)
     assert reason in str(caught.value)

@@ -7,9 +7,9 @@ from contextlib import suppress
 
 import pytest
 import redis
+from redis.connection import AbstractConnection
 
 from ecosystems.bus import BusError, EventBus, Unsent
-from ecosystems.bus import redis as module
 from ecosystems.bus.redis import PIPELINE_LENGTH, RedisTransport
 from ecosystems.bus.transport import Unsubscribe
 from ecosystems.signal import parse
@@ -90,16 +90,16 @@ def test_after_an_error_nothing_more_is_sent(redis_client, limited):
     assert refused <= 2 * PIPELINE_LENGTH
 
 
-def test_a_connection_that_breaks_half_way(redis_client, bus, monkeypatch):
-    real = module._answer
+def test_a_connection_that_breaks_halfway(redis_client, bus, monkeypatch):
+    real = AbstractConnection.read_response
     answers = itertools.count()
 
-    def breaking(connection):
+    def breaking(connection, *arguments, **options):
         if next(answers) == PIPELINE_LENGTH + 7:
             redis_client.client_kill_filter(_type="normal", skipme=True)
-        return real(connection)
+        return real(connection, *arguments, **options)
 
-    monkeypatch.setattr(module, "_answer", breaking)
+    monkeypatch.setattr(AbstractConnection, "read_response", breaking)
     with pytest.raises(Unsent, match="redis did not confirm") as caught:
         bus.publish_many(signals(5 * PIPELINE_LENGTH))
     pending = caught.value.receipt.pending
