@@ -85,7 +85,7 @@ class HubLiveness:
 
 def _load_calendars() -> bool:
     """Load the trading calendars, which takes seconds, once in a process."""
-    return bool([calendars.is_open(name, datetime.now().astimezone()) for name in ECOSYSTEMS])
+    return bool([calendars.is_market_open(name, datetime.now().astimezone()) for name in ECOSYSTEMS])
 
 
 _calendars = Background(_load_calendars, float("inf"))
@@ -130,7 +130,7 @@ def liveness_of(silence: cadence.Silence, now: datetime) -> Liveness:
     allowed = silence.allowed or UNKNOWN_AGENT_ALLOWANCE
     if now - silence.last_seen <= allowed / 2:
         return Liveness.LIVE
-    if not calendars.is_open(silence.ecosystem, now):
+    if not calendars.is_market_open(silence.ecosystem, now):
         return Liveness.CLOSED
     if silence.silent_for <= allowed / 2:
         return Liveness.LATE
@@ -158,8 +158,8 @@ def _ecosystem(
         total,
         figures,
         _typical_hour(name, all_hours, now) if agents is not None else None,
-        agents is None or calendars.is_open(name, now),
-        calendars.next_change(name, now) if agents is not None else None,
+        agents is None or calendars.is_market_open(name, now),
+        calendars.next_market_change(name, now) if agents is not None else None,
         _in_words(Counter(states)),
     )
 

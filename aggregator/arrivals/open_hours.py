@@ -11,12 +11,12 @@ class OpenTime:
     """How long one market was open since `start`, up to any moment before `end`."""
 
     def __init__(self, ecosystem: str, start: datetime, end: datetime) -> None:
-        self._open = calendars.is_open(ecosystem, start)
+        self._open = calendars.is_market_open(ecosystem, start)
         self._marks = [start.astimezone(UTC)]
-        change = calendars.next_change(ecosystem, start)
+        change = calendars.next_market_change(ecosystem, start)
         while change is not None and change < end:
             self._marks.append(change)
-            change = calendars.next_change(ecosystem, change)
+            change = calendars.next_market_change(ecosystem, change)
         self._end, self._changes_at = end, change
         self._passed = [timedelta()]
         for number, (before, after) in enumerate(pairwise(self._marks)):
