@@ -36,7 +36,7 @@ LAGS = """
 
 @dataclass
 class Cursor:
-    """A follower's place in the ledger, locked for one transaction; whoever holds it may set `position`."""
+    """A follower's place in the ledger, locked for one transaction; its holder may set `position`."""
 
     name: str
     position: int

@@ -157,5 +157,5 @@ def memory(stage: Stage) -> Race:
 
 
 def _recorded(stage: Stage) -> int:
-    [(count,)] = stage.sql("SELECT coalesce(sum(accepted), 0)::bigint FROM arrival_minutes")
+    [(count,)] = stage.sql("SELECT coalesce(max(position) - min(position) + 1, 0) FROM trading_signals")
     return int(str(count))

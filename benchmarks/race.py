@@ -37,7 +37,7 @@ class Race:
         return self.rounds * len(self.runs)
 
     def go(self, stepped: Callable[[str], None]) -> None:
-        """Run all rounds; `stepped` is told the name of each run before it starts."""
+        """Run all rounds; `stepped` gets the name of each run before it starts."""
         for _ in range(self.rounds):
             for name, run in self.runs.items():
                 stepped(f"{self.title}: {name}")

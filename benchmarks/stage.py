@@ -145,7 +145,7 @@ def stage() -> Iterator[Stage]:
         }
         ready = Stage(home, environ, url, cache.url, stack)
         ready.run("manage.py", "migrate", "--verbosity", "0")
-        # The peers insert into the same table without the hub's rollups, positions and dead letters.
+        # The peers insert into the same table without the hub's positions and dead letters.
         ready.sql("CREATE TABLE peer_signals (LIKE trading_signals INCLUDING ALL)")
         yield ready
 

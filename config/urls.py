@@ -21,7 +21,7 @@ urlpatterns = [
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/live", admin.site.admin_view(dashboard.live), name="hub-live"),
     path("admin/", admin.site.urls),
-    path(webhook.PATH.removeprefix("/"), webhook.signals, name="signals"),
+    path(webhook.SIGNALS_PATH.removeprefix("/"), webhook.signals, name="signals"),
     path("api/stripe", StripeWebhook.as_view(), name="stripe"),
     path("api/v1/", include("commerce.api.urls")),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),

@@ -34,7 +34,7 @@ FOLD = f"""
         SET total = known.total + excluded.total, through = excluded.through"""
 
 # One statement, so that it sees one moment: a fold by another process is in it whole or not at all.
-READ = f"""
+READ_COUNTERS = f"""
     SELECT ecosystem, transport, measure, sum(total) FROM (
         SELECT ecosystem, transport, measure, total FROM arrival_totals
         UNION ALL
@@ -59,7 +59,7 @@ def read() -> dict[Origin, dict[str, int]]:
     """
     found: dict[Origin, dict[str, int]] = defaultdict(dict)
     with connection.cursor() as cursor:
-        cursor.execute(READ)
+        cursor.execute(READ_COUNTERS)
         for ecosystem, transport, measure, total in cursor.fetchall():
             found[ecosystem, transport][measure] = int(total)
     return dict(found)

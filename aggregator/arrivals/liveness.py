@@ -13,7 +13,7 @@ from ecosystems import ECOSYSTEMS
 from ecosystems.market import calendars
 
 TRANSPORTS = ("database", "redis", "webhook")
-DAY = timedelta(days=1)
+CHART_PERIOD = timedelta(days=1)
 TYPICAL_PERIOD = timedelta(days=7)
 """The typical rate is the mean of so much time, counting the hours in which the market was open."""
 MIN_OPEN_TIME = timedelta(hours=1)
@@ -182,7 +182,7 @@ def _together(states: list[Liveness], total: ArrivalFigures, now: datetime, *, i
 
 
 def _figures(recent: queries.Recent | None, week: list[queries.Hour], now: datetime) -> ArrivalFigures:
-    day = [hour for hour in week if hour.since > now - DAY]
+    day = [hour for hour in week if hour.since > now - CHART_PERIOD]
     return ArrivalFigures(
         minute=recent.minute if recent else 0,
         hour=recent.hour if recent else 0,

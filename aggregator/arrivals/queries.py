@@ -56,7 +56,7 @@ AGENT_DAYS = """
             AND rollup.agent_source = agents.agent_source
         WHERE slot > %(after)s) AS day"""
 
-Agent = tuple[str, str]
+AgentKey = tuple[str, str]
 """An ecosystem and an agent's name."""
 Origin = tuple[str, str]
 """An ecosystem and a transport."""
@@ -175,7 +175,7 @@ def _rows(slots: dict[datetime, list[RollupRow]]) -> Iterator[tuple[datetime, Or
             yield slot, (ecosystem, transport), tuple(sums)
 
 
-def agent_days(agents: Sequence[Agent], now: datetime) -> dict[Agent, AgentDay]:
+def agent_days(agents: Sequence[AgentKey], now: datetime) -> dict[AgentKey, AgentDay]:
     """Return each known agent's last 24 hours, to the hour, in one query."""
     with connection.cursor() as cursor:
         cursor.execute(

@@ -11,10 +11,10 @@ from aggregator.http import api_keys, rate_limits
 from aggregator.http.client_address import client_address
 from aggregator.http.problems import Problem, as_problem
 from aggregator.http.requests import read_body, request_headers
-from aggregator.ingest.webhook_messages import answer, entries_of
+from aggregator.ingest.webhook_messages import build_answer, entries_of
 from aggregator.ledger.group_commit import GroupCommit
 
-PATH = "/api/signals"
+SIGNALS_PATH = "/api/signals"
 
 commits = GroupCommit("webhook")
 
@@ -45,7 +45,7 @@ def receive(meta: Mapping[str, Any], read: Callable[[int], bytes]) -> HttpRespon
         raise Problem(403, "scope_missing", "The API key may not publish signals.")
     if environment.webhook_rate:
         rate_limits.rate_limiter(environment).hit(environment.webhook_rate, "requests", sender.name)
-    return answer(commits.record(entries_of(body, sender, environment.webhook_max_signals)))
+    return build_answer(commits.record(entries_of(body, sender, environment.webhook_max_signals)))
 
 
 def _sender(meta: Mapping[str, Any], body: bytes) -> api_keys.Principal:

@@ -29,7 +29,7 @@ def entries_of(body: bytes, sender: Principal, max_signals: int) -> list[Entry]:
     return [Entry(part, sender.name, sender.ecosystems) for part in parts]
 
 
-def answer(results: Sequence[Result]) -> HttpResponse:
+def build_answer(results: Sequence[Result]) -> HttpResponse:
     """Return the answer to a batch of which something is on record; raise Problem for any other."""
     fates = [result.fate for result in results]
     if Fate.DEFERRED in fates:

@@ -26,7 +26,7 @@ def before_django(django: Application) -> Application:
 
     def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if (
-            environ["PATH_INFO"] != webhook.PATH
+            environ["PATH_INFO"] != webhook.SIGNALS_PATH
             or environ["REQUEST_METHOD"] != "POST"
             or not _is_known(environ.get("HTTP_HOST", ""))
         ):

@@ -38,7 +38,7 @@ def record_inserted_rows(limit: int) -> list[Result]:
             else Result(Fate.ACCEPTED, signal)
             for _, signal, _ in validated
         ]
-        # The ledger's lock comes last: whoever holds it waits for nothing else.
+        # The ledger's lock comes last: its holder waits for nothing else.
         write_dead_letters(cursor, entries, results, "database")
         _delete_refused(cursor, entries, results)
         count_unrecorded(cursor, results, "database")

@@ -63,15 +63,15 @@ def test_what_is_past_is_read_once(db):
         )
     memory = queries.RollupCache()
 
-    def told():
+    def read():
         with CaptureQueriesContext(connection) as captured:
             hours = memory.by_hour(now - timedelta(days=7), now)["stock", "redis"]
         assert len(captured) == 1
         return {hour.accepted for hour in hours}
 
-    assert told() == {0, 30, 40}
+    assert read() == {0, 30, 40}
     ArrivalHour.objects.update(accepted=F("accepted") + 1)
-    assert told() == {1, 30, 40}
+    assert read() == {1, 30, 40}
     later = memory.by_hour(now - timedelta(hours=35), now)["stock", "redis"]
     assert {hour.accepted for hour in later} == {1, 30}
 

@@ -71,8 +71,8 @@ def test_a_long_lag_is_estimated(redis_client, state):
     seen = state()
     assert seen.lag == pytest.approx(3000, abs=10)
     assert not seen.is_behind
-    told = "lag" in redis_client.xinfo_groups(STREAM)[0]
-    assert seen.lag_exact == told
+    counted = "lag" in redis_client.xinfo_groups(STREAM)[0]
+    assert seen.lag_exact == counted
 
 
 def test_a_wrong_type_and_a_dead_redis_are_data(redis_client, state, free_port):
@@ -101,4 +101,4 @@ def test_what_was_trimmed_counts_before_a_consumer_has_noticed(redis_client, sta
     redis_client.xreadgroup("aggregator", "one", {STREAM: ">"}, count=1)
     assert state().trimmed_unread == 0
     redis_client.xtrim(STREAM, maxlen=2, approximate=False)
-    assert state().trimmed_unread >= 1  # before Redis 7 nobody counts them
+    assert state().trimmed_unread >= 1  # before Redis 7 they are not counted

@@ -75,7 +75,7 @@ def test_killed_during_the_insert_which_the_server_finishes_all_the_same(run_man
         sleeping = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
         program.until(lambda: value(sleeping) == 1)
         program.kill()
-        # What reached the server in one message is a whole transaction; nobody is left to acknowledge it.
+        # What reached the server in one message is a whole transaction; no consumer acknowledges it.
         eventually(lambda: TradingSignal.objects.count() == COUNT)
     finally:
         other.execute("DROP FUNCTION dawdle CASCADE")

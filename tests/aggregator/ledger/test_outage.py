@@ -74,7 +74,7 @@ def test_redis_stopped_for_a_while(run_manage, live_hub, redis_client):
 
 @pytest.mark.django_db(transaction=True)
 def test_what_is_delivered_during_an_outage_has_one_delivery_less(run_manage, redis_client):
-    """Consumers that are started again and again meanwhile do not make it a dead letter."""
+    """Consumers that are started again and again all the while do not make it a dead letter."""
 
     def left_for_a_minute(**times):
         for item in redis_client.xpending_range(STREAM, GROUP, "-", "+", 10):
