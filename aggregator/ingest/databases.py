@@ -1,4 +1,4 @@
-"""The database door: records the rows that agents inserted, here and in the ecosystems' own databases."""
+"""Ingest from databases: rows that agents inserted, here and in the ecosystems' own databases."""
 
 from django.db import DEFAULT_DB_ALIAS, close_old_connections, connections
 
@@ -17,8 +17,8 @@ class DatabaseConsumer(Loop):
     def __init__(self, alias: str) -> None:
         self.alias = alias
 
-    def run_once(self, *, wait: bool = False) -> int:  # noqa: ARG002 - the consumers' protocol; nothing to wait on
-        """Record one batch; return how many rows were settled.
+    def run_once(self, *, wait: bool = False) -> int:  # noqa: ARG002 - the consumers' protocol; there is nothing to wait for
+        """Record one batch; return how many rows have a final result.
 
         Raises Outage; the rows stay where they are.
         """
@@ -32,7 +32,7 @@ class DatabaseConsumer(Loop):
         return sum(result.is_final for result in results)
 
     def close(self) -> None:
-        """Give the thread's connections back."""
+        """Close the thread's connections."""
         connections.close_all()
 
 
