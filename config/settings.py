@@ -233,6 +233,7 @@ SPECTACULAR_SETTINGS = {
 WORKER_LOOPS = {
     **({"streams": "aggregator.ingest.streams.configured_consumer"} if ENVIRONMENT.redis_url else {}),
     **{f"databases:{alias}": "aggregator.ingest.databases.DatabaseConsumer" for alias in DATABASES},
+    "rollups": "aggregator.arrivals.rollups.RollupFollower",
     "alerts": "aggregator.alerts.watcher.AlertWatcher",
     "webhooks": "commerce.webhooks.dispatcher.Dispatcher",
     "periodic": "aggregator.periodic.PeriodicJobs",
