@@ -52,7 +52,6 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "axes",
-    "health_check",
     "django_structlog",
     "ecosystems",
     "aggregator",
@@ -247,7 +246,6 @@ PERIODIC_JOBS: dict[str, tuple[Any, ...]] = {
     "remove-old-rows": ("aggregator.arrivals.retention.prune", 3600.0, KEEP_DAYS),
     "remove-old-messages": ("commerce.webhooks.message_retention.delete_old_messages", 3600.0),
     "forget-workers": ("aggregator.worker_states.forget", 3600.0),
-    "roll-up-series": ("commerce.feed.listing.roll_up", 15.0),
     "expire-subscriptions": ("commerce.billing.subscriptions.expire_subscriptions", 600.0),
     "refresh-subscriptions": ("commerce.billing.stripe_sync.refresh_overdue_subscriptions", 3600.0),
 }
