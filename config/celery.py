@@ -12,6 +12,7 @@ from typing import Any
 from celery import Celery, bootsteps
 from celery.signals import beat_init, worker_shutting_down
 from celery.worker import state
+from celery.worker.consumer import Gossip, Mingle
 from django.conf import settings
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
@@ -61,6 +62,9 @@ class LoopsStep(bootsteps.StartStopStep):
             logger.critical("stopping the worker: %s", error)
             state.should_stop = 1  # type: ignore[assignment] # what SIGTERM sets to 0: a warm shutdown, with this exit status
 
+
+# Workers have nothing to ask one another, and one that is about to would end with a broker that goes away.
+Gossip.compatible_transports = Mingle.compatible_transports = set()
 
 app = Celery("signal_hub")
 app.config_from_object("django.conf:settings", namespace="CELERY")
