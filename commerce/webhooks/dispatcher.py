@@ -22,6 +22,7 @@ from django.db.models.functions import Now
 
 from aggregator.ledger.errors import Outage, classified
 from aggregator.models import TradingSignal
+from aggregator.worker import Loop
 from commerce import entitlements
 from commerce.entitlements import Entitlement, Scope
 from commerce.models import Endpoint, Message
@@ -40,8 +41,10 @@ WAIT_TIMEOUT_S = 0.25
 UNENTITLED_REST = timedelta(minutes=1)
 
 
-class Dispatcher:
-    """A loop of the worker. Its methods are for one thread."""
+class Dispatcher(Loop):
+    """The loop over messages that are due. Its methods are for one thread."""
+
+    idle_interval_s = WAIT_TIMEOUT_S
 
     def __init__(self, max_requests: int = MAX_REQUESTS, max_slow_requests: int = MAX_SLOW_REQUESTS) -> None:
         self._capacity = {False: max_requests, True: max_slow_requests}

@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from aggregator import followers
 from aggregator.models import FollowerCursor, TradingSignal
+from aggregator.periodic import PeriodicJobs
 from commerce.models import Attempt, Endpoint, Message
 from commerce.webhooks import endpoints
 from commerce.webhooks.attempts import CLAIM_TIMEOUT
@@ -131,6 +132,17 @@ def test_deliveries_are_kept_as_long_as_the_operator_says(inbox, settings):
     local(settings, delivery_days=30)
     assert delete_old_messages() == 1
     assert Message.objects.get().state == "waiting"
+
+
+def test_a_periodic_job_deletes_what_is_old(inbox):
+    endpoint(customer(), inbox.url())
+    record("a")
+    dispatch()
+    Message.objects.update(created_at=timezone.now() - timedelta(days=31))
+    jobs = PeriodicJobs()
+    while jobs.run_once():
+        pass
+    assert not Message.objects.exists()
 
 
 def test_the_cursor_of_a_deleted_endpoint_is_deleted_with_old_messages(inbox):
