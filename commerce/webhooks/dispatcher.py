@@ -42,7 +42,9 @@ UNENTITLED_REST = timedelta(minutes=1)
 
 
 class Dispatcher(Loop):
-    """A loop of the worker. Its methods are for one thread."""
+    """The loop over messages that are due. Its methods are for one thread."""
+
+    idle_interval_s = WAIT_TIMEOUT_S
 
     def __init__(self, max_requests: int = MAX_REQUESTS, max_slow_requests: int = MAX_SLOW_REQUESTS) -> None:
         self._capacity = {False: max_requests, True: max_slow_requests}

@@ -35,11 +35,10 @@ def test_a_notification_that_cannot_be_mailed_is_due_until_it_can(inbox, setting
 def test_a_notification_that_a_killed_worker_was_sending_is_sent_by_another(inbox, run_manage):
     gone, _ = endpoint(customer(), inbox.url())
     Endpoint.objects.update(state="disabled", notify_at=timezone.now())
-    send = "from commerce.webhooks import owner_notifications; owner_notifications.send_due()"
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.settimeout(WAIT_TIMEOUT_S)
         host, port = silent.getsockname()
-        worker = run_manage("shell", "-c", send, EMAIL_URL=f"smtp://{host}:{port}")
+        worker = run_manage("run_worker", "--only", "periodic", EMAIL_URL=f"smtp://{host}:{port}")
         held, _ = silent.accept()
         assert owner_notifications.send_due() == 0, "only one worker sends it"
         worker.kill()
