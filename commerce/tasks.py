@@ -66,7 +66,7 @@ def note_ledger() -> None:
 @shared_task(ignore_result=True)
 def expire_subscriptions() -> int:
     """Note which subscriptions came to their end; return how many."""
-    return subscriptions.expire_subscriptions(timezone.now())
+    return subscriptions.expire_ended(timezone.now())
 
 
 @shared_task(ignore_result=True)

@@ -54,7 +54,7 @@ def test_first_use_shows_a_command_for_each_transport(page):
 def test_arrivals_replace_the_first_use_page(page, record):
     record({}, {}, {"ecosystem": "stock", "symbol": "AAPL"}, transport="redis")
     seen = text(page.get(LIVE))
-    assert re.search(r"Over Redis redis \w+ arrived .* Over HTTPS webhook \w+ waiting", seen)
+    assert re.search(r"Over Redis redis \w+ received .* Over HTTPS webhook \w+ waiting", seen)
     assert re.search(r"Crypto .*? live Last arrival [\d.]+ (ms|s|min) ago", seen)
     assert re.search(r"Last hour 2 Last day 2", seen)
     assert "momentum" in seen
