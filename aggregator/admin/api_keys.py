@@ -54,8 +54,10 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
         super().__init__(*args, **kwargs)
         if "name" in self.fields:
             self.fields["name"].widget = UnfoldAdminTextInputWidget()
+            self.fields["name"].label = "Key name"
         if "key_id" in self.fields:
             self.fields["key_id"].widget = UnfoldAdminTextInputWidget()
+            self.fields["key_id"].label = "Key ID"
             self.fields["key_id"].required = False
             self.fields[
                 "key_id"
@@ -101,7 +103,7 @@ class ApiKeyAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
     ordering = ("-created_at",)
     actions_detail = ("rotate", "revoke")
     actions = None
-    names = (None, {"fields": (("name", "key_id"),)})
+    names = (None, {"fields": ("name", "key_id")})
     rights = ("scopes", "ecosystems", "expires_at")
     history = (
         "State",
@@ -131,6 +133,12 @@ class ApiKeyAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
         else:
             request.issued_key = api_keys.auth_manager(settings.ENVIRONMENT).issue(obj)  # type: ignore[attr-defined]
 
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
+        """Show only one button: the page of the new key follows in any case."""
+        only_save = {"show_save_and_add_another": False, "show_save_and_continue": False}
+        answer: HttpResponse = super().add_view(request, form_url, only_save | (extra_context or {}))
+        return answer
+
     def response_add(self, request: HttpRequest, obj: ApiKey, post_url_continue: Any = None) -> HttpResponse:
         """Show the value in this response: for a redirect it would have to be stored."""
         return self._show(request, request.issued_key)  # type: ignore[attr-defined]
@@ -141,8 +149,8 @@ class ApiKeyAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
         seen = str(key.rotated_at or "")
         form = RotateKeyForm(request.POST or None, initial={"seen": seen})
         if not form.is_valid():
-            text = f"{key.key_id} gets a new value and a new signing secret, shown once on the next page."
-            return confirmation_page(self, request, "Rotate", text, form)
+            text = "The key gets a new value and a new signing secret, shown once on the next page."
+            return confirmation_page(self, request, f"Rotate {key.key_id}", text, form)
         if form.cleaned_data["seen"] != seen:
             messages.error(request, "This key was already rotated and its new value shown.")
             return _redirect(key)
@@ -155,8 +163,8 @@ class ApiKeyAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
     def revoke(self, request: HttpRequest, object_id: str) -> HttpResponse:
         key = get_object_or_404(ApiKey, pk=object_id)
         if request.method != "POST":
-            text = f"{key.key_id} stops working immediately. This can't be undone."
-            return confirmation_page(self, request, "Revoke", text)
+            text = "Stops working immediately. This can't be undone."
+            return confirmation_page(self, request, f"Revoke {key.key_id}", text)
         api_keys.auth_manager(settings.ENVIRONMENT).revoke(key)
         _log(request, key, "Revoked.")
         return _redirect(key)

@@ -97,7 +97,7 @@ def test_a_revoked_key_is_invalid_for_good(page):
     response, key = create(page)
     value = shown(response)["API key"]
     asked = page.get(f"{LIST}{key.pk}/revoke/").content.decode()
-    assert "stops working immediately. This can't be undone." in html.unescape(asked)
+    assert "Stops working immediately. This can't be undone." in html.unescape(asked)
     assert owner(value)
     page.post(f"{LIST}{key.pk}/revoke/")
     assert owner(value) is None

@@ -223,7 +223,7 @@ def test_sign_in_leads_back_to_the_page_and_never_to_another_site(client):
 
 def test_without_e_mail_an_account_is_created_with_a_password(client, settings):
     settings.EMAIL_URL = None
-    assert "Sign in by e-mail" not in text_of(client, "/account/sign-in")
+    assert "E-mail link" not in text_of(client, "/account/sign-in")
     new = {"email": "new@example.com", "password": "correct horse battery"}
     created, taken = (
         Client().post("/account/sign-up?next=/plans/", new | {"password": password})
