@@ -5,8 +5,10 @@ BIN := $(VENV)/bin
 NODE := tests/commerce/webhooks/node
 # A Python of your choice, as PYTHON=/opt/python3.12/bin/python3; else the first of the PATH that works.
 PYTHON ?=
-COMPILE := uv pip compile --universal --fork-strategy fewest --python-version 3.11 \
+COMPILE := uv pip compile --universal --fork-strategy fewest --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url -q
+# Modules are compiled when they are first imported: compiling all of them takes longer than installing.
+INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .PHONY: help run test lint types tests bench format lock clean
@@ -15,33 +17,35 @@ help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
 		printf '  make %-8s %s\n' "$$name" "$$text"; done
 
-run: $(VENV)/installed ## Run the hub here: servers, workers, demo agents (PORT=8000, DEMO=off)
+run: $(VENV)/run ## Run the hub here: servers, workers, demo agents (PORT=8000, DEMO=off)
 	@$(BIN)/python -m config.local
 
 test: lint types tests ## Lint, types and the whole test suite, on real Postgres and Redis
 
-lint: $(VENV)/installed ## Lint and format check
+lint: $(VENV)/dev ## Lint, format check, and which package may import which
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
 
 # The Django plugin reads the settings, which refuse to load without these; nothing connects.
-types: $(VENV)/installed ## Types
+types: $(VENV)/dev ## Types
 	SIGNAL_HUB_DOTENV=off DJANGO_SECRET_KEY=types CORE_AUTH_SECRET=types CORE_DB_URL=postgres://127.0.0.1/types \
 		$(BIN)/mypy config aggregator commerce ecosystems
 
-tests: $(VENV)/installed $(NODE)/node_modules ## The test suite alone (ARGS="-k name" chooses)
+tests: $(VENV)/dev $(NODE)/node_modules ## The test suite alone (ARGS="-k name" chooses)
 	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 bench: $(VENV)/benchmarks ## The benchmarks against their peers, one table (RACES="drain web" chooses)
 	@$(BIN)/python -m benchmarks $(RACES)
 
-format: $(VENV)/installed ## Format the code
+format: $(VENV)/dev ## Format the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
 lock: ## Compile the requirements anew (needs uv)
 	$(COMPILE) requirements.in -o requirements.txt
 	$(COMPILE) -c requirements.txt ecosystems/requirements-agent.in -o ecosystems/requirements-agent.txt
+	$(COMPILE) requirements-run.in -o requirements-run.txt
 	$(COMPILE) requirements-dev.in -o requirements-dev.txt
 	$(COMPILE) requirements-bench.in -o requirements-bench.txt
 
@@ -71,14 +75,19 @@ exit 1
 endef
 export FIND_PYTHON
 
-$(VENV)/installed: requirements.txt requirements-dev.txt
+# Each stamp is newer than what its packages were installed from.
+$(VENV)/run: requirements.txt requirements-run.txt
 	@$(BIN)/python -c 'import pip' 2>/dev/null || { \
 		python=$$(sh -c "$$FIND_PYTHON") && \
 		echo "Making $(VENV) with $$python …" && \
 		"$$python" -m venv --clear $(VENV); }
-	@echo "Installing the requirements into $(VENV), which takes some minutes …"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		-r requirements.txt -r requirements-dev.txt
+	@echo "Installing what the hub needs into $(VENV), which takes a minute …"
+	@$(INSTALL) -r requirements.txt -r requirements-run.txt
+	@touch $@
+
+$(VENV)/dev: $(VENV)/run requirements-dev.txt
+	@echo "Installing what the tests need into $(VENV), which takes a minute …"
+	@$(INSTALL) -r requirements-dev.txt
 	@touch $@
 
 # The independent verifier of outgoing webhooks. Without it the suite only skips what needs it.
@@ -91,7 +100,7 @@ $(NODE)/node_modules: $(NODE)/package-lock.json
 		echo "npm cannot install: the check of outgoing webhooks with npm's standardwebhooks is skipped."; \
 	else touch $@; fi
 
-$(VENV)/benchmarks: $(VENV)/installed requirements-bench.txt
+$(VENV)/benchmarks: $(VENV)/dev requirements-bench.txt
 	@echo "Installing the benchmarks' peers into $(VENV) …"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
+	@$(INSTALL) -r requirements-bench.txt
 	@touch $@

@@ -3,14 +3,18 @@
 from typing import Any
 
 from django.apps import AppConfig
+from django.core.management.base import CommandError
 from django.db import connections
-from django.db.models.signals import post_migrate
+from django.db.migrations.recorder import MigrationRecorder
+from django.db.models.signals import post_migrate, pre_migrate
 
 WEB_API_ROLES = ("anon", "authenticated")
 """Supabase's public web API runs as these, and its default privileges give them every new table."""
 
 
 WITHOUT_MODELS = ("ledger_lock", "django_migrations")
+FIRST_UNRELEASED = "0001_trading_signals"
+"""A migration that only databases from before the first release have."""
 
 
 class AggregatorConfig(AppConfig):
@@ -18,7 +22,18 @@ class AggregatorConfig(AppConfig):
     verbose_name = "Signals"
 
     def ready(self) -> None:
+        pre_migrate.connect(refuse_unreleased_tables, sender=self)
         post_migrate.connect(close_to_web_api, sender=self)
+
+
+def refuse_unreleased_tables(using: str, **_: Any) -> None:
+    """Raise CommandError for a database with the tables of a version before the first release."""
+    applied = MigrationRecorder(connections[using]).applied_migrations()
+    if ("aggregator", FIRST_UNRELEASED) in applied:
+        raise CommandError(
+            f"the database {using!r} holds the tables of a version before the first release, "
+            "which this one cannot read: use an empty database"
+        )
 
 
 def close_to_web_api(using: str, **_: Any) -> None:

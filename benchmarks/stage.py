@@ -15,7 +15,7 @@ from urllib.request import urlopen
 import psycopg
 import redis
 
-from config.local import Postgres, Redis, free_port, throwaway
+from config.local import Postgres, Redis, free_port, temporary_home
 
 ROOT = Path(__file__).parent.parent
 SECRET = "whsec_YmVuY2htYXJrLXNlY3JldC0wMTIzNDU2Nzg5YWJj"
@@ -123,7 +123,7 @@ class Stage:
 def stage() -> Iterator[Stage]:
     """Start embedded Postgres and Redis with the hub's schema and the peers' table."""
     with ExitStack() as stack:
-        home = stack.enter_context(throwaway())
+        home = stack.enter_context(temporary_home())
         # As one would set it up: fsync and synchronous_commit stay on.
         postgres = stack.enter_context(
             Postgres(home, shared_buffers="512MB", max_wal_size="4GB", track_commit_timestamp="on")

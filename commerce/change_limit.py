@@ -4,10 +4,10 @@ from django.conf import settings
 
 from aggregator.http import rate_limits
 
-RATE = "60/minute"
+MAX_RATE = "60/minute"
 """Each change may look a name up or put messages in the queue."""
 
 
-def count(customer_id: int) -> None:
+def count_change(customer_id: int) -> None:
     """Count one change. Raises Problem 429."""
-    rate_limits.rate_limiter(settings.ENVIRONMENT).hit(RATE, "changes", str(customer_id))
+    rate_limits.rate_limiter(settings.ENVIRONMENT).hit(MAX_RATE, "changes", str(customer_id))

@@ -14,7 +14,7 @@ from commerce.ledger_window import Window
 from commerce.models import Plan, Subscription
 from ecosystems.agent import heartbeat
 
-SIGN_OF_LIFE = Q(signal_type="ANALYTICS", tags__contains=[heartbeat.TAG])
+HEARTBEAT = Q(signal_type="ANALYTICS", tags__contains=[heartbeat.TAG])
 """What agents send to be heard from is for the operator: no customer pays a day's allowance for it."""
 SIGN_OF_LIFE_SQL = f"""(signal_type = 'ANALYTICS' AND tags @> '["{heartbeat.TAG}"]')"""
 
@@ -103,30 +103,30 @@ def visible(scope: Scope, window: Window, *, in_order: bool = False) -> QuerySet
     rows = TradingSignal.objects.filter(position__gt=window.floor, position__lte=window.frontier)
     if in_order:
         rows = rows.alias(passed_instrument=Unindexed("instrument"), passed_agent=Unindexed("agent_source"))
-    rows = rows.filter(covered(scope, "passed_instrument" if in_order else "instrument"))
+    rows = rows.filter(scope_condition(scope, "passed_instrument" if in_order else "instrument"))
     # The payload as the database writes it: read into Python, its numbers would become floats.
     written = {"written_payload": Cast("raw_payload", TextField())} if scope.payload else {}
-    return rows.exclude(SIGN_OF_LIFE).defer("raw_payload").annotate(**written)
+    return rows.exclude(HEARTBEAT).defer("raw_payload").annotate(**written)
 
 
-def covered(scope: Scope, instrument: str = "instrument") -> Q:
+def scope_condition(scope: Scope, instrument: str = "instrument") -> Q:
     """Return the condition on `ecosystem` and `instrument` that `scope` sets, for any table that has both."""
     condition = Q()
     if scope.ecosystems is not None:
         condition &= Q(ecosystem__in=sorted(scope.ecosystems))
     if scope.instruments:
-        condition &= matching(scope.instruments, instrument)
+        condition &= instrument_condition(scope.instruments, instrument)
     return condition
 
 
-def matching(patterns: Collection[str], instrument: str = "instrument") -> Q:
+def instrument_condition(patterns: Collection[str], instrument: str = "instrument") -> Q:
     """Return the condition that the instrument matches one of the patterns."""
     wild = [pattern for pattern in patterns if "*" in pattern or "?" in pattern]
     condition = Q(**{f"{instrument}__in": [pattern for pattern in patterns if pattern not in wild]})
-    return condition | Q(**{f"{instrument}__regex": regex(wild)}) if wild else condition
+    return condition | Q(**{f"{instrument}__regex": patterns_regex(wild)}) if wild else condition
 
 
-def regex(patterns: Iterable[str]) -> str:
+def patterns_regex(patterns: Iterable[str]) -> str:
     """Return the patterns as one regular expression of Postgres'."""
     spelled = (re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".") for pattern in patterns)
     return f"^(?:{'|'.join(spelled)})$"

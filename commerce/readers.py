@@ -1,4 +1,4 @@
-"""Who reads: from a key's value to a customer and what the subscription gives right to."""
+"""Readers: the customer behind an API key, and the entitlement of the customer's subscription."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,7 +10,8 @@ from aggregator.http import api_keys
 from aggregator.http.problems import CHALLENGE, Problem
 from aggregator.ledger.errors import classified
 from aggregator.models import ApiKey
-from commerce.entitlements import Entitlement, entitlement
+from commerce import entitlements
+from commerce.entitlements import Entitlement
 from commerce.models import Subscription
 
 
@@ -20,21 +21,21 @@ class Reader:
 
     key_id: str
     customer_id: int
-    rights: Entitlement | None
+    entitlement: Entitlement | None
     """None where no subscription is live."""
     is_authenticated: bool = True
 
-    def entitled(self) -> Entitlement:
-        """Return the rights. Raises Problem 403 where there are none."""
-        if self.rights is None:
-            raise Problem(403, "subscription_required", "No subscription of this customer's is live.")
-        return self.rights
+    def require_entitlement(self) -> Entitlement:
+        """Return the entitlement. Raises Problem 403 where no subscription is live."""
+        if self.entitlement is None:
+            raise Problem(403, "subscription_required", "This customer has no live subscription.")
+        return self.entitlement
 
 
-def digest(headers: Mapping[str, str]) -> bytes:
-    """Return the digest of the key that a request carries; `headers` has lower-case names.
+def key_digest(headers: Mapping[str, str]) -> bytes:
+    """Return the digest of the API key in a request's headers, whose names are lower-case.
 
-    Raises Problem 401 where it carries none.
+    Raises Problem 401 where there is none.
     """
     value = api_keys.key_in_headers(headers)
     if not value:
@@ -42,8 +43,8 @@ def digest(headers: Mapping[str, str]) -> bytes:
     return api_keys.auth_manager(settings.ENVIRONMENT).digest(value)
 
 
-def reader(headers: Mapping[str, str]) -> Reader:
-    """Return whose key a request carries.
+def find_reader(headers: Mapping[str, str]) -> Reader:
+    """Return the reader whose API key a request carries.
 
     Raises Problem 401 for no valid key, 403 for one that may not read; Outage where it cannot be looked up.
     """
@@ -54,12 +55,12 @@ def reader(headers: Mapping[str, str]) -> Reader:
         raise unauthenticated()
     if api_keys.READ in sender.scopes:
         wanted = manager.digest(value)
-        if found := readers([wanted]).get(wanted):
+        if found := find_readers([wanted]).get(wanted):
             return found
     raise Problem(403, "scope_missing", "The API key may not read the feed.")
 
 
-def readers(digests: Iterable[bytes]) -> dict[bytes, Reader]:
+def find_readers(digests: Iterable[bytes]) -> dict[bytes, Reader]:
     """Return the readers of those digests that may read now, in two queries. Raises Outage."""
     wanted = set(digests)
     now = timezone.now()
@@ -72,10 +73,10 @@ def readers(digests: Iterable[bytes]) -> dict[bytes, Reader]:
         live = Subscription.objects.entitling(now).filter(
             customer__in={key.reader.customer_id for key in keys}
         )
-        rights = {subscription.customer_id: entitlement(subscription) for subscription in live}
+        entitled = {each.customer_id: entitlements.entitlement(each) for each in live}
     found = {}
     for key in keys:
-        owner = _reader(key, rights.get(key.reader.customer_id))
+        owner = _reader(key, entitled.get(key.reader.customer_id))
         passing = {bytes(key.digest)}
         if key.previous_digest and key.previous_until and key.previous_until > now:
             passing.add(bytes(key.previous_digest))
@@ -83,10 +84,10 @@ def readers(digests: Iterable[bytes]) -> dict[bytes, Reader]:
     return found
 
 
-def _reader(key: ApiKey, rights: Entitlement | None) -> Reader:
-    if rights and key.ecosystems:
-        rights = rights.within(key.ecosystems)
-    return Reader(key.key_id, key.reader.customer_id, rights)
+def _reader(key: ApiKey, entitlement: Entitlement | None) -> Reader:
+    if entitlement and key.ecosystems:
+        entitlement = entitlement.within(key.ecosystems)
+    return Reader(key.key_id, key.reader.customer_id, entitlement)
 
 
 def unauthenticated() -> Problem:

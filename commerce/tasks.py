@@ -15,7 +15,7 @@ from commerce.billing import stripe_sync, subscriptions
 from commerce.billing.stripe_client import stripe_is_configured
 from commerce.feed import listing
 from commerce.models import Subscription
-from commerce.webhooks.dispatcher import Deliverer
+from commerce.webhooks.dispatcher import Dispatcher
 
 ROLLED_UP_AT_A_TIME = 10
 RENEWED_WITHIN = timedelta(hours=1)
@@ -27,9 +27,9 @@ _turn = threading.Lock()
 
 
 @lru_cache(maxsize=1)
-def _deliverer() -> Deliverer:
+def _deliverer() -> Dispatcher:
     """Return this process's deliverer: its threads outlive the task, so a slow endpoint holds up no task."""
-    return Deliverer()
+    return Dispatcher()
 
 
 @worker_shutting_down.connect

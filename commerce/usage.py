@@ -69,7 +69,7 @@ def count_request(customer_id: int, limit: int | None) -> Usage:
     return _usage(*row)
 
 
-def take_signals(customer_id: int, wanted: int, limit: int | None) -> int:
+def count_signals(customer_id: int, wanted: int, limit: int | None) -> int:
     """Count up to `wanted` signals that are about to be given out; return how many may be."""
     if not wanted:
         return 0

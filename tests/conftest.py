@@ -85,7 +85,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
+    """A port of 127.0.0.1 on which no program listens."""
     return find_free_port()
 
 
@@ -105,7 +105,7 @@ def django_db_keepdb() -> bool:
 
 @pytest.fixture
 def admin_user(db: None, django_user_model: Any) -> Any:
-    """As pytest-django's, without the password that nobody enters and that takes long to hash."""
+    """As pytest-django's, without the password, which no test enters and which takes long to hash."""
     return django_user_model.objects.create_superuser("admin")
 
 

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psutil
 
-from config.local import Postgres, Redis, is_free, throwaway
+from config.local import Postgres, Redis, is_port_free, temporary_home
 from config.local.server import PORTS
 
 T = TypeVar("T")
@@ -32,7 +32,7 @@ FOREX_DATABASE = "signal_hub_forex"
 FOREIGN_PREFIXES = ("CORE_", "DJANGO_", "AGG_", "SIGNAL_HUB_", "PG", "CELERY_")
 GIVEN = ("CORE_TEST_DB_URL", "CORE_TEST_REDIS_URL")
 
-PATIENCE_S = 120.0
+WAIT_TIMEOUT_S = 120.0
 """How long a test waits for what takes a second or two, since the machine may have much else to do."""
 
 # Fixed, so that a signature in a test can be written down.
@@ -52,7 +52,7 @@ class Servers:
         """Start what is not given and set the environment of the run."""
         database_url, redis_url = (environ.get(name) for name in GIVEN)
         if not database_url or not redis_url:
-            home = self._stack.enter_context(throwaway())
+            home = self._stack.enter_context(temporary_home())
         if not database_url:
             self.postgres = self._stack.enter_context(Postgres(home, durable=False, max_connections="200"))
             database_url = self.postgres.url(DATABASE)
@@ -107,7 +107,7 @@ def frozen(server: Postgres) -> Iterator[None]:
                 each.resume()
 
 
-def eventually(condition: Callable[[], T], seconds: float = PATIENCE_S, what: str = "") -> T:
+def eventually(condition: Callable[[], T], seconds: float = WAIT_TIMEOUT_S, what: str = "") -> T:
     """Poll until the condition is truthy and return its value; AssertionError after the deadline.
 
     A condition that raises OSError (no connection yet) counts as not yet true.
@@ -124,7 +124,7 @@ def eventually(condition: Callable[[], T], seconds: float = PATIENCE_S, what: st
         time.sleep(0.02)
 
 
-def until_still(measure: Callable[[], int], enough: int, still: float = PATIENCE_S) -> int:
+def until_still(measure: Callable[[], int], enough: int, still: float = WAIT_TIMEOUT_S) -> int:
     """Poll until `measure` gives `enough`, however long, while it moves; return what it gave last."""
     last, deadline = measure(), time.monotonic() + still
     while last < enough and time.monotonic() < deadline:
@@ -145,12 +145,12 @@ _PORTS = _ports_of_this_worker()
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on, and that no other test of this run gets soon.
+    """Return a port of 127.0.0.1 on which no program listens, and that no other test of this run gets soon.
 
     Of two workers that chose at random, one could find its port taken by the time it listens, or share it
     unnoticed with the other's web server.
     """
-    return next(port for port in _PORTS if is_free(port))
+    return next(port for port in _PORTS if is_port_free(port))
 
 
 class Program:
@@ -174,7 +174,7 @@ class Program:
         """All that the program has written so far."""
         return self.output.read_text(errors="replace")
 
-    def until(self, condition: Callable[[], T], seconds: float = PATIENCE_S, what: str = "") -> T:
+    def until(self, condition: Callable[[], T], seconds: float = WAIT_TIMEOUT_S, what: str = "") -> T:
         """Wait for the condition; an AssertionError with the program's output when it dies or is too slow."""
 
         def alive_and_true() -> T | bool:
@@ -187,13 +187,13 @@ class Program:
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.text}") from None
 
-    def stop(self, seconds: float = PATIENCE_S) -> int:
+    def stop(self, seconds: float = WAIT_TIMEOUT_S) -> int:
         """SIGTERM; return the exit status."""
         if self.process.poll() is None:
             self.process.terminate()
         return self.wait(seconds)
 
-    def wait(self, seconds: float = PATIENCE_S) -> int:
+    def wait(self, seconds: float = WAIT_TIMEOUT_S) -> int:
         """Return the exit status; AssertionError with the output when it does not end in time."""
         try:
             return self.process.wait(seconds)

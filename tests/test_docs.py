@@ -1,7 +1,8 @@
-"""The documents: they name what is there, their links lead somewhere, and their examples work."""
+"""The documents: what they name exists, their links lead somewhere, and their examples work."""
 
 import json
 import os
+import pkgutil
 import re
 import shlex
 import subprocess
@@ -9,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 from django.core.management import call_command, get_commands, load_command_class
 from django.db import connection
 from django.urls import resolve
@@ -21,9 +23,9 @@ from tests.guides import blocks
 from tests.servers import PROJECT, WEBHOOK_SECRET
 
 DOCS = PROJECT / "docs"
-PAGES = sorted([PROJECT / "README.md", PROJECT / "CHANGELOG.md", *DOCS.glob("*.md")])
+PAGES = sorted([*PROJECT.glob("*.md"), *DOCS.glob("*.md"), PROJECT / "benchmarks" / "README.md"])
 FAMILIES = "CORE|DJANGO|AGG|EMAIL|STRIPE|CCXT|OANDA|ALPACA|SIGNAL_HUB|WEB|WORKER|STREAM"
-VARIABLE = re.compile(rf"\b(?:{FAMILIES})_[A-Z_]*[A-Z]\b")
+VARIABLE = re.compile(rf"(?<!settings\.)\b(?:{FAMILIES})_[A-Z_]*[A-Z]\b")
 FOREIGN = {"DJANGO_SUPERUSER_PASSWORD", "DJANGO_SETTINGS_MODULE"}
 ROW = re.compile(r"^\| `([A-Z_]+)` \|(.*)\|$", re.MULTILINE)
 
@@ -120,16 +122,53 @@ def test_defaults_are_those_of_the_code(clear):
     assert asdict(env.load()) | asdict(credentials.load()) == untouched
 
 
+SUFFIXES = "py|md|toml|in|txt|yml|yaml|json|html|css|js|service"
+"""Of the project's files."""
+NO_PATHS = {"application/json", "application/problem+json"}
+"""What looks like a path in backticks and is none."""
+PACKAGES = ("aggregator", "commerce", "config", "ecosystems")
+FOLDERS = "|".join(sorted(path.name for path in PROJECT.iterdir() if path.is_dir() and path.name[0] != "."))
+CLAIMS = {
+    "link": re.compile(r"\]\(([^)\s]+)\)"),
+    "command": re.compile(r"manage\.py ([a-z_]+)((?: [^\n`|&;>]*)?)"),
+    "target": re.compile(r"(?:`|^|=\S+ )make ([a-z]+)", re.MULTILINE),
+    "address": re.compile(
+        r"`(?:(?:GET|POST) )?(/(?:admin|account|api|plans|health|livez|metrics)\b[^\s`?]*)`"
+    ),
+    # In backticks whatever looks like a path, elsewhere what begins with a folder of the project.
+    "path": re.compile(
+        rf"(?:(?<=`)(?=[^`\s]+`)|(?<![\w/.`~-])(?=(?:{FOLDERS})/))"
+        rf"([a-z_][\w.]*/(?:[\w./@+-]*[\w/])?|[\w@.-]+\.(?:{SUFFIXES})\b)"
+    ),
+    "name": re.compile(rf"`((?:{'|'.join(PACKAGES)}|settings)(?:\.\w+)+)`"),
+}
+"""What a page may say that can be checked, by kind; each pattern's groups are what is checked."""
+
+
+def claims(kind: str) -> pytest.MarkDecorator:
+    """Parametrize a test with every page that makes claims of a kind, and with these claims."""
+    made = [(path, CLAIMS[kind].findall(path.read_text())) for path in PAGES]
+    found = [pytest.param(path, each, id=str(path.relative_to(PROJECT))) for path, each in made if each]
+    assert found, f"no page has a {kind}: its pattern is wrong"
+    return pytest.mark.parametrize(("page", "found"), found)
+
+
+@page
+def test_every_page_has_something_to_check(page):
+    text = page.read_text()
+    assert any(pattern.search(text) for pattern in CLAIMS.values())
+
+
 def anchors(path: Path) -> set[str]:
-    """The anchors of a page's headings, made as GitHub makes them."""
+    """Return the anchors of a page's headings, made as GitHub makes them."""
     text = re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.DOTALL | re.MULTILINE)
     headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@page
-def test_links_lead_somewhere(page):
-    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+@claims("link")
+def test_links_lead_somewhere(page, found):
+    for target in found:
         if re.match(r"https?://", target):
             continue
         name, _, anchor = target.partition("#")
@@ -143,13 +182,10 @@ def test_every_page_is_in_the_index():
     assert {path.name for path in DOCS.glob("*.md")} - {"README.md"} <= set(re.findall(r"\w+\.md", index))
 
 
-COMMAND = re.compile(r"manage\.py ([a-z_]+)((?: [^\n`|&;>]*)?)")
-
-
-@page
-def test_commands_and_their_options_exist(page):
+@claims("command")
+def test_commands_and_their_options_exist(page, found):
     apps = get_commands()
-    for name, rest in COMMAND.findall(page.read_text()):
+    for name, rest in found:
         assert name in apps, f"manage.py {name}"
         app = apps[name]
         command = load_command_class(app, name) if isinstance(app, str) else app
@@ -158,20 +194,59 @@ def test_commands_and_their_options_exist(page):
             assert re.search(rf"{option}\b", usage), f"manage.py {name} {option}"
 
 
-@page
-def test_targets_and_programs_exist(page):
-    text = page.read_text()
+@claims("target")
+def test_targets_of_make_exist(page, found):
     targets = set(re.findall(r"^([a-z]+):", (PROJECT / "Makefile").read_text(), re.MULTILINE))
-    assert set(re.findall(r"(?:`|^|=\S+ )make ([a-z]+)", text, re.MULTILINE)) <= targets
-    assert set(re.findall(r"celery -A config ([a-z]+)", text)) <= {"worker", "beat"}
-    for path in re.findall(r"`((?:config|aggregator|ecosystems|commerce|deploy)/[\w./]*)`", text):
-        assert (PROJECT / path).exists(), path
+    assert set(found) <= targets
 
 
 @page
-def test_addresses_exist(page):
-    own = re.compile(r"`(?:(?:GET|POST) )?(/(?:admin|account|api|plans|health|livez|metrics)\b[^\s`?]*)`")
-    for address in set(own.findall(page.read_text())) - {"/api/v1/"}:
+def test_programs_of_celery_exist(page):
+    assert set(re.findall(r"celery -A config ([a-z]+)", page.read_text())) <= {"worker", "beat"}
+
+
+@claims("path")
+def test_paths_exist(page, found):
+    made_by_the_page = set(re.findall(r"^```\w+ file=(\S+)$", page.read_text(), re.MULTILINE))
+    absent = [name for name in found if not (PROJECT / name).exists() and not (page.parent / name).exists()]
+    assert set(absent) - made_by_the_page - NO_PATHS == set()
+
+
+@claims("name")
+def test_names_of_the_code_exist(page, found):
+    for dotted in found:
+        assert resolves(dotted), dotted
+
+
+def resolves(dotted: str) -> bool:
+    """Whether a dotted name is a module, or an attribute of one."""
+    if dotted.startswith("settings."):
+        return hasattr(settings, dotted.partition(".")[2])
+    try:
+        pkgutil.resolve_name(dotted)
+    except (ImportError, AttributeError):
+        return False
+    return True
+
+
+def test_the_map_shows_every_room():
+    (block,) = [block for block in blocks("architecture.md", "text") if block.heading == "The rooms"]
+    shown, top = [], ""
+    for line in block.text.splitlines():
+        match = re.fullmatch(r"( *)(\w+)/ +\S.*", line)
+        assert match, line
+        top, name = (top, f"{top}/{match[2]}") if match[1] else (match[2], match[2])
+        shown.append(name)
+    rooms = [
+        f"{name}/{path.parent.name}" for name in PACKAGES for path in PROJECT.glob(f"{name}/*/__init__.py")
+    ]
+    assert {*PACKAGES, *rooms} - {f"{name}/migrations" for name in PACKAGES} <= set(shown)
+    assert [name for name in shown if not (PROJECT / name).is_dir()] == []
+
+
+@claims("address")
+def test_addresses_exist(page, found):
+    for address in set(found) - {"/api/v1/"}:
         resolve(re.sub(r"<[a-z_]+>", "x", address))
 
 
@@ -180,7 +255,7 @@ def test_the_admin_needs_no_slash(client):
 
 
 def run(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a block with bash, in a shell that knows nothing of the hub."""
+    """Run a block with bash, in an environment without the hub's variables."""
     clean = {"PATH": os.environ["PATH"], "HOME": str(folder)}
     shell = ["bash", "-euo", "pipefail", "-c", script]
     return subprocess.run(shell, cwd=folder, env=clean, capture_output=True, text=True)
@@ -241,6 +316,7 @@ def test_codes_are_those_of_the_code():
         name for row in re.findall(r"^\| (`.*?) \|", section, re.M) for name in re.findall(r"`(\w+)`", row)
     }
     used = set(re.findall(r'(?:_Refused|Refusal)\(\s*"(\w+)"', code)) - {"busy"}  # that one is a 503
+    assert len(used) > 10
     assert used <= documented
     assert {name for name in documented if f'"{name}"' not in code} == set()
 

@@ -14,11 +14,11 @@ from unfold.widgets import UnfoldAdminPasswordWidget
 from aggregator import encryption
 from aggregator.admin.base import ReadOnlyAdmin
 from aggregator.alerts import delivery
-from aggregator.alerts.messages import Notice
-from aggregator.models import Alert, AlertChannel, AlertNotice, AlertPolicy
+from aggregator.alerts.messages import Notification
+from aggregator.models import Alert, AlertChannel, AlertNotification, AlertPolicy
 from ecosystems.env import HIDDEN
 
-TEST = Notice("info", "Signal Hub: a test", "This channel works: alerts will come here.")
+TEST = Notification("info", "Signal Hub: a test", "This channel works: alerts will come here.")
 
 
 class ChannelForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -119,21 +119,21 @@ def _test(request: HttpRequest, channel: AlertChannel) -> None:
 
 @admin.register(Alert)
 class AlertAdmin(ReadOnlyAdmin):
-    list_display = ("rule", "subject", "state", "text", "since", "over_at", "notices")
-    list_filter = ("rule", ("over_at", admin.EmptyFieldListFilter))
+    list_display = ("rule", "subject", "state", "text", "since", "resolved_at", "notifications")
+    list_filter = ("rule", ("resolved_at", admin.EmptyFieldListFilter))
     search_fields = ("subject",)
     ordering = ("-since",)
     show_full_result_count = False
 
     @admin.display(description="state")
     def state(self, alert: Alert) -> str:
-        if alert.over_at:
+        if alert.resolved_at:
             return "over"
         return "open" if alert.fired_at else "found, not told yet"
 
 
-@admin.register(AlertNotice)
-class AlertNoticeAdmin(ReadOnlyAdmin):
+@admin.register(AlertNotification)
+class AlertNotificationAdmin(ReadOnlyAdmin):
     list_display = ("title", "channel", "created_at", "attempts", "sent_at", "given_up_at")
     list_filter = ("channel",)
     list_select_related = ("channel",)

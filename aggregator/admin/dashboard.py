@@ -15,10 +15,10 @@ from django.utils.http import urlencode
 from aggregator.admin import transport_guides
 from aggregator.answers import Background
 from aggregator.arrivals import liveness, queries
-from aggregator.arrivals.liveness import State
-from aggregator.health.checks import Outcome
-from aggregator.health.checks import State as Health
-from aggregator.health.runner import survey
+from aggregator.arrivals.liveness import Liveness
+from aggregator.health.checks import CheckResult
+from aggregator.health.checks import Status as Health
+from aggregator.health.runner import check_runner
 from aggregator.health.stream_checks import NOT_CONFIGURED
 from aggregator.ingest import stream_state
 from aggregator.models import DeadLetter, SymbolAlias
@@ -33,11 +33,11 @@ NEW_FOR = timedelta(hours=2)
 """How long after the hour of the first signal the page still tells how to send over the other transports."""
 
 LOOKS = {
-    State.LIVE: ("success", "sensors"),
-    State.QUIET: ("warning", "hourglass_top"),
-    State.SILENT: ("danger", "sensors_off"),
-    State.CLOSED: ("info", "bedtime"),
-    State.NEVER: ("default", "pending"),
+    Liveness.LIVE: ("success", "sensors"),
+    Liveness.LATE: ("warning", "hourglass_top"),
+    Liveness.SILENT: ("danger", "sensors_off"),
+    Liveness.CLOSED: ("info", "bedtime"),
+    Liveness.NEVER: ("default", "pending"),
 }
 """A label's colour and its sign: the colour is never the only one."""
 
@@ -64,18 +64,20 @@ CHART_OPTIONS = json.dumps(
     }
 )
 
-_outcomes: Background[list[Outcome]] = Background(lambda: survey().outcomes(), ASK_EVERY_S, ASKED_WITHIN_S)
-_streams: Background[list[stream_state.StreamState]] = Background(
-    lambda: stream_state.states(settings.ENVIRONMENT), ASK_EVERY_S, ASKED_WITHIN_S
+_outcomes: Background[list[CheckResult]] = Background(
+    lambda: check_runner().outcomes(), ASK_EVERY_S, ASKED_WITHIN_S
 )
-_memory = queries.Memory()
+_streams: Background[list[stream_state.StreamState]] = Background(
+    lambda: stream_state.stream_states(settings.ENVIRONMENT), ASK_EVERY_S, ASKED_WITHIN_S
+)
+_memory = queries.RollupCache()
 
 
 @dataclass
 class Card:
     """An ecosystem, ready to be shown."""
 
-    liveness: liveness.EcosystemPulse
+    liveness: liveness.EcosystemLiveness
     variant: str
     icon: str
     p50: float | None
@@ -99,7 +101,7 @@ def live(request: HttpRequest) -> HttpResponse:
 
 def _live(request: HttpRequest) -> dict[str, Any]:
     now = timezone.now()
-    taken = liveness.take(now, _memory, detailed=SHOWN_AGENTS)
+    taken = liveness.current_liveness(now, _memory, detailed=SHOWN_AGENTS)
     agents = taken.agents or []
     outcomes = _outcomes.latest()
     checks = {outcome.name: outcome for outcome in outcomes or []}
@@ -125,20 +127,20 @@ def _live(request: HttpRequest) -> dict[str, Any]:
     return shown
 
 
-def _is_new(taken: liveness.Pulse, now: datetime) -> bool:
+def _is_new(taken: liveness.HubLiveness, now: datetime) -> bool:
     """Tell whether nothing came yet, or so lately that the other transports may still be to be tried."""
     firsts = [each.total.first_at for each in taken.ecosystems if each.total.first_at]
     return all(at > now - NEW_FOR for at in [*firsts, *(agent.last_seen for agent in taken.agents or [])])
 
 
-def _card(each: liveness.EcosystemPulse, now: datetime) -> Card:
+def _card(each: liveness.EcosystemLiveness, now: datetime) -> Card:
     total = each.total
     return Card(
         each,
         *LOOKS[each.state],
         queries.percentile(total.lags, 0.5),
         queries.percentile(total.lags, 0.95),
-        _against_usual(total.hour, each.usual_hour),
+        _against_usual(total.hour, each.typical_hour),
         _chart(each, now),
         ", ".join(f"{figures.day:,} by {name}" for name, figures in each.transports.items()),
     )
@@ -151,7 +153,7 @@ def _against_usual(hour: int, usual: float | None) -> str:
     return "as usual" if abs(change) < 0.05 else f"{change:+,.0%}"
 
 
-def _chart(each: liveness.EcosystemPulse, now: datetime) -> str:
+def _chart(each: liveness.EcosystemLiveness, now: datetime) -> str:
     """Return Chart.js data: a day by the hour, stacked by transport."""
     first = now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=23)
     slots = [first + timedelta(hours=number) for number in range(24)]
@@ -171,14 +173,14 @@ def _chart(each: liveness.EcosystemPulse, now: datetime) -> str:
     )
 
 
-def _look(outcome: Outcome, unset: str = NOT_CONFIGURED) -> tuple[str, str, str]:
+def _look(outcome: CheckResult, unset: str = NOT_CONFIGURED) -> tuple[str, str, str]:
     """Return a probe's word, colour and sign; `unset` is the word for one of something not configured."""
     if outcome.text == NOT_CONFIGURED:
         return unset, "default", "remove"
     return outcome.state, *HEALTH[outcome.state]
 
 
-def _transport(each: liveness.EcosystemPulse, name: str, checks: dict[str, Outcome]) -> dict[str, Any]:
+def _transport(each: liveness.EcosystemLiveness, name: str, checks: dict[str, CheckResult]) -> dict[str, Any]:
     """Return a row of the table of transports; `check` is the probe of the server it goes over."""
     own = f"database:{each.ecosystem}"
     probe = {"database": own if own in checks else "database", "redis": "redis", "webhook": "endpoint"}[name]
@@ -192,13 +194,13 @@ def _transport(each: liveness.EcosystemPulse, name: str, checks: dict[str, Outco
     }
 
 
-def _agent(agent: liveness.AgentPulse) -> dict[str, Any]:
+def _agent(agent: liveness.AgentLiveness) -> dict[str, Any]:
     variant, icon = LOOKS[agent.state]
     query = urlencode({"ecosystem": agent.ecosystem, "agent": agent.name or "-"})
     return {"agent": agent, "variant": variant, "icon": icon, "query": query}
 
 
-def _troubles(outcomes: list[Outcome]) -> dict[str, Any]:
+def _troubles(outcomes: list[CheckResult]) -> dict[str, Any]:
     """Return the probes that are not well, the worst first, and how many they are in words."""
     found = [each for state in (Health.FAILED, Health.DEGRADED) for each in outcomes if each.state is state]
     counts = Counter(each.state for each in found)

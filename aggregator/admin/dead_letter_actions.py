@@ -90,7 +90,7 @@ class Replay(DeadLetterAction):
         for fate in set(fates.values()):
             changed = [entries[pk] for pk, each in fates.items() if each is fate]
             LogEntry.objects.filter(pk__in=changed).update(change_message=HISTORY_MESSAGES[fate])
-        return replay.summary(fates)
+        return replay.replay_counts(fates)
 
 
 class Resolve(DeadLetterAction):

@@ -19,7 +19,7 @@ from unfold.decorators import action
 from aggregator.admin.base import ReadOnlyAdmin, Uncounted, raw_bytes
 from aggregator.admin.bulk_actions import bulk_action_response
 from aggregator.admin.dead_letter_actions import ACTIONS
-from aggregator.admin.signals import AgentFilter, EcosystemFilter, TransportFilter, plain
+from aggregator.admin.signals import AgentFilter, EcosystemFilter, TransportFilter, without_nul
 from aggregator.ledger import replay
 from aggregator.models import DeadLetter
 from aggregator.templatetags.hub import ago
@@ -53,7 +53,7 @@ class CodeFilter(TextFilter):  # type: ignore[misc]
     parameter_name = "code"
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        code = plain(self.value())
+        code = without_nul(self.value())
         return queryset.filter(code=code) if code else queryset
 
 
@@ -189,5 +189,5 @@ def _group(code: str, agent: str, ecosystem: str, letters: int, times: int, last
         "times": times,
         "last_at": last_at,
         "query": query.urlencode(),
-        "playable": code not in replay.UNPLAYABLE,
+        "playable": code not in replay.UNREPLAYABLE,
     }

@@ -14,7 +14,7 @@ from django.db.models.functions import Cast
 from aggregator.ledger.pager import Search
 from aggregator.models import TradingSignal
 
-BATCH = 500
+EXPORT_BATCH = 500
 """Rows in memory at a time; each may have 64 KiB of payload."""
 
 FIELDS = (
@@ -67,7 +67,7 @@ FORMATS: dict[str, tuple[str, Callable[[Search], Iterator[str]]]] = {
 def _batches(search: Search) -> Iterator[list[tuple[Any, ...]]]:
     """Yield rows of FIELDS, JSON in them as text."""
     columns = [AS_TEXT.get(name, F(name)) for name in FIELDS]
-    return replace(search, read=TradingSignal.objects.values_list(*columns)).all(BATCH)
+    return replace(search, read=TradingSignal.objects.values_list(*columns)).all(EXPORT_BATCH)
 
 
 def _object(row: tuple[Any, ...]) -> dict[str, Any]:

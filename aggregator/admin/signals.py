@@ -19,13 +19,13 @@ from unfold.views import ChangeList
 from aggregator.admin.base import ReadOnlyAdmin, raw_json
 from aggregator.admin.export import FORMATS
 from aggregator.ledger import pager
-from aggregator.models import ECOSYSTEM_CHOICES, TRANSPORTS, TradingSignal
+from aggregator.models import ECOSYSTEM_CHOICES, TRANSPORT_CHOICES, TradingSignal
 from aggregator.templatetags.hub import ago, span
 from ecosystems import ECOSYSTEMS
 
 CURSORS = ("before", "after")
 PER_PAGE = 50
-MOST_SIGHTINGS = 200
+MAX_SIGHTINGS = 200
 CLOCKS_DIFFER = timedelta(seconds=1)
 """By how much less two machines' clocks may differ without anybody's fault."""
 
@@ -46,13 +46,13 @@ class TransportFilter(DropdownFilter):  # type: ignore[misc]
     parameter_name = "transport"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
-        return TRANSPORTS
+        return TRANSPORT_CHOICES
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(transport=self.value()) if self.value() else queryset
 
 
-def plain(text: str | None) -> str:
+def without_nul(text: str | None) -> str:
     """Return an address's text without what Postgres cannot hold."""
     return (text or "").replace("\0", "")
 
@@ -67,7 +67,7 @@ class AgentFilter(TextFilter):  # type: ignore[misc]
     parameter_name = "agent"
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        name = plain(self.value())
+        name = without_nul(self.value())
         return queryset.filter(agent_source=agent_name(name)) if name else queryset
 
 
@@ -119,7 +119,7 @@ class KeysetChangeList(ChangeList):  # type: ignore[misc]
         self.query = term
         chosen = [name for name in ECOSYSTEMS if request.GET.get("ecosystem") in {None, "", name}]
         received = next((spec for spec in self.filter_specs if isinstance(spec, ReceivedFilter)), None)
-        agent = plain(request.GET.get("agent"))
+        agent = without_nul(request.GET.get("agent"))
         if term.strip():
             self.search = pager.search(base.order_by(), term.strip(), chosen)
         elif agent:
@@ -259,7 +259,7 @@ def _around(signal: TradingSignal) -> dict[str, Any]:
         ("of this instrument", rows.filter(instrument=signal.instrument)),
     )
     return {
-        "sightings": signal.sightings.order_by("seen_at")[:MOST_SIGHTINGS],
+        "sightings": signal.sightings.order_by("seen_at")[:MAX_SIGHTINGS],
         "neighbours": [
             (
                 words,

@@ -17,9 +17,9 @@ from django.utils import timezone
 
 from aggregator import encryption
 from aggregator.alerts import messages
-from aggregator.alerts.messages import Notice
+from aggregator.alerts.messages import Notification
 from aggregator.background import DAEMONS
-from aggregator.models import AlertChannel
+from aggregator.models import AlertChannel, AlertNotification
 
 logger = logging.getLogger("signal_hub.alerts")
 
@@ -35,6 +35,8 @@ ANSWER_S = 30.0
 """How long a service may take to answer: apprise's own 4 s would send again to one that is only slow."""
 MARKDOWN_ONLY = ("Discord", "Guilded", "Mattermost", "Zulip")
 """Services that know no other kind of text, and of which apprise lets one through as it is."""
+KEPT_FOR = timedelta(days=90)
+"""How long notifications are kept for an operator to look up."""
 REFUSED = "the service did not take it, or could not be reached"
 
 DUE = """sent_at IS NULL AND given_up_at IS NULL AND due_at <= now()
@@ -42,31 +44,33 @@ DUE = """sent_at IS NULL AND given_up_at IS NULL AND due_at <= now()
 
 CHANNELS = f"""
     SELECT * FROM alert_channels
-    WHERE enabled AND id IN (SELECT channel_id FROM alert_notices WHERE {DUE}) ORDER BY id"""
+    WHERE enabled AND id IN (SELECT channel_id FROM alert_notifications WHERE {DUE})
+    ORDER BY id"""
 
 CLAIM = f"""
-    UPDATE alert_notices SET claimed_until = now() + interval '2 minutes'
+    UPDATE alert_notifications SET claimed_until = now() + interval '2 minutes'
     WHERE id = (
-        SELECT id FROM alert_notices
+        SELECT id FROM alert_notifications
         WHERE {DUE} AND channel_id = (SELECT id FROM alert_channels WHERE id = %s AND enabled)
         ORDER BY due_at, id LIMIT 1 FOR UPDATE SKIP LOCKED)
     RETURNING id, claimed_until"""
 
 # What was begun before and has not ended was cut off. It has one more go: given up, unless that ends well.
 BEGIN = """
-    UPDATE alert_notices SET attempts = attempts + 1, begun_at = now(),
+    UPDATE alert_notifications SET attempts = attempts + 1, started_at = now(),
         claimed_until = now() + make_interval(
             hours => coalesce((SELECT repeat_hours[1] FROM alert_policy WHERE id = 1), 1)),
-        given_up_at = CASE WHEN begun_at IS NOT NULL THEN now() END
+        given_up_at = CASE WHEN started_at IS NOT NULL THEN now() END
     WHERE id = %s AND claimed_until = %s AND claimed_until > now()
     RETURNING attempts, created_at, severity, title, body"""
 
 SENT = """
-    UPDATE alert_notices SET sent_at = now(), claimed_until = NULL, begun_at = NULL, given_up_at = NULL
+    UPDATE alert_notifications
+    SET sent_at = now(), claimed_until = NULL, started_at = NULL, given_up_at = NULL
     WHERE id = %s"""
 
 LATER = """
-    UPDATE alert_notices SET claimed_until = NULL, begun_at = NULL,
+    UPDATE alert_notifications SET claimed_until = NULL, started_at = NULL,
         due_at = now() + make_interval(secs => %(wait)s),
         given_up_at = CASE WHEN attempts >= %(most)s THEN now() END
     WHERE id = %(id)s"""
@@ -83,7 +87,7 @@ class Target:
         return f"Target({self.name})"
 
 
-class Sender:
+class NotificationSender:
     """Sends what is due, each channel's in a thread: one that hangs holds up no other, and no turn."""
 
     def __init__(self) -> None:
@@ -125,7 +129,7 @@ def _send_channel(channel: AlertChannel) -> int:
     return sent
 
 
-def _claim(channel: AlertChannel) -> tuple[int, int, Notice] | None:
+def _claim(channel: AlertChannel) -> tuple[int, int, Notification] | None:
     """Claim and begin the channel's next notice; return its id, which attempt this is, and what to send."""
     with connection.cursor() as cursor:
         cursor.execute(CLAIM, [channel.pk])
@@ -139,11 +143,11 @@ def _claim(channel: AlertChannel) -> tuple[int, int, Notice] | None:
     if row is None:  # it took longer than the claim lasts
         return None
     attempts, created_at, *texts = row
-    notice = Notice(*texts)
+    notice = Notification(*texts)
     return claim[0], attempts, messages.again(notice, created_at) if attempts > 1 else notice
 
 
-def deliver(channel: AlertChannel, notice: Notice) -> str:
+def deliver(channel: AlertChannel, notice: Notification) -> str:
     """Send a notice over one channel and note how that went; return why not, or ""."""
     try:
         target = Target(channel.name, encryption.decrypt(channel.encrypted_url, PURPOSE))
@@ -157,7 +161,7 @@ def deliver(channel: AlertChannel, notice: Notice) -> str:
     return error
 
 
-def post(target: Target, notice: Notice) -> bool:
+def post(target: Target, notice: Notification) -> bool:
     """Hand a notice to apprise; return whether the service took it. Never raises: a text may hold the URL."""
     # Imported here: it brings a hundred services, which a web request has no use for.
     import apprise
@@ -184,7 +188,7 @@ def post(target: Target, notice: Notice) -> bool:
         return False
 
 
-def broadcast(targets: Sequence[Target], notice: Notice) -> None:
+def broadcast(targets: Sequence[Target], notice: Notification) -> None:
     """Send a notice to all at once, without the database, and log how that went."""
     sendings = {target: DAEMONS.submit(post, target, notice) for target in targets}
     wait(sendings.values(), WITHIN_S)
@@ -202,3 +206,9 @@ def targets() -> list[Target]:
         except encryption.DecryptionError as error:
             logger.warning("alert channel=%s %s", channel.name, error)
     return found
+
+
+def delete_old_notifications() -> int:
+    """Delete the notifications created more than KEPT_FOR ago; return how many."""
+    old = AlertNotification.objects.filter(created_at__lt=timezone.now() - KEPT_FOR)
+    return old.delete()[0]

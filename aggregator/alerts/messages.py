@@ -14,7 +14,7 @@ from aggregator.alerts.rules import spoken
 from aggregator.models import Alert
 
 if TYPE_CHECKING:
-    from aggregator.alerts.evaluation import Changed, Changes
+    from aggregator.alerts.transitions import ChangedAlert, Transitions
 
 MOST_LINES = 20
 """Lines of a kind in one message: chat services cut long ones, and nobody reads them."""
@@ -29,7 +29,7 @@ RULES = dict(Alert.RULES)
 
 
 @dataclass(frozen=True)
-class Notice:
+class Notification:
     """A message. The severity is one of apprise's: info, success, warning, failure."""
 
     severity: str
@@ -47,14 +47,14 @@ def literal(text: str) -> str:
     return MARKUP.sub(r"\\\g<0>", plain(text))
 
 
-def again(notice: Notice, at: datetime) -> Notice:
+def again(notice: Notification, at: datetime) -> Notification:
     """Return what is said when a notice of `at` was not sent then, or nobody knows."""
     return replace(
         notice, body=f"{notice.body}\nFrom {at:%Y-%m-%d %H:%M} UTC: sending this failed then, or was cut off."
     )
 
 
-def of_changes(changes: Changes, now: datetime) -> Notice:
+def of_changes(changes: Transitions, now: datetime) -> Notification:
     """Return one message about all that changed."""
     counts = {"new": changes.fired, "going on": changes.repeated, "over": changes.over}
     told = ", ".join(f"{len(alerts)} {word}" for word, alerts in counts.items() if alerts)
@@ -64,10 +64,10 @@ def of_changes(changes: Changes, now: datetime) -> Notice:
         *_lines("OVER", changes.over, now),
     ]
     severity = "failure" if changes.fired else "warning" if changes.repeated else "success"
-    return Notice(severity, f"Signal Hub: {_headline(changes) or told}", "\n".join(lines))
+    return Notification(severity, f"Signal Hub: {_headline(changes) or told}", "\n".join(lines))
 
 
-def _headline(changes: Changes) -> str:
+def _headline(changes: Transitions) -> str:
     """Return what it is about, where it is about one thing."""
     alerts = [*changes.fired, *changes.repeated, *changes.over]
     if len(alerts) != 1:
@@ -76,7 +76,7 @@ def _headline(changes: Changes) -> str:
     return f"{word}{RULES.get(alerts[0].rule, alerts[0].rule)}: {alerts[0].subject}"
 
 
-def _lines(word: str, alerts: Sequence[Changed], now: datetime) -> list[str]:
+def _lines(word: str, alerts: Sequence[ChangedAlert], now: datetime) -> list[str]:
     lines = []
     for alert in alerts[:MOST_LINES]:
         subject = f"{RULES.get(alert.rule, alert.rule)}: {alert.subject}"
@@ -93,7 +93,9 @@ def _lines(word: str, alerts: Sequence[Changed], now: datetime) -> list[str]:
     return lines
 
 
-def all_clear(alerts: Sequence[tuple[str, str, str]], arrivals: Sequence[tuple[str, int, int]]) -> Notice:
+def all_clear(
+    alerts: Sequence[tuple[str, str, str]], arrivals: Sequence[tuple[str, int, int]]
+) -> Notification:
     """Return the daily message: `alerts` are (rule, subject, text) of the open ones, `arrivals` are
     (ecosystem, signals, agents) of the last day.
     """
@@ -103,21 +105,21 @@ def all_clear(alerts: Sequence[tuple[str, str, str]], arrivals: Sequence[tuple[s
     ]
     lines = lines or ["No signal in 24 h."]
     if not alerts:
-        return Notice("success", "Signal Hub: all clear", "\n".join(lines))
+        return Notification("success", "Signal Hub: all clear", "\n".join(lines))
     lines += [
         f"OPEN {RULES.get(rule, rule)}: {subject}: {text}" for rule, subject, text in alerts[:MOST_LINES]
     ]
     if len(alerts) > MOST_LINES:
         lines.append(f"OPEN: {len(alerts) - MOST_LINES} more, in the admin")
     count = "1 alert" if len(alerts) == 1 else f"{len(alerts)} alerts"
-    return Notice("warning", f"Signal Hub: {count} open", "\n".join(lines))
+    return Notification("warning", f"Signal Hub: {count} open", "\n".join(lines))
 
 
-DATABASE_DOWN = Notice(
+DATABASE_DOWN = Notification(
     "failure",
     "Signal Hub: the core database does not answer",
     "Webhook requests are answered 503 and stream entries wait; nothing is lost meanwhile.",
 )
-DATABASE_BACK = Notice(
+DATABASE_BACK = Notification(
     "success", "Signal Hub: over: the core database answers again", "The hub goes on by itself."
 )

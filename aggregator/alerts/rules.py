@@ -1,4 +1,4 @@
-"""What is wrong just now. Rules only look; `aggregator.alerts.evaluation` keeps the book."""
+"""What is wrong just now. Rules only look; `aggregator.alerts.transitions` keeps the book."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from django.db.models import F, Sum
 from django.db.models.functions import Now
 
 from aggregator.arrivals import cadence
-from aggregator.health.checks import Outcome, State
+from aggregator.health.checks import CheckResult, Status
 from aggregator.health.freshness_check import silent
 from aggregator.ingest import stream_state
 from aggregator.models import AlertPolicy, ArrivalMinute
@@ -20,7 +20,7 @@ REFUSALS_WITHIN = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
-class Finding:
+class Condition:
     rule: str
     subject: str
     text: str
@@ -29,8 +29,8 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Found:
-    findings: list[Finding]
+class Conditions:
+    findings: list[Condition]
     blind: frozenset[str] = frozenset()
     """Rules that could not look: nothing is over because of their silence."""
 
@@ -38,7 +38,7 @@ class Found:
 RESTS = "; no word while its market is closed or has just opened"
 
 
-def find(policy: AlertPolicy, outcomes: Sequence[Outcome], now: datetime | None = None) -> Found:
+def evaluate(policy: AlertPolicy, outcomes: Sequence[CheckResult], now: datetime | None = None) -> Conditions:
     """Apply every rule, at `now` or else at the database's.
 
     Raises database errors; whatever else is down makes a rule blind.
@@ -52,49 +52,49 @@ def find(policy: AlertPolicy, outcomes: Sequence[Outcome], now: datetime | None 
         *_silent_agents(silences),
         *_refusals(policy),
     ]
-    return Found(findings, frozenset({"stream_lag"} if blind else ()))
+    return Conditions(findings, frozenset({"stream_lag"} if blind else ()))
 
 
-def _failed(outcomes: Iterable[Outcome]) -> Iterator[Finding]:
+def _failed(outcomes: Iterable[CheckResult]) -> Iterator[Condition]:
     for outcome in outcomes:
-        if outcome.state is State.FAILED:
+        if outcome.state is Status.FAILED:
             text = "; ".join(filter(None, (outcome.text, outcome.detail)))
-            yield Finding("probe_failed", outcome.name, text)
+            yield Condition("check_failed", outcome.name, text)
 
 
-def _streams(most: int) -> tuple[list[Finding], bool]:
-    states = stream_state.states(settings.ENVIRONMENT)
+def _streams(most: int) -> tuple[list[Condition], bool]:
+    states = stream_state.stream_states(settings.ENVIRONMENT)
     findings = [
-        Finding("stream_lag", state.stream, f"{state.lag} unread entries, {state.consumers} consumers")
+        Condition("stream_lag", state.stream, f"{state.lag} unread entries, {state.consumers} consumers")
         for state in states
         if state.lag > most
     ]
     return findings, any(state.error for state in states)
 
 
-def _silent_ecosystems(silences: Sequence[cadence.Silence]) -> Iterator[Finding]:
+def _silent_ecosystems(silences: Sequence[cadence.Silence]) -> Iterator[Condition]:
     for ecosystem, agents_ in groupby(silences, key=attrgetter("ecosystem")):
         agents = list(agents_)
         if silent(agents):
             last = max(agent.last_seen for agent in agents)
-            rests = any(agent.rests for agent in agents)
+            rests = any(agent.excused for agent in agents)
             none = f"none of its {len(agents)} agents" if len(agents) > 1 else "nothing from its only agent"
             text = f"{none} since {_moment(last)}{RESTS if rests else ''}"
-            yield Finding("ecosystem_silent", ecosystem, text, rests)
+            yield Condition("ecosystem_silent", ecosystem, text, rests)
 
 
-def _silent_agents(silences: Iterable[cadence.Silence]) -> Iterator[Finding]:
+def _silent_agents(silences: Iterable[cadence.Silence]) -> Iterator[Condition]:
     for each in silences:
         if each.too_long and each.allowed is not None:
             text = (
                 f"silent for {spoken(each.silent_for)} of open market, "
                 f"at most {spoken(each.allowed)} is expected; last seen {_moment(each.last_seen)}"
-                f"{RESTS if each.rests else ''}"
+                f"{RESTS if each.excused else ''}"
             )
-            yield Finding("agent_silent", name(each.ecosystem, each.agent_source), text, each.rests)
+            yield Condition("agent_silent", name(each.ecosystem, each.agent_source), text, each.excused)
 
 
-def _refusals(policy: AlertPolicy) -> Iterator[Finding]:
+def _refusals(policy: AlertPolicy) -> Iterator[Condition]:
     rows = (
         ArrivalMinute.objects.filter(minute__gt=Now() - REFUSALS_WITHIN)
         .order_by("ecosystem", "agent_source")
@@ -107,7 +107,7 @@ def _refusals(policy: AlertPolicy) -> Iterator[Finding]:
     for ecosystem, agent, bad, every in rows:
         if bad >= policy.refusal_count and bad * 100 >= policy.refusal_percent * every:
             text = f"{bad} of {every} refused within {spoken(REFUSALS_WITHIN)}; see the dead letters"
-            yield Finding("refusals", name(ecosystem, agent), text)
+            yield Condition("refusals", name(ecosystem, agent), text)
 
 
 def name(ecosystem: str, agent: str) -> str:

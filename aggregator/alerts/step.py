@@ -24,10 +24,12 @@ class WatchStep(bootsteps.StartStopStep):
         self.threads: list[threading.Thread] = []
 
     def start(self, parent: Any) -> None:
-        from aggregator.alerts.watcher import Watcher  # models, which are not there yet when Celery is set up
+        from aggregator.alerts.watcher import (
+            AlertWatcher,  # models, which are not there yet when Celery is set up
+        )
 
         self.threads = [
-            threading.Thread(target=Watcher().run, args=[self.stop_event], name="watcher", daemon=True)
+            threading.Thread(target=AlertWatcher().run, args=[self.stop_event], name="watcher", daemon=True)
         ]
         if settings.ENVIRONMENT.redis_url:
             # Not the watcher's own thread, which a slow chat service may hold up.

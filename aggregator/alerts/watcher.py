@@ -7,33 +7,25 @@ import asyncio
 import logging
 import threading
 from concurrent.futures import Future, wait
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, Error, connection, connections, transaction
-from django.utils import timezone
 
-from aggregator.alerts import delivery, evaluation, messages, rules
+from aggregator.alerts import delivery, messages, rules, transitions
 from aggregator.alerts.database_outage import Blackout
-from aggregator.arrivals import cadence, counters, retention
 from aggregator.background import DAEMONS
-from aggregator.health.checks import State
-from aggregator.health.database_checks import DatabaseProbe
-from aggregator.health.runner import survey
+from aggregator.health.checks import Status
+from aggregator.health.database_checks import DatabaseCheck
+from aggregator.health.runner import check_runner
 from aggregator.ledger import errors
-from aggregator.models import Alert, AlertNotice, AlertPolicy
+from aggregator.models import Alert, AlertPolicy
 
 logger = logging.getLogger("signal_hub.alerts")
 
 EVERY_S = 15.0
 PATIENCE_S = 5.0
 """How long a look may take before the database is asked whether it still answers."""
-KEPT = timedelta(days=90)
-"""How long notices stay to be looked up."""
-
-LEARN = """
-    UPDATE alert_policy SET learned_at = now()
-    WHERE id = 1 AND (learned_at IS NULL OR learned_at < now() - make_interval(secs => %s)) RETURNING now()"""
 
 ALL_CLEAR = """
     UPDATE alert_policy SET all_clear_on = (now() AT TIME ZONE 'UTC')::date
@@ -46,15 +38,15 @@ DAY = """
     WHERE hour > now() - interval '24 hours' AND accepted > 0 GROUP BY ecosystem ORDER BY ecosystem"""
 
 
-class Watcher:
+class AlertWatcher:
     """One watcher. Not for several threads."""
 
     def __init__(self) -> None:
         self._blackout = Blackout(settings.ENVIRONMENT)
         self._targets: list[delivery.Target] = []
-        self._sender = delivery.Sender()
-        self._database = DatabaseProbe(DEFAULT_DB_ALIAS)
-        self._looking: Future[evaluation.Changes | None] | None = None
+        self._sender = delivery.NotificationSender()
+        self._database = DatabaseCheck(DEFAULT_DB_ALIAS)
+        self._looking: Future[transitions.Transitions | None] | None = None
 
     def run(self, stop: threading.Event) -> None:
         """Look every EVERY_S until `stop` is set."""
@@ -67,7 +59,7 @@ class Watcher:
             stop.wait(EVERY_S)
         self.close()
 
-    def run_once(self) -> evaluation.Changes | None:
+    def run_once(self) -> transitions.Transitions | None:
         """Look once, keep the book, send what is due; return what changed, None where others were at it.
 
         A look hangs with a database that neither answers nor hangs up. It is left then, in a thread of its
@@ -94,23 +86,22 @@ class Watcher:
         self._sender.close()
 
     def _database_answers(self) -> bool:
-        return asyncio.run(self._database.outcome()).state is State.OK
+        return asyncio.run(self._database.outcome()).state is Status.OK
 
-    def _look_apart(self) -> evaluation.Changes | None:
+    def _look_apart(self) -> transitions.Transitions | None:
         try:
             return self._look()
         finally:
             connections.close_all()  # this thread's own; it ends here
 
-    def _look(self) -> evaluation.Changes | None:
+    def _look(self) -> transitions.Transitions | None:
         policy = AlertPolicy.current()
         self._targets = delivery.targets()
-        changes = evaluation.take(rules.find(policy, survey().ask_all()))
+        changes = transitions.record_conditions(rules.evaluate(policy, check_runner().ask_all()))
         if changes:
             _log(changes)
         _all_clear()
         self._sender.send_due()
-        _keep_house()
         return changes
 
 
@@ -122,30 +113,21 @@ def _claimed(query: str, *parameters: float) -> datetime | None:
     return row[0] if row else None
 
 
-def _keep_house() -> None:
-    """Do what is done once an hour among all workers; after the alerts, which must not wait for it."""
-    if _claimed(LEARN, cadence.LEARN_EVERY.total_seconds()):
-        cadence.learn()
-        counters.fold()
-        retention.prune(settings.ENVIRONMENT.keep_days)
-        AlertNotice.objects.filter(created_at__lt=timezone.now() - KEPT).delete()
-
-
 def _all_clear() -> None:
     """Write the daily notice, once a day among all workers."""
     with transaction.atomic():
         if not _claimed(ALL_CLEAR):
             return
-        alerts = Alert.objects.filter(over_at=None).exclude(fired_at=None).order_by("since", "id")
+        alerts = Alert.objects.filter(resolved_at=None).exclude(fired_at=None).order_by("since", "id")
         with connection.cursor() as cursor:
             cursor.execute(DAY)
             arrivals = cursor.fetchall()
-            evaluation.tell(
+            transitions.create_notifications(
                 cursor, messages.all_clear(list(alerts.values_list("rule", "subject", "text")), arrivals)
             )
 
 
-def _log(changes: evaluation.Changes) -> None:
+def _log(changes: transitions.Transitions) -> None:
     for word, alerts in (("fired", changes.fired), ("goes on", changes.repeated), ("over", changes.over)):
         for alert in alerts:
             logger.warning("alert %s rule=%s subject=%s: %s", word, alert.rule, alert.subject, alert.text)

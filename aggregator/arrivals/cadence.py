@@ -11,17 +11,17 @@ from django.utils import timezone
 from aggregator.arrivals.open_hours import OpenTime
 from ecosystems import ECOSYSTEMS
 
-LOOK_BACK = timedelta(days=30)
+LOOKBACK = timedelta(days=30)
 """How far back arrivals teach; a silence is measured no further either."""
-ACTIVE_MINUTES = 1000
+MAX_ACTIVE_MINUTES = 1000
 """How many of an agent's latest minutes with arrivals teach."""
-FEWEST_GAPS = 20
+MIN_GAPS = 20
 PERCENTILE = 0.95
-LEARN_EVERY = timedelta(hours=1)
-PATIENCE = 3
+LEARN_INTERVAL = timedelta(hours=1)
+SILENCE_FACTOR = 3
 """A silence is noticed at so many times the learned cadence. Of an agent whose signals come at random, as a
 strategy's do, one gap in 8,000 is as long: e ** (-3 * 3), with a 95th percentile of three times the mean."""
-SHORTEST = timedelta(minutes=3)
+MIN_ALLOWANCE = timedelta(minutes=3)
 """Rollups are by the minute: no shorter silence is noticed of an agent whose cadence was learned."""
 
 OVERLAP_MINUTES = 10
@@ -66,10 +66,10 @@ class Silence:
     agent_source: str
     last_seen: datetime
     silent_for: timedelta
-    """While its market was open; at most LOOK_BACK."""
+    """While its market was open; at most LOOKBACK."""
     allowed: timedelta | None
     """None while too little is known of the agent."""
-    rests: bool = False
+    excused: bool = False
     """Whether it is nobody's fault just now: the market is closed, or has only just opened again."""
 
     @property
@@ -81,7 +81,7 @@ def allowance(expected: timedelta | None, learned: timedelta | None) -> timedelt
     """Return how long an agent may be silent: what was set by hand, else from what was learned, else None."""
     if expected is not None:
         return expected
-    return max(SHORTEST, learned * PATIENCE) if learned is not None else None
+    return max(MIN_ALLOWANCE, learned * SILENCE_FACTOR) if learned is not None else None
 
 
 def silences(now: datetime | None = None, ecosystems: Sequence[str] = ECOSYSTEMS) -> list[Silence]:
@@ -93,28 +93,28 @@ def silences(now: datetime | None = None, ecosystems: Sequence[str] = ECOSYSTEMS
         cursor.execute(AGENTS, [now, list(ecosystems)])
         rows = cursor.fetchall()
     # Only where there are agents: a trading calendar takes seconds to load.
-    clocks = {name: OpenTime(name, at - LOOK_BACK, at) for name, at in {(row[0], row[-1]) for row in rows}}
+    clocks = {name: OpenTime(name, at - LOOKBACK, at) for name, at in {(row[0], row[-1]) for row in rows}}
     found = []
     for ecosystem, agent, seen, expected, learned, at in rows:
         clock, allowed = clocks[ecosystem], allowance(expected, learned)
-        rests = allowed is not None and clock.rests(allowed)
-        found.append(Silence(ecosystem, agent, seen, clock.between(seen, at), allowed, rests))
+        excused = allowed is not None and clock.is_closed_or_just_opened(allowed)
+        found.append(Silence(ecosystem, agent, seen, clock.between(seen, at), allowed, excused))
     return found
 
 
-def learn(now: datetime | None = None) -> int:
+def learn_cadences(now: datetime | None = None) -> int:
     """Learn the cadence of each agent that has sent something since; return how many of these have one."""
     now = now or timezone.now()
-    oldest = now - LOOK_BACK
+    oldest = now - LOOKBACK
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(NEWS, [oldest, OVERLAP_MINUTES, ACTIVE_MINUTES, list(ECOSYSTEMS)])
+        cursor.execute(NEWS, [oldest, OVERLAP_MINUTES, MAX_ACTIVE_MINUTES, list(ECOSYSTEMS)])
         news = cursor.fetchall()
         cursor.execute(KNOWN, [[agent_id for agent_id, *_ in news]])
         known: dict[int, list[int]] = dict(cursor.fetchall())
         clocks = {name: OpenTime(name, oldest, now) for name in {row[1] for row in news}}
         learned = []
         for agent_id, ecosystem, latest in news:
-            minutes = sorted({*latest, *known.get(agent_id, ())})[-ACTIVE_MINUTES:]
+            minutes = sorted({*latest, *known.get(agent_id, ())})[-MAX_ACTIVE_MINUTES:]
             moments = [moment for minute in minutes if (moment := _moment(minute)) > oldest]
             gap, gaps = usual_gap(clocks[ecosystem], moments)
             learned.append((agent_id, gap, gaps, f"{{{','.join(map(str, minutes))}}}"))
@@ -135,6 +135,6 @@ def usual_gap(clock: OpenTime, minutes: Iterable[datetime]) -> tuple[timedelta |
     """
     marks = [clock.until(minute) for minute in minutes]
     gaps = sorted(after - before for before, after in pairwise(marks))
-    if len(gaps) < FEWEST_GAPS:
+    if len(gaps) < MIN_GAPS:
         return None, len(gaps)
     return gaps[int(len(gaps) * PERCENTILE)], len(gaps)

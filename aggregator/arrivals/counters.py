@@ -6,7 +6,7 @@ from datetime import timedelta
 from django.db import connection, transaction
 from django.utils import timezone
 
-SETTLED = timedelta(minutes=30)
+FOLD_AFTER = timedelta(minutes=30)
 """Age at which no transaction adds to a minute any more. Rows from then on are added up at every look."""
 
 # A row of arrival_minutes as (measure, n); the lags' buckets count from 1.
@@ -38,7 +38,7 @@ LOOK = f"""
     ) AS parts
     GROUP BY ecosystem, transport, measure"""
 
-Source = tuple[str, str]
+Origin = tuple[str, str]
 """Ecosystem and transport. The ecosystem is empty where an entry did not tell."""
 
 
@@ -46,12 +46,12 @@ def fold() -> None:
     """Add settled minutes up. As often as one likes, from as many processes as one likes."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("LOCK TABLE arrival_totals IN SHARE ROW EXCLUSIVE MODE")
-        cursor.execute(FOLD, {"through": timezone.now() - SETTLED})
+        cursor.execute(FOLD, {"through": timezone.now() - FOLD_AFTER})
 
 
-def look() -> dict[Source, dict[str, int]]:
+def read() -> dict[Origin, dict[str, int]]:
     """Return, by source, how many came by measure: accepted, duplicate, conflict, refused, lag:N."""
-    found: dict[Source, dict[str, int]] = defaultdict(dict)
+    found: dict[Origin, dict[str, int]] = defaultdict(dict)
     with connection.cursor() as cursor:
         cursor.execute(LOOK)
         for ecosystem, transport, measure, total in cursor.fetchall():

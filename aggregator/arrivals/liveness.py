@@ -14,30 +14,30 @@ from ecosystems.market import calendars
 
 TRANSPORTS = ("database", "redis", "webhook")
 DAY = timedelta(days=1)
-USUAL = timedelta(days=7)
+TYPICAL_PERIOD = timedelta(days=7)
 """What the usual rate is the mean of, counting the hours in which the market was open."""
-FIRST_HOURS = timedelta(hours=1)
+MIN_OPEN_TIME = timedelta(hours=1)
 """How much open time must have passed before a rate is called usual."""
-STRANGER = timedelta(minutes=15)
+UNKNOWN_AGENT_ALLOWANCE = timedelta(minutes=15)
 """For how long an agent counts as live of which too little is known to have a cadence."""
 
 
-class State(StrEnum):
+class Liveness(StrEnum):
     LIVE = "live"
-    QUIET = "quiet"
+    LATE = "late"
     SILENT = "silent"
     CLOSED = "closed market"
     NEVER = "no signals yet"
 
 
-BY_CONCERN = (State.SILENT, State.QUIET, State.LIVE, State.CLOSED, State.NEVER)
+BY_URGENCY = (Liveness.SILENT, Liveness.LATE, Liveness.LIVE, Liveness.CLOSED, Liveness.NEVER)
 
 
 @dataclass
-class AgentPulse:
+class AgentLiveness:
     ecosystem: str
     name: str
-    state: State
+    state: Liveness
     last_seen: datetime
     allowed: timedelta | None
     """The longest silence that is no cause for worry; None while it is not known."""
@@ -46,7 +46,7 @@ class AgentPulse:
 
 
 @dataclass
-class Figures:
+class ArrivalFigures:
     """What one ecosystem got, over one transport or over all."""
 
     minute: int = 0
@@ -62,12 +62,12 @@ class Figures:
 
 
 @dataclass
-class EcosystemPulse:
+class EcosystemLiveness:
     ecosystem: str
-    state: State
-    total: Figures
-    transports: dict[str, Figures]
-    usual_hour: float | None
+    state: Liveness
+    total: ArrivalFigures
+    transports: dict[str, ArrivalFigures]
+    typical_hour: float | None
     """Signals in an hour of open market; None while too little is known."""
     is_open: bool
     next_change: datetime | None
@@ -77,9 +77,9 @@ class EcosystemPulse:
 
 
 @dataclass
-class Pulse:
-    ecosystems: list[EcosystemPulse]
-    agents: list[AgentPulse] | None
+class HubLiveness:
+    ecosystems: list[EcosystemLiveness]
+    agents: list[AgentLiveness] | None
     """None while the trading calendars are being loaded."""
 
 
@@ -91,11 +91,13 @@ def _load_calendars() -> bool:
 _calendars = Background(_load_calendars, float("inf"))
 
 
-def take(now: datetime, memory: queries.Memory | None = None, *, detailed: int = 50) -> Pulse:
+def current_liveness(
+    now: datetime, cache: queries.RollupCache | None = None, *, detailed: int = 50
+) -> HubLiveness:
     """Return how everything stands at `now`, in four queries; of `detailed` agents also what they sent."""
-    memory = memory or queries.Memory()
-    recent = memory.recent(now)
-    week = memory.by_hour(now - USUAL, now)
+    cache = cache or queries.RollupCache()
+    recent = cache.recent(now)
+    week = cache.by_hour(now - TYPICAL_PERIOD, now)
     silences = cadence.silences(now) if _calendars.latest() else None
     agents = _agents(silences, now, detailed) if silences is not None else None
     # As the probe and the alert judge it, so that the page does not contradict itself.
@@ -105,44 +107,44 @@ def take(now: datetime, memory: queries.Memory | None = None, *, detailed: int =
         if freshness_check.silent([each for each in silences or [] if each.ecosystem == name])
     }
     ecosystems = [_ecosystem(name, now, recent, week, agents, silent) for name in ECOSYSTEMS]
-    return Pulse(ecosystems, agents)
+    return HubLiveness(ecosystems, agents)
 
 
-def _agents(silences: list[cadence.Silence], now: datetime, detailed: int) -> list[AgentPulse]:
+def _agents(silences: list[cadence.Silence], now: datetime, detailed: int) -> list[AgentLiveness]:
     """Return the agents, those first that somebody should look at."""
     pulses = [
-        AgentPulse(each.ecosystem, each.agent_source, _judge(each, now), each.last_seen, each.allowed)
+        AgentLiveness(each.ecosystem, each.agent_source, liveness_of(each, now), each.last_seen, each.allowed)
         for each in silences
     ]
     # Those that are live keep their places by name: by last sight they would change them at every look.
-    pulses.sort(key=lambda agent: timedelta() if agent.state is State.LIVE else now - agent.last_seen)
-    pulses.sort(key=lambda agent: BY_CONCERN.index(agent.state))
+    pulses.sort(key=lambda agent: timedelta() if agent.state is Liveness.LIVE else now - agent.last_seen)
+    pulses.sort(key=lambda agent: BY_URGENCY.index(agent.state))
     days = queries.agent_days([(agent.ecosystem, agent.name) for agent in pulses[:detailed]], now)
     for agent in pulses:
         agent.day = days.get((agent.ecosystem, agent.name), agent.day)
     return pulses
 
 
-def _judge(silence: cadence.Silence, now: datetime) -> State:
+def liveness_of(silence: cadence.Silence, now: datetime) -> Liveness:
     """Live up to half of what is allowed; silent beyond all of it, counting open time only."""
-    allowed = silence.allowed or STRANGER
+    allowed = silence.allowed or UNKNOWN_AGENT_ALLOWANCE
     if now - silence.last_seen <= allowed / 2:
-        return State.LIVE
+        return Liveness.LIVE
     if not calendars.is_open(silence.ecosystem, now):
-        return State.CLOSED
+        return Liveness.CLOSED
     if silence.silent_for <= allowed / 2:
-        return State.QUIET
-    return State.SILENT if silence.too_long else State.QUIET
+        return Liveness.LATE
+    return Liveness.SILENT if silence.too_long else Liveness.LATE
 
 
 def _ecosystem(
     name: str,
     now: datetime,
-    recent: dict[queries.Place, queries.Recent],
-    week: dict[queries.Place, list[queries.Hour]],
-    agents: list[AgentPulse] | None,
+    recent: dict[queries.Origin, queries.Recent],
+    week: dict[queries.Origin, list[queries.Hour]],
+    agents: list[AgentLiveness] | None,
     silent: set[str],
-) -> EcosystemPulse:
+) -> EcosystemLiveness:
     figures = {
         transport: _figures(recent.get((name, transport)), week.get((name, transport), []), now)
         for transport in TRANSPORTS
@@ -150,7 +152,7 @@ def _ecosystem(
     total = _sum(list(figures.values()))
     all_hours = [hour for transport in TRANSPORTS for hour in week.get((name, transport), [])]
     states = [agent.state for agent in agents or [] if agent.ecosystem == name]
-    return EcosystemPulse(
+    return EcosystemLiveness(
         name,
         _together(states, total, now, is_silent=name in silent),
         total,
@@ -162,26 +164,26 @@ def _ecosystem(
     )
 
 
-def _in_words(states: Counter[State]) -> str:
+def _in_words(states: Counter[Liveness]) -> str:
     """Return how many agents are how: `1 silent, 2 live`."""
-    return ", ".join(f"{states[state]:,} {state}" for state in BY_CONCERN if states[state])
+    return ", ".join(f"{states[state]:,} {state}" for state in BY_URGENCY if states[state])
 
 
-def _together(states: list[State], total: Figures, now: datetime, *, is_silent: bool) -> State:
+def _together(states: list[Liveness], total: ArrivalFigures, now: datetime, *, is_silent: bool) -> Liveness:
     """One live agent makes its ecosystem live; it is silent when all of its agents with a cadence are."""
     if not states:
         if total.last_at is None:
-            return State.NEVER
-        return State.LIVE if now - total.last_at <= STRANGER else State.QUIET
-    for state in (State.LIVE, State.CLOSED):
+            return Liveness.NEVER
+        return Liveness.LIVE if now - total.last_at <= UNKNOWN_AGENT_ALLOWANCE else Liveness.LATE
+    for state in (Liveness.LIVE, Liveness.CLOSED):
         if state in states:
             return state
-    return State.QUIET if State.QUIET in states and not is_silent else State.SILENT
+    return Liveness.LATE if Liveness.LATE in states and not is_silent else Liveness.SILENT
 
 
-def _figures(recent: queries.Recent | None, week: list[queries.Hour], now: datetime) -> Figures:
+def _figures(recent: queries.Recent | None, week: list[queries.Hour], now: datetime) -> ArrivalFigures:
     day = [hour for hour in week if hour.since > now - DAY]
-    return Figures(
+    return ArrivalFigures(
         minute=recent.minute if recent else 0,
         hour=recent.hour if recent else 0,
         day=sum(hour.accepted for hour in day),
@@ -189,13 +191,13 @@ def _figures(recent: queries.Recent | None, week: list[queries.Hour], now: datet
         refused=sum(hour.refused for hour in day),
         first_at=min((hour.since for hour in week), default=None),
         last_at=max((hour.last_at for hour in week), default=None),
-        lags=recent.lags if recent else Figures().lags,
+        lags=recent.lags if recent else ArrivalFigures().lags,
         by_hour={hour.since: hour.accepted for hour in day},
     )
 
 
-def _sum(parts: list[Figures]) -> Figures:
-    return Figures(
+def _sum(parts: list[ArrivalFigures]) -> ArrivalFigures:
+    return ArrivalFigures(
         minute=sum(part.minute for part in parts),
         hour=sum(part.hour for part in parts),
         day=sum(part.day for part in parts),
@@ -220,6 +222,6 @@ def _usual(ecosystem: str, week: list[queries.Hour], now: datetime) -> float | N
     if not past:
         return None
     open_time = OpenTime(ecosystem, start, this_hour).until(this_hour)
-    if open_time < FIRST_HOURS:
+    if open_time < MIN_OPEN_TIME:
         return None
     return sum(hour.accepted for hour in past) / (open_time / timedelta(hours=1))

@@ -34,7 +34,7 @@ class OpenTime:
         """Return how long the market was open from `first` to `last`, both after `start`."""
         return self.until(last) - self.until(first)
 
-    def rests(self, grace: timedelta) -> bool:
+    def is_closed_or_just_opened(self, grace: timedelta) -> bool:
         """Say whether the market is closed at `end`, or opened less than `grace` before it.
 
         The grace is at most half of the session, so that what is slower than sessions is judged all the same.

@@ -15,16 +15,16 @@ from django.db import connection
 
 from aggregator.arrivals.rollups import LAG_BOUNDS, Agent
 
-SETTLED = timedelta(minutes=5)
+FINAL_AFTER = timedelta(minutes=5)
 """How long after its end nothing is added to a minute or an hour any more: transactions are shorter."""
-REMEMBERED_S = 3600.0
+CACHE_TIMEOUT_S = 3600.0
 """After so long all is read again: somebody may have restored a backup."""
 
 # Slot by slot, each by the index: grouped at once, Postgres takes them for many groups and sorts on disk.
 SLOTS = f"""
-    SELECT slot, slot + interval '1 {{period}}' < now() - interval '{SETTLED}', summed.*
+    SELECT slot, slot + interval '1 {{period}}' < now() - interval '{FINAL_AFTER}', summed.*
     FROM generate_series(date_trunc('{{period}}', %(after)s) + interval '1 {{period}}',
-        %(now)s + interval '{SETTLED}', interval '1 {{period}}') AS slot
+        %(now)s + interval '{FINAL_AFTER}', interval '1 {{period}}') AS slot
     CROSS JOIN LATERAL (
         SELECT ecosystem, transport, sum(accepted)::bigint, {{sums}}
         FROM arrival_{{period}}s WHERE {{period}} = slot GROUP BY ecosystem, transport) AS summed"""
@@ -54,9 +54,9 @@ AGENT_DAYS = """
             AND rollup.agent_source = agents.agent_source
         WHERE slot > %(after)s) AS day"""
 
-Place = tuple[str, str]
+Origin = tuple[str, str]
 """An ecosystem and a transport."""
-Row = tuple[Any, ...]
+RollupRow = tuple[Any, ...]
 """An ecosystem, a transport, and what a query sums up."""
 
 
@@ -102,30 +102,30 @@ class _Known:
 
     start: datetime
     through: datetime
-    slots: dict[datetime, list[Row]]
+    slots: dict[datetime, list[RollupRow]]
     read_at: float
 
 
-class Slots:
+class PeriodCache:
     """Rows by minute or by hour. For any number of threads: what one has read replaces what was known."""
 
     def __init__(self, query: str) -> None:
         self._query = query
         self._known: _Known | None = None
 
-    def after(self, start: datetime, now: datetime) -> dict[datetime, list[Row]]:
+    def after(self, start: datetime, now: datetime) -> dict[datetime, list[RollupRow]]:
         """Return the rows of each slot that began after `start`, until `now`, in one query."""
         known = self._known
-        if known is None or start < known.start or time.monotonic() - known.read_at > REMEMBERED_S:
+        if known is None or start < known.start or time.monotonic() - known.read_at > CACHE_TIMEOUT_S:
             known = _Known(start, start, {}, time.monotonic())
         slots, through = self._read(max(start, known.through), now)
         slots |= {slot: rows for slot, rows in known.slots.items() if start < slot <= known.through}
         self._known = _Known(start, max(through, known.through), slots, known.read_at)
         return slots
 
-    def _read(self, after: datetime, now: datetime) -> tuple[dict[datetime, list[Row]], datetime]:
+    def _read(self, after: datetime, now: datetime) -> tuple[dict[datetime, list[RollupRow]], datetime]:
         """Return the slots that began after `after`, and the last that changes no more."""
-        slots: dict[datetime, list[Row]] = {}
+        slots: dict[datetime, list[RollupRow]] = {}
         through = after
         with connection.cursor() as cursor:
             cursor.execute(self._query, {"after": after, "now": now})
@@ -136,15 +136,15 @@ class Slots:
         return slots, through
 
 
-class Memory:
+class RollupCache:
     """What a process remembers of the rollups; a new one remembers nothing."""
 
     def __init__(self) -> None:
-        self._minutes, self._hours = Slots(MINUTES), Slots(HOURS)
+        self._minutes, self._hours = PeriodCache(MINUTES), PeriodCache(HOURS)
 
-    def recent(self, now: datetime) -> dict[Place, Recent]:
+    def recent(self, now: datetime) -> dict[Origin, Recent]:
         """Return the last hour's arrivals, in one query."""
-        found: dict[Place, Recent] = {}
+        found: dict[Origin, Recent] = {}
         current = now.replace(second=0, microsecond=0)
         before, share = current - timedelta(minutes=1), 1 - now.second / 60
         for minute, place, (accepted, *lags) in _rows(self._minutes.after(now - timedelta(hours=1), now)):
@@ -157,15 +157,15 @@ class Memory:
                 recent.minute += round(accepted * share)
         return found
 
-    def by_hour(self, since: datetime, now: datetime) -> dict[Place, list[Hour]]:
+    def by_hour(self, since: datetime, now: datetime) -> dict[Origin, list[Hour]]:
         """Return the arrivals of each hour that began after `since`, in one query."""
-        found: dict[Place, list[Hour]] = {}
+        found: dict[Origin, list[Hour]] = {}
         for hour, place, sums in _rows(self._hours.after(since, now)):
             found.setdefault(place, []).append(Hour(hour, *sums))
         return found
 
 
-def _rows(slots: dict[datetime, list[Row]]) -> Iterator[tuple[datetime, Place, Row]]:
+def _rows(slots: dict[datetime, list[RollupRow]]) -> Iterator[tuple[datetime, Origin, RollupRow]]:
     for slot, rows in slots.items():
         for ecosystem, transport, *sums in rows:
             yield slot, (ecosystem, transport), tuple(sums)

@@ -8,9 +8,9 @@ from django.db import connection
 
 logger = logging.getLogger("signal_hub.retention")
 
-BATCH = 5000
+MAX_PRUNED_ROWS = 5000
 """Rows of one statement, which is a transaction of its own: short, so that nobody waits for its locks."""
-MOST_S = 5.0
+PRUNE_TIMEOUT_S = 5.0
 """How long one turn takes at most; what is left then is for the next."""
 
 # Rows are skipped that another worker is removing. A minute goes only when the counters of `/metrics`, which
@@ -39,7 +39,7 @@ def prune(keep_days: Mapping[str, int | None]) -> dict[str, int]:
 
     As often as one likes, from as many processes as one likes.
     """
-    until = time.monotonic() + MOST_S
+    until = time.monotonic() + PRUNE_TIMEOUT_S
     gone = {table: _prune(table, days, until) for table, days in keep_days.items() if days is not None}
     if any(gone.values()):
         logger.info("old rows removed %s", " ".join(f"{table}={count}" for table, count in gone.items()))
@@ -50,8 +50,8 @@ def _prune(table: str, days: int, until: float) -> int:
     gone = 0
     while True:
         with connection.cursor() as cursor:
-            cursor.execute(REMOVE[table], {"days": days, "batch": BATCH})
+            cursor.execute(REMOVE[table], {"days": days, "batch": MAX_PRUNED_ROWS})
             removed: int = cursor.rowcount
         gone += removed
-        if removed < BATCH or time.monotonic() > until:
+        if removed < MAX_PRUNED_ROWS or time.monotonic() > until:
             return gone

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from aggregator.ledger.entries import Fate, Verdict
+from aggregator.ledger.entries import Fate, Result
 from ecosystems.market.symbols import has_certain_name
 from ecosystems.signal import Signal
 
@@ -107,7 +107,7 @@ def nameless(signals: Iterable[Signal]) -> str | None:
     return as_json(uncertain) if uncertain else None
 
 
-def count_rest(cursor: Any, verdicts: Iterable[Verdict], transport: str, seen_at: datetime | None) -> None:
+def count_rest(cursor: Any, results: Iterable[Result], transport: str, seen_at: datetime | None) -> None:
     """Count by agent what was settled without being recorded, in one query of the caller's transaction.
 
     With a `seen_at` it is a replay, and all of it was counted when it came in: else an operator's replaying
@@ -116,10 +116,10 @@ def count_rest(cursor: Any, verdicts: Iterable[Verdict], transport: str, seen_at
     if seen_at is not None:
         return
     counts: dict[Agent, Counter[Fate]] = {}
-    for verdict in verdicts:
-        subject = verdict.refusal or verdict.signal
-        if subject and verdict.settled and verdict.fate is not Fate.ACCEPTED:
-            counts.setdefault((subject.ecosystem, subject.agent_source), Counter())[verdict.fate] += 1
+    for result in results:
+        subject = result.refusal or result.signal
+        if subject and result.is_final and result.fate is not Fate.ACCEPTED:
+            counts.setdefault((subject.ecosystem, subject.agent_source), Counter())[result.fate] += 1
     batch = [
         {
             "ecosystem": ecosystem,

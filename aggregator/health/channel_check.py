@@ -2,15 +2,15 @@
 
 from django.template.defaultfilters import pluralize
 
-from aggregator.health.checks import Degraded, State
-from aggregator.health.database_checks import DependentProbe, needed
+from aggregator.health.checks import Degraded, Status
+from aggregator.health.database_checks import DatabaseDependentCheck, needed
 from aggregator.models import AlertChannel
 
 
-class ChannelsProbe(DependentProbe):
+class AlertChannelsCheck(DatabaseDependentCheck):
     """Whether every channel took what was last sent over it. Only degrades."""
 
-    worst = State.DEGRADED
+    worst = Status.DEGRADED
     lasts_s = 15.0
 
     def __init__(self) -> None:

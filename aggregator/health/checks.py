@@ -12,7 +12,7 @@ from health_check.exceptions import HealthCheckException, ServiceUnavailable, Se
 from aggregator.background import DAEMONS
 
 
-class State(StrEnum):
+class Status(StrEnum):
     OK = "ok"
     DEGRADED = "degraded"
     """The hub works, but something needs a look."""
@@ -20,17 +20,17 @@ class State(StrEnum):
     """Signals cannot come in, or were lost."""
 
 
-def worst(states: list[State]) -> State:
+def worst(states: list[Status]) -> Status:
     """Return the worst of the states; ok for none."""
-    return max(states, key=list(State).index, default=State.OK)
+    return max(states, key=list(Status).index, default=Status.OK)
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CheckResult:
     """What a probe found."""
 
     name: str
-    state: State
+    state: Status
     text: str = ""
     """A few words for anybody: no names of hosts or agents, no figures."""
     detail: str = ""
@@ -54,7 +54,7 @@ class Failed(ServiceUnavailable):  # type: ignore[misc]
         self.detail = detail
 
 
-class Probe(HealthCheck):  # type: ignore[misc]
+class Check(HealthCheck):  # type: ignore[misc]
     """One question. A subclass answers it in `probe`, in a thread of its own."""
 
     timeout = timedelta(seconds=2)
@@ -62,7 +62,7 @@ class Probe(HealthCheck):  # type: ignore[misc]
     """For how long a good answer need not be asked for again."""
     background = False
     """Whether nobody waits for the answer: a poll gets the one before."""
-    worst = State.FAILED
+    worst = Status.FAILED
     """What this probe makes of the hub at most, also when it does not come back."""
 
     def __init__(self, name: str) -> None:
@@ -91,18 +91,18 @@ class Probe(HealthCheck):  # type: ignore[misc]
             connections.close_all()  # this thread's own; it ends here
             self._idle.release()
 
-    async def outcome(self) -> Outcome:
+    async def outcome(self) -> CheckResult:
         """Ask, within the timeout. Never raises."""
         result = await self.get_result(DAEMONS)
         if result.error is None:
-            return Outcome(self.name, State.OK, *self._note, seconds=result.time_taken)
+            return CheckResult(self.name, Status.OK, *self._note, seconds=result.time_taken)
         error = result.error
         if type(error) is ServiceUnavailable:  # the timeout's, or `run`'s own
             error = self.hung(str(error.message).lower())
-        found = State.DEGRADED if isinstance(error, ServiceWarning) else State.FAILED
+        found = Status.DEGRADED if isinstance(error, ServiceWarning) else Status.FAILED
         text, detail = _texts(error)
-        return Outcome(
-            self.name, min(found, self.worst, key=list(State).index), text, detail, result.time_taken
+        return CheckResult(
+            self.name, min(found, self.worst, key=list(Status).index), text, detail, result.time_taken
         )
 
 

@@ -8,11 +8,11 @@ from django.db import DEFAULT_DB_ALIAS, Error, connections
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
-from aggregator.health.checks import Degraded, Failed, Probe
+from aggregator.health.checks import Check, Degraded, Failed
 from aggregator.ledger.errors import sqlstate
 
 
-class DatabaseProbe(Probe):
+class DatabaseCheck(Check):
     """Whether a database answers a query."""
 
     def __init__(self, alias: str) -> None:
@@ -30,14 +30,14 @@ class DatabaseProbe(Probe):
 CANNOT_TELL = "cannot tell without the database"
 
 
-class DependentProbe(Probe):
+class DatabaseDependentCheck(Check):
     """A probe of something else that reads the database: that it is down or hangs is told by its own."""
 
     def hung(self, how: str) -> Degraded:
         return Degraded(CANNOT_TELL, how)
 
 
-class MigrationsProbe(DependentProbe):
+class MigrationsCheck(DatabaseDependentCheck):
     """Whether every database has the tables that this program expects."""
 
     lasts_s = 30.0

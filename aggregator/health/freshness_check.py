@@ -5,17 +5,17 @@ from datetime import datetime, timedelta
 from django.template.defaultfilters import pluralize
 
 from aggregator.arrivals import cadence
-from aggregator.health.checks import Degraded, State
-from aggregator.health.database_checks import DependentProbe, needed
+from aggregator.health.checks import Degraded, Status
+from aggregator.health.database_checks import DatabaseDependentCheck, needed
 
 
-class FreshnessProbe(DependentProbe):
+class FreshnessCheck(DatabaseDependentCheck):
     """Whether an ecosystem is silent: no agent of it that keeps a cadence has kept it.
 
     Only degrades: the hub itself may be well. The first answer needs a trading calendar, which takes seconds.
     """
 
-    worst = State.DEGRADED
+    worst = Status.DEGRADED
     background = True
     lasts_s = 15.0
     timeout = timedelta(seconds=10)
@@ -31,7 +31,7 @@ class FreshnessProbe(DependentProbe):
             return "nothing has come yet", ""
         last = max(agents, key=lambda each: each.last_seen)
         told = f"last signal at {_moment(last.last_seen)}, {len(agents)} agent{pluralize(len(agents))}"
-        if silent(agents) and any(agent.rests for agent in agents):
+        if silent(agents) and any(agent.excused for agent in agents):
             return "its market is closed or has just opened", told
         if silent(agents):
             raise Degraded("silent", told)

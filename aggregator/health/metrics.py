@@ -19,8 +19,8 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from aggregator.arrivals import counters
 from aggregator.arrivals.rollups import LAG_BOUNDS
-from aggregator.health.checks import State
-from aggregator.health.runner import survey
+from aggregator.health.checks import Status
+from aggregator.health.runner import check_runner
 from aggregator.http import api_keys
 from aggregator.http.problems import Problem, as_problem
 from aggregator.http.requests import request_headers
@@ -44,7 +44,7 @@ def arrivals() -> Families:
     lags = HistogramMetricFamily(
         "signal_hub_lag_seconds", "From a signal's timestamp to its recording.", labels=labels
     )
-    for (ecosystem, transport), measures in sorted(counters.look().items()):
+    for (ecosystem, transport), measures in sorted(counters.read().items()):
         source = [ecosystem or "unknown", transport]
         for verdict in VERDICTS:
             counts.add_metric([*source, verdict], measures.get(verdict, 0))
@@ -97,7 +97,7 @@ def streams() -> Families:
             "trimmed_unread": "Entries that were trimmed unread, unresolved.",
         }.items()
     }
-    for state in stream_state.states(settings.ENVIRONMENT, ask_postgres=not core_is_down()):
+    for state in stream_state.stream_states(settings.ENVIRONMENT, ask_postgres=not core_is_down()):
         if state.trimmed_unread is not None:
             gauges["trimmed_unread"].add_metric([state.stream], state.trimmed_unread)
         if state.error:
@@ -108,15 +108,15 @@ def streams() -> Families:
     yield from gauges.values()
 
 
-def probes() -> Families:
+def checks() -> Families:
     """Yield each probe's state, as one series of value 1 among three, and how long it took."""
     states = GaugeMetricFamily(
-        "signal_hub_probe", "Whether a probe is in a state.", labels=["probe", "state"]
+        "signal_hub_check", "Whether a check has a status.", labels=["check", "status"]
     )
-    seconds = GaugeMetricFamily("signal_hub_probe_seconds", "How long a probe took.", labels=["probe"])
-    for outcome in survey().outcomes():
+    seconds = GaugeMetricFamily("signal_hub_check_seconds", "How long a check took.", labels=["check"])
+    for outcome in check_runner().outcomes():
         seconds.add_metric([outcome.name], outcome.seconds)
-        for state in State:
+        for state in Status:
             states.add_metric([outcome.name, state], float(outcome.state is state))
     yield states
     yield seconds
@@ -124,13 +124,13 @@ def probes() -> Families:
 
 def core_is_down() -> bool:
     """Say whether the core database fails, by its probe: whoever asked it would wait, or hang with it."""
-    return any(each.name == "database" and each.state is State.FAILED for each in survey().outcomes())
+    return any(each.name == "database" and each.state is Status.FAILED for each in check_runner().outcomes())
 
 
 class HubCollector(Collector):
     """All of it. A part that cannot be read is left out and counted, so that the others are still seen."""
 
-    PARTS: tuple[Callable[[], Families], ...] = (probes, streams, arrivals, dead_letters, agents)
+    PARTS: tuple[Callable[[], Families], ...] = (checks, streams, arrivals, dead_letters, agents)
     OF_THE_DATABASE = frozenset({arrivals, dead_letters, agents})
 
     def collect(self) -> Iterable[Metric]:

@@ -7,13 +7,13 @@ import redis
 import requests
 
 from aggregator.health import heartbeats
-from aggregator.health.checks import Degraded, Failed, Probe, State
+from aggregator.health.checks import Check, Degraded, Failed, Status
 from aggregator.health.stream_checks import NOT_CONFIGURED, client
 
 GIB = 1 << 30
 
 
-class HeartbeatProbe(Probe):
+class HeartbeatCheck(Check):
     """Whether Celery's workers, or beat, are alive: as soon as one was ever seen, one is expected.
 
     A hub that runs `consume_streams` and `consume_databases` instead has none, and that is fine.
@@ -38,14 +38,14 @@ class HeartbeatProbe(Probe):
         return "", told
 
 
-class EndpointProbe(Probe):
+class EndpointCheck(Check):
     """Whether the hub can be reached under AGG_SIGNAL_ENDPOINT: a GET, which the door refuses unread.
 
     Nobody waits for it: a server of one thread could not answer itself meanwhile. Only degrades, because many
     networks do not let a server reach its own public address.
     """
 
-    worst = State.DEGRADED
+    worst = Status.DEGRADED
     background = True
     lasts_s = 30.0
 
@@ -67,7 +67,7 @@ class EndpointProbe(Probe):
         return None
 
 
-class DiskProbe(Probe):
+class DiskCheck(Check):
     """Whether there is room on the disk that the hub runs on."""
 
     def __init__(self, path: Path) -> None:

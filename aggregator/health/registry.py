@@ -4,28 +4,28 @@ from django.conf import settings
 from django.db import connections
 
 from aggregator.health import heartbeats
-from aggregator.health.channel_check import ChannelsProbe
-from aggregator.health.checks import Probe
-from aggregator.health.database_checks import DatabaseProbe, MigrationsProbe
-from aggregator.health.freshness_check import FreshnessProbe
-from aggregator.health.program_checks import DiskProbe, EndpointProbe, HeartbeatProbe
-from aggregator.health.stream_checks import RedisProbe, StreamProbe
+from aggregator.health.channel_check import AlertChannelsCheck
+from aggregator.health.checks import Check
+from aggregator.health.database_checks import DatabaseCheck, MigrationsCheck
+from aggregator.health.freshness_check import FreshnessCheck
+from aggregator.health.program_checks import DiskCheck, EndpointCheck, HeartbeatCheck
+from aggregator.health.stream_checks import RedisCheck, StreamCheck
 from ecosystems import ECOSYSTEMS
 
 
-def all_probes() -> list[Probe]:
+def configured_checks() -> list[Check]:
     """Return a probe for everything that is configured, in the order to show them."""
     environment = settings.ENVIRONMENT
     topics = environment.stream_topics if environment.redis_url else ()
     return [
-        *(DatabaseProbe(alias) for alias in connections),
-        MigrationsProbe(),
-        RedisProbe(environment.redis_url),
-        *(StreamProbe(environment, topic) for topic in topics),
-        HeartbeatProbe(heartbeats.WORKER, environment.redis_url),
-        HeartbeatProbe(heartbeats.BEAT, environment.redis_url),
-        EndpointProbe(environment.signal_endpoint),
-        DiskProbe(settings.BASE_DIR),
-        ChannelsProbe(),
-        *(FreshnessProbe(ecosystem) for ecosystem in ECOSYSTEMS),
+        *(DatabaseCheck(alias) for alias in connections),
+        MigrationsCheck(),
+        RedisCheck(environment.redis_url),
+        *(StreamCheck(environment, topic) for topic in topics),
+        HeartbeatCheck(heartbeats.WORKER, environment.redis_url),
+        HeartbeatCheck(heartbeats.BEAT, environment.redis_url),
+        EndpointCheck(environment.signal_endpoint),
+        DiskCheck(settings.BASE_DIR),
+        AlertChannelsCheck(),
+        *(FreshnessCheck(ecosystem) for ecosystem in ECOSYSTEMS),
     ]

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from functools import cache
 
 from aggregator.background import DAEMONS
-from aggregator.health.checks import Outcome, Probe, State
-from aggregator.health.registry import all_probes
+from aggregator.health.checks import Check, CheckResult, Status
+from aggregator.health.registry import configured_checks
 
 logger = logging.getLogger("signal_hub.health")
 
@@ -21,18 +21,18 @@ STALE_S = 15.0
 NOT_ASKED = "not asked yet"
 
 
-class Survey:
+class CheckRunner:
     """The outcomes of some probes, for all threads of this process."""
 
-    def __init__(self, probes: Sequence[Probe]) -> None:
+    def __init__(self, probes: Sequence[Check]) -> None:
         self.probes = probes
-        self._known: dict[str, tuple[float, Outcome]] = {}
+        self._known: dict[str, tuple[float, CheckResult]] = {}
         self._asked_at = -STALE_S
         self._asking = threading.Lock()
         self._behind: set[str] = set()
         """Probes in the background whose answer is awaited."""
 
-    def outcomes(self) -> list[Outcome]:
+    def outcomes(self) -> list[CheckResult]:
         """Return the latest outcome of each probe, no older than a poll needs.
 
         One thread asks, within seconds; whoever comes meanwhile gets what was known before, so that polls
@@ -47,7 +47,7 @@ class Survey:
                 self._asking.release()
         return self._latest()
 
-    def ask_all(self) -> list[Outcome]:
+    def ask_all(self) -> list[CheckResult]:
         """Ask every probe now and wait for it."""
         self._ask(self.probes)
         return self._latest()
@@ -62,46 +62,46 @@ class Survey:
         self._ask([probe for probe in due if not probe.background])
         self._asked_at = time.monotonic()
 
-    def _is_due(self, probe: Probe) -> bool:
+    def _is_due(self, probe: Check) -> bool:
         at, outcome = self._known.get(probe.name, (0.0, None))
-        if outcome is None or (outcome.state is not State.OK and not probe.background):
+        if outcome is None or (outcome.state is not Status.OK and not probe.background):
             return True
         return time.monotonic() - at > probe.lasts_s
 
-    def _ask(self, probes: Sequence[Probe]) -> None:
+    def _ask(self, probes: Sequence[Check]) -> None:
         # Never in the caller's thread, which may have an event loop of its own.
         for outcome in DAEMONS.submit(lambda: asyncio.run(_gather(probes))).result():
             self._note(outcome)
 
-    def _ask_behind(self, probe: Probe) -> None:
+    def _ask_behind(self, probe: Check) -> None:
         try:
             self._ask([probe])
         finally:
             self._behind.discard(probe.name)
 
-    def _note(self, outcome: Outcome) -> None:
+    def _note(self, outcome: CheckResult) -> None:
         _, before = self._known.get(outcome.name, (0.0, None))
         self._known[outcome.name] = (time.monotonic(), outcome)
-        if outcome.state is not (before.state if before else State.OK):
-            level = logging.INFO if outcome.state is State.OK else logging.WARNING
+        if outcome.state is not (before.state if before else Status.OK):
+            level = logging.INFO if outcome.state is Status.OK else logging.WARNING
             logger.log(
                 level,
-                "probe=%s state=%s %s",
+                "check=%s status=%s %s",
                 outcome.name,
                 outcome.state,
                 "; ".join(filter(None, (outcome.text, outcome.detail))),
             )
 
-    def _latest(self) -> list[Outcome]:
-        unknown = {probe.name: Outcome(probe.name, State.OK, NOT_ASKED) for probe in self.probes}
+    def _latest(self) -> list[CheckResult]:
+        unknown = {probe.name: CheckResult(probe.name, Status.OK, NOT_ASKED) for probe in self.probes}
         return [self._known[name][1] if name in self._known else outcome for name, outcome in unknown.items()]
 
 
-async def _gather(probes: Sequence[Probe]) -> list[Outcome]:
+async def _gather(probes: Sequence[Check]) -> list[CheckResult]:
     return await asyncio.gather(*(probe.outcome() for probe in probes))
 
 
 @cache
-def survey() -> Survey:
+def check_runner() -> CheckRunner:
     """Return this process's survey of everything."""
-    return Survey(all_probes())
+    return CheckRunner(configured_checks())

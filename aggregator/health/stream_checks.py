@@ -6,8 +6,8 @@ from functools import lru_cache
 import redis
 
 from aggregator.health import heartbeats
-from aggregator.health.checks import Degraded, Failed, Probe
-from aggregator.health.database_checks import CANNOT_TELL, DependentProbe
+from aggregator.health.checks import Check, Degraded, Failed
+from aggregator.health.database_checks import CANNOT_TELL, DatabaseDependentCheck
 from aggregator.ingest import stream_state, trimming
 from ecosystems.env import Environment
 
@@ -18,7 +18,7 @@ client = lru_cache(maxsize=4)(heartbeats.connect)
 """Return a client of a URL, always the same one."""
 
 
-class RedisProbe(Probe):
+class RedisCheck(Check):
     """Whether Redis answers, where one is configured."""
 
     def __init__(self, url: str | None) -> None:
@@ -35,7 +35,7 @@ class RedisProbe(Probe):
         return None
 
 
-class StreamProbe(DependentProbe):
+class StreamCheck(DatabaseDependentCheck):
     """Whether one stream is read to its end, and nothing of it was lost. Its client of Redis never hangs."""
 
     def __init__(self, environment: Environment, topic: str) -> None:
@@ -43,14 +43,14 @@ class StreamProbe(DependentProbe):
         self.environment = replace(environment, stream_topics=(topic,))
 
     def probe(self) -> tuple[str, str]:
-        state = stream_state.states(self.environment)[0]
+        state = stream_state.stream_states(self.environment)[0]
         if state.error:
             raise Failed("cannot be read", state.error)
         if state.trimmed_unread:
             raise Failed(
                 "entries were trimmed before they were read",
                 f"{state.trimmed_unread} or more; raise the stream's cap, then resolve the dead letters"
-                f" {trimming.CODE}",
+                f" {trimming.TRIMMED_UNREAD}",
             )
         if state.trimmed_unread is None:
             raise Degraded(f"{CANNOT_TELL} whether entries were lost")

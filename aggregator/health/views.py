@@ -4,8 +4,8 @@ from django.conf import settings
 from django.http import HttpRequest, JsonResponse
 from django.views import View
 
-from aggregator.health.checks import Outcome, State, worst
-from aggregator.health.runner import survey
+from aggregator.health.checks import CheckResult, Status, worst
+from aggregator.health.runner import check_runner
 
 
 class HealthView(View):
@@ -14,7 +14,7 @@ class HealthView(View):
     http_method_names = ["get", "head"]
 
     def get(self, _request: HttpRequest) -> JsonResponse:
-        outcomes = survey().outcomes()
+        outcomes = check_runner().outcomes()
         state = worst([outcome.state for outcome in outcomes])
         body = {
             "status": state,
@@ -22,12 +22,12 @@ class HealthView(View):
             "checks": {outcome.name: _check(outcome) for outcome in outcomes},
         }
         response = JsonResponse(
-            body, status=503 if state is State.FAILED else 200, headers={"Cache-Control": "no-store"}
+            body, status=503 if state is Status.FAILED else 200, headers={"Cache-Control": "no-store"}
         )
         # Django logs each 5xx; the survey has logged what changed, and polls repeat themselves.
         response._has_been_logged = True  # type: ignore[attr-defined]
         return response
 
 
-def _check(outcome: Outcome) -> dict[str, str]:
+def _check(outcome: CheckResult) -> dict[str, str]:
     return {"status": outcome.state} | ({"detail": outcome.text} if outcome.text else {})

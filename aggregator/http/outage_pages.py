@@ -70,7 +70,7 @@ def _answers() -> bool:
 _gate = Gate()
 
 
-class Blackout(MiddlewareMixin):
+class OutageMiddleware(MiddlewareMixin):
     """Answers 503 in place of the operator's pages, which would crash, or hang with a server that hangs."""
 
     def process_request(self, request: HttpRequest) -> HttpResponse | None:

@@ -4,8 +4,8 @@ from django.db import DEFAULT_DB_ALIAS, close_old_connections, connections
 
 from aggregator.ledger import inserted_rows
 
-BATCH = 1000
-IDLE_S = 0.25
+MAX_ROWS = 1000
+DATABASE_POLL_INTERVAL_S = 0.25
 """How long to wait when a database had nothing new: what its signals wait at most."""
 
 
@@ -22,18 +22,18 @@ class DatabaseConsumer:
         """
         close_old_connections()
         if self.alias == DEFAULT_DB_ALIAS:
-            verdicts = inserted_rows.adopt(BATCH)
-        elif inserted_rows.is_core(self.alias):
+            results = inserted_rows.record_inserted_rows(MAX_ROWS)
+        elif inserted_rows.is_core_database(self.alias):
             return 0
         else:
-            verdicts = inserted_rows.adopt_from(self.alias, BATCH)
-        return sum(verdict.settled for verdict in verdicts)
+            results = inserted_rows.record_rows_of(self.alias, MAX_ROWS)
+        return sum(result.is_final for result in results)
 
     def close(self) -> None:
         """Give the thread's connections back."""
         connections.close_all()
 
 
-def consumers() -> list[DatabaseConsumer]:
+def database_consumers() -> list[DatabaseConsumer]:
     """Return a consumer for the core database and for each that an ecosystem has of its own."""
     return [DatabaseConsumer(alias) for alias in connections]

@@ -15,14 +15,14 @@ from aggregator.ingest.streams import GROUP
 from aggregator.models import DeadLetter
 from ecosystems.env import Environment
 
-TIMEOUT_S = 2
-COUNTED = 1000
+STATE_TIMEOUT_S = 2
+MAX_COUNTED = 1000
 """Unread entries that are counted one by one where Redis does not tell; beyond that it is an estimate."""
-LAG_LIMIT = 10_000
+MAX_LAG = 10_000
 """Unread entries from which on the hub is behind: seconds of work for one consumer."""
-PENDING_LIMIT_S = 300.0
+MAX_PENDING_AGE_S = 300.0
 """Age of an unacknowledged entry from which on the hub is behind."""
-ALIVE_MS = 60_000
+CONSUMER_TIMEOUT_MS = 60_000
 """A consumer that has not asked for entries for so long is taken to be gone; a live one asks each second."""
 
 
@@ -51,10 +51,10 @@ class StreamState:
     @property
     def is_behind(self) -> bool:
         """Whether what waits is more than a busy moment explains."""
-        return self.lag > LAG_LIMIT or (self.oldest_pending_s or 0.0) > PENDING_LIMIT_S
+        return self.lag > MAX_LAG or (self.oldest_pending_s or 0.0) > MAX_PENDING_AGE_S
 
 
-def states(environment: Environment, *, ask_postgres: bool = True) -> list[StreamState]:
+def stream_states(environment: Environment, *, ask_postgres: bool = True) -> list[StreamState]:
     """Return the state of each configured stream; empty without CORE_REDIS_URL.
 
     Never raises for a server that is down: that is what `error` (Redis) and a `trimmed_unread` of None
@@ -70,7 +70,7 @@ def states(environment: Environment, *, ask_postgres: bool = True) -> list[Strea
 
 def trimmed_unread() -> dict[str, int] | None:
     """Return how many entries each stream lost unread, unresolved ones only; None when Postgres is down."""
-    lost = DeadLetter.objects.filter(code=trimming.CODE, resolved_at=None).order_by()
+    lost = DeadLetter.objects.filter(code=trimming.TRIMMED_UNREAD, resolved_at=None).order_by()
     try:
         return dict(lost.values_list("stream").annotate(lost=Sum("deliveries")))
     except DatabaseError:
@@ -82,8 +82,8 @@ def _client(url: str) -> redis.Redis:
     return redis.Redis.from_url(
         url,
         protocol=2,
-        socket_timeout=TIMEOUT_S,
-        socket_connect_timeout=TIMEOUT_S,
+        socket_timeout=STATE_TIMEOUT_S,
+        socket_connect_timeout=STATE_TIMEOUT_S,
         retry=Retry(NoBackoff(), 0),
     )
 
@@ -106,7 +106,7 @@ def _ask(client: Any, stream: str, trimmed: int | None) -> StreamState:
     pipeline.xinfo_groups(stream)
     pipeline.time()
     info, groups, (seconds, _) = pipeline.execute()
-    unnoticed = trimming.gap(stream, GROUP, info, groups)
+    unnoticed = trimming.trimmed_gap(stream, GROUP, info, groups)
     if unnoticed is not None:
         trimmed = (trimmed or 0) + unnoticed.deliveries
     group = next((item for item in groups if item["name"] == GROUP.encode()), None)
@@ -132,7 +132,7 @@ def _alive(client: Any, stream: str) -> int:
     Before 7.2 Redis notes who asked only when there was something to read. Where nobody seems to ask, those
     are counted who wait for entries just now, of whatever stream of this database.
     """
-    alive: int = sum(each["idle"] < ALIVE_MS for each in client.xinfo_consumers(stream, GROUP))
+    alive: int = sum(each["idle"] < CONSUMER_TIMEOUT_MS for each in client.xinfo_consumers(stream, GROUP))
     if alive:
         return alive
     database = str(client.connection_pool.connection_kwargs.get("db") or 0)
@@ -141,7 +141,9 @@ def _alive(client: Any, stream: str) -> int:
     except redis.ResponseError:  # a role that may not ask
         return 0
     return sum(
-        each["cmd"] == "xreadgroup" and each["db"] == database and int(each["idle"]) * 1000 < ALIVE_MS
+        each["cmd"] == "xreadgroup"
+        and each["db"] == database
+        and int(each["idle"]) * 1000 < CONSUMER_TIMEOUT_MS
         for each in clients
     )
 
@@ -159,14 +161,14 @@ def _lag(client: Any, stream: str, info: Any, group: Any) -> tuple[int, bool]:
     if read == info["last-generated-id"] or not info["length"]:
         return 0, True
     first, last = info["first-entry"][0], info["last-entry"][0]
-    if trimming.order(read) < trimming.order(first):
+    if trimming.entry_order(read) < trimming.entry_order(first):
         return info["length"], True
-    unread = len(client.xrange(stream, f"({read.decode()}", "+", COUNTED))
-    if unread < COUNTED:
+    unread = len(client.xrange(stream, f"({read.decode()}", "+", MAX_COUNTED))
+    if unread < MAX_COUNTED:
         return unread, True
     share = (_ms(last) - _ms(read)) / max(1, _ms(last) - _ms(first))
-    return max(COUNTED, round(info["length"] * min(1.0, share))), False
+    return max(MAX_COUNTED, round(info["length"] * min(1.0, share))), False
 
 
 def _ms(entry_id: bytes) -> int:
-    return trimming.order(entry_id)[0]
+    return trimming.entry_order(entry_id)[0]

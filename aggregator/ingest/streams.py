@@ -19,13 +19,13 @@ from django.db import close_old_connections
 
 from aggregator import ledger
 from aggregator.ingest import trimming
-from aggregator.ledger.entries import EXHAUSTED, Entry, Verdict
+from aggregator.ledger.entries import EXHAUSTED, Entry, Result
 from aggregator.ledger.errors import Outage
 from ecosystems.env import Environment
 from ecosystems.signal import Refusal
 
 GROUP = "aggregator"
-BATCH = 2000
+MAX_STREAM_BATCH = 2000
 """Entries of one read and one transaction: 1,000 were slower, 4,000 no faster, and each may have 64 KiB."""
 BLOCK_MS = 1000
 """How long a read waits for an entry: also how long a SIGTERM may have to wait."""
@@ -33,13 +33,19 @@ SOCKET_TIMEOUT_S = 10
 SWITCH_INTERVAL_S = 0.0002
 """How long the thread that writes waits, each time Postgres has answered, for the one that reads ahead."""
 CLAIM_IDLE_MS = 60_000
-CLAIM_EVERY_S = 15
+CLAIM_INTERVAL_S = 15
 MAX_DELIVERIES = 5
 
 NO_PAYLOAD = Refusal("no_payload", "the stream entry has no field named payload")
 
 
-def connect(url: str) -> redis.Redis:
+def tune_process() -> None:
+    """Tune the interpreter for a program that does little else than consume streams."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    gc.freeze()  # Objects that stay for ever: examining them again and again took a fifth of the time.
+
+
+def connect_for_streams(url: str) -> redis.Redis:
     """Return a client for consuming; its answers are bytes in the second protocol's shapes.
 
     Messages stay the flat lists that Redis sends: a dictionary each would cost a third of the reading.
@@ -84,15 +90,10 @@ class StreamConsumer:
 
     @classmethod
     def from_environment(cls, environment: Environment) -> "StreamConsumer":
-        """Return a consumer of the configured topics, for a program that does little else.
-
-        Needs CORE_REDIS_URL.
-        """
-        sys.setswitchinterval(SWITCH_INTERVAL_S)
-        gc.freeze()  # what stays for ever: looking through it again and again took a fifth of the time
+        """Return a consumer of the configured topics. Needs CORE_REDIS_URL."""
         assert environment.redis_url, "the caller checks that there is a Redis"
         streams = [f"{environment.stream_prefix}:{topic}" for topic in environment.stream_topics]
-        return cls(connect(environment.redis_url), streams, read_ahead=True)
+        return cls(connect_for_streams(environment.redis_url), streams, read_ahead=True)
 
     def run_once(self, *, wait: bool = True) -> int:
         """Record one batch; return how many entries were settled.
@@ -102,15 +103,15 @@ class StreamConsumer:
         """
         close_old_connections()
         batch = self._held = self._held or self._take(wait=wait)
-        if self._read_ahead and batch.judged and self._next is None:
+        if self._read_ahead and batch.validated and self._next is None:
             self._next = self._reader.submit(self._fetch, wait=wait)
         try:
-            verdicts = ledger.write(batch, "redis")
+            results = ledger.write(batch, "redis")
         except Outage:
             self._keep_in_hand()
             raise
         self._held = None
-        return self.acknowledge([entry for entry, _, _ in batch.judged], verdicts)
+        return self.acknowledge([entry for entry, _, _ in batch.validated], results)
 
     def _take(self, *, wait: bool) -> ledger.Batch:
         if self._next is None:
@@ -119,7 +120,7 @@ class StreamConsumer:
         return fetched.result()
 
     def _fetch(self, *, wait: bool) -> ledger.Batch:
-        return ledger.Batch(ledger.judge(self.claim() or self.read(wait=wait)))
+        return ledger.Batch(ledger.validate(self.claim() or self.read(wait=wait)))
 
     def read(self, *, wait: bool) -> list[Entry]:
         """Return entries that no consumer of the group has seen."""
@@ -128,7 +129,7 @@ class StreamConsumer:
             return entries
         reply = self._in_group(
             lambda: self.redis.xreadgroup(
-                GROUP, self.name, dict.fromkeys(self.streams, ">"), count=BATCH, block=BLOCK_MS
+                GROUP, self.name, dict.fromkeys(self.streams, ">"), count=MAX_STREAM_BATCH, block=BLOCK_MS
             )
         )
         return list(_entries(reply))
@@ -140,11 +141,11 @@ class StreamConsumer:
             pipeline = self.redis.pipeline(transaction=True)
             pipeline.xinfo_stream(stream)
             pipeline.xinfo_groups(stream)
-            pipeline.xreadgroup(GROUP, self.name, {stream: ">"}, count=BATCH)
+            pipeline.xreadgroup(GROUP, self.name, {stream: ">"}, count=MAX_STREAM_BATCH)
             return pipeline.execute()
 
         info, groups, reply = self._in_group(look_and_read)
-        lost = trimming.gap(stream, GROUP, info, groups)
+        lost = trimming.trimmed_gap(stream, GROUP, info, groups)
         return [*([lost] if lost else []), *_entries(reply)]
 
     def claim(self) -> list[Entry]:
@@ -153,12 +154,12 @@ class StreamConsumer:
             return []
         claimed = [entry for stream in self.streams for entry in self._claim_stream(stream)]
         if not claimed:
-            self._claim_at = time.monotonic() + CLAIM_EVERY_S
+            self._claim_at = time.monotonic() + CLAIM_INTERVAL_S
         return claimed
 
     def _claim_stream(self, stream: str) -> list[Entry]:
         pending = self._in_group(
-            lambda: self.redis.xpending_range(stream, GROUP, "-", "+", BATCH, idle=CLAIM_IDLE_MS)
+            lambda: self.redis.xpending_range(stream, GROUP, "-", "+", MAX_STREAM_BATCH, idle=CLAIM_IDLE_MS)
         )
         if not pending:
             return []
@@ -178,16 +179,16 @@ class StreamConsumer:
             pipeline.xrange(stream, entry_id, entry_id)
         found = pipeline.execute()
         return [
-            trimming.pending_gone(stream, entry_id)
+            trimming.trimmed_pending(stream, entry_id)
             for entry_id, entry in zip(entry_ids, found, strict=True)
             if not entry
         ]
 
-    def acknowledge(self, entries: Sequence[Entry], verdicts: Sequence[Verdict]) -> int:
+    def acknowledge(self, entries: Sequence[Entry], results: Sequence[Result]) -> int:
         """Acknowledge what is on record; return how many that were."""
         settled: dict[str, list[str]] = {}
-        for entry, verdict in zip(entries, verdicts, strict=True):
-            if verdict.settled and entry.entry_id:  # a gap in the stream has none
+        for entry, result in zip(entries, results, strict=True):
+            if result.is_final and entry.entry_id:  # a gap in the stream has none
                 settled.setdefault(entry.stream, []).append(entry.entry_id)
         for stream, entry_ids in settled.items():
             self.redis.xack(stream, GROUP, *entry_ids)
@@ -203,7 +204,7 @@ class StreamConsumer:
         if self._next and self._next.done() and not self._next.exception():
             waiting.append(self._next.result())
         counts: dict[tuple[str, int], list[Any]] = {}
-        for entry in (entry for batch in waiting for entry, _, _ in batch.judged):
+        for entry in (entry for batch in waiting for entry, _, _ in batch.validated):
             if entry.entry_id:
                 before = entry.deliveries - (entry.refusal is not EXHAUSTED)
                 counts.setdefault((entry.stream, before), []).append(entry.entry_id)

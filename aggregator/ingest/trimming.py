@@ -11,10 +11,10 @@ import msgspec
 from aggregator.ledger.entries import Entry
 from ecosystems.signal import Refusal
 
-CODE = "trimmed_unread"
+TRIMMED_UNREAD = "trimmed_unread"
 
 
-def gap(stream: str, group: str, info: dict[str, Any], groups: list[dict[str, Any]]) -> Entry | None:
+def trimmed_gap(stream: str, group: str, info: dict[str, Any], groups: list[dict[str, Any]]) -> Entry | None:
     """Return a dead letter for what was trimmed between the group's last read and the first entry there is.
 
     `info` and `groups` are Redis's XINFO STREAM and XINFO GROUPS of one instant.
@@ -24,7 +24,7 @@ def gap(stream: str, group: str, info: dict[str, Any], groups: list[dict[str, An
     if not first or ours is None:
         return None
     after, before = ours["last-delivered-id"], first[0]
-    if order(before) <= order(after):
+    if entry_order(before) <= entry_order(after):
         return None
     lost = _lost(info, ours)
     if lost == 0:
@@ -44,7 +44,7 @@ def _lost(info: dict[str, Any], group: dict[str, Any]) -> int:
     return 0 if never_read else 1
 
 
-def pending_gone(stream: str, entry_id: bytes) -> Entry:
+def trimmed_pending(stream: str, entry_id: bytes) -> Entry:
     """Return a dead letter for an entry that was trimmed while a consumer had it in hand."""
     return _letter(stream, entry_id.decode(), 1)
 
@@ -56,11 +56,11 @@ def _letter(stream: str, entry_id: str, lost: int, **where: str) -> Entry:
         stream=stream,
         entry_id=entry_id,
         deliveries=lost,
-        refusal=Refusal(CODE, detail),
+        refusal=Refusal(TRIMMED_UNREAD, detail),
     )
 
 
-def order(entry_id: bytes) -> tuple[int, int]:
+def entry_order(entry_id: bytes) -> tuple[int, int]:
     """Return what a stream's entries are sorted by."""
     milliseconds, _, sequence = entry_id.partition(b"-")
     return int(milliseconds), int(sequence)

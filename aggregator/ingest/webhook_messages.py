@@ -7,7 +7,7 @@ from django.http import HttpResponse
 
 from aggregator.http.api_keys import Principal
 from aggregator.http.problems import Problem, unavailable
-from aggregator.ledger.entries import FORBIDDEN, Entry, Fate, Verdict
+from aggregator.ledger.entries import FORBIDDEN, Entry, Fate, Result
 from ecosystems.signal import Refusal, split
 
 BODY_CODES = frozenset({"not_json", "not_utf8", "json_too_deep", "not_object_or_array"})
@@ -29,15 +29,15 @@ def entries_of(body: bytes, sender: Principal, max_signals: int) -> list[Entry]:
     return [Entry(part, sender.name, sender.ecosystems) for part in parts]
 
 
-def answer(verdicts: Sequence[Verdict]) -> HttpResponse:
-    """Return the success that the verdicts make, or raise the Problem."""
-    fates = [verdict.fate for verdict in verdicts]
+def answer(results: Sequence[Result]) -> HttpResponse:
+    """Return the success that the results make, or raise the Problem."""
+    fates = [result.fate for result in results]
     if Fate.DEFERRED in fates:
         raise unavailable("An open transaction holds the same signal; send it again later.", "busy")
     accepted, duplicates = fates.count(Fate.ACCEPTED), fates.count(Fate.DUPLICATE)
-    refused = [(index, verdict.refusal) for index, verdict in enumerate(verdicts) if verdict.refusal]
+    refused = [(index, result.refusal) for index, result in enumerate(results) if result.refusal]
     if not accepted and not duplicates:
-        raise _refused(verdicts, refused)
+        raise _refused(results, refused)
     body = {
         "status": "accepted" if accepted else "duplicate",
         "accepted": accepted,
@@ -52,7 +52,7 @@ def answer(verdicts: Sequence[Verdict]) -> HttpResponse:
     )
 
 
-def _refused(verdicts: Sequence[Verdict], refused: list[tuple[int, Refusal]]) -> Problem:
+def _refused(results: Sequence[Result], refused: list[tuple[int, Refusal]]) -> Problem:
     """Return the Problem of a request of which nothing was taken."""
     first = refused[0][1]
     if len(refused) == 1 and first.code in BODY_CODES:
@@ -63,6 +63,6 @@ def _refused(verdicts: Sequence[Verdict], refused: list[tuple[int, Refusal]]) ->
     ]
     if all(refusal.code == FORBIDDEN.code for _, refusal in refused):
         return Problem(403, FORBIDDEN.code, "The API key may not write to this ecosystem.", errors=errors)
-    if all(verdict.fate is Fate.CONFLICT for verdict in verdicts):
+    if all(result.fate is Fate.CONFLICT for result in results):
         return Problem(409, first.code, f"{first.detail.capitalize()}.", errors=errors)
     return Problem(422, "invalid", "No signal of the request is valid.", errors=errors)

@@ -5,11 +5,11 @@ from aggregator.ledger.record import (
     ENTER,
     RECORDED_AT,
     Batch,
-    Judged,
+    Validated,
     bury,
     count_rest,
-    judge,
     record,
+    validate,
     write,
 )
 
@@ -18,10 +18,10 @@ __all__ = [
     "ENTER",
     "RECORDED_AT",
     "Batch",
-    "Judged",
+    "Validated",
     "bury",
     "count_rest",
-    "judge",
     "record",
+    "validate",
     "write",
 ]

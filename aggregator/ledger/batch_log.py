@@ -5,24 +5,24 @@ from collections.abc import Sequence
 
 import structlog
 
-from aggregator.ledger.entries import Fate, Verdict
+from aggregator.ledger.entries import Fate, Result
 
 logger = structlog.get_logger("signal_hub.ledger")
 
-MOST_IDS = 5
+MAX_LOGGED_IDS = 5
 """Ids in one event: a batch has up to thousands. The rest is in the ledger, by time."""
 
 
-def recorded(verdicts: Sequence[Verdict], transport: str) -> None:
+def log_batch(results: Sequence[Result], transport: str) -> None:
     """Log a batch that is committed."""
-    if not verdicts:
+    if not results:
         return
-    counts = Counter(verdict.fate for verdict in verdicts)
-    subjects = [subject for each in verdicts[:MOST_IDS] if (subject := each.signal or each.refusal)]
+    counts = Counter(result.fate for result in results)
+    subjects = [subject for each in results[:MAX_LOGGED_IDS] if (subject := each.signal or each.refusal)]
     logger.info(
         "batch recorded",
         transport=transport,
-        entries=len(verdicts),
+        entries=len(results),
         **{fate.value: counts[fate] for fate in Fate if counts[fate]},
         ids=",".join(f"{each.ecosystem}/{each.signal_id}" for each in subjects if each.signal_id),
     )

@@ -22,7 +22,7 @@ KEEP = """
         last_at = excluded.last_at, resolved_at = NULL"""
 
 
-def keep(cursor: Any, dead: Iterable[tuple[Entry, Refusal]], transport: str) -> None:
+def write_dead_letters(cursor: Any, dead: Iterable[tuple[Entry, Refusal]], transport: str) -> None:
     """Keep the entries, in one query of the caller's transaction.
 
     The very same bytes from the same place for the same reason are one dead letter that counts its times:

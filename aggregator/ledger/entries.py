@@ -33,13 +33,13 @@ class Fate(StrEnum):
     """Another transaction that is still open holds the same identity: try again later."""
 
 
-class Verdict(msgspec.Struct, frozen=True, gc=False):
+class Result(msgspec.Struct, frozen=True, gc=False):
     fate: Fate
     signal: Signal | None = None
     refusal: Refusal | None = None
 
     @property
-    def settled(self) -> bool:
+    def is_final(self) -> bool:
         """Whether the entry is on record, so that its door may acknowledge it."""
         return self.fate is not Fate.DEFERRED
 

@@ -15,28 +15,28 @@ from structlog.contextvars import bound_contextvars
 
 from aggregator import ledger
 from aggregator.http.request_log import current_request_id
-from aggregator.ledger.entries import Entry, Verdict
+from aggregator.ledger.entries import Entry, Result
 from aggregator.ledger.errors import Outage
 
-MAX_SIGNALS = 5000
+MAX_GROUP_SIGNALS = 5000
 """Signals in one transaction; a request of more is one of its own."""
-PATIENCE_S = 8.0
+RECORD_TIMEOUT_S = 8.0
 """How long a request waits for its turn: agents give up after ten seconds."""
-LOOK_EVERY_S = 1.0
+CONNECTION_CHECK_INTERVAL_S = 1.0
 """How often the connection is looked at, and replaced where it is old or dead: that costs a round trip."""
-MOST_REQUESTS = 20
+MAX_LOGGED_REQUESTS = 20
 """Ids of requests in the log event of one transaction."""
 
 
 class _Ticket:
-    def __init__(self, judged: list[ledger.Judged]) -> None:
-        self.judged = judged
+    def __init__(self, validated: list[ledger.Validated]) -> None:
+        self.validated = validated
         self.request_id = current_request_id()
         # Held until the ticket is answered or leads: an Event costs three times as much.
         self.asleep = threading.Lock()
         self.asleep.acquire()
         self.leads = False
-        self.verdicts: list[Verdict] | None = None
+        self.results: list[Result] | None = None
         self.error: BaseException | None = None
 
 
@@ -51,20 +51,20 @@ class GroupCommit:
         self._connection: BaseDatabaseWrapper | None = None
         self._looked_at = 0.0
 
-    def record(self, entries: Sequence[Entry]) -> list[Verdict]:
+    def record(self, entries: Sequence[Entry]) -> list[Result]:
         """Do what `ledger.record` does, with others; raises Outage as that does, or after PATIENCE_S."""
-        ticket = _Ticket(ledger.judge(entries))
+        ticket = _Ticket(ledger.validate(entries))
         with self._lock:
             self._queue.append(ticket)
             ticket.leads, self._writing = not self._writing, True
-        if not ticket.leads and not ticket.asleep.acquire(timeout=PATIENCE_S):
+        if not ticket.leads and not ticket.asleep.acquire(timeout=RECORD_TIMEOUT_S):
             self._give_up(ticket)
         if ticket.leads:
             self._lead()
         if ticket.error is not None:
             raise ticket.error
-        assert ticket.verdicts is not None, "the group's leader answers everyone in it"
-        return ticket.verdicts
+        assert ticket.results is not None, "the group's leader answers everyone in it"
+        return ticket.results
 
     def _lead(self) -> None:
         """Write the queue, the caller's ticket first, and hand the lead to whoever came since."""
@@ -72,10 +72,10 @@ class GroupCommit:
             group = self._take()
         try:
             with self._connected(), bound_contextvars(**_requests(group)):
-                batch = ledger.Batch([judged for ticket in group for judged in ticket.judged])
-                verdicts = ledger.write(batch, self.transport)
+                batch = ledger.Batch([validated for ticket in group for validated in ticket.validated])
+                results = ledger.write(batch, self.transport)
             for ticket in group:
-                ticket.verdicts, verdicts = verdicts[: len(ticket.judged)], verdicts[len(ticket.judged) :]
+                ticket.results, results = results[: len(ticket.validated)], results[len(ticket.validated) :]
         except BaseException as error:
             for ticket in group:
                 ticket.error = error
@@ -101,7 +101,7 @@ class GroupCommit:
                 self._connection.inc_thread_sharing()
             connections[DEFAULT_DB_ALIAS] = self._connection
         try:
-            if time.monotonic() - self._looked_at > LOOK_EVERY_S:
+            if time.monotonic() - self._looked_at > CONNECTION_CHECK_INTERVAL_S:
                 close_old_connections()
                 self._looked_at = time.monotonic()
             yield
@@ -111,8 +111,8 @@ class GroupCommit:
     def _take(self) -> list[_Ticket]:
         size, count = 0, 0
         for ticket in self._queue:
-            size += len(ticket.judged)
-            if count and size > MAX_SIGNALS:
+            size += len(ticket.validated)
+            if count and size > MAX_GROUP_SIGNALS:
                 break
             count += 1
         group, self._queue = self._queue[:count], self._queue[count:]
@@ -130,5 +130,5 @@ class GroupCommit:
 
 def _requests(group: Sequence[_Ticket]) -> dict[str, str]:
     """Return the ids of the requests of a group, for the log; of a lone one its own context has the id."""
-    ids = [ticket.request_id for ticket in group[:MOST_REQUESTS] if ticket.request_id]
+    ids = [ticket.request_id for ticket in group[:MAX_LOGGED_REQUESTS] if ticket.request_id]
     return {"request_ids": ",".join(ids)} if len(group) > 1 and ids else {}

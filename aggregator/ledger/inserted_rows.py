@@ -12,7 +12,7 @@ from django.db import connection, connections, transaction
 from aggregator import ledger
 from aggregator.arrivals import rollups
 from aggregator.ledger import batch_log, staging
-from aggregator.ledger.entries import Entry, Fate, Verdict
+from aggregator.ledger.entries import Entry, Fate, Result
 from aggregator.ledger.errors import classified
 from ecosystems.market.symbols import instrument
 from ecosystems.signal import Refusal, Signal
@@ -48,8 +48,8 @@ ADOPT = f"""
 REMOVE = "DELETE FROM trading_signals WHERE id = ANY (%s)"
 
 
-def adopt(limit: int) -> list[Verdict]:
-    """Record up to `limit` rows that agents inserted into this database; return their verdicts.
+def record_inserted_rows(limit: int) -> list[Result]:
+    """Record up to `limit` rows that agents inserted into this database; return their results.
 
     Rows of transactions that are still open are not seen, and hold up nobody. A row that breaks a rule which
     no CHECK can express moves to the dead letters. Raises Outage.
@@ -57,30 +57,30 @@ def adopt(limit: int) -> list[Verdict]:
     with classified(), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(CLAIM_HERE, [limit])
         rows = cursor.fetchall()
-        judged = ledger.judge([_row_entry("default", *row) for row in rows])
+        validated = ledger.validate([_row_entry("default", *row) for row in rows])
         signals = [
             (row_id, signal, digest)
-            for (row_id, _), (_, signal, digest) in zip(rows, judged, strict=True)
+            for (row_id, _), (_, signal, digest) in zip(rows, validated, strict=True)
             if isinstance(signal, Signal)
         ]
-        verdicts = [
-            Verdict(Fate.REFUSED, refusal=signal)
+        results = [
+            Result(Fate.REFUSED, refusal=signal)
             if isinstance(signal, Refusal)
-            else Verdict(Fate.ACCEPTED, signal)
-            for _, signal, _ in judged
+            else Result(Fate.ACCEPTED, signal)
+            for _, signal, _ in validated
         ]
-        ledger.bury(cursor, [entry for entry, _, _ in judged], verdicts, "database")
-        _remove_buried(cursor, rows, verdicts)
+        ledger.bury(cursor, [entry for entry, _, _ in validated], results, "database")
+        _remove_buried(cursor, rows, results)
         if signals:
             nameless = rollups.nameless(signal for _, signal, _ in signals)
             cursor.execute(
                 ADOPT.format(count_nameless=rollups.COUNT_NAMELESS if nameless else ""),
                 [staging.as_json(signals), None, *([nameless] if nameless else [])],
             )
-        if len(signals) < len(judged):
-            ledger.count_rest(cursor, verdicts, "database")
-    batch_log.recorded(verdicts, "database")
-    return verdicts
+        if len(signals) < len(validated):
+            ledger.count_rest(cursor, results, "database")
+    batch_log.log_batch(results, "database")
+    return results
 
 
 MARK = """
@@ -96,8 +96,8 @@ GIVEN = """
     JOIN trading_signals AS ledger USING (ecosystem, signal_id)"""
 
 
-def adopt_from(alias: str, limit: int) -> list[Verdict]:
-    """Record up to `limit` rows of an ecosystem's own database; return their verdicts.
+def record_rows_of(alias: str, limit: int) -> list[Result]:
+    """Record up to `limit` rows of an ecosystem's own database; return their results.
 
     The rows are marked there after the ledger has committed. Between the two a crash leaves them to be read
     again, as duplicates. Raises Outage for either database.
@@ -105,20 +105,20 @@ def adopt_from(alias: str, limit: int) -> list[Verdict]:
     with classified(), transaction.atomic(using=alias), connections[alias].cursor() as cursor:
         cursor.execute(CLAIM_THERE, [limit])
         rows = cursor.fetchall()
-        verdicts = ledger.record([_row_entry(alias, *row) for row in rows], "database")
+        results = ledger.record([_row_entry(alias, *row) for row in rows], "database")
         kept = [
-            (row_id, verdict.signal)
-            for (row_id, _), verdict in zip(rows, verdicts, strict=True)
-            if verdict.signal and verdict.fate in {Fate.ACCEPTED, Fate.DUPLICATE}
+            (row_id, result.signal)
+            for (row_id, _), result in zip(rows, results, strict=True)
+            if result.signal and result.fate in {Fate.ACCEPTED, Fate.DUPLICATE}
         ]
         if kept:
             cursor.execute(MARK, _marks(kept))
-        _remove_buried(cursor, rows, verdicts)
-    return verdicts
+        _remove_buried(cursor, rows, results)
+    return results
 
 
 @cache
-def is_core(alias: str) -> bool:
+def is_core_database(alias: str) -> bool:
     """Tell whether an ecosystem's own database is the core one by another URL. Raises Outage.
 
     Its rows would find themselves on record, as duplicates, and never get a position.
@@ -134,12 +134,12 @@ def _row_entry(alias: str, row_id: int, as_json: str) -> Entry:
     return Entry(as_json.encode(), sender=f"database:{alias}", entry_id=str(row_id))
 
 
-def _remove_buried(cursor: Any, rows: list[tuple[int, str]], verdicts: list[Verdict]) -> None:
+def _remove_buried(cursor: Any, rows: list[tuple[int, str]], results: list[Result]) -> None:
     """Delete the rows that are dead letters now, so that their ids are free for a corrected signal."""
     dead = [
         row_id
-        for (row_id, _), verdict in zip(rows, verdicts, strict=True)
-        if verdict.fate in {Fate.REFUSED, Fate.CONFLICT}
+        for (row_id, _), result in zip(rows, results, strict=True)
+        if result.fate in {Fate.REFUSED, Fate.CONFLICT}
     ]
     if dead:
         cursor.execute(REMOVE, [dead])

@@ -20,7 +20,7 @@ from django.db import OperationalError, connection, transaction
 
 from aggregator.arrivals import rollups
 from aggregator.ledger import batch_log, dead_letters, staging
-from aggregator.ledger.entries import CONFLICT, DEFERRED, FORBIDDEN, Entry, Fate, Verdict
+from aggregator.ledger.entries import CONFLICT, DEFERRED, FORBIDDEN, Entry, Fate, Result
 from aggregator.ledger.errors import LOCK_NOT_AVAILABLE, DataFault, classified, sqlstate
 from ecosystems.signal import Refusal, Signal, parse
 
@@ -52,7 +52,7 @@ INSERT = f"""
     {rollups.COUNT_RECORDED}{{count_nameless}}
     SELECT count(*), coalesce(min(position), 0), coalesce(max(position), 0) FROM recorded"""
 
-# One text of a row for `parse`, so that an inserted row is judged by the same function as bytes from outside.
+# One text of a row for `parse`, so that one function validates inserted rows and bytes from outside.
 AS_JSON = """jsonb_build_object(
     'signal_id', signal_id, 'ecosystem', ecosystem, 'timestamp', "timestamp", 'symbol', symbol,
     'action', action, 'signal_type', signal_type, 'entry_price', entry_price, 'stop_loss', stop_loss,
@@ -71,10 +71,10 @@ SIGHTINGS = """
     INSERT INTO sightings (signal_id, transport, sender, seen_at)
     SELECT signal_id, %s, sender, now() FROM unnest(%s::bigint[], %s::text[]) AS again (signal_id, sender)"""
 
-MAX_BYTES = 32 * 1024 * 1024
+MAX_TRANSACTION_BYTES = 32 * 1024 * 1024
 """Of entries in one transaction: their text is in the memory of both sides, several times over."""
 
-Judged = tuple[Entry, Signal | Refusal, bytes]
+Validated = tuple[Entry, Signal | Refusal, bytes]
 """An entry, what `parse` says of it, and the digest of its signal (b"" for a refusal)."""
 
 
@@ -90,23 +90,23 @@ class _Inserted(NamedTuple):
     last: int = 0
 
 
-def record(entries: Sequence[Entry], transport: str, seen_at: datetime | None = None) -> list[Verdict]:
-    """Judge the entries and record them; return their verdicts in the same order.
+def record(entries: Sequence[Entry], transport: str, seen_at: datetime | None = None) -> list[Result]:
+    """Judge the entries and record them; return their results in the same order.
 
     `seen_at` is when their agents sent them, where that is not now. Raises Outage when the database cannot
     take them now: then none is settled, and all may be sent again. The number of queries does not grow with
     that of the entries.
     """
-    return write(Batch(judge(entries)), transport, seen_at)
+    return write(Batch(validate(entries)), transport, seen_at)
 
 
-def judge(entries: Sequence[Entry]) -> list[Judged]:
+def validate(entries: Sequence[Entry]) -> list[Validated]:
     """Parse the entries, each by itself. Touches no database."""
     now = datetime.now(UTC)
-    return [_judge(entry, now) for entry in entries]
+    return [_validate(entry, now) for entry in entries]
 
 
-def _judge(entry: Entry, now: datetime) -> Judged:
+def _validate(entry: Entry, now: datetime) -> Validated:
     signal = entry.refusal or parse(entry.raw, now)
     if isinstance(signal, Refusal):
         return entry, signal, b""
@@ -116,74 +116,76 @@ def _judge(entry: Entry, now: datetime) -> Judged:
 
 
 class Batch:
-    """What was judged, as `write` takes it.
+    """What was validated, as `write` takes it.
 
     All that Postgres gets of it is made here: a thread may do so while another one writes, and no transaction
     is open meanwhile.
     """
 
-    def __init__(self, judged: Sequence[Judged]) -> None:
-        self.judged = judged
+    def __init__(self, validated: Sequence[Validated]) -> None:
+        self.validated = validated
         self.signals: list[staging.Numbered] = [
             (number, signal, digest)
-            for number, (_, signal, digest) in enumerate(judged)
+            for number, (_, signal, digest) in enumerate(validated)
             if isinstance(signal, Signal)
         ]
-        self.too_large = len(judged) > 1 and sum(len(entry.raw) for entry, _, _ in judged) > MAX_BYTES
+        self.too_large = (
+            len(validated) > 1 and sum(len(entry.raw) for entry, _, _ in validated) > MAX_TRANSACTION_BYTES
+        )
         self.staged = staging.prepare([] if self.too_large else self.signals)
         self.nameless = rollups.nameless(signal for _, signal, _ in self.signals)
 
     def halves(self) -> tuple["Batch", "Batch"]:
-        middle = len(self.judged) // 2
-        return Batch(self.judged[:middle]), Batch(self.judged[middle:])
+        middle = len(self.validated) // 2
+        return Batch(self.validated[:middle]), Batch(self.validated[middle:])
 
 
-def write(batch: Batch, transport: str, seen_at: datetime | None = None) -> list[Verdict]:
-    """Record what was judged; see `record`."""
-    if not batch.judged:
+def write(batch: Batch, transport: str, seen_at: datetime | None = None) -> list[Result]:
+    """Record what was validated; see `record`."""
+    if not batch.validated:
         return []
     if batch.too_large:
         return _write_halves(batch, transport, seen_at)
     try:
         with classified():
-            verdicts = _write(batch, transport, seen_at)
+            results = _write(batch, transport, seen_at)
     except (DataFault, Contended) as fault:
-        if len(batch.judged) > 1:
+        if len(batch.validated) > 1:
             return _write_halves(batch, transport, seen_at)
-        [(entry, signal, _)] = batch.judged
+        [(entry, signal, _)] = batch.validated
         if isinstance(signal, Refusal):
             raise  # a dead letter takes any bytes: this is a bug
         if isinstance(fault, Contended):
             return [_deferred(signal)]
         refusal = Refusal("database_refused", str(fault)).about(signal)
         return write(Batch([(entry, refusal, b"")]), transport, seen_at)
-    batch_log.recorded(verdicts, transport)
-    return verdicts
+    batch_log.log_batch(results, transport)
+    return results
 
 
-def _write_halves(batch: Batch, transport: str, seen_at: datetime | None) -> list[Verdict]:
+def _write_halves(batch: Batch, transport: str, seen_at: datetime | None) -> list[Result]:
     first, second = batch.halves()
     return write(first, transport, seen_at) + write(second, transport, seen_at)
 
 
-def _write(batch: Batch, transport: str, seen_at: datetime | None) -> list[Verdict]:
-    judged, signals = batch.judged, batch.signals
+def _write(batch: Batch, transport: str, seen_at: datetime | None) -> list[Result]:
+    validated, signals = batch.validated, batch.signals
     inserted = _insert(batch, transport, seen_at) if signals else _Inserted()
-    if inserted.new == len(judged):
-        return [Verdict(Fate.ACCEPTED, signal) for _, signal, _ in signals]
+    if inserted.new == len(validated):
+        return [Result(Fate.ACCEPTED, signal) for _, signal, _ in signals]
     with transaction.atomic(), connection.cursor() as cursor:
         found = _found(cursor, signals, inserted) if signals else {}
-        verdicts = [_verdict(signal, found.get(number)) for number, (_, signal, _) in enumerate(judged)]
+        results = [_result(signal, found.get(number)) for number, (_, signal, _) in enumerate(validated)]
         again = [
-            (row_id, judged[number][0].sender)
+            (row_id, validated[number][0].sender)
             for number, (fate, row_id) in found.items()
             if fate is Fate.DUPLICATE
         ]
         if again:
             cursor.execute(SIGHTINGS, [transport, *map(list, zip(*again, strict=True))])
-        bury(cursor, [entry for entry, _, _ in judged], verdicts, transport)
-        count_rest(cursor, verdicts, transport, seen_at)
-    return verdicts
+        bury(cursor, [entry for entry, _, _ in validated], results, transport)
+        count_rest(cursor, results, transport, seen_at)
+    return results
 
 
 def _insert(batch: Batch, transport: str, seen_at: datetime | None) -> _Inserted:
@@ -242,32 +244,32 @@ def _digest_of(as_json: str) -> bytes:
     return signal.digest() if isinstance(signal, Signal) else b""
 
 
-def _verdict(signal: Signal | Refusal, found: tuple[Fate, int] | None) -> Verdict:
+def _result(signal: Signal | Refusal, found: tuple[Fate, int] | None) -> Result:
     if isinstance(signal, Refusal):
-        return Verdict(Fate.REFUSED, refusal=signal)
+        return Result(Fate.REFUSED, refusal=signal)
     if found is None:
         return _deferred(signal)  # an agent's row was in its way, and was removed since
     fate, _ = found
-    return Verdict(fate, signal, CONFLICT.about(signal) if fate is Fate.CONFLICT else None)
+    return Result(fate, signal, CONFLICT.about(signal) if fate is Fate.CONFLICT else None)
 
 
-def _deferred(signal: Signal) -> Verdict:
-    return Verdict(Fate.DEFERRED, signal, DEFERRED.about(signal))
+def _deferred(signal: Signal) -> Result:
+    return Result(Fate.DEFERRED, signal, DEFERRED.about(signal))
 
 
-def bury(cursor: Any, entries: Sequence[Entry], verdicts: Sequence[Verdict], transport: str) -> None:
+def bury(cursor: Any, entries: Sequence[Entry], results: Sequence[Result], transport: str) -> None:
     """Keep what became no signal."""
     dead = [
-        (entry, verdict.refusal)
-        for entry, verdict in zip(entries, verdicts, strict=True)
-        if verdict.refusal is not None and verdict.settled
+        (entry, result.refusal)
+        for entry, result in zip(entries, results, strict=True)
+        if result.refusal is not None and result.is_final
     ]
-    dead_letters.keep(cursor, dead, transport)
+    dead_letters.write_dead_letters(cursor, dead, transport)
 
 
 def count_rest(
-    cursor: Any, verdicts: Sequence[Verdict], transport: str, seen_at: datetime | None = None
+    cursor: Any, results: Sequence[Result], transport: str, seen_at: datetime | None = None
 ) -> None:
     """Count what was not recorded. Under the lock, or it would wait for, and hold up, those who record."""
     cursor.execute(ENTER)
-    rollups.count_rest(cursor, verdicts, transport, seen_at)
+    rollups.count_rest(cursor, results, transport, seen_at)

@@ -12,10 +12,10 @@ from aggregator import ledger
 from aggregator.ingest import trimming
 from aggregator.ingest.streams import NO_PAYLOAD
 from aggregator.ledger.dead_letters import fingerprint
-from aggregator.ledger.entries import Entry, Fate, Verdict
+from aggregator.ledger.entries import Entry, Fate, Result
 from aggregator.models import ApiKey, DeadLetter
 
-UNPLAYABLE = (trimming.CODE, NO_PAYLOAD.code)
+UNREPLAYABLE = (trimming.TRIMMED_UNREAD, NO_PAYLOAD.code)
 """Letters that never held a signal: they stand for something lost."""
 SETTLED = (Fate.ACCEPTED, Fate.DUPLICATE)
 
@@ -27,7 +27,7 @@ def replay(letters: Sequence[DeadLetter]) -> dict[int, Fate | None]:
     entry is a new letter. Raises Outage; a replay that was cut short can be done again.
     """
     fates: dict[int, Fate | None] = {letter.pk: None for letter in letters}
-    playable = [letter for letter in letters if letter.code not in UNPLAYABLE]
+    playable = [letter for letter in letters if letter.code not in UNREPLAYABLE]
     playable.sort(key=attrgetter("transport", "pk"))
     allowed = _ecosystems(playable)
     for transport, group in groupby(playable, key=attrgetter("transport")):
@@ -35,13 +35,13 @@ def replay(letters: Sequence[DeadLetter]) -> dict[int, Fate | None]:
         entries = [_entry(letter, allowed.get(letter.sender)) for letter in batch]
         # A dead agent must not look alive: its letters came in when they did.
         seen_at = min(letter.last_at for letter in batch)
-        verdicts = ledger.record(entries, transport, seen_at)
-        _settle(batch, entries, verdicts, transport)
-        fates.update({letter.pk: verdict.fate for letter, verdict in zip(batch, verdicts, strict=True)})
+        results = ledger.record(entries, transport, seen_at)
+        _settle(batch, entries, results, transport)
+        fates.update({letter.pk: result.fate for letter, result in zip(batch, results, strict=True)})
     return fates
 
 
-def summary(fates: dict[int, Fate | None]) -> dict[str, int]:
+def replay_counts(fates: dict[int, Fate | None]) -> dict[str, int]:
     """Return how many letters met each fate, in an operator's words."""
     counts = Counter(fates.values())
     return {
@@ -66,16 +66,16 @@ def _ecosystems(letters: Sequence[DeadLetter]) -> dict[str, frozenset[str] | Non
 
 
 def _settle(
-    letters: Sequence[DeadLetter], entries: Sequence[Entry], verdicts: Sequence[Verdict], transport: str
+    letters: Sequence[DeadLetter], entries: Sequence[Entry], results: Sequence[Result], transport: str
 ) -> None:
     """Resolve what is settled; what is refused as before did not come in once more."""
     resolved, again = [], []
-    for letter, entry, verdict in zip(letters, entries, verdicts, strict=True):
-        if verdict.refusal is None:
+    for letter, entry, result in zip(letters, entries, results, strict=True):
+        if result.refusal is None:
             resolved.append(letter.pk)
-        elif verdict.settled and fingerprint(entry, verdict.refusal, transport) == bytes(letter.fingerprint):
+        elif result.is_final and fingerprint(entry, result.refusal, transport) == bytes(letter.fingerprint):
             again.append(letter.pk)
-        elif verdict.settled:
+        elif result.is_final:
             resolved.append(letter.pk)
     DeadLetter.objects.filter(pk__in=resolved).update(resolved_at=timezone.now())
     DeadLetter.objects.filter(pk__in=again).update(times=F("times") - 1)

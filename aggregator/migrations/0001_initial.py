@@ -187,19 +187,19 @@ class Migration(migrations.Migration):
             name='Alert',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('rule', models.TextField(choices=[('agent_silent', 'agent silent'), ('ecosystem_silent', 'ecosystem silent'), ('refusals', 'refusals'), ('stream_lag', 'stream lag'), ('probe_failed', 'probe failed')])),
+                ('rule', models.TextField(choices=[('agent_silent', 'agent silent'), ('ecosystem_silent', 'ecosystem silent'), ('refusals', 'refusals'), ('stream_lag', 'stream lag'), ('check_failed', 'check failed')])),
                 ('subject', models.TextField()),
                 ('text', models.TextField()),
-                ('since', models.DateTimeField(help_text='When it was found first.')),
-                ('found_at', models.DateTimeField(help_text='When it was found last.')),
+                ('since', models.DateTimeField(help_text='When the condition was first found.')),
+                ('found_at', models.DateTimeField(help_text='When the condition was last found.')),
                 ('fired_at', models.DateTimeField(null=True)),
-                ('over_at', models.DateTimeField(null=True)),
-                ('notices', models.IntegerField(default=0, help_text='How often it was told, without the end.')),
+                ('resolved_at', models.DateTimeField(null=True)),
+                ('notifications', models.IntegerField(default=0, help_text='Notifications sent, excluding recovery.')),
                 ('repeat_at', models.DateTimeField(null=True)),
             ],
             options={
                 'db_table': 'alerts',
-                'db_table_comment': 'Alerts; one that is not over is unique by rule and subject',
+                'db_table_comment': 'Alerts; an unresolved one is unique by rule and subject',
             },
         ),
         migrations.CreateModel(
@@ -214,11 +214,11 @@ class Migration(migrations.Migration):
             ],
             options={
                 'db_table': 'alert_channels',
-                'db_table_comment': 'Where alerts go; the URLs are encrypted',
+                'db_table_comment': 'Destinations of alerts; the URLs are encrypted',
             },
         ),
         migrations.CreateModel(
-            name='AlertNotice',
+            name='AlertNotification',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('severity', models.TextField()),
@@ -227,13 +227,13 @@ class Migration(migrations.Migration):
                 ('created_at', models.DateTimeField()),
                 ('due_at', models.DateTimeField()),
                 ('claimed_until', models.DateTimeField(null=True)),
-                ('begun_at', models.DateTimeField(help_text='When it was handed over, while no answer is known.', null=True)),
+                ('started_at', models.DateTimeField(help_text='When an attempt began whose result is not known.', null=True)),
                 ('attempts', models.IntegerField(default=0)),
                 ('sent_at', models.DateTimeField(null=True)),
                 ('given_up_at', models.DateTimeField(null=True)),
             ],
             options={
-                'db_table': 'alert_notices',
+                'db_table': 'alert_notifications',
                 'db_table_comment': 'Messages to alert channels: waiting, sent and given up',
             },
         ),
@@ -241,18 +241,17 @@ class Migration(migrations.Migration):
             name='AlertPolicy',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('repeat_hours', django.contrib.postgres.fields.ArrayField(base_field=models.PositiveIntegerField(validators=[django.core.validators.MinValueValidator(1)]), default=aggregator.models.alerts.default_repeats, help_text='Hours after which an alert that goes on is repeated, in turn; the last one goes on.', size=None)),
-                ('refusal_percent', models.PositiveIntegerField(default=20, help_text='Refused signals and conflicts of an agent within ten minutes, of all that it sent.', validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(100)])),
-                ('refusal_count', models.PositiveIntegerField(default=10, help_text='How many of them there must be at least.', validators=[django.core.validators.MinValueValidator(1)])),
-                ('stream_lag', models.PositiveIntegerField(default=10000, help_text='Unread entries of one stream.', validators=[django.core.validators.MinValueValidator(1)])),
-                ('all_clear_at', models.TimeField(default=datetime.time(8, 0), help_text='When the daily all-clear is sent, in UTC. Its absence is an alert too.')),
+                ('repeat_hours', django.contrib.postgres.fields.ArrayField(base_field=models.PositiveIntegerField(validators=[django.core.validators.MinValueValidator(1)]), default=aggregator.models.alerts.default_repeats, help_text='Hours between notifications while an alert stays open, in order; the last is repeated.', size=None)),
+                ('refusal_percent', models.PositiveIntegerField(default=20, help_text="Share of an agent's signals within ten minutes that were refused or in conflict.", validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(100)])),
+                ('refusal_count', models.PositiveIntegerField(default=10, help_text='Smallest number of refused or conflicting signals that alerts.', validators=[django.core.validators.MinValueValidator(1)])),
+                ('stream_lag', models.PositiveIntegerField(default=10000, help_text='Unread entries in one stream above which it alerts.', validators=[django.core.validators.MinValueValidator(1)])),
+                ('all_clear_at', models.TimeField(default=datetime.time(8, 0), help_text='UTC time of the daily all-clear. If it does not arrive, something is wrong.')),
                 ('all_clear_on', models.DateField(editable=False, null=True)),
-                ('learned_at', models.DateTimeField(editable=False, null=True)),
             ],
             options={
                 'verbose_name_plural': 'alert policy',
                 'db_table': 'alert_policy',
-                'db_table_comment': 'When to alert and how often; one row',
+                'db_table_comment': 'Thresholds of the alert rules and schedule of notifications; one row',
             },
         ),
         migrations.CreateModel(
@@ -426,12 +425,12 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='alert',
-            constraint=models.UniqueConstraint(condition=models.Q(('over_at', None)), fields=('rule', 'subject'), name='alerts_open'),
+            constraint=models.UniqueConstraint(condition=models.Q(('resolved_at', None)), fields=('rule', 'subject'), name='alerts_open'),
         ),
         migrations.AddField(
-            model_name='alertnotice',
+            model_name='alertnotification',
             name='channel',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='notices', to='aggregator.alertchannel'),
+            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='notifications', to='aggregator.alertchannel'),
         ),
         migrations.AddConstraint(
             model_name='alertpolicy',
@@ -471,7 +470,7 @@ class Migration(migrations.Migration):
             field=models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.CASCADE, related_name='sightings', to='aggregator.tradingsignal'),
         ),
         migrations.AddIndex(
-            model_name='alertnotice',
-            index=models.Index(condition=models.Q(('given_up_at', None), ('sent_at', None)), fields=['due_at'], name='alert_notices_waiting'),
+            model_name='alertnotification',
+            index=models.Index(condition=models.Q(('given_up_at', None), ('sent_at', None)), fields=['due_at'], name='alert_notifications_waiting'),
         ),
     ]

@@ -1,10 +1,10 @@
 """The tables of the hub, by subject."""
 
 from aggregator.models.agents import Agent, AgentCadence
-from aggregator.models.alerts import Alert, AlertChannel, AlertNotice, AlertPolicy
+from aggregator.models.alerts import Alert, AlertChannel, AlertNotification, AlertPolicy
 from aggregator.models.api_keys import ApiKey
 from aggregator.models.arrivals import ArrivalHour, ArrivalMinute, ArrivalTotal
-from aggregator.models.choices import ECOSYSTEM_CHOICES, TRANSPORTS
+from aggregator.models.choices import ECOSYSTEM_CHOICES, TRANSPORT_CHOICES
 from aggregator.models.dead_letters import DeadLetter
 from aggregator.models.followers import FollowerCursor
 from aggregator.models.signals import Sighting, TradingSignal
@@ -12,12 +12,12 @@ from aggregator.models.symbol_aliases import SymbolAlias
 
 __all__ = [
     "ECOSYSTEM_CHOICES",
-    "TRANSPORTS",
+    "TRANSPORT_CHOICES",
     "Agent",
     "AgentCadence",
     "Alert",
     "AlertChannel",
-    "AlertNotice",
+    "AlertNotification",
     "AlertPolicy",
     "ApiKey",
     "ArrivalHour",

@@ -1,4 +1,4 @@
 """Values that several tables share."""
 
-TRANSPORTS = (("database", "database"), ("redis", "redis"), ("webhook", "webhook"))
+TRANSPORT_CHOICES = (("database", "database"), ("redis", "redis"), ("webhook", "webhook"))
 ECOSYSTEM_CHOICES = (("crypto", "crypto"), ("forex", "forex"), ("stock", "stock"))

@@ -2,7 +2,7 @@
 
 from django.db import models
 
-from aggregator.models.choices import TRANSPORTS
+from aggregator.models.choices import TRANSPORT_CHOICES
 
 
 class DeadLetter(models.Model):
@@ -11,7 +11,7 @@ class DeadLetter(models.Model):
     fingerprint = models.BinaryField(
         unique=True, help_text="SHA-256 of where it came from, why, and its bytes."
     )
-    transport = models.TextField(choices=TRANSPORTS)
+    transport = models.TextField(choices=TRANSPORT_CHOICES)
     code = models.TextField()
     field = models.TextField(blank=True)
     detail = models.TextField()

@@ -2,7 +2,7 @@
 
 from django.db import models
 
-from aggregator.models.choices import ECOSYSTEM_CHOICES, TRANSPORTS
+from aggregator.models.choices import ECOSYSTEM_CHOICES, TRANSPORT_CHOICES
 
 
 class TradingSignal(models.Model):
@@ -24,7 +24,7 @@ class TradingSignal(models.Model):
     agent_source = models.TextField("agent")
     tags = models.JSONField()
     raw_payload = models.JSONField()
-    transport = models.TextField(choices=TRANSPORTS)
+    transport = models.TextField(choices=TRANSPORT_CHOICES)
     received_at = models.DateTimeField()
     digest = models.BinaryField(null=True)
     recorded_at = models.DateTimeField(null=True, help_text="When the hub recorded it.")
@@ -55,7 +55,7 @@ class Sighting(models.Model):
     signal = models.ForeignKey(
         TradingSignal, on_delete=models.CASCADE, related_name="sightings", db_constraint=False
     )
-    transport = models.TextField(choices=TRANSPORTS)
+    transport = models.TextField(choices=TRANSPORT_CHOICES)
     sender = models.TextField(blank=True)
     seen_at = models.DateTimeField()
 

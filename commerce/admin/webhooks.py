@@ -10,7 +10,7 @@ from unfold.decorators import display
 
 from aggregator.admin.base import ReadOnlyAdmin, Uncounted
 from commerce.admin.state_labels import STATE_LABELS
-from commerce.models import Attempt, Delivery, Endpoint
+from commerce.models import Attempt, Endpoint, Message
 
 
 @admin.register(Endpoint)
@@ -37,9 +37,9 @@ class AttemptInline(TabularInline):  # type: ignore[misc]
         return False
 
 
-@admin.register(Delivery)
-class DeliveryAdmin(Uncounted, ReadOnlyAdmin):
-    list_display = ("message_id", "endpoint", "shown_state", "attempts", "created_at", "next_attempt")
+@admin.register(Message)
+class MessageAdmin(Uncounted, ReadOnlyAdmin):
+    list_display = ("message_id", "endpoint", "shown_state", "attempt_count", "created_at", "next_attempt")
     list_filter = ("state",)
     list_select_related = ("endpoint",)
     search_fields = ("=message_id", "=endpoint__public_id")
@@ -49,10 +49,10 @@ class DeliveryAdmin(Uncounted, ReadOnlyAdmin):
     inlines = (AttemptInline,)
 
     @display(description="State", ordering="state", label=STATE_LABELS)  # type: ignore[untyped-decorator]
-    def shown_state(self, delivery: Delivery) -> Any:
-        return delivery.state, delivery.get_state_display()
+    def shown_state(self, message: Message) -> Any:
+        return message.state, message.get_state_display()
 
     @display(description="Next attempt")  # type: ignore[untyped-decorator]
-    def next_attempt(self, delivery: Delivery) -> datetime | None:
+    def next_attempt(self, message: Message) -> datetime | None:
         # Of one that is settled, `due_at` is when its last claim would have run out.
-        return delivery.due_at if delivery.state == Delivery.State.WAITING else None
+        return message.due_at if message.state == Message.State.WAITING else None

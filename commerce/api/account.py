@@ -12,11 +12,11 @@ from commerce.api.documentation import ALWAYS, documented
 from commerce.entitlements import Entitlement
 from commerce.models import Customer, Subscription, UsageDay
 
-DAYS = 30
+MAX_USAGE_DAYS = 30
 UNPAID = tuple(status for status in ALWAYS if status != 400)
 
 
-class Me(ReaderView):
+class AccountDetail(ReaderView):
     counted = False
 
     @documented(
@@ -27,20 +27,20 @@ class Me(ReaderView):
         problems=UNPAID,
     )
     def get(self, _request: Request) -> HttpResponse:
-        rights = self.reader.rights
+        entitlement = self.reader.entitlement
         customer = Customer.objects.get(pk=self.reader.customer_id)
-        live = Subscription.objects.get(pk=rights.subscription_id) if rights else None
+        live = Subscription.objects.get(pk=entitlement.subscription_id) if entitlement else None
         return json(
             {
                 "customer": customer.email,
                 "key": self.reader.key_id,
-                "subscription": _state(live, rights) if live and rights else None,
-                "rights": _rights(rights) if rights else None,
+                "subscription": _state(live, entitlement) if live and entitlement else None,
+                "rights": _rights(entitlement) if entitlement else None,
             }
         )
 
 
-class Usage(ReaderView):
+class UsageDetail(ReaderView):
     counted = False
 
     @documented(
@@ -51,13 +51,13 @@ class Usage(ReaderView):
         problems=UNPAID,
     )
     def get(self, _request: Request) -> HttpResponse:
-        rights = self.reader.rights
+        entitlement = self.reader.entitlement
         used = usage.today(self.reader.customer_id)
-        days = UsageDay.objects.filter(customer=self.reader.customer_id).order_by("-day")[:DAYS]
+        days = UsageDay.objects.filter(customer=self.reader.customer_id).order_by("-day")[:MAX_USAGE_DAYS]
         return json(
             {
-                "requests": _counter(used.requests, rights.requests_per_day if rights else 0),
-                "signals": _counter(used.signals, rights.signals_per_day if rights else 0),
+                "requests": _counter(used.requests, entitlement.requests_per_day if entitlement else 0),
+                "signals": _counter(used.signals, entitlement.signals_per_day if entitlement else 0),
                 "resets_at": used.resets_at,
                 "days": [{"day": row.day, "requests": row.requests, "signals": row.signals} for row in days],
             }
@@ -68,9 +68,9 @@ def _counter(used: int, limit: int | None) -> dict[str, Any]:
     return {"used": used, "limit": limit, "remaining": None if limit is None else max(0, limit - used)}
 
 
-def _state(subscription: Subscription, rights: Entitlement) -> dict[str, Any]:
+def _state(subscription: Subscription, entitlement: Entitlement) -> dict[str, Any]:
     return {
-        "plan": rights.plan,
+        "plan": entitlement.plan,
         "state": subscription.state,
         "started_at": subscription.started_at,
         "period_ends_at": subscription.period_ends_at,
@@ -78,16 +78,16 @@ def _state(subscription: Subscription, rights: Entitlement) -> dict[str, Any]:
     }
 
 
-def _rights(rights: Entitlement) -> dict[str, Any]:
-    scope = rights.scope
+def _rights(entitlement: Entitlement) -> dict[str, Any]:
+    scope = entitlement.scope
     return {
         "ecosystems": None if scope.ecosystems is None else sorted(scope.ecosystems),
         "instruments": list(scope.instruments) or None,
         "delay_seconds": scope.delay.total_seconds(),
         "history_days": scope.history / usage.ONE_DAY if scope.history is not None else None,
         "raw_payload": scope.payload,
-        "requests_per_day": rights.requests_per_day,
-        "signals_per_day": rights.signals_per_day,
-        "streams": rights.streams,
-        "webhooks": rights.webhooks,
+        "requests_per_day": entitlement.requests_per_day,
+        "signals_per_day": entitlement.signals_per_day,
+        "streams": entitlement.streams,
+        "webhooks": entitlement.webhooks,
     }

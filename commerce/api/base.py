@@ -32,7 +32,7 @@ from commerce.usage import LimitReached
 
 
 @contextmanager
-def failed(address: str) -> Iterator[None]:
+def counting_failures(address: str) -> Iterator[None]:
     """Count a failed authentication of an address; raises Problem 429 when those are too many."""
     try:
         yield
@@ -49,8 +49,8 @@ class ReaderKeyAuthentication(BaseAuthentication):
     def authenticate(self, request: Request) -> tuple[Reader, None]:
         """Return the reader. Raises Problem 401 or 403; 429 for too many failures from an address."""
         address = client_address(request.META, settings.ENVIRONMENT.trusted_proxies)
-        with failed(address):
-            return readers.reader(request_headers(request.META)), None
+        with counting_failures(address):
+            return readers.find_reader(request_headers(request.META)), None
 
 
 class JSONOnly(BaseContentNegotiation):
@@ -93,15 +93,15 @@ class ReaderView(APIView):
     used: usage.Usage | None = None
 
     @property
-    def rights(self) -> Entitlement:
-        """The reader's rights. Raises Problem 403 where no subscription is live."""
-        return self.reader.entitled()
+    def entitlement(self) -> Entitlement:
+        """The reader's entitlement. Raises Problem 403 where no subscription is live."""
+        return self.reader.require_entitlement()
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         self.reader = request.user  # type: ignore[assignment]
         if self.counted:
-            self.used = usage.count_request(self.rights.customer_id, self.rights.requests_per_day)
+            self.used = usage.count_request(self.entitlement.customer_id, self.entitlement.requests_per_day)
 
     def http_method_not_allowed(self, *_args: Any, **_kwargs: Any) -> Any:
         allowed = ", ".join(name.upper() for name in self.http_method_names if hasattr(self, name))
@@ -109,15 +109,15 @@ class ReaderView(APIView):
             405, "method_not_allowed", "This address takes other methods.", headers={"Allow": allowed}
         )
 
-    def take(self, wanted: int) -> int:
+    def count_signals(self, wanted: int) -> int:
         """Return how many of `wanted` signals may be given out, having counted them.
 
         Raises LimitReached when that is none.
         """
-        granted = usage.take_signals(self.rights.customer_id, wanted, self.rights.signals_per_day)
+        granted = usage.count_signals(self.entitlement.customer_id, wanted, self.entitlement.signals_per_day)
         if self.used:
             self.used = replace(self.used, signals=self.used.signals + granted)
-            limit = self.rights.signals_per_day
+            limit = self.entitlement.signals_per_day
             if wanted and not granted and limit is not None:
                 raise LimitReached("signals", limit, self.used.resets_at)
         return granted
@@ -133,7 +133,7 @@ class ReaderView(APIView):
         self, request: Request, response: HttpResponseBase, *args: Any, **kwargs: Any
     ) -> Any:
         if self.used:
-            for name, value in quota_headers.headers(self.rights, self.used).items():
+            for name, value in quota_headers.rate_limit_headers(self.entitlement, self.used).items():
                 response.headers[name] = value
         response.headers["Cache-Control"] = "private, no-cache"
         response.headers["Vary"] = "Authorization, X-API-Key"
@@ -144,7 +144,7 @@ def problem_of(error: Exception) -> Problem:
     """Return any exception as the Problem that a customer gets."""
     match error:
         case LimitReached():
-            return quota_headers.problem(error)
+            return quota_headers.limit_reached_problem(error)
         case SuspiciousOperation():
             return Problem(400, "bad_request", "The request is malformed.")
     return as_problem(error)

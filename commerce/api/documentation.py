@@ -78,6 +78,6 @@ class ReaderKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untype
         ]
 
 
-def only_customers(endpoints: list[tuple[str, str, str, Any]]) -> list[tuple[str, str, str, Any]]:
+def only_customer_endpoints(endpoints: list[tuple[str, str, str, Any]]) -> list[tuple[str, str, str, Any]]:
     """Keep what customers call (drf-spectacular's PREPROCESSING_HOOKS)."""
     return [endpoint for endpoint in endpoints if endpoint[0].startswith(PREFIX)]

@@ -22,9 +22,9 @@ class SeriesView(ReaderView):
 
     def page(self, request: Request) -> tuple[list[tuple[str, str]], str | None]:
         """Return a page of pairs and the `after` of the next one."""
-        query = valid(serializers.SeriesQuery, request.query_params)
+        query = valid(serializers.ListingQuery, request.query_params)
         listing.roll_up(CATCH_UP)
-        rows: Any = listing.visible(self.rights.scope)
+        rows: Any = listing.visible(self.entitlement.scope)
         if ecosystem := query.get("ecosystem"):
             rows = rows.filter(ecosystem=ecosystem)
         if after := query.get("after"):
@@ -47,7 +47,7 @@ class InstrumentList(SeriesView):
         summary="List the instruments",
         description="The instruments of the visible signals, in order: what `instrument` can filter by.",
         operation_id="list_instruments",
-        parameters=[serializers.SeriesQuery],
+        parameters=[serializers.ListingQuery],
     )
     def get(self, request: Request) -> HttpResponse:
         found, after = self.page(request)
@@ -64,7 +64,7 @@ class AgentList(SeriesView):
         summary="List the agents",
         description="The agents of the visible signals, in order: what `agent` can filter by.",
         operation_id="list_agents",
-        parameters=[serializers.SeriesQuery],
+        parameters=[serializers.ListingQuery],
     )
     def get(self, request: Request) -> HttpResponse:
         found, after = self.page(request)

@@ -12,13 +12,13 @@ from commerce.usage import DAY_S, LimitReached, Usage
 QUOTA_EXCEEDED = "https://iana.org/assignments/http-problem-types#quota-exceeded"
 
 
-def headers(rights: Entitlement, used: Usage) -> dict[str, str]:
+def rate_limit_headers(entitlement: Entitlement, used: Usage) -> dict[str, str]:
     """Return the headers that tell the limits and what is left of them; none where nothing is limited."""
     wait = seconds_until(used.resets_at)
     left, policies = [], []
     for name, limit, count in (
-        ("requests", rights.requests_per_day, used.requests),
-        ("signals", rights.signals_per_day, used.signals),
+        ("requests", entitlement.requests_per_day, used.requests),
+        ("signals", entitlement.signals_per_day, used.signals),
     ):
         if limit is not None:
             left.append(f'"{name}";r={max(0, limit - count)};t={wait}')
@@ -26,7 +26,7 @@ def headers(rights: Entitlement, used: Usage) -> dict[str, str]:
     return {"RateLimit": ", ".join(left), "RateLimit-Policy": ", ".join(policies)} if left else {}
 
 
-def problem(reached: LimitReached) -> Problem:
+def limit_reached_problem(reached: LimitReached) -> Problem:
     """Return the 429 that tells which limit is used up and when that ends."""
     wait = seconds_until(reached.resets_at)
     return Problem(

@@ -8,9 +8,9 @@ from rest_framework import serializers
 from aggregator.models import ECOSYSTEM_CHOICES
 from commerce.feed import cursors
 
-MAX_PAGE = 500
+MAX_PAGE_ENTRIES = 500
 ECOSYSTEMS = [name for name, _ in ECOSYSTEM_CHOICES]
-ACTIONS = ["BUY", "SELL", "HOLD"]
+SIGNAL_ACTIONS = ["BUY", "SELL", "HOLD"]
 TOKEN = RegexValidator(r"\A[!-~]+\Z")
 
 
@@ -41,7 +41,7 @@ class FilterQuery(serializers.Serializer[Any]):
         trim_whitespace=False,
         help_text="One instrument by its canonical name, as `BTC/USDT`.",
     )
-    action = serializers.ChoiceField(ACTIONS, required=False, help_text="BUY, SELL or HOLD.")
+    action = serializers.ChoiceField(SIGNAL_ACTIONS, required=False, help_text="BUY, SELL or HOLD.")
     agent = serializers.CharField(
         required=False,
         allow_blank=True,
@@ -59,7 +59,11 @@ class SignalQuery(FilterQuery):
         required=False, help_text="A cursor: signals behind it. Without it, from the start of the history."
     )
     limit = serializers.IntegerField(
-        required=False, default=100, min_value=1, max_value=MAX_PAGE, help_text=f"1 to {MAX_PAGE} signals."
+        required=False,
+        default=100,
+        min_value=1,
+        max_value=MAX_PAGE_ENTRIES,
+        help_text=f"1 to {MAX_PAGE_ENTRIES} signals.",
     )
 
 
@@ -69,7 +73,7 @@ class StreamQuery(FilterQuery):
     )
 
 
-class SeriesQuery(serializers.Serializer[Any]):
+class ListingQuery(serializers.Serializer[Any]):
     ecosystem = serializers.ChoiceField(ECOSYSTEMS, required=False, help_text="One ecosystem.")
     after = serializers.RegexField(
         rf"^({'|'.join(ECOSYSTEMS)})/",
@@ -79,7 +83,11 @@ class SeriesQuery(serializers.Serializer[Any]):
         help_text="The `next` of the page before.",
     )
     limit = serializers.IntegerField(
-        required=False, default=100, min_value=1, max_value=MAX_PAGE, help_text=f"1 to {MAX_PAGE} entries."
+        required=False,
+        default=100,
+        min_value=1,
+        max_value=MAX_PAGE_ENTRIES,
+        help_text=f"1 to {MAX_PAGE_ENTRIES} entries.",
     )
 
 
@@ -91,7 +99,7 @@ class Signal(serializers.Serializer[Any]):
     received_at = serializers.DateTimeField(help_text="When the hub took it.")
     instrument = serializers.CharField(help_text="The canonical symbol.")
     symbol = serializers.CharField(help_text="The symbol as the agent writes it.")
-    action = serializers.ChoiceField(ACTIONS)
+    action = serializers.ChoiceField(SIGNAL_ACTIONS)
     signal_type = serializers.ChoiceField(["MARKET", "LIMIT", "STOP", "ANALYTICS", "TRADE"])
     entry_price = serializers.CharField(allow_null=True, help_text="An exact decimal as text.")
     stop_loss = serializers.CharField(allow_null=True, help_text="An exact decimal as text.")

@@ -14,7 +14,7 @@ from commerce.api.documentation import ALWAYS, IF_NONE_MATCH, NOT_MODIFIED, docu
 from commerce.feed import cursors, signal_serializer
 
 
-class Answer(msgspec.Struct, frozen=True):
+class SignalPageBody(msgspec.Struct, frozen=True):
     signals: list[signal_serializer.PublicSignal]
     next: str
     has_more: bool
@@ -31,17 +31,17 @@ class SignalList(ReaderView):
     def get(self, request: Request) -> HttpResponse:
         query = valid(serializers.SignalQuery, request.query_params)
         limit, after = query.pop("limit"), query.pop("after", 0)
-        page = feed.read(self.rights.scope, feed.Filters(**query), after, limit)
+        page = feed.read(self.entitlement.scope, feed.Filters(**query), after, limit)
         if matches(request, self.etag(page)):
             return HttpResponse(status=304, headers={"ETag": self.etag(page)})
-        page = page.cut(self.take(len(page.signals)))
-        signals = [signal_serializer.public(signal, self.rights.scope) for signal in page.signals]
-        answer = Answer(signals, cursors.encode(page.position), page.has_more)
+        page = page.cut(self.count_signals(len(page.signals)))
+        signals = [signal_serializer.serialize(signal, self.entitlement.scope) for signal in page.signals]
+        answer = SignalPageBody(signals, cursors.encode(page.position), page.has_more)
         return json(answer, headers={"ETag": self.etag(page)})
 
     def etag(self, page: feed.Page) -> str:
         """Return a weak ETag: `next` may move on while there is nothing new to this reader."""
-        about = (self.rights.scope.payload, page.has_more, [signal.position for signal in page.signals])
+        about = (self.entitlement.scope.payload, page.has_more, [signal.position for signal in page.signals])
         return f'W/"{hashlib.sha256(repr(about).encode()).hexdigest()[:32]}"'
 
 
@@ -54,8 +54,8 @@ class SignalDetail(ReaderView):
         problems=(*ALWAYS, 404),
     )
     def get(self, _request: Request, ecosystem: str, signal_id: str) -> HttpResponse:
-        signal = feed.find(self.rights.scope, ecosystem, signal_id)
+        signal = feed.find(self.entitlement.scope, ecosystem, signal_id)
         if signal is None:
             raise Problem(404, "not_found", "There is no such signal in this subscription.")
-        self.take(1)
-        return json(signal_serializer.public(signal, self.rights.scope))
+        self.count_signals(1)
+        return json(signal_serializer.serialize(signal, self.entitlement.scope))

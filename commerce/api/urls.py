@@ -2,14 +2,14 @@
 
 from django.urls import path
 
-from commerce.api.account import Me, Usage
+from commerce.api.account import AccountDetail, UsageDetail
 from commerce.api.listings import AgentList, InstrumentList
 from commerce.api.signals import SignalDetail, SignalList
 from commerce.api.stream import Stream
 from commerce.api.webhooks import (
-    WebhookDeliveries,
     WebhookDetail,
     WebhookList,
+    WebhookMessages,
     WebhookPause,
     WebhookReplay,
     WebhookResume,
@@ -23,8 +23,8 @@ urlpatterns = [
     path("signals/<str:ecosystem>/<path:signal_id>", SignalDetail.as_view(), name="signal"),
     path("instruments", InstrumentList.as_view(), name="instruments"),
     path("agents", AgentList.as_view(), name="agents"),
-    path("usage", Usage.as_view(), name="usage"),
-    path("me", Me.as_view(), name="me"),
+    path("usage", UsageDetail.as_view(), name="usage"),
+    path("me", AccountDetail.as_view(), name="me"),
     path("stream", Stream.as_view(), name="stream"),
     path("webhooks", WebhookList.as_view(), name="webhooks"),
     path("webhooks/<slug:endpoint_id>", WebhookDetail.as_view(), name="webhook"),
@@ -33,5 +33,5 @@ urlpatterns = [
     path("webhooks/<slug:endpoint_id>/pause", WebhookPause.as_view(), name="webhook-pause"),
     path("webhooks/<slug:endpoint_id>/resume", WebhookResume.as_view(), name="webhook-resume"),
     path("webhooks/<slug:endpoint_id>/replay", WebhookReplay.as_view(), name="webhook-replay"),
-    path("webhooks/<slug:endpoint_id>/deliveries", WebhookDeliveries.as_view(), name="webhook-deliveries"),
+    path("webhooks/<slug:endpoint_id>/messages", WebhookMessages.as_view(), name="webhook-messages"),
 ]

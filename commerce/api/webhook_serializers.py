@@ -4,13 +4,13 @@ from typing import Any
 
 from rest_framework import serializers
 
-from commerce.api.serializers import ECOSYSTEMS, MAX_PAGE, CursorField
-from commerce.models import Delivery, Endpoint
+from commerce.api.serializers import ECOSYSTEMS, MAX_PAGE_ENTRIES, CursorField
+from commerce.models import Endpoint, Message
 from commerce.webhooks.ssrf import MAX_URL
 
 CHANNELS = Endpoint.Channel.values
 STATES = Endpoint.State.values
-DELIVERY_STATES = Delivery.State.values
+MESSAGE_STATES = Message.State.values
 
 
 class EndpointInput(serializers.Serializer[Any]):
@@ -44,19 +44,23 @@ class ReplayInput(serializers.Serializer[Any]):
     after = CursorField(help_text="A cursor: everything behind it is delivered again.")
 
 
-class DeliveryQuery(serializers.Serializer[Any]):
+class MessageQuery(serializers.Serializer[Any]):
     state = serializers.ChoiceField(
-        DELIVERY_STATES, required=False, help_text="waiting, delivered, failed or withheld."
+        MESSAGE_STATES, required=False, help_text="waiting, delivered, failed or withheld."
     )
     before = serializers.IntegerField(
         required=False, min_value=1, max_value=2**63 - 1, help_text="The `next` of the page before."
     )
     limit = serializers.IntegerField(
-        required=False, default=50, min_value=1, max_value=MAX_PAGE, help_text=f"1 to {MAX_PAGE} deliveries."
+        required=False,
+        default=50,
+        min_value=1,
+        max_value=MAX_PAGE_ENTRIES,
+        help_text=f"1 to {MAX_PAGE_ENTRIES} messages.",
     )
 
 
-class EndpointAnswer(serializers.Serializer[Any]):
+class EndpointResponse(serializers.Serializer[Any]):
     id = serializers.CharField()
     channel = serializers.ChoiceField(CHANNELS)
     url = serializers.CharField(help_text="Of a webhook, as it was given; of a chat, without its token.")
@@ -69,25 +73,25 @@ class EndpointAnswer(serializers.Serializer[Any]):
     state = serializers.ChoiceField(STATES)
     reason = serializers.CharField(allow_blank=True, help_text="Why it was disabled.")
     failing_since = serializers.DateTimeField(allow_null=True)
-    cursor = serializers.CharField(help_text="Up to here deliveries exist.")
+    cursor = serializers.CharField(help_text="Up to here messages exist.")
     created_at = serializers.DateTimeField()
 
 
-class EndpointWithSecret(EndpointAnswer):
+class EndpointWithSecret(EndpointResponse):
     secret = serializers.CharField(
         allow_null=True, help_text="Signs requests, by Standard Webhooks; shown this once. Null for chats."
     )
 
 
 class EndpointList(serializers.Serializer[Any]):
-    webhooks = EndpointAnswer(many=True)
+    webhooks = EndpointResponse(many=True)
 
 
-class SecretAnswer(serializers.Serializer[Any]):
+class SecretResponse(serializers.Serializer[Any]):
     secret = serializers.CharField()
 
 
-class AttemptAnswer(serializers.Serializer[Any]):
+class AttemptResponse(serializers.Serializer[Any]):
     number = serializers.IntegerField()
     at = serializers.DateTimeField()
     status = serializers.IntegerField(help_text="Of HTTP; 0 where there was no answer.")
@@ -96,15 +100,15 @@ class AttemptAnswer(serializers.Serializer[Any]):
     duration_ms = serializers.IntegerField()
 
 
-class DeliveryAnswer(serializers.Serializer[Any]):
+class MessageResponse(serializers.Serializer[Any]):
     message_id = serializers.CharField(help_text="The `webhook-id`.")
     cursor = serializers.CharField(allow_null=True, help_text="The signal's; null for a test.")
-    state = serializers.ChoiceField(DELIVERY_STATES)
+    state = serializers.ChoiceField(MESSAGE_STATES)
     created_at = serializers.DateTimeField()
     due_at = serializers.DateTimeField(allow_null=True, help_text="Of the next attempt, while it waits.")
-    attempts = AttemptAnswer(many=True)
+    attempts = AttemptResponse(many=True)
 
 
-class DeliveryPage(serializers.Serializer[Any]):
-    deliveries = DeliveryAnswer(many=True)
+class MessagePage(serializers.Serializer[Any]):
+    messages = MessageResponse(many=True)
     next = serializers.IntegerField(allow_null=True, help_text="The next page's `before`; null at the end.")

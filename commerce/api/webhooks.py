@@ -16,7 +16,7 @@ from commerce.api.base import ReaderView, json, valid
 from commerce.api.documentation import ALWAYS, documented
 from commerce.models import Endpoint
 from commerce.webhooks import endpoints
-from commerce.webhooks.endpoint_serializers import delivery_shown, endpoint_shown
+from commerce.webhooks.endpoint_serializers import serialize_endpoint, serialize_message
 
 
 class WebhookView(ReaderView):
@@ -26,7 +26,7 @@ class WebhookView(ReaderView):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         if request.method != "GET":
-            change_limit.count(self.reader.customer_id)
+            change_limit.count_change(self.reader.customer_id)
 
     def mine(self) -> QuerySet[Endpoint]:
         """Return the endpoints of this customer's."""
@@ -36,7 +36,7 @@ class WebhookView(ReaderView):
 class WebhookList(WebhookView):
     @documented(serializers.EndpointList, summary="List my webhooks", operation_id="list_webhooks")
     def get(self, _request: Request) -> HttpResponse:
-        return json({"webhooks": [endpoint_shown(endpoint) for endpoint in self.mine().order_by("id")]})
+        return json({"webhooks": [serialize_endpoint(endpoint) for endpoint in self.mine().order_by("id")]})
 
     @documented(
         {201: serializers.EndpointWithSecret},
@@ -52,7 +52,7 @@ class WebhookList(WebhookView):
         key = ApiKey.objects.get(key_id=self.reader.key_id)
         try:
             endpoint, secret = endpoints.create(
-                self.rights,
+                self.entitlement,
                 wanted["channel"],
                 wanted["url"],
                 description=wanted["description"],
@@ -61,7 +61,7 @@ class WebhookList(WebhookView):
             )
         except endpoints.Rejected as rejected:
             raise Problem(409 if rejected.conflicts else 400, rejected.code, str(rejected)) from None
-        return json({**endpoint_shown(endpoint), "secret": secret}, 201)
+        return json({**serialize_endpoint(endpoint), "secret": secret}, 201)
 
 
 ON_ONE = (*ALWAYS, 404)
@@ -83,11 +83,11 @@ class OneWebhookView(WebhookView):
         return super().handle_exception(exc)
 
     def shown(self, status: int = 200) -> HttpResponse:
-        return json(endpoint_shown(self.endpoint), status)
+        return json(serialize_endpoint(self.endpoint), status)
 
 
 class WebhookDetail(OneWebhookView):
-    @documented_on_one(serializers.EndpointAnswer, summary="See a webhook", operation_id="get_webhook")
+    @documented_on_one(serializers.EndpointResponse, summary="See a webhook", operation_id="get_webhook")
     def get(self, _request: Request, **_: str) -> HttpResponse:
         return self.shown()
 
@@ -99,20 +99,20 @@ class WebhookDetail(OneWebhookView):
 
 class WebhookTest(OneWebhookView):
     @documented_on_one(
-        {202: serializers.DeliveryAnswer},
+        {202: serializers.MessageResponse},
         summary="Send a test message",
-        description="What comes of it is in the list of deliveries.",
+        description="What comes of it is in the list of messages.",
         operation_id="test_webhook",
         request=None,
     )
     def post(self, _request: Request, **_: str) -> HttpResponse:
-        self.reader.entitled()
-        return json(delivery_shown(endpoints.send_test(self.endpoint), []), 202)
+        self.reader.require_entitlement()
+        return json(serialize_message(endpoints.send_test(self.endpoint), []), 202)
 
 
 class WebhookRotate(OneWebhookView):
     @documented_on_one(
-        serializers.SecretAnswer,
+        serializers.SecretResponse,
         summary="Get a new signing secret",
         operation_id="rotate_webhook_secret",
         request=serializers.RotateInput,
@@ -127,7 +127,7 @@ class WebhookRotate(OneWebhookView):
 
 class WebhookPause(OneWebhookView):
     @documented_on_one(
-        serializers.EndpointAnswer, summary="Pause a webhook", operation_id="pause_webhook", request=None
+        serializers.EndpointResponse, summary="Pause a webhook", operation_id="pause_webhook", request=None
     )
     def post(self, _request: Request, **_: str) -> HttpResponse:
         endpoints.set_paused(self.endpoint, True)
@@ -136,7 +136,7 @@ class WebhookPause(OneWebhookView):
 
 class WebhookResume(OneWebhookView):
     @documented_on_one(
-        serializers.EndpointAnswer,
+        serializers.EndpointResponse,
         summary="Switch a paused or disabled webhook on",
         description="Deliveries go on where they stopped.",
         operation_id="resume_webhook",
@@ -149,29 +149,29 @@ class WebhookResume(OneWebhookView):
 
 class WebhookReplay(OneWebhookView):
     @documented_on_one(
-        {202: serializers.EndpointAnswer},
+        {202: serializers.EndpointResponse},
         summary="Deliver again from a cursor",
         description="Everything behind the cursor comes again, with the same `webhook-id`s as before.",
         operation_id="replay_webhook",
         request=serializers.ReplayInput,
     )
     def post(self, request: Request, **_: str) -> HttpResponse:
-        self.reader.entitled()
+        self.reader.require_entitlement()
         endpoints.replay(self.endpoint, valid(serializers.ReplayInput, request.data)["after"])
         return self.shown(202)
 
 
-class WebhookDeliveries(OneWebhookView):
+class WebhookMessages(OneWebhookView):
     @documented_on_one(
-        serializers.DeliveryPage,
-        summary="List a webhook's deliveries",
+        serializers.MessagePage,
+        summary="List a webhook's messages",
         description="The newest first, each with its attempts and how they were answered.",
-        operation_id="list_webhook_deliveries",
-        parameters=[serializers.DeliveryQuery],
+        operation_id="list_webhook_messages",
+        parameters=[serializers.MessageQuery],
     )
     def get(self, request: Request, **_: str) -> HttpResponse:
-        query = valid(serializers.DeliveryQuery, request.query_params)
-        rows = self.endpoint.deliveries.order_by("-id").prefetch_related("tries")
+        query = valid(serializers.MessageQuery, request.query_params)
+        rows = self.endpoint.messages.order_by("-id").prefetch_related("attempts")
         if "before" in query:
             rows = rows.filter(pk__lt=query["before"])
         if "state" in query:
@@ -180,7 +180,7 @@ class WebhookDeliveries(OneWebhookView):
         page = found[: query["limit"]]
         return json(
             {
-                "deliveries": [delivery_shown(row, row.tries.all()) for row in page],
+                "messages": [serialize_message(row, row.attempts.all()) for row in page],
                 "next": page[-1].pk if len(found) > len(page) else None,
             }
         )

@@ -52,5 +52,7 @@ def visible(scope: Scope) -> QuerySet[FeedSeries]:
     """
     window = scope.window()
     return FeedSeries.objects.filter(
-        entitlements.covered(scope), first_position__lte=window.frontier, last_position__gt=window.floor
+        entitlements.scope_condition(scope),
+        first_position__lte=window.frontier,
+        last_position__gt=window.floor,
     )

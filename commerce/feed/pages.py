@@ -147,7 +147,7 @@ def _few(scope: Scope, filters: Filters) -> list[int] | None:
 def _instruments(scope: Scope) -> list[str] | None:
     """Return the ledger's instruments that `scope` covers; None where either are too many to look at."""
     with connection.cursor() as cursor:
-        cursor.execute(INSTRUMENTS, [MOST_INSTRUMENTS, entitlements.regex(scope.instruments)])
+        cursor.execute(INSTRUMENTS, [MOST_INSTRUMENTS, entitlements.patterns_regex(scope.instruments)])
         steps, names = cursor.fetchone()
     return names if steps <= MOST_INSTRUMENTS and len(names) <= MOST_LOOKED_UP else None
 

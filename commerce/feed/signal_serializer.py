@@ -40,7 +40,7 @@ class PublicSignal(msgspec.Struct, frozen=True, kw_only=True):
 encoder = msgspec.json.Encoder()
 
 
-def public(signal: TradingSignal, scope: Scope) -> PublicSignal:
+def serialize(signal: TradingSignal, scope: Scope) -> PublicSignal:
     """Return what a reader with `scope` gets of a signal of `entitlements.visible`."""
     return PublicSignal(
         cursor=cursors.encode(signal.position or 0),

@@ -64,7 +64,7 @@ class Migration(migrations.Migration):
                 ('previous_until', models.DateTimeField(editable=False, help_text='Until when the secret before signs as well.', null=True)),
                 ('position', models.BigIntegerField(editable=False, help_text='Of the ledger: up to here all is planned.')),
                 ('failing_since', models.DateTimeField(editable=False, help_text='No success since then.', null=True)),
-                ('wake_at', models.DateTimeField(editable=False, help_text='When a delivery is due.', null=True)),
+                ('wake_at', models.DateTimeField(editable=False, help_text='When a message is due.', null=True)),
                 ('plan_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, help_text='When to look for new signals.')),
                 ('lease', models.UUIDField(editable=False, help_text='Of the worker that serves it now.', null=True)),
                 ('leased_until', models.DateTimeField(editable=False, null=True)),
@@ -73,25 +73,6 @@ class Migration(migrations.Migration):
             ],
             options={
                 'db_table': 'endpoints',
-            },
-        ),
-        migrations.CreateModel(
-            name='Delivery',
-            fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('message_id', models.CharField(help_text='The same for every attempt: receivers deduplicate by it.', max_length=64, verbose_name='message')),
-                ('position', models.BigIntegerField(help_text="The signal's; empty for a test.", null=True)),
-                ('state', models.CharField(choices=[('waiting', 'waiting'), ('delivered', 'delivered'), ('failed', 'failed'), ('withheld', 'withheld')], default='waiting', max_length=9)),
-                ('attempts', models.PositiveIntegerField(default=0)),
-                ('due_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('settled_at', models.DateTimeField(null=True)),
-                ('signal', models.ForeignKey(db_constraint=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='aggregator.tradingsignal')),
-                ('endpoint', models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='deliveries', to='commerce.endpoint')),
-            ],
-            options={
-                'verbose_name_plural': 'deliveries',
-                'db_table': 'deliveries',
             },
         ),
         migrations.CreateModel(
@@ -107,6 +88,41 @@ class Migration(migrations.Migration):
             options={
                 'db_table': 'feed_series',
                 'constraints': [models.UniqueConstraint(fields=('ecosystem', 'instrument', 'agent_source'), name='feed_series_key')],
+            },
+        ),
+        migrations.CreateModel(
+            name='Message',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('message_id', models.CharField(help_text='The same for every attempt: receivers deduplicate by it.', max_length=64, verbose_name='message')),
+                ('position', models.BigIntegerField(help_text="The signal's; empty for a test.", null=True)),
+                ('state', models.CharField(choices=[('waiting', 'waiting'), ('delivered', 'delivered'), ('failed', 'failed'), ('withheld', 'withheld')], default='waiting', max_length=9)),
+                ('attempt_count', models.PositiveIntegerField(default=0, verbose_name='attempts')),
+                ('due_at', models.DateTimeField(default=django.utils.timezone.now)),
+                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
+                ('finished_at', models.DateTimeField(null=True)),
+                ('endpoint', models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='messages', to='commerce.endpoint')),
+                ('signal', models.ForeignKey(db_constraint=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='aggregator.tradingsignal')),
+            ],
+            options={
+                'db_table': 'webhook_messages',
+            },
+        ),
+        migrations.CreateModel(
+            name='Attempt',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('number', models.PositiveIntegerField()),
+                ('at', models.DateTimeField(default=django.utils.timezone.now)),
+                ('status', models.PositiveIntegerField(help_text='Of HTTP; 0 where there was no answer.')),
+                ('error', models.TextField(blank=True)),
+                ('excerpt', models.TextField(blank=True, help_text='How the answer began.')),
+                ('duration_ms', models.PositiveIntegerField()),
+                ('message', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='attempts', to='commerce.message')),
+            ],
+            options={
+                'db_table': 'webhook_attempts',
+                'ordering': ['id'],
             },
         ),
         migrations.CreateModel(
@@ -151,16 +167,16 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
-            name='StreamLease',
+            name='StreamSlot',
             fields=[
                 ('id', models.UUIDField(primary_key=True, serialize=False)),
                 ('process', models.UUIDField()),
-                ('taken_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), default=django.utils.timezone.now)),
-                ('seen_at', models.DateTimeField()),
-                ('customer', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='stream_leases', to='commerce.customer')),
+                ('acquired_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), default=django.utils.timezone.now)),
+                ('renewed_at', models.DateTimeField()),
+                ('customer', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='stream_slots', to='commerce.customer')),
             ],
             options={
-                'db_table': 'stream_leases',
+                'db_table': 'stream_slots',
             },
         ),
         migrations.CreateModel(
@@ -228,47 +244,33 @@ class Migration(migrations.Migration):
                 'db_table': 'usage_days',
             },
         ),
-        migrations.CreateModel(
-            name='Attempt',
-            fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('number', models.PositiveIntegerField()),
-                ('at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('status', models.PositiveIntegerField(help_text='Of HTTP; 0 where there was no answer.')),
-                ('error', models.TextField(blank=True)),
-                ('excerpt', models.TextField(blank=True, help_text='How the answer began.')),
-                ('duration_ms', models.PositiveIntegerField()),
-                ('delivery', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='tries', to='commerce.delivery')),
-            ],
-            options={
-                'db_table': 'delivery_attempts',
-                'ordering': ['id'],
-                'indexes': [models.Index(fields=['-at'], name='delivery_attempts_at')],
-            },
-        ),
         migrations.AddIndex(
             model_name='endpoint',
             index=models.Index(condition=models.Q(('state', 'active')), fields=['wake_at'], name='endpoints_wake'),
         ),
         migrations.AddIndex(
-            model_name='delivery',
-            index=models.Index(condition=models.Q(('state', 'waiting')), fields=['endpoint', 'due_at'], name='deliveries_due'),
+            model_name='message',
+            index=models.Index(condition=models.Q(('state', 'waiting')), fields=['endpoint', 'due_at'], name='webhook_messages_due'),
         ),
         migrations.AddIndex(
-            model_name='delivery',
-            index=models.Index(fields=['endpoint', '-id'], name='deliveries_latest'),
+            model_name='message',
+            index=models.Index(fields=['endpoint', '-id'], name='webhook_messages_latest'),
         ),
         migrations.AddIndex(
-            model_name='delivery',
-            index=models.Index(fields=['created_at'], name='deliveries_age'),
+            model_name='message',
+            index=models.Index(fields=['created_at'], name='webhook_messages_age'),
         ),
         migrations.AddConstraint(
-            model_name='delivery',
-            constraint=models.UniqueConstraint(fields=('endpoint', 'message_id'), name='deliveries_key'),
+            model_name='message',
+            constraint=models.UniqueConstraint(fields=('endpoint', 'message_id'), name='webhook_messages_key'),
         ),
         migrations.AddIndex(
-            model_name='streamlease',
-            index=models.Index(fields=['process'], name='stream_leases_process'),
+            model_name='attempt',
+            index=models.Index(fields=['-at'], name='webhook_attempts_at'),
+        ),
+        migrations.AddIndex(
+            model_name='streamslot',
+            index=models.Index(fields=['process'], name='stream_slots_process'),
         ),
         migrations.AddConstraint(
             model_name='subscription',

@@ -2,19 +2,19 @@
 
 from commerce.models.billing import StripeEvent, SubscriptionPrice
 from commerce.models.subscriptions import Customer, Plan, ReaderKey, Subscription
-from commerce.models.usage import FeedSeries, SeriesProgress, StreamLease, UsageDay
-from commerce.models.webhooks import Attempt, Delivery, Endpoint
+from commerce.models.usage import FeedSeries, SeriesProgress, StreamSlot, UsageDay
+from commerce.models.webhooks import Attempt, Endpoint, Message
 
 __all__ = [
     "Attempt",
     "Customer",
-    "Delivery",
     "Endpoint",
     "FeedSeries",
+    "Message",
     "Plan",
     "ReaderKey",
     "SeriesProgress",
-    "StreamLease",
+    "StreamSlot",
     "StripeEvent",
     "Subscription",
     "SubscriptionPrice",

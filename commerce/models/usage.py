@@ -1,4 +1,4 @@
-"""What reading leaves behind: usage, open streams, and what is known of the ledger's past."""
+"""What customers used, and the streams that they have open."""
 
 from django.db import models
 from django.db.models.functions import Now
@@ -20,18 +20,18 @@ class UsageDay(models.Model):
         constraints = [models.UniqueConstraint(fields=["customer", "day"], name="usage_days_key")]
 
 
-class StreamLease(models.Model):
+class StreamSlot(models.Model):
     """An open stream. It counts while its process renews it."""
 
     id = models.UUIDField(primary_key=True)
-    customer = models.ForeignKey(Customer, on_delete=models.CASCADE, related_name="stream_leases")
+    customer = models.ForeignKey(Customer, on_delete=models.CASCADE, related_name="stream_slots")
     process = models.UUIDField()
-    taken_at = models.DateTimeField(default=timezone.now, db_default=Now())
-    seen_at = models.DateTimeField()
+    acquired_at = models.DateTimeField(default=timezone.now, db_default=Now())
+    renewed_at = models.DateTimeField()
 
     class Meta:
-        db_table = "stream_leases"
-        indexes = [models.Index(fields=["process"], name="stream_leases_process")]
+        db_table = "stream_slots"
+        indexes = [models.Index(fields=["process"], name="stream_slots_process")]
 
 
 class SeriesProgress(models.Model):

@@ -53,7 +53,7 @@ class Endpoint(models.Model):
     )
     position = models.BigIntegerField(editable=False, help_text="Of the ledger: up to here all is planned.")
     failing_since = models.DateTimeField(null=True, editable=False, help_text="No success since then.")
-    wake_at = models.DateTimeField(null=True, editable=False, help_text="When a delivery is due.")
+    wake_at = models.DateTimeField(null=True, editable=False, help_text="When a message is due.")
     plan_at = models.DateTimeField(
         default=timezone.now, editable=False, help_text="When to look for new signals."
     )
@@ -71,7 +71,7 @@ class Endpoint(models.Model):
         return f"{self.get_channel_display()} {self.label}"
 
 
-class Delivery(models.Model):
+class Message(models.Model):
     """One message to one endpoint, whatever number of attempts it takes."""
 
     class State(models.TextChoices):
@@ -83,7 +83,7 @@ class Delivery(models.Model):
     # Without a constraint, and left alone when an endpoint is deleted: there may be a million of them, which
     # the customer must not wait for. Nobody sees them without their endpoint, and they are pruned with age.
     endpoint = models.ForeignKey(
-        Endpoint, on_delete=models.DO_NOTHING, db_constraint=False, related_name="deliveries"
+        Endpoint, on_delete=models.DO_NOTHING, db_constraint=False, related_name="messages"
     )
     message_id = models.CharField(
         "message", max_length=64, help_text="The same for every attempt: receivers deduplicate by it."
@@ -94,19 +94,22 @@ class Delivery(models.Model):
     )
     position = models.BigIntegerField(null=True, help_text="The signal's; empty for a test.")
     state = models.CharField(max_length=9, choices=State, default=State.WAITING)
-    attempts = models.PositiveIntegerField(default=0)
+    attempt_count = models.PositiveIntegerField("attempts", default=0)
     due_at = models.DateTimeField(default=timezone.now)
     created_at = models.DateTimeField(default=timezone.now)
-    settled_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
 
     class Meta:
-        db_table = "deliveries"
-        verbose_name_plural = "deliveries"
-        constraints = [models.UniqueConstraint(fields=["endpoint", "message_id"], name="deliveries_key")]
+        db_table = "webhook_messages"
+        constraints = [
+            models.UniqueConstraint(fields=["endpoint", "message_id"], name="webhook_messages_key")
+        ]
         indexes = [
-            models.Index(fields=["endpoint", "due_at"], name="deliveries_due", condition=Q(state="waiting")),
-            models.Index(fields=["endpoint", "-id"], name="deliveries_latest"),
-            models.Index(fields=["created_at"], name="deliveries_age"),
+            models.Index(
+                fields=["endpoint", "due_at"], name="webhook_messages_due", condition=Q(state="waiting")
+            ),
+            models.Index(fields=["endpoint", "-id"], name="webhook_messages_latest"),
+            models.Index(fields=["created_at"], name="webhook_messages_age"),
         ]
 
     def __str__(self) -> str:
@@ -114,9 +117,9 @@ class Delivery(models.Model):
 
 
 class Attempt(models.Model):
-    """One try at a delivery, and the answer."""
+    """One try at a message, and the answer."""
 
-    delivery = models.ForeignKey(Delivery, on_delete=models.CASCADE, related_name="tries")
+    message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="attempts")
     number = models.PositiveIntegerField()
     at = models.DateTimeField(default=timezone.now)
     status = models.PositiveIntegerField(help_text="Of HTTP; 0 where there was no answer.")
@@ -125,6 +128,6 @@ class Attempt(models.Model):
     duration_ms = models.PositiveIntegerField()
 
     class Meta:
-        db_table = "delivery_attempts"
+        db_table = "webhook_attempts"
         ordering = ["id"]
-        indexes = [models.Index(fields=["-at"], name="delivery_attempts_at")]
+        indexes = [models.Index(fields=["-at"], name="webhook_attempts_at")]

@@ -111,7 +111,7 @@ ENDPOINT_ACTIONS: dict[str, tuple[Callable[[Endpoint], object], str]] = {
 
 def _within_rate(request: HttpRequest, customer: Customer) -> bool:
     try:
-        change_limit.count(customer.pk)
+        change_limit.count_change(customer.pk)
     except Problem:
         messages.error(request, "Too many changes. Try again in a minute.")
         return False

@@ -12,11 +12,11 @@ from django.utils import timezone
 from aggregator.admin.dashboard import CHART_OPTIONS
 from commerce import usage
 from commerce.billing.stripe_client import stripe_is_configured
-from commerce.models import Customer, Delivery, Endpoint, Plan, Subscription, UsageDay
+from commerce.models import Customer, Endpoint, Message, Plan, Subscription, UsageDay
 
 USAGE_DAYS = 30
-MAX_DELIVERIES_SHOWN = 5
-"""The newest deliveries of each endpoint."""
+MAX_MESSAGES_SHOWN = 5
+"""The newest messages of each endpoint."""
 MAX_KEYS_SHOWN = 50
 
 
@@ -129,14 +129,12 @@ def _key_state(key: Any, now: datetime) -> str:
 
 
 def _endpoints(customer: Customer) -> list[dict[str, Any]]:
-    tries = Prefetch("tries", to_attr="answers")
+    attempts = Prefetch("attempts", to_attr="answers")
     return [
         {
             "endpoint": endpoint,
-            "latest": list(
-                endpoint.deliveries.order_by("-id").prefetch_related(tries)[:MAX_DELIVERIES_SHOWN]
-            ),
-            "waiting": endpoint.deliveries.filter(state=Delivery.State.WAITING).count(),
+            "latest": list(endpoint.messages.order_by("-id").prefetch_related(attempts)[:MAX_MESSAGES_SHOWN]),
+            "waiting": endpoint.messages.filter(state=Message.State.WAITING).count(),
         }
         for endpoint in Endpoint.objects.filter(customer=customer).order_by("id")
     ]

@@ -1,8 +1,8 @@
-"""The end of the ledger, watched once for all open streams of a process.
+"""New signals, looked for once for all open streams of a process.
 
-One poller asks where the frontiers are and whose key still counts; streams wait for its word. Pages are read
-once for all streams that see the same and want the same. So what an idle stream costs the database does not
-depend on how many there are.
+One task polls the frontiers of the ledger and checks which keys are still valid; streams wait for its events.
+A page is read once for all streams with the same scope, filters and cursor. So the number of idle streams
+does not change what they cost the database.
 """
 
 import asyncio
@@ -12,7 +12,6 @@ from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import ParamSpec, TypeVar
 from uuid import UUID, uuid4
 
@@ -30,121 +29,122 @@ T = TypeVar("T")
 P = ParamSpec("P")
 logger = logging.getLogger("signal_hub.stream")
 
-POLL_S = 0.25
-RECHECK_S = 2.0
-"""How often keys and subscriptions of open streams are looked up again."""
-OUTAGE_WAIT_S = 2.0
-DATABASE_THREADS = 4
-"""Also the database connections of a process."""
-PAGE = 50
-MOST_BYTES = 262_144
-"""A page ends behind it. A reader that does not read holds one page, and a signal alone may have 64 KiB."""
-PAGES_KEPT = 64
+POLL_INTERVAL_S = 0.25
+RECHECK_INTERVAL_S = 2.0
+"""How often the keys and subscriptions of open streams are checked again."""
+OUTAGE_INTERVAL_S = 2.0
+MAX_DATABASE_THREADS = 4
+"""Each has a database connection."""
+MAX_PAGE_SIGNALS = 50
+MAX_PAGE_BYTES = 262_144
+"""A page ends with the signal that exceeds it: a client that stops reading holds one page in memory, and one
+signal may have 64 KiB."""
+MAX_PAGES_KEPT = 64
 
 
-class Follower:
-    """An open stream, as far as the tail knows it."""
+class Subscriber:
+    """An open stream, as far as the broadcaster knows it."""
 
-    def __init__(self, digest: bytes, lease: UUID, rights: Entitlement, filters: Filters) -> None:
-        self.digest = digest
-        self.lease = lease
-        self.rights = rights
+    def __init__(self, key_digest: bytes, slot: UUID, entitlement: Entitlement, filters: Filters) -> None:
+        self.key_digest = key_digest
+        self.slot = slot
+        self.entitlement = entitlement
         self.filters = filters
         self.frontier = 0
-        self.over: Problem | None = None
-        """Why the stream has to end."""
-        self._news = asyncio.Event()
+        self.end_reason: Problem | None = None
+        """Why the stream has to end; None while it may go on."""
+        self._changed = asyncio.Event()
 
-    async def news(self, seconds: float) -> bool:
-        """Wait for a new frontier, or for the end, at most so long; return whether there was either."""
+    async def wait(self, seconds: float) -> bool:
+        """Return whether the frontier moved or the stream has to end, waiting for that at most `seconds`."""
         try:
             async with asyncio.timeout(seconds):
-                await self._news.wait()
+                await self._changed.wait()
         except TimeoutError:
             return False
-        self._news.clear()
+        self._changed.clear()
         return True
 
     def advance(self, frontier: int) -> None:
         if frontier != self.frontier:
             self.frontier = frontier
-            self._news.set()
+            self._changed.set()
 
-    def end(self, problem: Problem) -> None:
-        self.over = self.over or problem
-        self._news.set()
+    def end(self, reason: Problem) -> None:
+        self.end_reason = self.end_reason or reason
+        self._changed.set()
 
-    def recheck(self, reader: Reader | None, place: int) -> None:
-        """Take over what the key gives right to now, or end; `place` is that among the customer's streams."""
+    def update(self, reader: Reader | None, rank: int) -> None:
+        """Apply the entitlement that the key has now, or end; `rank` is that of the stream's slot."""
         try:
             if reader is None:
                 raise readers.unauthenticated()
-            self.rights = may_stream(reader)
-            if place > self.rights.streams:
-                raise too_many(self.rights.streams)
+            self.entitlement = streaming_entitlement(reader)
+            if rank > self.entitlement.streams:
+                raise too_many_streams(self.entitlement.streams)
         except Problem as problem:
             self.end(problem)
 
 
-def may_stream(reader: Reader) -> Entitlement:
-    """Return the rights of a reader that may stream. Raises Problem 403."""
-    rights = reader.entitled()
-    if not rights.streams:
+def streaming_entitlement(reader: Reader) -> Entitlement:
+    """Return the entitlement of a reader that may stream. Raises Problem 403."""
+    entitlement = reader.require_entitlement()
+    if not entitlement.streams:
         raise Problem(403, "streams_not_included", "The plan includes no streams.")
-    return rights
+    return entitlement
 
 
-def too_many(allowed: int) -> Problem:
+def too_many_streams(allowed: int) -> Problem:
     detail = f"The plan's streams ({allowed}) are open already."
-    return Problem(429, "too_many_streams", detail, headers={"Retry-After": str(slots.TTL_S)})
+    return Problem(429, "too_many_streams", detail, headers={"Retry-After": str(slots.SLOT_TIMEOUT_S)})
 
 
 @dataclass(frozen=True)
-class Batch:
+class EventPage:
     """A page as Server-Sent Events: each event's position and bytes."""
 
     events: list[tuple[int, bytes]]
     position: int
 
 
-def read(scope: Scope, filters: Filters, after: int) -> Batch:
+def read_events(scope: Scope, filters: Filters, after: int) -> EventPage:
     """Return the next page behind `after` as events."""
-    page = feed.read(scope, filters, after, PAGE)
+    page = feed.read(scope, filters, after, MAX_PAGE_SIGNALS)
     events, size = [], 0
     for signal in page.signals:
-        if size >= MOST_BYTES:
+        if size >= MAX_PAGE_BYTES:
             break
-        event = _event(signal_serializer.public(signal, scope))
+        event = _event(signal_serializer.serialize(signal, scope))
         events.append((signal.position or 0, event))
         size += len(event)
-    return Batch(events, page.cut(len(events)).position)
+    return EventPage(events, page.cut(len(events)).position)
 
 
 def _event(signal: signal_serializer.PublicSignal) -> bytes:
-    # JSON has no line breaks, which would end the field.
+    # JSON has no line breaks, which would end the `data` field.
     return b"id: %b\nevent: signal\ndata: %b\n\n" % (
         signal.cursor.encode(),
         signal_serializer.encoder.encode(signal),
     )
 
 
-def progress(position: int) -> bytes:
-    """Return an event without data: it moves the reader's Last-Event-ID and keeps the connection alive."""
+def cursor_event(position: int) -> bytes:
+    """Return an event without data: it moves the client's Last-Event-ID and keeps the connection alive."""
     return b": keep-alive\nid: %b\n\n" % cursors.encode(position).encode()
 
 
-class Tail:
+class Broadcaster:
     """What the streams of one process share. Belongs to one event loop."""
 
     def __init__(self) -> None:
         self.process = uuid4()
-        self.followers: set[Follower] = set()
+        self.subscribers: set[Subscriber] = set()
         self._poller: asyncio.Task[None] | None = None
-        self._database = ThreadPoolExecutor(DATABASE_THREADS, "stream-database")
-        self._pages: OrderedDict[object, asyncio.Task[Batch]] = OrderedDict()
+        self._database = ThreadPoolExecutor(MAX_DATABASE_THREADS, "stream-database")
+        self._pages: OrderedDict[object, asyncio.Task[EventPage]] = OrderedDict()
 
-    async def ask(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call what asks the database in one of its threads. Raises Outage."""
+    async def in_database_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return what a function that uses the database returns, called in a thread. Raises Outage."""
 
         def call() -> T:
             close_old_connections()
@@ -153,75 +153,77 @@ class Tail:
 
         return await asyncio.get_running_loop().run_in_executor(self._database, call)
 
-    def join(self, follower: Follower) -> None:
-        """Keep `follower` up to date from now on."""
-        self.followers.add(follower)
+    def add(self, subscriber: Subscriber) -> None:
+        """Keep `subscriber` up to date from now on."""
+        self.subscribers.add(subscriber)
         if self._poller is None or self._poller.done():
             self._poller = asyncio.create_task(self._poll())
 
-    def leave(self, follower: Follower) -> None:
-        self.followers.discard(follower)
+    def remove(self, subscriber: Subscriber) -> None:
+        self.subscribers.discard(subscriber)
 
-    async def page(self, follower: Follower, after: int) -> Batch:
-        """Return the next page for `follower`, read once for all that want the same. Raises Outage."""
-        scope = follower.rights.scope
-        key = (scope, follower.filters, after, follower.frontier)
+    async def page(self, subscriber: Subscriber, after: int) -> EventPage:
+        """Return the next page for `subscriber`, read once for all that need the same. Raises Outage."""
+        scope = subscriber.entitlement.scope
+        key = (scope, subscriber.filters, after, subscriber.frontier)
         task = self._pages.get(key)
         if task is None or (task.done() and (task.cancelled() or task.exception())):
-            task = asyncio.create_task(self.ask(read, scope, follower.filters, after))
+            task = asyncio.create_task(self.in_database_thread(read_events, scope, subscriber.filters, after))
             self._pages[key] = task
-            if len(self._pages) > PAGES_KEPT:
+            if len(self._pages) > MAX_PAGES_KEPT:
                 self._pages.popitem(last=False)
         return await asyncio.shield(task)
 
     async def _poll(self) -> None:
-        """Go round while there are followers."""
+        """Update the subscribers while there are any."""
         rechecked = time.monotonic()
         try:
-            while self.followers:
+            while self.subscribers:
                 try:
                     await self._advance()
-                    if time.monotonic() - rechecked >= RECHECK_S:
+                    if time.monotonic() - rechecked >= RECHECK_INTERVAL_S:
                         await self._recheck()
                         rechecked = time.monotonic()
                 except Outage as outage:
                     logger.warning("streams wait for the database: %s", outage)
-                    await asyncio.sleep(OUTAGE_WAIT_S)
-                await asyncio.sleep(POLL_S)
+                    await asyncio.sleep(OUTAGE_INTERVAL_S)
+                await asyncio.sleep(POLL_INTERVAL_S)
         except Exception:
-            logger.critical("the poller of the streams crashed; ending them", exc_info=True)
-            for follower in list(self.followers):
-                follower.end(unavailable("The stream broke on the hub's side; connect again."))
+            logger.critical("polling for streams crashed; ending all streams", exc_info=True)
+            for subscriber in list(self.subscribers):
+                subscriber.end(unavailable("The stream failed in the hub; connect again."))
 
     async def _advance(self) -> None:
-        delays = {follower.rights.scope.delay for follower in self.followers}
-        frontiers = await self.ask(_frontiers, delays)
-        for follower in self.followers:
-            if (frontier := frontiers.get(follower.rights.scope.delay)) is not None:
-                follower.advance(frontier)
+        delays = {subscriber.entitlement.scope.delay for subscriber in self.subscribers}
+        frontiers = await self.in_database_thread(ledger_window.frontiers, delays)
+        for subscriber in self.subscribers:
+            if (frontier := frontiers.get(subscriber.entitlement.scope.delay)) is not None:
+                subscriber.advance(frontier)
 
     async def _recheck(self) -> None:
-        asked = list(self.followers)
-        places = await self.ask(slots.renew, self.process, [follower.lease for follower in asked])
-        known = await self.ask(readers.readers, {follower.digest for follower in asked})
-        for follower in [follower for follower in asked if follower in self.followers]:
-            place = places.get(follower.lease) or await self._take_again(follower)
-            follower.recheck(known.get(follower.digest), place)
+        checked = list(self.subscribers)
+        ranks = await self.in_database_thread(
+            slots.renew, self.process, [subscriber.slot for subscriber in checked]
+        )
+        digests = {subscriber.key_digest for subscriber in checked}
+        found = await self.in_database_thread(readers.find_readers, digests)
+        for subscriber in checked:
+            if subscriber in self.subscribers:
+                rank = ranks.get(subscriber.slot) or await self._acquire_again(subscriber)
+                subscriber.update(found.get(subscriber.key_digest), rank)
 
-    async def _take_again(self, follower: Follower) -> int:
-        """Take a place anew for a stream whose lease another process cleared away during an outage.
+    async def _acquire_again(self, subscriber: Subscriber) -> int:
+        """Acquire a new slot for a stream whose slot another process deleted as expired after an outage.
 
-        Returns what counts as its place: one that no plan has where there is none.
+        Returns its rank: without a free slot, one above what the plan allows.
         """
-        rights = follower.rights
-        lease = await self.ask(slots.take, rights.customer_id, self.process, rights.streams)
-        if lease is None:
-            return rights.streams + 1
-        follower.lease = lease
-        if follower not in self.followers:  # it ended meanwhile
-            await self.ask(slots.give_back, lease)
+        entitlement = subscriber.entitlement
+        slot = await self.in_database_thread(
+            slots.acquire, entitlement.customer_id, self.process, entitlement.streams
+        )
+        if slot is None:
+            return entitlement.streams + 1
+        subscriber.slot = slot
+        if subscriber not in self.subscribers:  # it ended while the slot was acquired
+            await self.in_database_thread(slots.release, slot)
         return 1
-
-
-def _frontiers(delays: set[timedelta]) -> dict[timedelta, int]:
-    return ledger_window.frontiers(delays)

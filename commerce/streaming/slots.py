@@ -1,54 +1,59 @@
-"""How many streams a customer has open, over all processes: each is a lease that its process renews."""
+"""How many streams a customer has open, over all processes: each holds a slot that its process renews."""
 
+from typing import Any
 from uuid import UUID, uuid4
 
 from django.db import connection, transaction
 
-TTL_S = 15
-"""How long a lease outlives a process that died: what its customer waits for the place."""
+SLOT_TIMEOUT_S = 15
+"""How long the slot of a process that died stays occupied."""
 
-# The customer's row is locked, so that two processes cannot both take the last place.
-LOCK = "SELECT id FROM customers WHERE id = %s FOR UPDATE"
-EXPIRE = "DELETE FROM stream_leases WHERE seen_at < now() - make_interval(secs => %s)"
-TAKE = """
-    INSERT INTO stream_leases (id, customer_id, process, taken_at, seen_at)
+# The customer's row is locked, so that two processes cannot both acquire the last slot.
+LOCK_CUSTOMER = "SELECT id FROM customers WHERE id = %s FOR UPDATE"
+EXPIRE = "DELETE FROM stream_slots WHERE renewed_at < now() - make_interval(secs => %s)"
+ACQUIRE = """
+    INSERT INTO stream_slots (id, customer_id, process, acquired_at, renewed_at)
     SELECT %(id)s, %(customer)s, %(process)s, clock_timestamp(), clock_timestamp()
-    WHERE (SELECT count(*) FROM stream_leases WHERE customer_id = %(customer)s
-        AND seen_at >= now() - make_interval(secs => %(ttl)s)) < %(allowed)s"""
-# By name, since one that could not be given back during an outage must run out though its process lives.
-RENEW = "UPDATE stream_leases SET seen_at = clock_timestamp() WHERE process = %s AND id = ANY (%s)"
-# Those that count, in the order of their taking.
-PLACES = """
-    SELECT id, place FROM (
-        SELECT id, process, row_number() OVER (PARTITION BY customer_id ORDER BY taken_at, id) AS place
-        FROM stream_leases WHERE seen_at >= now() - make_interval(secs => %s)) AS counted
+    WHERE (SELECT count(*) FROM stream_slots WHERE customer_id = %(customer)s
+        AND renewed_at >= now() - make_interval(secs => %(timeout)s)) < %(allowed)s"""
+# By id, since one that could not be released during an outage must expire though its process lives.
+RENEW = "UPDATE stream_slots SET renewed_at = clock_timestamp() WHERE process = %s AND id = ANY (%s)"
+RANKS = """
+    SELECT id, rank FROM (
+        SELECT id, process, row_number() OVER (PARTITION BY customer_id ORDER BY acquired_at, id) AS rank
+        FROM stream_slots WHERE renewed_at >= now() - make_interval(secs => %s)) AS occupied
     WHERE process = %s AND id = ANY (%s)"""
 
 
-def take(customer_id: int, process: UUID, allowed: int) -> UUID | None:
-    """Return a new lease, or None when the customer has `allowed` streams open."""
-    lease = uuid4()
+def acquire(customer_id: int, process: UUID, allowed: int) -> UUID | None:
+    """Return a new slot, or None when the customer has `allowed` streams open."""
+    slot = uuid4()
+    parameters: dict[str, Any] = {
+        "id": slot,
+        "customer": customer_id,
+        "process": process,
+        "timeout": SLOT_TIMEOUT_S,
+        "allowed": allowed,
+    }
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(LOCK, [customer_id])
-        cursor.execute(
-            TAKE,
-            {"id": lease, "customer": customer_id, "process": process, "ttl": TTL_S, "allowed": allowed},
-        )
-        return lease if cursor.rowcount else None
+        cursor.execute(LOCK_CUSTOMER, [customer_id])
+        cursor.execute(ACQUIRE, parameters)
+        return slot if cursor.rowcount else None
 
 
-def renew(process: UUID, leases: list[UUID]) -> dict[UUID, int]:
-    """Renew the leases of a process's open streams, and clear away what ran out, in three statements.
+def renew(process: UUID, slots: list[UUID]) -> dict[UUID, int]:
+    """Renew the slots of a process's open streams and delete expired ones, in three statements.
 
-    Returns each one's place among its customer's, from 1; one that is missing there was cleared away.
+    Returns the rank of each among its customer's, from 1 in the order of acquiring; one that is missing there
+    had expired and was deleted.
     """
     with connection.cursor() as cursor:
-        cursor.execute(RENEW, [process, leases])
-        cursor.execute(EXPIRE, [TTL_S * 4])
-        cursor.execute(PLACES, [TTL_S, process, leases])
+        cursor.execute(RENEW, [process, slots])
+        cursor.execute(EXPIRE, [SLOT_TIMEOUT_S * 4])
+        cursor.execute(RANKS, [SLOT_TIMEOUT_S, process, slots])
         return dict(cursor.fetchall())
 
 
-def give_back(lease: UUID) -> None:
+def release(slot: UUID) -> None:
     with connection.cursor() as cursor:
-        cursor.execute("DELETE FROM stream_leases WHERE id = %s", [lease])
+        cursor.execute("DELETE FROM stream_slots WHERE id = %s", [slot])

@@ -1,6 +1,6 @@
 """`GET /api/v1/stream`: the feed as Server-Sent Events, an ASGI application of its own.
 
-https://html.spec.whatwg.org/multipage/server-sent-events.html: an event's `id` is a cursor, which a reader
+https://html.spec.whatwg.org/multipage/server-sent-events.html: an event's `id` is a cursor, which a client
 sends back as `Last-Event-ID` when it connects again.
 """
 
@@ -25,139 +25,146 @@ from aggregator.http.problems import Problem, unavailable
 from aggregator.ledger.errors import Outage
 from commerce import readers, usage
 from commerce.api import quota_headers, serializers
-from commerce.api.base import failed, problem_of, valid
+from commerce.api.base import counting_failures, problem_of, valid
 from commerce.entitlements import Entitlement
 from commerce.feed import Filters
 from commerce.streaming import slots
-from commerce.streaming.broadcaster import Batch, Follower, Tail, may_stream, progress, too_many
-from commerce.usage import LimitReached
+from commerce.streaming.broadcaster import (
+    Broadcaster,
+    EventPage,
+    Subscriber,
+    cursor_event,
+    streaming_entitlement,
+    too_many_streams,
+)
+from commerce.usage import LimitReached, Usage
 
 logger = logging.getLogger("signal_hub.stream")
 
 PATH = "/api/v1/stream"
-HEARTBEAT_S = 15.0
-PROGRESS_S = 2.0
-"""How soon a reader hears that its cursor moved over signals that are not for it."""
-SEND_WITHIN_S = 30.0
-"""How long a reader may leave what was sent unread; its place is needed for others."""
+KEEP_ALIVE_INTERVAL_S = 15.0
+CURSOR_INTERVAL_S = 2.0
+"""How soon a client learns that its cursor moved past signals that its filters hide."""
+SEND_TIMEOUT_S = 30.0
+"""How long a client may leave what was sent unread; its slot is needed for others."""
 RECONNECT_MS = 3000
 
-Scope = MutableMapping[str, Any]
+ASGIScope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 @dataclass(frozen=True)
 class Admission:
-    """What a reader is let in with."""
+    """What a stream starts with."""
 
-    digest: bytes
-    rights: Entitlement
-    used: usage.Usage
+    key_digest: bytes
+    entitlement: Entitlement
+    usage: Usage
     filters: Filters
     position: int
-    lease: UUID
+    slot: UUID
 
 
 @lru_cache(maxsize=1)
-def the_tail() -> Tail:
-    """Return this process's Tail."""
-    return Tail()
+def broadcaster() -> Broadcaster:
+    """Return this process's broadcaster."""
+    return Broadcaster()
 
 
-async def application(scope: Scope, receive: Receive, send: Send) -> None:
+async def application(scope: ASGIScope, receive: Receive, send: Send) -> None:
     """Serve one stream (an ASGI application for `http` scopes at PATH)."""
-    tail = the_tail()
+    shared = broadcaster()
     try:
         if scope["method"] != "GET":
             raise Problem(405, "method_not_allowed", "This address takes GET.", headers={"Allow": "GET"})
-        admission = await tail.ask(
-            admit, headers_of(scope), scope["query_string"], address_of(scope), tail.process
+        admission = await shared.in_database_thread(
+            admit, headers_of(scope), scope["query_string"], address_of(scope), shared.process
         )
     except Exception as error:
         await respond(send, problem_of(error).response())
         return
-    follower = Follower(admission.digest, admission.lease, admission.rights, admission.filters)
-    watcher = asyncio.create_task(_watch(receive, follower))
-    tail.join(follower)
+    subscriber = Subscriber(admission.key_digest, admission.slot, admission.entitlement, admission.filters)
+    watcher = asyncio.create_task(_end_on_disconnect(receive, subscriber))
+    shared.add(subscriber)
     try:
-        await _Stream(tail, follower, admission, send).run()
+        await _Stream(shared, subscriber, admission, send).run()
     except (TimeoutError, OSError):
-        logger.debug("a reader is gone, or does not read; it knows where to go on")
+        logger.debug("a client disconnected or does not read; its cursor says where to go on")
     finally:
         watcher.cancel()
-        tail.leave(follower)
-        await _give_back(tail, follower.lease)
+        shared.remove(subscriber)
+        with suppress(Outage):  # the slot expires by itself
+            await shared.in_database_thread(slots.release, subscriber.slot)
 
 
 def admit(headers: dict[str, str], query: bytes, address: str, process: UUID) -> Admission:
-    """Let a reader in. Raises what a view would."""
-    with failed(address):
-        reader = readers.reader(headers)
-    rights = may_stream(reader)
+    """Check a request and acquire a slot for its stream. Raises what a view raises."""
+    with counting_failures(address):
+        reader = readers.find_reader(headers)
+    entitlement = streaming_entitlement(reader)
     wanted = valid(serializers.StreamQuery, QueryDict(query))
     after = wanted.pop("after", None)
     if last := headers.get("last-event-id"):
         after = valid(serializers.CursorQuery, {"cursor": last})["cursor"]
-    used = usage.count_request(rights.customer_id, rights.requests_per_day)
-    if rights.signals_per_day is not None and used.signals >= rights.signals_per_day:
-        raise LimitReached("signals", rights.signals_per_day, used.resets_at)
-    lease = slots.take(rights.customer_id, process, rights.streams)
-    if lease is None:
-        raise too_many(rights.streams)
-    position = rights.scope.window().frontier if after is None else after
-    return Admission(readers.digest(headers), rights, used, Filters(**wanted), position, lease)
+    used = usage.count_request(entitlement.customer_id, entitlement.requests_per_day)
+    if entitlement.signals_per_day is not None and used.signals >= entitlement.signals_per_day:
+        raise LimitReached("signals", entitlement.signals_per_day, used.resets_at)
+    slot = slots.acquire(entitlement.customer_id, process, entitlement.streams)
+    if slot is None:
+        raise too_many_streams(entitlement.streams)
+    position = entitlement.scope.window().frontier if after is None else after
+    return Admission(readers.key_digest(headers), entitlement, used, Filters(**wanted), position, slot)
 
 
 class _Stream:
-    def __init__(self, tail: Tail, follower: Follower, admission: Admission, send: Send) -> None:
-        self.tail = tail
-        self.follower = follower
+    def __init__(self, shared: Broadcaster, subscriber: Subscriber, admission: Admission, send: Send) -> None:
+        self.shared = shared
+        self.subscriber = subscriber
         self.admission = admission
         self.position = admission.position
         self._send = send
-        self._told = self.position
-        """The position that the reader knows."""
-        self._told_at = time.monotonic()
+        self._sent_position = self.position
+        self._sent_at = time.monotonic()
 
     async def run(self) -> None:
-        """Send until the reader goes or has to."""
+        """Send until the client disconnects or the stream has to end."""
         await self._start()
-        while not self.follower.over:
-            moved = self.position < self.follower.frontier and await self._page()
-            # News that are nothing to this reader's filter must not keep the connection silent for long.
-            quiet = PROGRESS_S if self.position != self._told else HEARTBEAT_S
-            left = self._told_at + quiet - time.monotonic()
+        while not self.subscriber.end_reason:
+            moved = self.position < self.subscriber.frontier and await self._page()
+            # Signals that the filters hide must not keep the connection silent for long.
+            behind = self.position != self._sent_position
+            left = self._sent_at + (CURSOR_INTERVAL_S if behind else KEEP_ALIVE_INTERVAL_S) - time.monotonic()
             if left <= 0:
-                await self._write(progress(self.position))
+                await self._write(cursor_event(self.position))
             elif not moved:
-                await self.follower.news(left)
-        await self._write(_last_words(self.follower.over))
+                await self.subscriber.wait(left)
+        await self._write(_end_event(self.subscriber.end_reason))
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _page(self) -> bool:
-        """Send a page; return whether that was any progress."""
+        """Send a page and return whether the position moved."""
         try:
-            batch = await self.tail.page(self.follower, self.position)
-            granted = await self._take(len(batch.events))
+            page = await self.shared.page(self.subscriber, self.position)
+            granted = await self._count(len(page.events))
         except Outage:
-            return False  # the poller says so; the next news or heartbeat tries again
-        chunk = b"".join(event for _, event in batch.events[:granted])
-        before, self.position = self.position, _reached(batch, granted, self.position)
+            return False  # the broadcaster logs it; the next frontier or keep-alive tries again
+        chunk = b"".join(event for _, event in page.events[:granted])
+        before, self.position = self.position, _position_behind(page, granted, self.position)
         if chunk:
             await self._write(chunk)
         return self.position > before
 
-    async def _take(self, wanted: int) -> int:
-        """Return how many signals may be sent; ends the stream behind them where that is not all."""
+    async def _count(self, wanted: int) -> int:
+        """Count signals and return how many may be sent; if not all, the stream ends behind them."""
         if not wanted:
             return 0
-        rights = self.follower.rights
-        limit = rights.signals_per_day
-        granted = await self.tail.ask(usage.take_signals, rights.customer_id, wanted, limit)
+        customer, limit = self.subscriber.entitlement.customer_id, self.subscriber.entitlement.signals_per_day
+        granted = await self.shared.in_database_thread(usage.count_signals, customer, wanted, limit)
         if granted < wanted and limit is not None:
-            today = await self.tail.ask(usage.today, rights.customer_id)
-            self.follower.end(quota_headers.problem(LimitReached("signals", limit, today.resets_at)))
+            today = await self.shared.in_database_thread(usage.today, customer)
+            reached = LimitReached("signals", limit, today.resets_at)
+            self.subscriber.end(quota_headers.limit_reached_problem(reached))
         return granted
 
     async def _start(self) -> None:
@@ -166,45 +173,39 @@ class _Stream:
             "Cache-Control": "private, no-cache",
             "Vary": "Authorization, X-API-Key",
             "X-Accel-Buffering": "no",
-            **quota_headers.headers(self.admission.rights, self.admission.used),
+            **quota_headers.rate_limit_headers(self.admission.entitlement, self.admission.usage),
         }
-        await self._send({"type": "http.response.start", "status": 200, "headers": encoded(headers)})
-        await self._write(b"retry: %d\n%b" % (RECONNECT_MS, progress(self.position)))
+        await self._send({"type": "http.response.start", "status": 200, "headers": encoded_headers(headers)})
+        await self._write(b"retry: %d\n%b" % (RECONNECT_MS, cursor_event(self.position)))
 
     async def _write(self, chunk: bytes) -> None:
-        async with asyncio.timeout(SEND_WITHIN_S):
+        async with asyncio.timeout(SEND_TIMEOUT_S):
             await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
-        self._told, self._told_at = self.position, time.monotonic()
+        self._sent_position, self._sent_at = self.position, time.monotonic()
 
 
-def _reached(batch: Batch, granted: int, before: int) -> int:
+def _position_behind(page: EventPage, granted: int, before: int) -> int:
     """Return the position behind the events that were granted."""
-    if granted == len(batch.events):
-        return batch.position
-    return batch.events[granted - 1][0] if granted else before
+    if granted == len(page.events):
+        return page.position
+    return page.events[granted - 1][0] if granted else before
 
 
-def _last_words(problem: Problem) -> bytes:
+def _end_event(problem: Problem) -> bytes:
     body = {"status": problem.status.value, "code": problem.code, "detail": problem.detail}
     if "resets_at" in problem.members:
         body["resets_at"] = problem.members["resets_at"]
     return b"event: end\ndata: %b\n\n" % msgspec.json.encode(body)
 
 
-async def _watch(receive: Receive, follower: Follower) -> None:
-    """End the stream when its reader hangs up."""
+async def _end_on_disconnect(receive: Receive, subscriber: Subscriber) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-    follower.end(Problem(400, "gone", "The reader hung up."))
-
-
-async def _give_back(tail: Tail, lease: UUID) -> None:
-    with suppress(Outage):  # the lease expires by itself
-        await tail.ask(slots.give_back, lease)
+    subscriber.end(Problem(400, "gone", "The client disconnected."))
 
 
 async def lifespan(receive: Receive, send: Send) -> None:
-    """Answer the server's start and stop; from the start on, a signal to stop ends all streams."""
+    """Answer the server's start and stop; from the start on, SIGTERM and SIGINT end all streams."""
     while True:
         kind = (await receive())["type"]
         if kind == "lifespan.startup":
@@ -215,14 +216,14 @@ async def lifespan(receive: Receive, send: Send) -> None:
 
 
 def _end_on_signals(loop: asyncio.AbstractEventLoop) -> None:
-    """End the streams on SIGTERM and SIGINT, and let the server's own handlers do the rest.
+    """End the streams on SIGTERM and SIGINT, then call the server's own handlers.
 
-    A server says `lifespan.shutdown` only when its connections are closed, and streams close only when told.
+    A server sends `lifespan.shutdown` only once its connections are closed; streams stay open.
     """
 
     def end_all() -> None:
-        for follower in list(the_tail().followers):
-            follower.end(unavailable("The stream's process is stopping; connect again.", "stopping"))
+        for subscriber in list(broadcaster().subscribers):
+            subscriber.end(unavailable("The stream's process is stopping; connect again.", "stopping"))
 
     for number in (signal.SIGTERM, signal.SIGINT):
         before = signal.getsignal(number)
@@ -236,21 +237,21 @@ def _end_on_signals(loop: asyncio.AbstractEventLoop) -> None:
 
 
 async def respond(send: Send, response: HttpResponse) -> None:
-    """Send a whole answer."""
-    headers = encoded(dict(response.items()))
+    """Send a whole response."""
+    headers = encoded_headers(dict(response.items()))
     await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
     await send({"type": "http.response.body", "body": response.content})
 
 
-def encoded(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
+def encoded_headers(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
     return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 
 
-def headers_of(scope: Scope) -> dict[str, str]:
+def headers_of(scope: ASGIScope) -> dict[str, str]:
     return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
 
 
-def address_of(scope: Scope) -> str:
+def address_of(scope: ASGIScope) -> str:
     meta = {"REMOTE_ADDR": (scope.get("client") or [""])[0]}
     if forwarded := headers_of(scope).get("x-forwarded-for"):
         meta["HTTP_X_FORWARDED_FOR"] = forwarded

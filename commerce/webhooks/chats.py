@@ -16,7 +16,7 @@ from django.template.loader import render_to_string
 from aggregator.models import TradingSignal
 from commerce.entitlements import Scope
 from commerce.feed import signal_serializer
-from commerce.webhooks.http_client import Answer
+from commerce.webhooks.http_client import AttemptResult
 from config import mail
 
 TELEGRAM = re.compile(
@@ -163,12 +163,14 @@ def shown(channel: str, address: str) -> str:
     return known.shown(found)
 
 
-def send(channel: str, address: str, signal: TradingSignal | None) -> Answer:
+def send(channel: str, address: str, signal: TradingSignal | None) -> AttemptResult:
     """Send a signal, or a test where there is none; what the services answer is known as yes or no."""
     started = time.monotonic()
     took = _notify(CHANNELS[channel], address, signal)
     duration_ms = round((time.monotonic() - started) * 1000)
-    return Answer(200 if took else 0, "" if took else "the service did not take it", "", None, duration_ms)
+    return AttemptResult(
+        200 if took else 0, "" if took else "the service did not take it", "", None, duration_ms
+    )
 
 
 def _notify(channel: Channel, address: str, signal: TradingSignal | None) -> bool:
@@ -200,7 +202,7 @@ def render(template: str, escape: Callable[[str], str], signal: TradingSignal | 
 
 
 def _texts(signal: TradingSignal) -> dict[str, str]:
-    public = signal_serializer.public(signal, Scope())
+    public = signal_serializer.serialize(signal, Scope())
     return {
         "action": public.action,
         "name": public.instrument or public.symbol,

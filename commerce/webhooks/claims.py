@@ -1,6 +1,6 @@
-"""Who sends what: leases on endpoints and claims on deliveries, each one conditional UPDATE.
+"""Who sends what: leases on endpoints and claims on messages, each one conditional UPDATE.
 
-A lease keeps an endpoint's deliveries in one worker's hands, one after the other. A claim counts the attempt
+A lease keeps an endpoint's messages in one worker's hands, one after the other. A claim counts the attempt
 before it is made, so that even a worker that outlived its lease cannot send the same one again.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 from django.db import connection
 from django.utils import timezone
 
-from commerce.models import Delivery, Endpoint
+from commerce.models import Endpoint, Message
 
 LEASE = timedelta(seconds=45)
 """Twice as long as a request with its look-up; after it the endpoint of a killed worker is free again."""
@@ -31,9 +31,10 @@ LEASE_ONE = """
     RETURNING id"""
 
 CLAIM = """
-    UPDATE deliveries SET attempts = attempts + 1, due_at = now() + %(length)s
+    UPDATE webhook_messages SET attempt_count = attempt_count + 1, due_at = now() + %(length)s
     WHERE state = 'waiting' AND id = (
-        SELECT id FROM deliveries WHERE endpoint_id = %(endpoint)s AND state = 'waiting' AND due_at <= now()
+        SELECT id FROM webhook_messages
+        WHERE endpoint_id = %(endpoint)s AND state = 'waiting' AND due_at <= now()
         ORDER BY due_at, position NULLS FIRST, id LIMIT 1 FOR UPDATE SKIP LOCKED)
     RETURNING id"""
 
@@ -41,7 +42,7 @@ RELEASE = """
     UPDATE endpoints SET lease = NULL, leased_until = NULL,
         plan_at = greatest(plan_at, now() + %(rest)s),
         wake_at = (
-            SELECT greatest(min(due_at), now() + %(rest)s) FROM deliveries
+            SELECT greatest(min(due_at), now() + %(rest)s) FROM webhook_messages
             WHERE endpoint_id = %(endpoint)s AND state = 'waiting' HAVING count(*) > 0)
     WHERE id = %(endpoint)s AND lease = %(lease)s"""
 
@@ -60,13 +61,13 @@ class Lease:
         ).update(leased_until=timezone.now() + LEASE)
         return Endpoint.objects.select_related("customer").get(pk=self.endpoint_id) if kept else None
 
-    def claim(self) -> Delivery | None:
-        """Return the next delivery that is due, its attempt counted."""
+    def claim(self) -> Message | None:
+        """Return the next message that is due, its attempt counted."""
         row = _run(CLAIM, endpoint=self.endpoint_id, length=LEASE)
-        return Delivery.objects.select_related("signal").get(pk=row[0]) if row else None
+        return Message.objects.select_related("signal").get(pk=row[0]) if row else None
 
     def release(self, rest: timedelta) -> None:
-        """Let go; the endpoint wakes when its next delivery is due, and not before it has rested."""
+        """Let go; the endpoint wakes when its next message is due, and not before it has rested."""
         _run(RELEASE, endpoint=self.endpoint_id, lease=self.token, rest=rest)
 
 

@@ -13,7 +13,7 @@ from aggregator.ledger.errors import Outage, classified
 from commerce.webhooks import claims, message_retention, owner_notifications
 from commerce.webhooks.turns import Turn
 
-logger = logging.getLogger("signal_hub.deliveries")
+logger = logging.getLogger("signal_hub.messages")
 
 THREADS = 12
 FAILING_THREADS = 4
@@ -68,7 +68,7 @@ class Lane:
         self.requests.shutdown(wait=True)
 
 
-class Deliverer:
+class Dispatcher:
     """A consumer (see `aggregator.consuming`) of endpoints that have work; it ends when `stop` is set."""
 
     def __init__(
@@ -79,7 +79,7 @@ class Deliverer:
     ) -> None:
         self.stop = stop or threading.Event()
         self.lanes = [Lane(False, threads, self.stop), Lane(True, failing_threads, self.stop)]
-        # In a thread of their own: a mail server that hangs must not hold up the deliveries.
+        # In a thread of their own: a mail server that hangs must not hold up the messages.
         self.chores_pool = ThreadPoolExecutor(1, thread_name_prefix="deliver-chores")
         self.chores: Future[None] | None = None
         self.prune_at = 0.0
@@ -112,14 +112,14 @@ class Deliverer:
         close_old_connections()
         try:
             with classified():
-                owner_notifications.send()
+                owner_notifications.send_due()
                 if time.monotonic() >= self.prune_at:
                     self.prune_at = time.monotonic() + PRUNE_EVERY_S
-                    message_retention.prune(self.stop)
+                    message_retention.delete_old_messages(self.stop)
         except Outage:
-            pass  # the next turn tries again
+            pass  # the next turn attempts again
         except Exception:
-            logger.exception("the chores of deliveries crashed")
+            logger.exception("the chores of messages crashed")
 
     def _turn(self) -> int:
         # Not without a limit: turns become slow by themselves, and others may then begin.
@@ -127,7 +127,7 @@ class Deliverer:
         return sum(lane.collect() for lane in self.lanes)
 
     def close(self) -> None:
-        """Wait for the requests under way; their deliveries are settled and their endpoints let go."""
+        """Wait for the requests under way; their messages are settled and their endpoints let go."""
         self.stop.set()
         for lane in self.lanes:
             lane.close()

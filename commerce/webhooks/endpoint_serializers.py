@@ -1,15 +1,15 @@
-"""Endpoints and deliveries as their owner sees them."""
+"""Endpoints and messages as their owner sees them."""
 
 from collections.abc import Iterable
 from typing import Any
 
 from aggregator.encryption import DecryptionError
 from commerce.feed import cursors
-from commerce.models import Attempt, Delivery, Endpoint
+from commerce.models import Attempt, Endpoint, Message
 from commerce.webhooks.signing_secrets import decrypted_address
 
 
-def endpoint_shown(endpoint: Endpoint) -> dict[str, Any]:
+def serialize_endpoint(endpoint: Endpoint) -> dict[str, Any]:
     """Return an endpoint as its owner sees it."""
     return {
         "id": endpoint.public_id,
@@ -35,24 +35,24 @@ def _address(endpoint: Endpoint) -> str:
         return endpoint.label
 
 
-def delivery_shown(delivery: Delivery, tries: Iterable[Attempt]) -> dict[str, Any]:
-    """Return a delivery with its attempts as its owner sees it."""
-    waiting = delivery.state == Delivery.State.WAITING
+def serialize_message(message: Message, attempts: Iterable[Attempt]) -> dict[str, Any]:
+    """Return a message with its attempts as its owner sees it."""
+    waiting = message.state == Message.State.WAITING
     return {
-        "message_id": delivery.message_id,
-        "cursor": None if delivery.position is None else cursors.encode(delivery.position),
-        "state": delivery.state,
-        "created_at": delivery.created_at,
-        "due_at": delivery.due_at if waiting else None,
+        "message_id": message.message_id,
+        "cursor": None if message.position is None else cursors.encode(message.position),
+        "state": message.state,
+        "created_at": message.created_at,
+        "due_at": message.due_at if waiting else None,
         "attempts": [
             {
-                "number": tried.number,
-                "at": tried.at,
-                "status": tried.status,
-                "error": tried.error,
-                "excerpt": tried.excerpt,
-                "duration_ms": tried.duration_ms,
+                "number": attempt.number,
+                "at": attempt.at,
+                "status": attempt.status,
+                "error": attempt.error,
+                "excerpt": attempt.excerpt,
+                "duration_ms": attempt.duration_ms,
             }
-            for tried in tries
+            for attempt in attempts
         ],
     }

@@ -10,7 +10,7 @@ from django.db.models.functions import Least
 from django.utils import timezone
 
 from commerce.entitlements import Entitlement
-from commerce.models import Customer, Delivery, Endpoint
+from commerce.models import Customer, Endpoint, Message
 from commerce.webhooks import chats, messages, ssrf
 from commerce.webhooks.signing_secrets import encrypt_address, has_address, signing_secret
 
@@ -114,14 +114,14 @@ def set_paused(endpoint: Endpoint, paused: bool) -> None:
     endpoint.refresh_from_db()
 
 
-def send_test(endpoint: Endpoint) -> Delivery:
-    """Put a test message in the queue; what comes of it is in the list of deliveries."""
+def send_test(endpoint: Endpoint) -> Message:
+    """Put a test message in the queue; what comes of it is in the list of messages."""
     now = timezone.now()
-    delivery = endpoint.deliveries.create(
+    message = endpoint.messages.create(
         message_id=messages.message_id(endpoint, f"test\0{secrets.token_hex(16)}"), created_at=now, due_at=now
     )
     Endpoint.objects.filter(pk=endpoint.pk).update(wake_at=now)
-    return delivery
+    return message
 
 
 def replay(endpoint: Endpoint, after: int) -> None:

@@ -23,7 +23,7 @@ LONGEST_RETRY_AFTER_S = 86_400.0
 
 
 @dataclass(frozen=True)
-class Answer:
+class AttemptResult:
     """What came of a request. `status` is 0 when there was no HTTP answer; then `error` says why."""
 
     status: int
@@ -52,7 +52,7 @@ def post(
     *,
     timeout_s: float = TIMEOUT_S,
     tls: ssl.SSLContext | None = None,
-) -> Answer:
+) -> AttemptResult:
     """POST `body` to `target` and return the answer, or why there was none; never raises for the network.
 
     The whole exchange ends within `timeout_s`, however slowly the other side drips its bytes.
@@ -71,7 +71,7 @@ def post(
                 excerpt = _text(response.read(EXCERPT_BYTES))
     except (OSError, http.client.HTTPException, ValueError) as failure:
         status, error = 0, _explain(failure, time.monotonic() >= deadline)
-    return Answer(status, error, excerpt, retry_after_s, round((time.monotonic() - started) * 1000))
+    return AttemptResult(status, error, excerpt, retry_after_s, round((time.monotonic() - started) * 1000))
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Forgets old deliveries, so that the tables do not grow for ever."""
+"""Forgets old messages, so that the tables do not grow for ever."""
 
 import threading
 from datetime import timedelta
@@ -8,25 +8,25 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
-from commerce.models import Delivery, Endpoint
+from commerce.models import Endpoint, Message
 
 AT_A_TIME = 5000
 
 
-def prune(stop: threading.Event) -> int:
-    """Forget old deliveries that wait for nothing, with their attempts; return how many.
+def delete_old_messages(stop: threading.Event) -> int:
+    """Forget old messages that wait for nothing, with their attempts; return how many.
 
     Any number of workers may be at it. Ends between two batches when told to stop.
     """
     kept_for = timedelta(days=settings.ENVIRONMENT.delivery_days)
-    old = Delivery.objects.filter(created_at__lt=timezone.now() - kept_for)
+    old = Message.objects.filter(created_at__lt=timezone.now() - kept_for)
     orphaned = ~Exists(Endpoint.objects.filter(pk=OuterRef("endpoint_id")))
-    done = old.filter(~Q(state=Delivery.State.WAITING) | orphaned).values_list("pk", flat=True)
+    done = old.filter(~Q(state=Message.State.WAITING) | orphaned).values_list("pk", flat=True)
     pruned = 0
     while not stop.is_set():
         with transaction.atomic():
             batch = list(done.select_for_update(skip_locked=True)[:AT_A_TIME])
             if not batch:
                 break
-            pruned += Delivery.objects.filter(pk__in=batch).delete()[1].get("commerce.Delivery", 0)
+            pruned += Message.objects.filter(pk__in=batch).delete()[1].get("commerce.Message", 0)
     return pruned

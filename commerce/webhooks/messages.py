@@ -1,4 +1,4 @@
-"""What is sent: the body of a delivery, and the id that stays the same over all its attempts."""
+"""What is sent: the body of a message, and the id that stays the same over all its attempts."""
 
 import base64
 import hashlib
@@ -9,14 +9,14 @@ import msgspec
 from aggregator.models import TradingSignal
 from commerce.entitlements import Scope
 from commerce.feed import signal_serializer
-from commerce.models import Delivery, Endpoint
+from commerce.models import Endpoint, Message
 
 RECORDED = "signal.recorded"
 TEST = "webhook.test"
 
 
 def message_id(endpoint: Endpoint, subject: str) -> str:
-    """Return the `webhook-id` of `subject` for an endpoint: derived, so it outlives the row of a delivery."""
+    """Return the `webhook-id` of `subject` for an endpoint: derived, so it outlives the row of a message."""
     digest = hashlib.sha256(f"{endpoint.public_id}\0{subject}".encode()).digest()
     return "msg_" + base64.b32encode(digest[:20]).decode().lower()
 
@@ -25,13 +25,13 @@ def signal_message_id(endpoint: Endpoint, signal: TradingSignal) -> str:
     return message_id(endpoint, f"{signal.ecosystem}\0{signal.signal_id}")
 
 
-def body(delivery: Delivery, signal: TradingSignal | None, scope: Scope) -> bytes:
-    """Return the JSON of a delivery, in the form that Standard Webhooks recommends: type, timestamp, data."""
-    content: dict[str, Any] = {"type": TEST, "timestamp": delivery.created_at, "data": {"test": True}}
+def body(message: Message, signal: TradingSignal | None, scope: Scope) -> bytes:
+    """Return the JSON of a message, in the form that Standard Webhooks recommends: type, timestamp, data."""
+    content: dict[str, Any] = {"type": TEST, "timestamp": message.created_at, "data": {"test": True}}
     if signal:
         content = {
             "type": RECORDED,
             "timestamp": signal.received_at,
-            "data": signal_serializer.public(signal, scope),
+            "data": signal_serializer.serialize(signal, scope),
         }
     return msgspec.json.encode(content)

@@ -9,13 +9,13 @@ from django.template.loader import render_to_string
 
 from commerce.models import Endpoint
 
-logger = logging.getLogger("signal_hub.deliveries")
+logger = logging.getLogger("signal_hub.messages")
 
 MOST = 10
 """Notices in one go."""
 
 
-def send() -> int:
+def send_due() -> int:
     """Send what is owed; return how many. A mail that fails stays owed."""
     owed = Endpoint.objects.filter(notify=True).select_related("customer")[:MOST]
     return sum(_send(endpoint) for endpoint in owed)

@@ -1,4 +1,4 @@
-"""From the ledger to deliveries: what an endpoint is entitled to and has not been promised yet."""
+"""From the ledger to messages: what an endpoint is entitled to and has not been promised yet."""
 
 from datetime import datetime, timedelta
 
@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from commerce import feed, usage
 from commerce.entitlements import Entitlement, entitlement
-from commerce.models import Delivery, Endpoint, Subscription
+from commerce.models import Endpoint, Message, Subscription
 from commerce.webhooks.messages import signal_message_id
 
 BATCH = 50
@@ -18,7 +18,7 @@ LOOK_AGAIN = timedelta(seconds=1)
 HELD_LOOK_AGAIN = timedelta(minutes=1)
 """Where no subscription is live, or the day is used up: either may change at any time."""
 
-State = Delivery.State
+State = Message.State
 
 
 def rights_of(endpoint: Endpoint, now: datetime) -> Entitlement | None:
@@ -39,9 +39,9 @@ def rights_of(endpoint: Endpoint, now: datetime) -> Entitlement | None:
 
 
 def plan(endpoint_id: int) -> bool:
-    """Make deliveries of the next signals of an endpoint; return whether that led anywhere.
+    """Make messages of the next signals of an endpoint; return whether that led anywhere.
 
-    The endpoint moves on in the transaction that makes its deliveries, so none is skipped and none is made
+    The endpoint moves on in the transaction that makes its messages, so none is skipped and none is made
     twice, whoever is killed when.
     """
     now = timezone.now()
@@ -52,11 +52,11 @@ def plan(endpoint_id: int) -> bool:
         rights = rights_of(endpoint, now)
         if rights is None:
             return _look_again(endpoint, now + HELD_LOOK_AGAIN)
-        room = MOST_WAITING - endpoint.deliveries.filter(state=State.WAITING).count()
+        room = MOST_WAITING - endpoint.messages.filter(state=State.WAITING).count()
         if room <= 0:
             return _look_again(endpoint, now + LOOK_AGAIN)
         page = feed.read(rights.scope, feed.NO_FILTERS, endpoint.position, min(BATCH, room))
-        granted = usage.take_signals(rights.customer_id, len(page.signals), rights.signals_per_day)
+        granted = usage.count_signals(rights.customer_id, len(page.signals), rights.signals_per_day)
         if page.signals and not granted:
             return _look_again(endpoint, now + HELD_LOOK_AGAIN)
         page = page.cut(granted)
@@ -76,10 +76,10 @@ def _look_again(endpoint: Endpoint, at: datetime) -> bool:
 
 
 def _create(endpoint: Endpoint, page: feed.Page, now: datetime) -> None:
-    """Insert deliveries; those that a replay finds again start anew under their old message ids."""
-    Delivery.objects.bulk_create(
+    """Insert messages; those that a replay finds again start anew under their old message ids."""
+    Message.objects.bulk_create(
         [
-            Delivery(
+            Message(
                 endpoint=endpoint,
                 message_id=signal_message_id(endpoint, signal),
                 signal=signal,
@@ -92,5 +92,5 @@ def _create(endpoint: Endpoint, page: feed.Page, now: datetime) -> None:
         ],
         update_conflicts=True,
         unique_fields=["endpoint", "message_id"],
-        update_fields=["state", "attempts", "due_at", "settled_at"],
+        update_fields=["state", "attempt_count", "due_at", "finished_at"],
     )

@@ -1,9 +1,9 @@
-"""When a failed delivery is tried again."""
+"""When a failed message is attempt again."""
 
 import random
 from datetime import timedelta
 
-from commerce.webhooks.http_client import Answer
+from commerce.webhooks.http_client import AttemptResult
 
 # The schedule of Standard Webhooks: https://github.com/standard-webhooks/standard-webhooks (deliverability).
 SCHEDULE = (
@@ -24,7 +24,7 @@ DISABLED_AFTER = timedelta(days=5)
 GONE = 410
 
 
-def next_wait(attempts: int, answer: Answer) -> timedelta | None:
+def next_wait(attempts: int, answer: AttemptResult) -> timedelta | None:
     """Return how long to wait after attempt number `attempts` (from 1), or None when it was the last."""
     if attempts >= len(SCHEDULE):
         return None

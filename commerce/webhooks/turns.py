@@ -14,10 +14,10 @@ from aggregator.ledger.errors import Outage, classified
 from commerce.models import Endpoint
 from commerce.webhooks import claims
 from commerce.webhooks.attempts import attempt
-from commerce.webhooks.http_client import Answer
+from commerce.webhooks.http_client import AttemptResult
 from commerce.webhooks.planning import plan, rights_of
 
-logger = logging.getLogger("signal_hub.deliveries")
+logger = logging.getLogger("signal_hub.messages")
 
 TURN_S = 20.0
 """After this long an endpoint with a backlog lets others have its thread."""
@@ -71,18 +71,18 @@ class Turn:
             rights = rights_of(endpoint, timezone.now())
             if rights is None:
                 return made, UNENTITLED_REST
-            delivery = self.held.claim()
-            if delivery is None:
+            message = self.held.claim()
+            if message is None:
                 if plan(self.held.endpoint_id):
                     continue
                 break
             made += 1
-            answer = attempt(endpoint, delivery, rights, self._ask)
+            answer = attempt(endpoint, message, rights, self._ask)
             if answer and not answer.ok:
                 return made, rest_of(endpoint, answer, timezone.now())
         return made, timedelta(0)
 
-    def _ask(self, request: Callable[[], Answer]) -> Answer:
+    def _ask(self, request: Callable[[], AttemptResult]) -> AttemptResult:
         """Return what a request gives, however long it takes; without a connection while it takes long."""
         self.asked_at = time.monotonic()
         try:
@@ -94,7 +94,7 @@ class Turn:
             self.asked_at = None
 
 
-def rest_of(endpoint: Endpoint, answer: Answer, now: datetime) -> timedelta:
+def rest_of(endpoint: Endpoint, answer: AttemptResult, now: datetime) -> timedelta:
     """Return how long an endpoint that just failed is left alone.
 
     A tenth of the time that it has failed, or what it asks for: `Retry-After` is about all its messages.

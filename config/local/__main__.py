@@ -1,8 +1,8 @@
 """Run the hub: `python -m config.local`.
 
-Generates what `.env` lacks, starts the servers, migrates, makes the operator's login and runs the Procfiles.
-PORT chooses the web server's port; DEMO=off leaves the demo publishers out; SIGNAL_HUB_DATA moves the
-servers' data.
+Generates what `.env` lacks, starts the servers, migrates, creates the operator's login and runs the
+Procfiles. PORT chooses the web server's port; DEMO=off leaves the demo publishers out; SIGNAL_HUB_DATA moves
+the servers' data.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from config.local import Postgres, Redis, ServerError, data_home
-from config.local.announcement import Announcer, box, say
+from config.local.announcement import Announcer, print_line, startup_message
 from config.local.env_file import DotEnv
 from config.local.processes import (
     DATA,
@@ -26,11 +26,11 @@ from config.local.processes import (
     OPERATOR,
     ROOT,
     RunError,
-    end_leftovers,
     free_port_from,
     manage,
-    only_run,
     operator_password,
+    single_run,
+    stop_earlier_run,
     web_port,
 )
 from config.local.supervisor import supervise
@@ -56,15 +56,15 @@ def main() -> int:
     except KeyboardInterrupt:
         return 0
     except (RunError, ServerError, OSError) as error:
-        say(f"signal-hub: {error}", error=True)
+        print_line(f"signal-hub: {error}", error=True)
         return 1
 
 
 def run(stack: ExitStack) -> int:
     """Start everything on `stack`, which stops it in reverse order; return the exit status."""
     DATA.mkdir(mode=0o700, exist_ok=True)
-    stack.enter_context(only_run())
-    end_leftovers()
+    stack.enter_context(single_run())
+    stop_earlier_run()
     port = web_port()
     dotenv = DotEnv(Path(_dotenv_path()))
     dotenv.add(generated())
@@ -76,19 +76,40 @@ def run(stack: ExitStack) -> int:
     local = {name: value for name, value in local.items() if not _is_set(name, dotenv)}
     dotenv.save(local)
     environment = child_environment(dotenv, local, port)
-    say("Migrating …")
-    manage(environment, "migrate", "--noinput")
+    print_line("Migrating …")
+    migrate(environment, embedded="CORE_DB_URL" in local)
     demo = os.environ.get("DEMO", "on").lower() not in {"off", "0", "no", "false"}
     password = operator_password(environment)
-    announcer = Announcer(port, box(port, environment["STREAM_PORT"], OPERATOR, password, demo=demo))
+    announcer = Announcer(
+        port, startup_message(port, environment["STREAM_PORT"], OPERATOR, password, demo=demo)
+    )
     agents = ROOT / "Procfile.demo" if demo else None
     failure = supervise(ROOT / "Procfile", agents, environment, announcer.start, announcer.cancel)
-    say(failure or "Stopping …", error=bool(failure))
+    print_line(failure or "Stopping …", error=bool(failure))
     return 1 if failure else 0
 
 
+def migrate(environment: Mapping[str, str], *, embedded: bool) -> None:
+    """Create the tables. Raises RunError; for data of before the first release it says what to do."""
+    try:
+        manage(environment, "migrate", "--noinput")
+    except RunError as error:
+        if embedded and "before the first release" in str(error):
+            folder = server_data()
+            advice = f"mv {folder} {folder}.before"
+            raise RunError(
+                f"the data in {folder} is of a version before the first release: {advice}"
+            ) from None
+        raise
+
+
+def server_data() -> Path:
+    """Return the folder of the embedded servers' data."""
+    return Path(os.environ.get("SIGNAL_HUB_DATA") or data_home(ROOT))
+
+
 def generated() -> dict[str, str]:
-    """Fresh secrets, and the hosts of a local hub."""
+    """Return fresh secrets, and the hosts of a local hub."""
     return {
         "DJANGO_SECRET_KEY": secrets.token_urlsafe(48),
         "DJANGO_ALLOWED_HOSTS": "localhost,127.0.0.1",
@@ -99,19 +120,19 @@ def generated() -> dict[str, str]:
 
 def start_servers(stack: ExitStack, dotenv: DotEnv) -> dict[str, str]:
     """Start the servers that the user has not named; return the variables that name ours."""
-    home = Path(os.environ.get("SIGNAL_HUB_DATA") or data_home(ROOT))
+    home = server_data()
     variables = {}
     if not _is_set("CORE_DB_URL", dotenv):
-        say("Starting Postgres …")
+        print_line("Starting Postgres …")
         variables["CORE_DB_URL"] = stack.enter_context(Postgres(home)).create_database(DATABASE)
     if not _is_set("CORE_REDIS_URL", dotenv):
-        say("Starting Redis …")
+        print_line("Starting Redis …")
         variables["CORE_REDIS_URL"] = stack.enter_context(Redis(home)).url
     return variables
 
 
 def child_environment(dotenv: DotEnv, local: Mapping[str, str], port: int) -> dict[str, str]:
-    """The environment of the hub's programs; they read the user's part of `.env` themselves."""
+    """Return the environment of the hub's programs; they read the user's part of `.env` themselves."""
     programs = str(Path(sys.executable).parent)
     unproxied = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
     inherited = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
@@ -130,7 +151,7 @@ def child_environment(dotenv: DotEnv, local: Mapping[str, str], port: int) -> di
 
 
 def _is_set(name: str, dotenv: DotEnv) -> bool:
-    """Tell whether the user has set a variable, in the environment or in `.env`."""
+    """Return whether the user has set a variable, in the environment or in `.env`."""
     return bool(os.environ.get(name) or os.environ.get(f"{name}_FILE")) or dotenv.has(name)
 
 

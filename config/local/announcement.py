@@ -1,4 +1,4 @@
-"""What `make run` tells the operator."""
+"""What `make run` prints for the operator."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import threading
 from contextlib import suppress
 
 
-def say(text: str, *, error: bool = False) -> None:
-    """Print a line, even to a terminal that is gone."""
+def print_line(text: str, *, error: bool = False) -> None:
+    """Print a line; a terminal that is gone is no error."""
     with suppress(OSError):
         print(text, file=sys.stderr if error else sys.stdout, flush=True)
 
@@ -27,18 +27,18 @@ class Announcer:
         threading.Thread(target=self._wait, daemon=True).start()
 
     def cancel(self) -> None:
-        """Say nothing any more."""
+        """Print nothing from now on."""
         self._cancelled.set()
 
     def _wait(self) -> None:
         while not self._cancelled.wait(0.2):
             if is_live(self._port) and not self._cancelled.is_set():
-                say(self._text)
+                print_line(self._text)
                 return
 
 
 def is_live(port: int) -> bool:
-    """Tell whether the web server answers on `/livez`."""
+    """Return whether the web server answers on `/livez`."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         connection.request("GET", "/livez")
@@ -49,8 +49,8 @@ def is_live(port: int) -> bool:
         connection.close()
 
 
-def box(port: int, stream_port: str, name: str, password: str, *, demo: bool) -> str:
-    """Return the lines that tell where to go and how to stop."""
+def startup_message(port: int, stream_port: str, name: str, password: str, *, demo: bool) -> str:
+    """Return the addresses, the login and how to stop, framed."""
     lines = [
         "Signal Hub is running.",
         "",

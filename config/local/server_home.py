@@ -1,4 +1,4 @@
-"""Where the embedded servers live and who runs them."""
+"""Where the embedded servers keep their data, and the account that runs them."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SHARED_HOME = Path("/var/lib/signal-hub")
-ABANDONED_SECONDS = 3600
+ABANDONED_AFTER_S = 3600
 
 
 class ServerError(RuntimeError):
-    """A server cannot be had; the message is one line that a user can act on."""
+    """A server cannot be started; the message is one line that a user can act on."""
 
 
 @dataclass(frozen=True)
 class Account:
-    """Who a server runs as, in the words of `subprocess`; all None: as the caller."""
+    """The account that a server runs as, in the terms of `subprocess`; all None: the caller's."""
 
     user: int | None = None
     group: int | None = None
     extra_groups: tuple[int, ...] | None = None
 
-    def give(self, path: Path) -> None:
-        """Hand over a file or folder that we made."""
+    def own(self, path: Path) -> None:
+        """Make the account the owner of a file or folder that we created."""
         if self.user is not None and self.group is not None:
             os.chown(path, self.user, self.group)
 
@@ -40,7 +40,7 @@ def is_root() -> bool:
     return os.geteuid() == 0
 
 
-def account() -> Account:
+def server_account() -> Account:
     """Return the caller's account, or an unprivileged one when the caller is root."""
     if not is_root():
         return Account()
@@ -61,21 +61,21 @@ def data_home(project: Path) -> Path:
     return SHARED_HOME / hashlib.sha256(str(project).encode()).hexdigest()[:12]
 
 
-def make_home(home: Path) -> None:
+def create_home(home: Path) -> None:
     """Create the folder and its missing parents; others may pass through root's, but not list them."""
     if home.exists():
         return
-    make_home(home.parent)
+    create_home(home.parent)
     home.mkdir(mode=0o700, exist_ok=True)
     if is_root():
         home.chmod(0o711)
 
 
 @contextmanager
-def throwaway() -> Iterator[Path]:
-    """Give a home in a temporary place and remove it with everything in it afterwards."""
+def temporary_home() -> Iterator[Path]:
+    """Create a home in a temporary place; remove it with everything in it afterwards."""
     parent = SHARED_HOME if is_root() else Path(tempfile.gettempdir())
-    make_home(parent)
+    create_home(parent)
     _remove_abandoned(parent)
     home = Path(tempfile.mkdtemp(prefix="signal-hub-tmp-", dir=parent))
     with (home / "lock").open("w") as lock:
@@ -89,10 +89,10 @@ def throwaway() -> Iterator[Path]:
 
 
 def _remove_abandoned(parent: Path) -> None:
-    """Remove temporary homes of killed runs: old ones whose lock nobody holds."""
+    """Remove temporary homes of killed runs: old ones whose lock no process holds."""
     for home in parent.glob("signal-hub-tmp-*"):
         try:
-            if time.time() - home.stat().st_mtime < ABANDONED_SECONDS:
+            if time.time() - home.stat().st_mtime < ABANDONED_AFTER_S:
                 continue
             with (home / "lock").open("r+") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -104,13 +104,13 @@ def _remove_abandoned(parent: Path) -> None:
 def copy_once(sources: Sequence[Path], target: Path) -> None:
     """Copy files and folders into the new folder `target`, readable by all, unless it is there already.
 
-    What only compilers need, and the other Postgres of the package, stays behind: half of its size. The
-    rename at the end is atomic: of two concurrent calls one wins and the other takes what it made.
+    What only compilers need, and the other Postgres of the package, is left out: half of its size. The
+    rename at the end is atomic: of two concurrent calls one wins and the other uses what it made.
     Raises OSError.
     """
     if target.exists():
         return
-    make_home(target.parent)
+    create_home(target.parent)
     draft = Path(tempfile.mkdtemp(prefix=f"{target.name}.", dir=target.parent))
     try:
         for source in sources:

@@ -13,10 +13,10 @@ def patient_probes(request, monkeypatch):
 
     Not where a test takes the database away: that it is away is to be told in the usual time.
     """
-    from aggregator.health.checks import Probe
+    from aggregator.health.checks import Check
 
     if "postgres_server" not in request.fixturenames:
-        monkeypatch.setattr(Probe, "timeout", timedelta(seconds=10))
+        monkeypatch.setattr(Check, "timeout", timedelta(seconds=10))
 
 
 @pytest.fixture

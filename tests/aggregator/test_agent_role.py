@@ -86,7 +86,7 @@ def test_every_public_column_may_be_written(agent):
 def test_psql_is_enough(make_role):
     psql = shutil.which("psql")
     if not psql and SERVERS.postgres:
-        psql = shutil.which("psql", path=str(SERVERS.postgres._programs))
+        psql = shutil.which("psql", path=str(SERVERS.postgres.programs))
     if not psql:
         pytest.skip("there is no psql")
     subprocess.run([psql, make_role(), "-c", INSERT.format("s-1")], check=True, env=os.environ, timeout=60)

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from tests.servers import PATIENCE_S, free_port, serve, web
+from tests.servers import WAIT_TIMEOUT_S, free_port, serve, web
 
 PASSWORD = "correct horse battery"
 OPTIONS = [
@@ -83,7 +83,7 @@ def sign_in(chromium, hub, operator, complaints):
             viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light", base_url=hub
         )
         contexts.append(context)
-        context.set_default_timeout(PATIENCE_S * 1000)
+        context.set_default_timeout(WAIT_TIMEOUT_S * 1000)
         page = context.new_page()
         page.on(
             "console",

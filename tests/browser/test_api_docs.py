@@ -2,14 +2,14 @@
 
 from urllib.parse import urlsplit
 
-from tests.servers import PATIENCE_S
+from tests.servers import WAIT_TIMEOUT_S
 
 
 def test_it_shows_the_operations_and_loads_nothing_from_elsewhere(chromium, live_hub):
     url = live_hub()
     asked = []
     page = chromium.new_page()
-    page.set_default_timeout(PATIENCE_S * 1000)
+    page.set_default_timeout(WAIT_TIMEOUT_S * 1000)
     page.on("request", lambda request: asked.append(request.url))
     page.on("pageerror", lambda error: asked.append(f"error: {error}"))
     page.goto(f"{url}/api/docs/")

@@ -10,14 +10,14 @@ import requests
 from django.utils import timezone
 from standardwebhooks import Webhook
 
-from commerce.models import Attempt, Customer, Delivery, Endpoint, Plan, UsageDay
+from commerce.models import Attempt, Customer, Endpoint, Message, Plan, UsageDay
 from commerce.pages import authentication
 from tests.browser import accessibility
 from tests.browser.conftest import PASSWORD
 from tests.commerce.billing.local_stripe import API_KEY, WEBHOOK_SECRET, event, local_stripe, send
 from tests.commerce.webhooks.pushing import customer, record
 from tests.commerce.webhooks.receiver import receiver
-from tests.servers import PATIENCE_S, eventually
+from tests.servers import WAIT_TIMEOUT_S, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -32,7 +32,7 @@ def visit(chromium, hub, complaints):
         viewport = {"width": width, "height": 900}
         context = chromium.new_context(viewport=viewport, color_scheme=scheme, base_url=hub)
         contexts.append(context)
-        context.set_default_timeout(PATIENCE_S * 1000)
+        context.set_default_timeout(WAIT_TIMEOUT_S * 1000)
         page = context.new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
@@ -207,11 +207,11 @@ def add_usage_and_endpoints(person: Customer) -> None:
             failing_since=timezone.now(),
             position=0,
         )
-        sent = Delivery.objects.create(
-            endpoint=endpoint, message_id=f"msg_{number}" * 4, state="failed", attempts=1
+        sent = Message.objects.create(
+            endpoint=endpoint, message_id=f"msg_{number}" * 4, state="failed", attempt_count=1
         )
         Attempt.objects.create(
-            delivery=sent, number=1, status=0, error="no answer within 15 s", duration_ms=15_000
+            message=sent, number=1, status=0, error="no answer within 15 s", duration_ms=15_000
         )
 
 

@@ -34,7 +34,7 @@ def over_database(_hub, _redis):
             "INSERT INTO trading_signals (signal_id, ecosystem, timestamp, symbol, action, agent_source) "
             "VALUES ('d', 'crypto', now(), 'BTCUSDT', 'BUY', 'agent-crypto')"
         )
-    assert len(inserted_rows.adopt(10)) == 1
+    assert len(inserted_rows.record_inserted_rows(10)) == 1
 
 
 def over_redis(_hub, redis):

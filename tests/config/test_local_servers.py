@@ -16,15 +16,15 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from config import local
-from config.local import Postgres, Redis, ServerError, data_home, server_home, throwaway
+from config.local import Postgres, Redis, ServerError, data_home, server_home, temporary_home
 from config.local import redis as embedded_redis
-from config.local.server import last_words
+from config.local.server import last_log_line
 from tests.servers import PROJECT, eventually
 
 
 @pytest.fixture
 def home():
-    with throwaway() as home:
+    with temporary_home() as home:
         yield home
 
 
@@ -203,13 +203,13 @@ def test_a_damaged_cluster_is_explained_in_one_line(postgres):
         ("t LOG:  could not bind: Address already in use\nt FATAL:  no sockets\n", "already in use"),
         ("error: write: No space left on device\nPANIC:  cannot abort\n", "No space left on device"),
         ("only this\n", "only this"),
-        ("", "it ended without a word"),
+        ("", "it ended without a message"),
     ],
 )
 def test_the_telling_line_of_a_log_is_found(tmp_path, log, cause):
     file = tmp_path / "log"
     file.write_text(log)
-    assert cause in last_words(file)
+    assert cause in last_log_line(file)
 
 
 def test_an_interrupted_initdb_is_begun_anew(home):
@@ -227,14 +227,14 @@ def test_an_old_redis_of_the_path_is_passed_over(tmp_path, monkeypatch):
     monkeypatch.setattr(embedded_redis.importlib.util, "find_spec", lambda _: None)
     monkeypatch.setattr(embedded_redis, "PROGRAMS", ["redis-server"])
     with pytest.raises(ServerError, match=r"Redis 6\.2 or later is missing: install one"):
-        embedded_redis._program()
+        embedded_redis.find_program()
 
 
-def test_a_throwaway_home_is_removed_however_its_user_ends():
+def test_a_temporary_home_home_is_removed_however_its_user_ends():
     homes = []
 
     def use():
-        with throwaway() as home:
+        with temporary_home() as home:
             homes.append(home)
             (home / "file").touch()
             raise ZeroDivisionError
@@ -245,11 +245,11 @@ def test_a_throwaway_home_is_removed_however_its_user_ends():
 
 
 def test_homes_of_killed_runs_are_removed_and_others_are_not(home, monkeypatch):
-    monkeypatch.setattr(server_home, "ABANDONED_SECONDS", -1)
+    monkeypatch.setattr(server_home, "ABANDONED_AFTER_S", -1)
     abandoned = Path(home.parent / "signal-hub-tmp-abandoned")
     abandoned.mkdir()
     (abandoned / "lock").touch()
-    with throwaway():
+    with temporary_home():
         assert not abandoned.exists()
         assert home.exists()
 
@@ -291,5 +291,5 @@ def test_a_program_in_a_private_folder_is_copied(tmp_path, monkeypatch):
     program = private / "redis-server"
     program.touch(mode=0o755)
     copy = tmp_path / "shared" / "redis-7.0.0" / "redis-server"
-    assert embedded_redis._reachable(program, "7.0.0") == copy
+    assert embedded_redis.reachable_copy(program, "7.0.0") == copy
     assert copy.stat().st_mode & 0o777 == 0o755

@@ -15,7 +15,7 @@ import pytest
 import requests
 from dotenv import dotenv_values
 
-from config.local import free_port, throwaway
+from config.local import Postgres, free_port, temporary_home
 from tests.servers import PROJECT, eventually, renamed
 
 NOT_COPIED = shutil.ignore_patterns(
@@ -125,7 +125,8 @@ def run(project, tmp_path):
         started.append(one)
         return one
 
-    with throwaway() as home, killing():
+    with temporary_home() as home, killing():
+        start.home = home
         yield start
 
 
@@ -272,4 +273,22 @@ def test_what_is_wrong_is_said_in_one_line(run, given, variables, message):
     hub = run(DEMO="off", **given | variables)
     assert hub.end() == 1
     assert re.search(message, hub.text)
+    assert "Traceback" not in hub.text, hub.text
+
+
+def test_data_of_before_the_first_release_is_left_alone(run):
+    """One line says which folder to move away."""
+    data = run.home
+    with Postgres(data) as postgres, psycopg.connect(postgres.create_database("signal_hub")) as connection:
+        connection.execute(
+            "CREATE TABLE django_migrations"
+            " (id bigserial PRIMARY KEY, app text, name text, applied timestamptz)"
+        )
+        connection.execute(
+            "INSERT INTO django_migrations (app, name, applied) VALUES ('aggregator', %s, now())",
+            ["0001_trading_signals"],
+        )
+    hub = run(DEMO="off")
+    assert hub.end() == 1
+    assert re.search(rf"signal-hub: the data in {data} is of .*: mv {data} {data}\.before$", hub.text, re.M)
     assert "Traceback" not in hub.text, hub.text

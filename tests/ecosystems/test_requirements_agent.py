@@ -72,9 +72,11 @@ def normal(name: str) -> str:
 
 
 def pins(path: Path) -> dict[str, str]:
-    """Distribution to version."""
-    lines = [line.partition(";")[0].strip() for line in path.read_text().splitlines()]
-    return dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    """Return distributions and their versions; each is pinned with its hashes."""
+    text = path.read_text()
+    found = dict(re.findall(r"^([a-z0-9-]+)==([^ ]+) .*\\\n +--hash=sha256:[0-9a-f]{64}", text, re.M))
+    assert len(found) == len(re.findall(r"^[a-z]", text, re.M)), "a line without a version or a hash"
+    return found
 
 
 def test_the_bus_imports_with_four_packages():

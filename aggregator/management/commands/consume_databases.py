@@ -29,7 +29,7 @@ class Command(BaseCommand):
         with ThreadPoolExecutor() as pool:
             settled = [
                 pool.submit(self.consume, consumer, stop, options["once"])
-                for consumer in databases.consumers()
+                for consumer in databases.database_consumers()
             ]
         self.stdout.write(f"{sum(future.result() for future in settled)} rows settled")
 
@@ -37,7 +37,9 @@ class Command(BaseCommand):
         """Run one consumer; where it crashes, the others stop too and the command fails."""
         label = f"database:{consumer.alias}"
         try:
-            return consuming.run(consumer, stop, once=once, idle_s=databases.IDLE_S, label=label)
+            return consuming.run(
+                consumer, stop, once=once, idle_s=databases.DATABASE_POLL_INTERVAL_S, label=label
+            )
         except BaseException:
             stop.set()
             raise

@@ -6,7 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
-from aggregator.alerts.watcher import Watcher
+from aggregator.alerts.watcher import AlertWatcher
 from ecosystems.shutdown import stop_on_signals
 
 
@@ -18,7 +18,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         settings.ENVIRONMENT.announce_bus()
-        watcher = Watcher()
+        watcher = AlertWatcher()
         if options["once"]:
             watcher.run_once()
             watcher.close()

@@ -7,7 +7,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from aggregator import consuming
-from commerce.webhooks.dispatcher import IDLE_S, Deliverer
+from commerce.webhooks.dispatcher import IDLE_S, Dispatcher
 from ecosystems.shutdown import stop_on_signals
 
 
@@ -23,5 +23,5 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         settings.ENVIRONMENT.announce_bus()
         stop = stop_on_signals()
-        made = consuming.run(Deliverer(stop), stop, once=options["once"], idle_s=IDLE_S, label="deliveries")
+        made = consuming.run(Dispatcher(stop), stop, once=options["once"], idle_s=IDLE_S, label="deliveries")
         self.stdout.write(f"{made} deliveries attempted")

@@ -5,9 +5,9 @@ import re
 import pytest
 from django.urls import reverse
 
-from aggregator.alerts import evaluation
-from aggregator.alerts.rules import Finding, Found
-from aggregator.models import Alert, AlertChannel, AlertNotice, AlertPolicy
+from aggregator.alerts import transitions
+from aggregator.alerts.rules import Condition, Conditions
+from aggregator.models import Alert, AlertChannel, AlertNotification, AlertPolicy
 from tests.aggregator.alerts.chat_service import TOKEN
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -91,8 +91,8 @@ def test_strangers_see_nothing(client, channel, django_user_model):
 
 def test_alerts_and_notices_are_read_only(admin_client, channel):
     AlertPolicy.current()
-    evaluation.take(Found([Finding("agent_silent", "crypto/bot-1", "silent for 1 h")]))
-    for model in (Alert, AlertNotice):
+    transitions.record_conditions(Conditions([Condition("agent_silent", "crypto/bot-1", "silent for 1 h")]))
+    for model in (Alert, AlertNotification):
         name = model._meta.model_name
         page = admin_client.get(reverse(f"admin:aggregator_{name}_changelist"))
         assert "agent silent" in page.content.decode().lower()

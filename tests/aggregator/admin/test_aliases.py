@@ -67,7 +67,7 @@ def test_rows_that_agents_insert_get_the_name_too(page, alias):
             "INSERT INTO trading_signals (signal_id, ecosystem, timestamp, symbol, action) "
             "VALUES ('sql', 'crypto', now(), 'tBTCUSD', 'SELL')"
         )
-    inserted_rows.adopt(10)
+    inserted_rows.record_inserted_rows(10)
     assert TradingSignal.objects.get(signal_id="sql").instrument == "BTC/USD"
 
 
@@ -121,7 +121,7 @@ def test_rows_in_an_ecosystems_own_database_are_updated_too(page, record, monkey
             "INSERT INTO trading_signals (signal_id, ecosystem, timestamp, symbol, action) "
             "SELECT 'own-' || n, 'forex', now(), 'CABLE', 'BUY' FROM generate_series(1, 7) AS n"
         )
-    inserted_rows.adopt_from("forex", 100)
+    inserted_rows.record_rows_of("forex", 100)
     alias = SymbolAlias.objects.get(symbol="CABLE")
     page.post(f"{LIST}{alias.pk}/map", {"map": "GBPUSD"})
     own = TradingSignal.objects.using("forex").filter(symbol="CABLE")

@@ -16,7 +16,7 @@ from aggregator.admin import dashboard
 from aggregator.answers import Background
 from aggregator.arrivals import liveness, queries
 from aggregator.arrivals.cadence import Silence
-from aggregator.health.runner import survey
+from aggregator.health.runner import check_runner
 from aggregator.models import Agent, ArrivalHour
 from tests.servers import eventually
 from tests.servers import free_port as find_free_port
@@ -64,13 +64,13 @@ def test_arrivals_replace_the_first_use_page(page, record):
 
 
 def test_the_first_use_page_goes_when_all_is_tried_or_the_hub_is_no_longer_new(page, record, monkeypatch):
-    monkeypatch.setattr(dashboard, "_memory", queries.Memory())
+    monkeypatch.setattr(dashboard, "_memory", queries.RollupCache())
     record(transport="redis")
     hour = ArrivalHour.objects.get().hour
     ArrivalHour.objects.update(hour=hour - timedelta(hours=3))
     assert "Send the first signal" not in text(page.get(LIVE))
     ArrivalHour.objects.update(hour=hour)
-    monkeypatch.setattr(dashboard, "_memory", queries.Memory())  # what is past changes nowhere else
+    monkeypatch.setattr(dashboard, "_memory", queries.RollupCache())  # what is past changes nowhere else
     record(transport="database")
     assert "Send the first signal" in text(page.get(LIVE))
     record(transport="webhook")
@@ -106,12 +106,12 @@ def test_the_first_look_after_a_pause_shows_no_old_answers(page, free_port, sett
     eventually(lambda: "freshness:crypto" in text(page.get(LIVE)))
     for answer in (dashboard._outcomes, dashboard._streams):
         answer._at -= 60
-    survey.cache_clear()
+    check_runner.cache_clear()
     url = f"redis://127.0.0.1:{free_port}/0"
     with override_settings(ENVIRONMENT=dataclasses.replace(settings.ENVIRONMENT, redis_url=url)):
         seen = text(page.get(LIVE))
     assert "redis: failed" in seen or "Asking the probes…" in seen
-    survey.cache_clear()
+    check_runner.cache_clear()
 
 
 @pytest.mark.usefixtures("fresh_answers")
@@ -157,18 +157,18 @@ SUNDAY = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 @pytest.mark.parametrize(
     ("ecosystem", "now", "silent_for", "allowed", "expected"),
     [
-        ("crypto", NOW, timedelta(minutes=1), timedelta(minutes=10), liveness.State.LIVE),
-        ("crypto", NOW, timedelta(minutes=7), timedelta(minutes=10), liveness.State.QUIET),
-        ("crypto", NOW, timedelta(minutes=11), timedelta(minutes=10), liveness.State.SILENT),
-        ("crypto", SUNDAY, timedelta(minutes=11), timedelta(minutes=10), liveness.State.SILENT),
-        ("stock", SUNDAY, timedelta(minutes=11), timedelta(minutes=10), liveness.State.CLOSED),
-        ("stock", SUNDAY, timedelta(minutes=1), timedelta(minutes=10), liveness.State.LIVE),
-        ("forex", NOW, timedelta(hours=3), None, liveness.State.QUIET),
+        ("crypto", NOW, timedelta(minutes=1), timedelta(minutes=10), liveness.Liveness.LIVE),
+        ("crypto", NOW, timedelta(minutes=7), timedelta(minutes=10), liveness.Liveness.LATE),
+        ("crypto", NOW, timedelta(minutes=11), timedelta(minutes=10), liveness.Liveness.SILENT),
+        ("crypto", SUNDAY, timedelta(minutes=11), timedelta(minutes=10), liveness.Liveness.SILENT),
+        ("stock", SUNDAY, timedelta(minutes=11), timedelta(minutes=10), liveness.Liveness.CLOSED),
+        ("stock", SUNDAY, timedelta(minutes=1), timedelta(minutes=10), liveness.Liveness.LIVE),
+        ("forex", NOW, timedelta(hours=3), None, liveness.Liveness.LATE),
     ],
 )
 def test_an_agents_state(ecosystem, now, silent_for, allowed, expected):
     silence = Silence(ecosystem, "a", now - silent_for, silent_for, allowed)
-    assert liveness._judge(silence, now) is expected
+    assert liveness.liveness_of(silence, now) is expected
 
 
 def test_one_live_agent_makes_its_ecosystem_live(db):
@@ -178,10 +178,10 @@ def test_one_live_agent_makes_its_ecosystem_live(db):
             ecosystem="crypto", agent_source=name, first_seen=seen, last_seen=seen, signals=5,
             last_transport="redis", expected_cadence=timedelta(minutes=10),
         )  # fmt: skip
-    crypto, forex, _ = liveness.take(NOW).ecosystems
-    assert (crypto.state, forex.state) == (liveness.State.LIVE, liveness.State.NEVER)
+    crypto, forex, _ = liveness.current_liveness(NOW).ecosystems
+    assert (crypto.state, forex.state) == (liveness.Liveness.LIVE, liveness.Liveness.NEVER)
     Agent.objects.filter(agent_source="alive").delete()
-    assert liveness.take(NOW).ecosystems[0].state is liveness.State.SILENT
+    assert liveness.current_liveness(NOW).ecosystems[0].state is liveness.Liveness.SILENT
 
 
 def test_the_card_calls_silent_what_the_probe_does(db):
@@ -191,10 +191,10 @@ def test_the_card_calls_silent_what_the_probe_does(db):
             ecosystem="crypto", agent_source=name, first_seen=seen, last_seen=seen, signals=5,
             last_transport="redis", expected_cadence=cadence,
         )  # fmt: skip
-    taken = liveness.take(NOW)
+    taken = liveness.current_liveness(NOW)
     assert (taken.ecosystems[0].state, taken.ecosystems[0].agents) == (
-        liveness.State.SILENT,
-        "1 silent, 1 quiet",
+        liveness.Liveness.SILENT,
+        "1 silent, 1 late",
     )
     assert [agent.name for agent in taken.agents] == ["late", "stranger"]
 
@@ -206,6 +206,6 @@ def test_the_usual_rate_counts_open_hours_only(db):
         ArrivalHour.objects.create(
             hour=hour, ecosystem="stock", agent_source="a", transport="redis", accepted=30, last_at=hour
         )
-    stock = liveness.take(NOW).ecosystems[2]
+    stock = liveness.current_liveness(NOW).ecosystems[2]
     # Open from 18:00 to 21:00, and from 14:30 to 15:00 on the day: three hours and a half.
-    assert stock.usual_hour == pytest.approx(60 / 3.5)
+    assert stock.typical_hour == pytest.approx(60 / 3.5)

@@ -22,7 +22,7 @@ def body(response):
 
 
 def test_csv_holds_every_selected_signal_over_many_batches(page, record, monkeypatch):
-    monkeypatch.setattr(export, "BATCH", 7)
+    monkeypatch.setattr(export, "EXPORT_BATCH", 7)
     record(*({"signal_id": f"c{n}"} for n in range(40)), {"ecosystem": "stock", "symbol": "AAPL"})
     rows = list(csv.DictReader(io.StringIO(body(page.get(EXPORT + "csv?ecosystem=crypto")))))
     assert [row["signal_id"] for row in rows] == [f"c{n}" for n in reversed(range(40))]

@@ -96,7 +96,7 @@ def test_from_a_database_client(shown, program_environment, settings):
     assert password not in command
     # It asks a terminal for the password; who has none sets it.
     assert "INSERT 0 1" in run(["/bin/sh", "-c", command], PGPASSWORD=password)
-    assert [verdict.fate for verdict in inserted_rows.adopt(10)] == ["accepted"]
+    assert [result.fate for result in inserted_rows.record_inserted_rows(10)] == ["accepted"]
     assert TradingSignal.objects.get().transport == "database"
 
 

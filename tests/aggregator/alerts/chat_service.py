@@ -59,7 +59,7 @@ def open_channel(receiver, name="chat"):
 
 def send_due():
     """Send what is due, as a watcher's turn does; how many were sent in time."""
-    return delivery.Sender().send_due()
+    return delivery.NotificationSender().send_due()
 
 
 def passes(minutes):
@@ -67,4 +67,7 @@ def passes(minutes):
     for column in ("since", "found_at", "fired_at", "repeat_at"):
         rows(f"UPDATE alerts SET {column} = {column} - make_interval(mins => %s) RETURNING 1", minutes)
     for column in ("created_at", "due_at", "claimed_until"):
-        rows(f"UPDATE alert_notices SET {column} = {column} - make_interval(mins => %s) RETURNING 1", minutes)
+        rows(
+            f"UPDATE alert_notifications SET {column} = {column} - make_interval(mins => %s) RETURNING 1",
+            minutes,
+        )

@@ -6,39 +6,41 @@ import pytest
 from django.core.management import call_command
 from django.db import connection
 
-from aggregator.alerts import delivery, evaluation, watcher
-from aggregator.alerts.rules import Finding, Found
-from aggregator.models import AlertNotice, AlertPolicy
+from aggregator.alerts import delivery, messages, transitions, watcher
+from aggregator.alerts.rules import Condition, Conditions
+from aggregator.models import AlertNotification, AlertPolicy
 from tests.aggregator.alerts.chat_service import TOKEN, Receiver, open_channel, passes, send_due
 from tests.aggregator.ledger.samples import rows
 from tests.servers import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "forex"])
 
-SILENT = Finding("agent_silent", "crypto/bot-1", "silent for 1 h")
+SILENT = Condition("agent_silent", "crypto/bot-1", "silent for 1 h")
 
 
 @pytest.fixture(autouse=True)
 def policy():
     AlertPolicy.current()
-    rows("UPDATE alert_policy SET all_clear_on = '2999-01-01', learned_at = '2999-01-01' RETURNING 1")
+    rows("UPDATE alert_policy SET all_clear_on = '2999-01-01' RETURNING 1")
 
 
-SEND = "from aggregator.alerts import delivery; delivery.WITHIN_S = 60; delivery.Sender().send_due()"
+SEND = (
+    "from aggregator.alerts import delivery; delivery.WITHIN_S = 60; delivery.NotificationSender().send_due()"
+)
 
 
 def take(*findings):
-    evaluation.take(Found(list(findings)))
+    transitions.record_conditions(Conditions(list(findings)))
 
 
 def notice():
-    return AlertNotice.objects.get()
+    return AlertNotification.objects.get()
 
 
 def test_a_worker_killed_while_it_sends_sends_it_twice_only_by_the_schedule(run_manage, channel, receiver):
     """Killed when the service has it and the worker does not know: the worst moment there is."""
     with connection.cursor() as cursor:
-        evaluation.tell(cursor, delivery.Notice("info", "title", "body"))
+        transitions.create_notifications(cursor, messages.Notification("info", "title", "body"))
     for came in (1, 2):
         receiver.let.clear()
         worker = run_manage("shell", "-c", SEND)  # no turn: that could find something else to tell
@@ -99,23 +101,23 @@ def test_a_channel_that_hangs_holds_up_no_other_and_no_turn(monkeypatch, channel
     healthy = Receiver()
     open_channel(healthy, "other")
     monkeypatch.setattr(delivery, "WITHIN_S", 3.0)
-    sender = delivery.Sender()
+    sender = delivery.NotificationSender()
     receiver.let.clear()
     take(SILENT)
     assert sender.send_due() == 1
-    take(SILENT, Finding("agent_silent", "crypto/bot-2", "silent for 1 h"))
+    take(SILENT, Condition("agent_silent", "crypto/bot-2", "silent for 1 h"))
     assert sender.send_due() == 1
     assert (len(healthy.messages), len(receiver.messages)) == (2, 1)
 
     receiver.let.set()
     eventually(lambda: len(receiver.messages) == 2)
-    eventually(lambda: AlertNotice.objects.filter(sent_at=None).count() == 0)
+    eventually(lambda: AlertNotification.objects.filter(sent_at=None).count() == 0)
     assert eventually(sender.send_due) == 2
     healthy.close()
 
 
 def watch_until(stop):
-    watcher.Watcher().run(stop)
+    watcher.AlertWatcher().run(stop)
 
 
 def watch_once(_stop):
@@ -129,7 +131,7 @@ def test_who_watches_ends_only_after_what_is_under_way(monkeypatch, channel, rec
     monkeypatch.setattr(delivery, "WITHIN_S", 0.0)
     receiver.let.clear()
     with connection.cursor() as cursor:
-        evaluation.tell(cursor, delivery.Notice("info", "title", "body"))
+        transitions.create_notifications(cursor, messages.Notification("info", "title", "body"))
     stop = threading.Event()
     thread = threading.Thread(target=watch, args=[stop])
     thread.start()
@@ -137,7 +139,7 @@ def test_who_watches_ends_only_after_what_is_under_way(monkeypatch, channel, rec
     stop.set()
     receiver.let.set()
     thread.join()
-    assert AlertNotice.objects.earliest("id").sent_at is not None
+    assert AlertNotification.objects.earliest("id").sent_at is not None
 
 
 def test_apprise_waits_longer_than_a_slow_service_takes(channel, receiver):
@@ -174,7 +176,7 @@ def test_what_apprise_raises_is_a_failure_that_shows_no_url(monkeypatch, channel
 
 
 def test_a_name_calls_nobody(channel, receiver):
-    take(Finding("agent_silent", "crypto/@everyone <@&1> <!here> bot_1@host", "silent"))
+    take(Condition("agent_silent", "crypto/@everyone <@&1> <!here> bot_1@host", "silent"))
     send_due()
     (message,) = receiver.messages
     for text in (message["title"], message["message"]):
@@ -187,7 +189,7 @@ def test_a_name_calls_nobody(channel, receiver):
 def test_threads_racing_for_many_notices_send_each_once(channel, receiver):
     with connection.cursor() as cursor:
         for number in range(40):
-            evaluation.tell(cursor, delivery.Notice("info", f"n{number}", "body"))
+            transitions.create_notifications(cursor, messages.Notification("info", f"n{number}", "body"))
 
     def send():
         send_due()
@@ -227,7 +229,7 @@ def test_a_service_that_stays_down_is_given_up(channel, receiver):
     for _ in range(20):
         send_due()
         passes(61)
-    notice = AlertNotice.objects.get()
+    notice = AlertNotification.objects.get()
     assert (notice.attempts, notice.given_up_at is not None) == (delivery.MOST_ATTEMPTS, True)
 
 
@@ -245,7 +247,7 @@ def test_discord_shows_what_an_agent_is_called(receiver, monkeypatch):
 
     monkeypatch.setattr(NotifyDiscord, "notify_url", f"http://127.0.0.1:{receiver.server_address[1]}")
     target = delivery.Target("chat", "discord://123456789/a-token-of-its-own")
-    assert delivery.post(target, delivery.Notice("info", "bot `a`", "crypto/__x__ *b* ||c|| @everyone"))
+    assert delivery.post(target, messages.Notification("info", "bot `a`", "crypto/__x__ *b* ||c|| @everyone"))
     (message,) = receiver.messages
     told = r"crypto/\_\_x\_\_ \*b\* \|\|c\|\| @" + "\u200beveryone"
     assert message["content"] == r"bot \`a\`" + f"\r\n{told}"

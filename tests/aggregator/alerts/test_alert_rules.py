@@ -8,19 +8,19 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from aggregator import ledger
-from aggregator.alerts import delivery, evaluation, watcher
-from aggregator.alerts.rules import Finding, Found, find
-from aggregator.health.channel_check import ChannelsProbe
-from aggregator.health.checks import Outcome, State
-from aggregator.health.runner import Survey
-from aggregator.models import Agent, Alert, AlertChannel, AlertNotice, AlertPolicy
+from aggregator.alerts import delivery, messages, transitions, watcher
+from aggregator.alerts.rules import Condition, Conditions, evaluate
+from aggregator.health.channel_check import AlertChannelsCheck
+from aggregator.health.checks import CheckResult, Status
+from aggregator.health.runner import CheckRunner
+from aggregator.models import Agent, Alert, AlertChannel, AlertNotification, AlertPolicy
 from tests.aggregator.alerts.chat_service import TOKEN, passes, send_due
 from tests.aggregator.ledger.samples import entry, rows
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "forex"])
 
-SILENT = Finding("agent_silent", "crypto/bot-1", "silent for 1 h")
-REDIS = Finding("probe_failed", "redis", "does not answer")
+SILENT = Condition("agent_silent", "crypto/bot-1", "silent for 1 h")
+REDIS = Condition("check_failed", "redis", "does not answer")
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +33,7 @@ def policy():
 
 def take(*findings, blind=()):
     """One turn; what changed, as (fired, repeated, over) subjects."""
-    changes = evaluation.take(Found(list(findings), frozenset(blind)))
+    changes = transitions.record_conditions(Conditions(list(findings), frozenset(blind)))
     return tuple([each.subject for each in kind] for kind in (changes.fired, changes.repeated, changes.over))
 
 
@@ -67,7 +67,7 @@ def test_it_fires_again_when_it_comes_back(channel):
 def test_what_another_watcher_saw_a_moment_ago_is_not_over():
     take(SILENT)
     assert take() == ([], [], [])
-    assert Alert.objects.get().over_at is None
+    assert Alert.objects.get().resolved_at is None
 
 
 def test_a_failed_probe_must_last_before_it_is_told():
@@ -84,7 +84,7 @@ def test_a_probe_that_failed_for_a_moment_is_never_told():
 
 
 def test_a_rule_that_cannot_look_ends_nothing():
-    lag = Finding("stream_lag", "core_signals:signals", "20000 unread")
+    lag = Condition("stream_lag", "core_signals:signals", "20000 unread")
     take(lag)
     passes(1)
     take(lag)
@@ -95,7 +95,7 @@ def test_a_rule_that_cannot_look_ends_nothing():
 
 
 def test_many_changes_are_one_message_of_bearable_length(channel, receiver):
-    take(*(Finding("agent_silent", f"crypto/bot-{number:03}", "silent") for number in range(50)))
+    take(*(Condition("agent_silent", f"crypto/bot-{number:03}", "silent") for number in range(50)))
     assert send_due() == 1
     (message,) = receiver.messages
     assert message["title"] == "Signal Hub: 50 new"
@@ -108,7 +108,7 @@ def test_two_turns_at_once_are_one(channel):
 
     def other():
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(evaluation.ENTER)
+            cursor.execute(transitions.ENTER)
             entered.set()
             done.wait(60)
         connection.close()
@@ -116,7 +116,7 @@ def test_two_turns_at_once_are_one(channel):
     thread = threading.Thread(target=other)
     thread.start()
     assert entered.wait(60)
-    assert evaluation.take(Found([SILENT])) is None
+    assert transitions.record_conditions(Conditions([SILENT])) is None
     done.set()
     thread.join()
     assert take(SILENT)[0] == ["crypto/bot-1"]
@@ -142,7 +142,7 @@ def test_processes_racing_for_one_alert_send_it_once(run_manage, channel, receiv
 
 def test_a_channel_that_takes_nothing_degrades_the_hub(channel, receiver):
     def alerts():
-        (outcome,) = Survey([ChannelsProbe()]).ask_all()
+        (outcome,) = CheckRunner([AlertChannelsCheck()]).ask_all()
         return outcome.state.value, outcome.text
 
     assert alerts() == ("ok", "")
@@ -163,7 +163,7 @@ def test_a_disabled_channel_gets_nothing(channel, receiver):
 
 def test_another_auth_secret_is_told_as_such(channel, monkeypatch):
     monkeypatch.setattr(settings, "ENVIRONMENT", replace(settings.ENVIRONMENT, auth_secret="another"))
-    assert "enter the address again" in delivery.deliver(channel, delivery.Notice("info", "t", "b"))
+    assert "enter the address again" in delivery.deliver(channel, messages.Notification("info", "t", "b"))
 
 
 def test_the_url_is_nowhere_in_the_database(channel):
@@ -194,23 +194,23 @@ def test_the_all_clear_waits_for_its_hour(channel):
     )
     watcher._all_clear()
     assert (
-        AlertNotice.objects.exists()
+        AlertNotification.objects.exists()
         == (rows("SELECT (now() AT TIME ZONE 'UTC')::time >= all_clear_at FROM alert_policy")[0][0])
     )
 
 
 def found(policy, *outcomes):
     policy.refresh_from_db()
-    return {(each.rule, each.subject) for each in find(policy, outcomes).findings}
+    return {(each.rule, each.subject) for each in evaluate(policy, outcomes).findings}
 
 
 def test_rule_failed_probe(policy, redis_client):
     outcomes = [
-        Outcome("one", State.FAILED, "gone"),
-        Outcome("two", State.DEGRADED),
-        Outcome("three", State.OK),
+        CheckResult("one", Status.FAILED, "gone"),
+        CheckResult("two", Status.DEGRADED),
+        CheckResult("three", Status.OK),
     ]
-    assert found(policy, *outcomes) == {("probe_failed", "one")}
+    assert found(policy, *outcomes) == {("check_failed", "one")}
 
 
 def test_rule_stream_lag(policy, redis_client):
@@ -223,7 +223,7 @@ def test_rule_stream_lag(policy, redis_client):
 def test_rule_stream_lag_is_blind_without_redis(policy, free_port, monkeypatch):
     url = f"redis://127.0.0.1:{free_port}/0"
     monkeypatch.setattr(settings, "ENVIRONMENT", replace(settings.ENVIRONMENT, redis_url=url))
-    assert find(policy, []).blind == {"stream_lag"}
+    assert evaluate(policy, []).blind == {"stream_lag"}
 
 
 def test_rule_refusals(policy, redis_client):

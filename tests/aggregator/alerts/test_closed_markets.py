@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from aggregator import ledger
-from aggregator.alerts import evaluation
-from aggregator.alerts.rules import find
+from aggregator.alerts import transitions
+from aggregator.alerts.rules import evaluate
 from aggregator.arrivals.open_hours import OpenTime
-from aggregator.health.freshness_check import FreshnessProbe
+from aggregator.health.freshness_check import FreshnessCheck
 from aggregator.models import Agent, Alert, AlertPolicy
 from tests.aggregator.alerts.chat_service import passes, send_due
 from tests.aggregator.ledger.samples import entry, rows
@@ -34,7 +34,7 @@ def agent(redis_client):
 
 def look(policy, at):
     """A turn at a moment; the kinds of change it made to the agent's alert."""
-    changes = evaluation.take(find(policy, [], at))
+    changes = transitions.record_conditions(evaluate(policy, [], at))
     kinds = {"fired": changes.fired, "repeated": changes.repeated, "over": changes.over}
     return [kind for kind, alerts in kinds.items() if any(each.rule == "agent_silent" for each in alerts)]
 
@@ -45,7 +45,7 @@ def test_an_alert_is_quiet_while_the_market_is_closed_and_goes_on_after_it_opene
         passes(60)
         assert look(agent, CLOSED) == []
     alert = Alert.objects.get(rule="agent_silent")
-    assert (alert.over_at, alert.notices) == (None, 1)
+    assert (alert.resolved_at, alert.notifications) == (None, 1)
     assert "market is closed" in alert.text
 
     assert look(agent, REOPENED + 19 * MINUTE) == []
@@ -75,7 +75,7 @@ def test_the_grace_is_at_most_half_a_session():
     opening = datetime(2026, 11, 23, 14, 30, tzinfo=UTC)  # New York's stock exchange, for 6.5 hours
 
     def rests(at):
-        return OpenTime("stock", at - timedelta(days=30), at).rests(timedelta(days=1))
+        return OpenTime("stock", at - timedelta(days=30), at).is_closed_or_just_opened(timedelta(days=1))
 
     assert rests(opening + 3 * HOUR)
     assert not rests(opening + 4 * HOUR)
@@ -89,7 +89,7 @@ def test_a_change_of_the_clocks_moves_the_opening(reopened):
     """The weekends at which New York's clocks change: 17:00 there is another hour in UTC than before."""
 
     def rests(at):
-        return OpenTime("forex", at - timedelta(days=30), at).rests(20 * MINUTE)
+        return OpenTime("forex", at - timedelta(days=30), at).is_closed_or_just_opened(20 * MINUTE)
 
     assert rests(reopened - MINUTE)
     assert rests(reopened + 19 * MINUTE)
@@ -98,23 +98,23 @@ def test_a_change_of_the_clocks_moves_the_opening(reopened):
 
 def test_freshness_knows_the_trading_hours(agent, monkeypatch):
     from aggregator.arrivals import cadence
-    from aggregator.health.runner import Survey
+    from aggregator.health.runner import CheckRunner
 
     real = cadence.silences
     found = {}
     for at in (FRIDAY + HOUR, CLOSED, REOPENED + MINUTE, REOPENED + HOUR):
         monkeypatch.setattr(cadence, "silences", lambda at=at, **options: real(at, **options))
-        (outcome,) = Survey([FreshnessProbe("forex")]).ask_all()
+        (outcome,) = CheckRunner([FreshnessCheck("forex")]).ask_all()
         found[at] = outcome.state.value
     assert list(found.values()) == ["degraded", "ok", "ok", "degraded"]
 
 
 def test_what_is_not_found_just_now_is_not_repeated(channel):
     """It may be over; that is only sure a minute later."""
-    from aggregator.alerts.rules import Finding, Found
+    from aggregator.alerts.rules import Condition, Conditions
 
-    silent = Found([Finding("agent_silent", "crypto/bot-1", "silent for 1 h")])
-    evaluation.take(silent)
+    silent = Conditions([Condition("agent_silent", "crypto/bot-1", "silent for 1 h")])
+    transitions.record_conditions(silent)
     rows("UPDATE alerts SET repeat_at = now() - interval '1 second' RETURNING 1")
-    assert not evaluation.take(Found([])).repeated
-    assert evaluation.take(silent).repeated
+    assert not transitions.record_conditions(Conditions([])).repeated
+    assert transitions.record_conditions(silent).repeated

@@ -13,7 +13,7 @@ from django.db import connection
 
 from aggregator.alerts import database_outage, delivery, watcher
 from aggregator.background import DAEMONS
-from aggregator.health.runner import survey
+from aggregator.health.runner import check_runner
 from aggregator.models import AlertChannel, AlertPolicy
 from tests.aggregator.ledger.samples import rows
 from tests.servers import PROJECT, eventually, frozen
@@ -25,13 +25,13 @@ WORKER = """
 import sys, django
 django.setup()
 from django.conf import settings
-from aggregator.alerts import blackout, sending
-sending.WITHIN_S = 60
-blackout.HOLD_S = 0
-blackout.SHARED_FOLDERS = (sys.argv[2],)
-one = blackout.Blackout(settings.ENVIRONMENT)
+from aggregator.alerts import database_outage, delivery
+delivery.WITHIN_S = 60
+database_outage.HOLD_S = 0
+database_outage.SHARED_FOLDERS = (sys.argv[2],)
+one = database_outage.Blackout(settings.ENVIRONMENT)
 for word in sys.stdin:
-    getattr(one, word.strip())([sending.Target("chat", sys.argv[1])])
+    getattr(one, word.strip())([delivery.Target("chat", sys.argv[1])])
     print("done", flush=True)
 """
 
@@ -78,8 +78,8 @@ def everybody(workers, word, targets):
 def test_a_watcher_tells_that_the_database_is_down_and_back(channel, receiver, redis_client, postgres_server):
     AlertPolicy.current()
     rows("UPDATE alert_policy SET all_clear_on = '2999-01-01' RETURNING 1")
-    survey.cache_clear()
-    watchers = [watcher.Watcher() for _ in range(3)]
+    check_runner.cache_clear()
+    watchers = [watcher.AlertWatcher() for _ in range(3)]
     for each in watchers:
         each.run_once()
     assert receiver.titles == []
@@ -106,8 +106,8 @@ def test_a_watcher_tells_of_a_database_that_hangs(
     rows("UPDATE alert_policy SET all_clear_on = '2999-01-01' RETURNING 1")
     monkeypatch.setattr(watcher, "EVERY_S", 0.1)
     monkeypatch.setattr(watcher, "PATIENCE_S", 0.2)
-    survey.cache_clear()
-    one, stop = watcher.Watcher(), threading.Event()
+    check_runner.cache_clear()
+    one, stop = watcher.AlertWatcher(), threading.Event()
     running = DAEMONS.submit(one.run, stop)
     eventually(lambda: one._targets)
     with frozen(postgres_server):

@@ -55,7 +55,7 @@ def test_few_gaps_teach_nothing(clock):
     [
         (None, None, None),
         (None, 10 * MINUTE, 30 * MINUTE),
-        (None, timedelta(seconds=1), cadence.SHORTEST),
+        (None, timedelta(seconds=1), cadence.MIN_ALLOWANCE),
         (2 * MINUTE, 10 * MINUTE, 2 * MINUTE),
     ],
 )
@@ -79,7 +79,7 @@ def test_learning_from_arrivals():
     arrive("often", 2, 100)
     arrive("seldom", 60, 50)
     arrive("new", 5, 3)
-    assert cadence.learn() == 2
+    assert cadence.learn_cadences() == 2
     learned = {each.agent.agent_source: each.gap for each in AgentCadence.objects.select_related("agent")}
     assert learned == {"often": 2 * MINUTE, "seldom": 60 * MINUTE, "new": None}
 
@@ -90,10 +90,10 @@ def test_learning_from_arrivals():
 @pytest.mark.django_db(transaction=True)
 def test_what_was_learned_once_is_not_read_again():
     arrive("often", 2, 100)
-    cadence.learn()
+    cadence.learn_cadences()
     rows("DELETE FROM arrival_minutes WHERE minute < now() - interval '30 minutes' RETURNING 1")
     ledger.record([entry("more", agent_source="often")], "webhook")
-    assert cadence.learn() == 1
+    assert cadence.learn_cadences() == 1
     [learned] = AgentCadence.objects.all()
     assert learned.gap == 2 * MINUTE
     assert learned.gaps in {100, 101}  # the last came in the same minute, or in the next one
@@ -102,9 +102,9 @@ def test_what_was_learned_once_is_not_read_again():
 @pytest.mark.django_db(transaction=True)
 def test_what_was_learned_is_forgotten_after_a_month():
     arrive("often", 2, 100)
-    cadence.learn()
+    cadence.learn_cadences()
     rows("UPDATE agent_cadences SET minutes = ARRAY(SELECT unnest(minutes) - 44000) RETURNING 1")
-    assert cadence.learn() == 0
+    assert cadence.learn_cadences() == 0
     [learned] = AgentCadence.objects.all()
     assert learned.gap is None
 
@@ -113,7 +113,7 @@ def test_what_was_learned_is_forgotten_after_a_month():
 def test_only_the_agent_that_is_late_is_silent_too_long():
     arrive("often", 2, 100)
     arrive("seldom", 60, 50)
-    cadence.learn()
+    cadence.learn_cadences()
     assert not any(each.too_long for each in cadence.silences())
     in_ten_minutes = timezone.now() + 10 * MINUTE
     late = {each.agent_source: each.silent_for for each in cadence.silences(in_ten_minutes) if each.too_long}
@@ -142,4 +142,4 @@ def test_agents_gone_for_long_cost_one_query(django_assert_num_queries):
     Agent.objects.update(last_seen="2020-01-01T00:00Z", expected_cadence=MINUTE)
     with django_assert_num_queries(1):
         found = cadence.silences()
-    assert {each.silent_for for each in found} == {cadence.LOOK_BACK}
+    assert {each.silent_for for each in found} == {cadence.LOOKBACK}

@@ -34,7 +34,7 @@ def test_the_questions_see_what_was_recorded(record):
     same = {"signal_id": "twice", "timestamp": ago(1)}
     record(same, same, transport="webhook")
     now = datetime.now(UTC)
-    memory = queries.Memory()
+    memory = queries.RollupCache()
     recent = memory.recent(now)
     assert recent["crypto", "database"].hour == 2
     assert sum(recent["crypto", "database"].lags) == 2
@@ -51,7 +51,7 @@ def test_the_last_minute_slides(db):
             minute=now.replace(second=0) - timedelta(minutes=minutes),
             ecosystem="crypto", agent_source="a", transport="redis", accepted=count,
         )  # fmt: skip
-    assert queries.Memory().recent(now)["crypto", "redis"].minute == 10 + 25
+    assert queries.RollupCache().recent(now)["crypto", "redis"].minute == 10 + 25
 
 
 def test_what_is_past_is_read_once(db):
@@ -61,7 +61,7 @@ def test_what_is_past_is_read_once(db):
         ArrivalHour.objects.create(
             hour=hour, ecosystem="stock", agent_source="a", transport="redis", accepted=hours, last_at=hour
         )
-    memory = queries.Memory()
+    memory = queries.RollupCache()
 
     def told():
         with CaptureQueriesContext(connection) as captured:

@@ -7,9 +7,8 @@ import pytest
 from django.db import connection
 
 from aggregator import ledger
-from aggregator.alerts.watcher import Watcher
 from aggregator.arrivals import counters, retention
-from aggregator.models import AlertPolicy, ArrivalHour, ArrivalMinute, DeadLetter, Sighting, TradingSignal
+from aggregator.models import ArrivalHour, ArrivalMinute, DeadLetter, Sighting, TradingSignal
 from tests.aggregator.ledger.samples import entry, rows
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "forex"])
@@ -60,7 +59,7 @@ def test_a_minute_goes_only_when_the_counters_have_it():
     assert retention.prune(MONTH)["arrival_minutes"] == 0
     counters.fold()
     assert retention.prune(MONTH)["arrival_minutes"] == 1
-    assert counters.look()["crypto", "redis"]["accepted"] == 1
+    assert counters.read()["crypto", "redis"]["accepted"] == 1
 
 
 def a_months_minutes(count):
@@ -76,7 +75,7 @@ def a_months_minutes(count):
 
 
 def test_workers_share_the_work(monkeypatch):
-    monkeypatch.setattr(retention, "BATCH", 10)
+    monkeypatch.setattr(retention, "MAX_PRUNED_ROWS", 10)
     a_months_minutes(400)
 
     def prune(_number):
@@ -88,25 +87,11 @@ def test_workers_share_the_work(monkeypatch):
     with ThreadPoolExecutor(4) as pool:
         assert sum(pool.map(prune, range(8))) == 400
     assert not ArrivalMinute.objects.exists()
-    assert counters.look()["crypto", "redis"]["accepted"] == 400
+    assert counters.read()["crypto", "redis"]["accepted"] == 400
 
 
 def test_a_turn_ends_in_time(monkeypatch):
-    monkeypatch.setattr(retention, "BATCH", 10)
-    monkeypatch.setattr(retention, "MOST_S", 0.0)
+    monkeypatch.setattr(retention, "MAX_PRUNED_ROWS", 10)
+    monkeypatch.setattr(retention, "PRUNE_TIMEOUT_S", 0.0)
     a_months_minutes(25)
     assert [retention.prune(MONTH)["arrival_minutes"] for _ in range(3)] == [10, 10, 5]
-
-
-def test_whoever_watches_does_it_each_hour():
-    send("old")
-    days_pass(36)
-    Watcher().run_once()
-    assert not ArrivalMinute.objects.exists()
-    send("older")
-    days_pass(36)
-    Watcher().run_once()
-    assert ArrivalMinute.objects.exists()
-    AlertPolicy.objects.update(learned_at=None)
-    Watcher().run_once()
-    assert not ArrivalMinute.objects.exists()

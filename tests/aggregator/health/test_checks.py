@@ -13,10 +13,10 @@ import requests
 
 from aggregator import ledger
 from aggregator.health import heartbeats
-from aggregator.health.checks import State
-from aggregator.health.freshness_check import FreshnessProbe
-from aggregator.health.program_checks import DiskProbe, EndpointProbe, HeartbeatProbe
-from aggregator.health.runner import Survey
+from aggregator.health.checks import Status
+from aggregator.health.freshness_check import FreshnessCheck
+from aggregator.health.program_checks import DiskCheck, EndpointCheck, HeartbeatCheck
+from aggregator.health.runner import CheckRunner
 from aggregator.models import Agent
 from tests.aggregator.ledger.samples import entry, rows
 from tests.servers import Program, eventually, web
@@ -24,7 +24,7 @@ from tests.servers import Program, eventually, web
 
 def ask(probe):
     """The outcome's state and text."""
-    (outcome,) = Survey([probe]).ask_all()
+    (outcome,) = CheckRunner([probe]).ask_all()
     return outcome.state.value, outcome.text
 
 
@@ -39,25 +39,25 @@ def seen(redis_client, who, seconds_ago):
 
 
 def test_workers_that_were_never_seen_are_not_missed(url, redis_client):
-    assert ask(HeartbeatProbe("worker", url)) == ("ok", "none seen")
-    assert ask(HeartbeatProbe("worker", None)) == ("ok", "not configured")
+    assert ask(HeartbeatCheck("worker", url)) == ("ok", "none seen")
+    assert ask(HeartbeatCheck("worker", None)) == ("ok", "not configured")
 
 
 def test_workers_that_fell_silent_are_missed(url, redis_client):
     seen(redis_client, "worker:celery@one", 60)
-    assert ask(HeartbeatProbe("worker", url)) == ("failed", "silent")
-    assert ask(HeartbeatProbe("beat", url)) == ("ok", "none seen")
+    assert ask(HeartbeatCheck("worker", url)) == ("failed", "silent")
+    assert ask(HeartbeatCheck("beat", url)) == ("ok", "none seen")
     seen(redis_client, "worker:celery@two", 5)
-    assert ask(HeartbeatProbe("worker", url)) == ("ok", "")
+    assert ask(HeartbeatCheck("worker", url)) == ("ok", "")
 
 
 def test_workers_are_forgotten_after_a_day_but_not_the_last_one(url, redis_client):
     seen(redis_client, "worker:celery@one", 90_000)
     seen(redis_client, "worker:celery@two", 200_000)
     seen(redis_client, "beat:hub", 5)
-    assert ask(HeartbeatProbe("worker", url)) == ("failed", "silent")
+    assert ask(HeartbeatCheck("worker", url)) == ("failed", "silent")
     seen(redis_client, "worker:celery@three", 5)
-    assert ask(HeartbeatProbe("worker", url)) == ("ok", "")
+    assert ask(HeartbeatCheck("worker", url)) == ("ok", "")
     assert sorted(redis_client.hkeys(heartbeats.KEY)) == [b"beat:hub", b"worker:celery@three"]
 
 
@@ -67,16 +67,16 @@ def test_real_workers_and_beat_are_seen(run_program, redis_client, tmp_path, url
     run_program([*celery, "worker", "--pool", "threads", "--concurrency", "1"])
     run_program([*celery, "beat", "--schedule", str(tmp_path / "schedule"), "--pidfile="])
     eventually(lambda: all(heartbeats.ages(redis_client).values()), what="both seen")
-    assert ask(HeartbeatProbe("worker", url)) == ask(HeartbeatProbe("beat", url)) == ("ok", "")
+    assert ask(HeartbeatCheck("worker", url)) == ask(HeartbeatCheck("beat", url)) == ("ok", "")
 
 
 @pytest.mark.django_db(transaction=True, databases=["default", "forex"])
 def test_the_endpoint_of_the_real_hub_answers_and_nothing_is_made(live_hub):
     url = live_hub()
     # The first request builds what the later ones use, and a probe waits a second for an answer.
-    eventually(lambda: ask(EndpointProbe(f"{url}/api/signals")) == ("ok", ""), what="the endpoint answers")
+    eventually(lambda: ask(EndpointCheck(f"{url}/api/signals")) == ("ok", ""), what="the endpoint answers")
     other = ("degraded", "answers, but not as the hub's door does")
-    eventually(lambda: ask(EndpointProbe(f"{url}/livez")) == other, what="another address answers")
+    eventually(lambda: ask(EndpointCheck(f"{url}/livez")) == other, what="another address answers")
     assert rows("SELECT count(*) FROM dead_letters") == rows("SELECT count(*) FROM trading_signals") == [(0,)]
 
 
@@ -96,10 +96,10 @@ def test_a_hub_of_one_thread_can_be_asked_about_itself(run_program, free_port):
 
 def test_an_endpoint_nobody_listens_on(free_port):
     url = f"http://user:hidden@127.0.0.1:{free_port}/api/signals"
-    (outcome,) = Survey([EndpointProbe(url)]).ask_all()
-    assert (outcome.state, outcome.text) == (State.DEGRADED, "cannot be reached from here")
+    (outcome,) = CheckRunner([EndpointCheck(url)]).ask_all()
+    assert (outcome.state, outcome.text) == (Status.DEGRADED, "cannot be reached from here")
     assert "hidden" not in outcome.detail
-    assert ask(EndpointProbe(None)) == ("ok", "not configured")
+    assert ask(EndpointCheck(None)) == ("ok", "not configured")
 
 
 class Redirecting(BaseHTTPRequestHandler):
@@ -117,7 +117,7 @@ def test_an_endpoint_that_redirects_is_not_followed():
     server = HTTPServer(("127.0.0.1", 0), Redirecting)
     server.asked = []
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    assert ask(EndpointProbe(f"http://127.0.0.1:{server.server_address[1]}/api/signals"))[0] == "degraded"
+    assert ask(EndpointCheck(f"http://127.0.0.1:{server.server_address[1]}/api/signals"))[0] == "degraded"
     assert server.asked == ["/api/signals"]
     server.shutdown()
     server.server_close()
@@ -140,28 +140,28 @@ Usage = namedtuple("Usage", "total used free")
 def test_the_disk(monkeypatch, total, free, state):
     """No disk can be filled for a test: what the system says of one is replaced."""
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: Usage(total, total - free, free))
-    assert ask(DiskProbe(Path("/")))[0] == state
+    assert ask(DiskCheck(Path("/")))[0] == state
 
 
 @pytest.mark.django_db(transaction=True, databases=["default", "forex"])
 def test_freshness():
-    assert ask(FreshnessProbe("crypto")) == ("ok", "nothing has come yet")
+    assert ask(FreshnessCheck("crypto")) == ("ok", "nothing has come yet")
     ledger.record([entry("a"), entry("b", agent_source="bot-2")], "webhook")
-    assert ask(FreshnessProbe("crypto")) == ("ok", "")
+    assert ask(FreshnessCheck("crypto")) == ("ok", "")
     Agent.objects.update(expected_cadence="00:05:00")
     late = "UPDATE agents SET last_seen = now() - interval '6 minutes' WHERE agent_source = %s RETURNING 1"
     rows(late, "bot-1")
-    assert ask(FreshnessProbe("crypto")) == ("ok", "")
+    assert ask(FreshnessCheck("crypto")) == ("ok", "")
     rows(late, "bot-2")
-    assert ask(FreshnessProbe("crypto")) == ("degraded", "silent")
+    assert ask(FreshnessCheck("crypto")) == ("degraded", "silent")
     ledger.record([entry("c", agent_source="bot-3")], "webhook")
-    assert ask(FreshnessProbe("crypto")) == ("ok", "")
-    assert ask(FreshnessProbe("stock")) == ("ok", "nothing has come yet")
+    assert ask(FreshnessCheck("crypto")) == ("ok", "")
+    assert ask(FreshnessCheck("stock")) == ("ok", "nothing has come yet")
 
 
 @pytest.mark.django_db(transaction=True, databases=["default", "forex"])
 def test_probes_that_need_the_database_leave_its_absence_to_its_own(postgres_server):
     postgres_server.stop()
     began = time.monotonic()
-    assert ask(FreshnessProbe("crypto")) == ("degraded", "cannot tell without the database")
+    assert ask(FreshnessCheck("crypto")) == ("degraded", "cannot tell without the database")
     assert time.monotonic() - began < 30

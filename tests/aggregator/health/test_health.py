@@ -13,8 +13,8 @@ from django.conf import settings
 from django.db import connection
 from django.test import AsyncClient
 
-from aggregator.health.checks import Degraded, Failed, Outcome, Probe, State
-from aggregator.health.runner import Survey, survey
+from aggregator.health.checks import Check, CheckResult, Degraded, Failed, Status
+from aggregator.health.runner import CheckRunner, check_runner
 from aggregator.ingest.streams import GROUP
 from aggregator.models import DeadLetter
 from tests.servers import eventually, frozen
@@ -25,9 +25,9 @@ STREAM = "core_signals:signals"
 @pytest.fixture(autouse=True)
 def own_survey():
     """Outcomes that another test has not left behind."""
-    survey.cache_clear()
+    check_runner.cache_clear()
     yield
-    survey.cache_clear()
+    check_runner.cache_clear()
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def environment(monkeypatch):
 
 def health(client):
     """Status code and body of a poll that finds nothing remembered."""
-    survey.cache_clear()
+    check_runner.cache_clear()
     response = client.get("/health")
     return response.status_code, json.loads(response.content)
 
@@ -166,7 +166,7 @@ def test_a_stream_that_nobody_reads_is_degraded(client, redis_client):
 
 @pytest.mark.django_db(transaction=True, databases=["default", "forex"])
 def test_a_long_stream_is_degraded(client, redis_client, monkeypatch):
-    monkeypatch.setattr("aggregator.ingest.stream_state.LAG_LIMIT", 4)
+    monkeypatch.setattr("aggregator.ingest.stream_state.MAX_LAG", 4)
     redis_client.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
     redis_client.xadd(STREAM, {"payload": b"{}"})
     redis_client.xreadgroup(GROUP, "one", {STREAM: ">"})
@@ -183,7 +183,7 @@ def test_a_stream_of_another_type_fails(client, redis_client: redis.Redis):
     assert health(client)[1]["checks"]["stream:signals"]["status"] == "failed"
 
 
-class Answering(Probe):
+class Answering(Check):
     """A probe that says what it is told, as soon as it is let."""
 
     def __init__(self, name="one", error=None, let=None):
@@ -201,28 +201,28 @@ class Answering(Probe):
 @pytest.mark.parametrize(
     ("error", "state", "text"),
     [
-        (None, State.OK, ""),
-        (Degraded("slow", "10 s"), State.DEGRADED, "slow"),
-        (Failed("gone", "10 s"), State.FAILED, "gone"),
-        (RuntimeError("postgres://user:password@host"), State.FAILED, "unknown error"),
+        (None, Status.OK, ""),
+        (Degraded("slow", "10 s"), Status.DEGRADED, "slow"),
+        (Failed("gone", "10 s"), Status.FAILED, "gone"),
+        (RuntimeError("postgres://user:password@host"), Status.FAILED, "unknown error"),
     ],
 )
 def test_what_a_probe_raises_is_its_outcome(error, state, text):
-    (outcome,) = Survey([Answering(error=error)]).outcomes()
+    (outcome,) = CheckRunner([Answering(error=error)]).outcomes()
     assert (outcome.state, outcome.text) == (state, text)
 
 
 def test_a_probe_that_only_degrades_never_fails_the_hub():
     probe = Answering(error=Failed("gone"))
-    probe.worst = State.DEGRADED
-    assert Survey([probe]).outcomes()[0].state is State.DEGRADED
+    probe.worst = Status.DEGRADED
+    assert CheckRunner([probe]).outcomes()[0].state is Status.DEGRADED
 
 
 def test_polls_at_once_ask_once(monkeypatch):
     monkeypatch.setattr("aggregator.health.runner.FRESH_S", 60.0)
     let, probe = threading.Event(), Answering()
     probe.let = let
-    asked = Survey([probe])
+    asked = CheckRunner([probe])
     polls = [threading.Thread(target=asked.outcomes) for _ in range(20)]
     for poll in polls:
         poll.start()
@@ -234,7 +234,7 @@ def test_polls_at_once_ask_once(monkeypatch):
 
 def test_a_poll_does_not_wait_for_another_one(monkeypatch):
     probe = Answering()
-    asked = Survey([probe])
+    asked = CheckRunner([probe])
     known = asked.outcomes()
     monkeypatch.setattr("aggregator.health.runner.FRESH_S", 0)
     probe.let = threading.Event()
@@ -249,9 +249,9 @@ def test_a_poll_does_not_wait_for_another_one(monkeypatch):
 def test_a_probe_that_hangs_is_not_asked_again(monkeypatch):
     monkeypatch.setattr(Answering, "timeout", timedelta(seconds=-0.9))
     probe = Answering(let=threading.Event())
-    first = Survey([probe]).ask_all()
-    second = Survey([probe]).ask_all()
-    assert [outcome.state for outcome in (*first, *second)] == [State.FAILED] * 2
+    first = CheckRunner([probe]).ask_all()
+    second = CheckRunner([probe]).ask_all()
+    assert [outcome.state for outcome in (*first, *second)] == [Status.FAILED] * 2
     eventually(lambda: probe.asked == 1)
     probe.let.set()
 
@@ -259,8 +259,8 @@ def test_a_probe_that_hangs_is_not_asked_again(monkeypatch):
 def test_nobody_waits_for_a_probe_in_the_background():
     probe = Answering(let=threading.Event())
     probe.background = True
-    asked = Survey([probe])
-    assert asked.outcomes() == [Outcome("one", State.OK, "not asked yet")]
+    asked = CheckRunner([probe])
+    assert asked.outcomes() == [CheckResult("one", Status.OK, "not asked yet")]
     probe.let.set()
     eventually(lambda: asked.outcomes()[0].text == "")
 
@@ -269,9 +269,9 @@ def test_a_probe_in_the_background_that_takes_its_time_is_no_trouble(monkeypatch
     monkeypatch.setattr("aggregator.health.runner.FRESH_S", 0)
     probe = Answering(let=threading.Event())
     probe.background = True
-    asked = Survey([probe])
+    asked = CheckRunner([probe])
     for _ in range(20):
-        assert asked.outcomes() == [Outcome("one", State.OK, "not asked yet")]
+        assert asked.outcomes() == [CheckResult("one", Status.OK, "not asked yet")]
     probe.let.set()
     eventually(lambda: asked.outcomes()[0].text == "")
     assert not caplog.records

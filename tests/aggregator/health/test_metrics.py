@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families as plain
 
 from aggregator import ledger
 from aggregator.arrivals import counters
-from aggregator.health.runner import survey
+from aggregator.health.runner import check_runner
 from aggregator.http import api_keys
 from aggregator.models import ApiKey, ArrivalMinute
 from tests.aggregator.ledger.samples import entry, rows
@@ -27,9 +27,9 @@ pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "fore
 @pytest.fixture(autouse=True)
 def own_survey():
     """Outcomes that another test has not left behind."""
-    survey.cache_clear()
+    check_runner.cache_clear()
     yield
-    survey.cache_clear()
+    check_runner.cache_clear()
 
 
 def key(scopes=("read",), **fields):
@@ -111,9 +111,9 @@ def test_streams_agents_and_probes(client, redis_client):
     assert found("signal_hub_stream_trimmed_unread", stream="core_signals:signals") == 0
     seen = found("signal_hub_agent_last_seen_timestamp_seconds", ecosystem="crypto", agent='say "hi"')
     assert abs(seen - datetime.now(UTC).timestamp()) < 60
-    assert found("signal_hub_probe", probe="database", state="ok") == 1
-    assert found("signal_hub_probe", probe="stream:signals", state="degraded") == 1
-    assert found("signal_hub_probe", probe="stream:signals", state="ok") == 0
+    assert found("signal_hub_check", check="database", status="ok") == 1
+    assert found("signal_hub_check", check="stream:signals", status="degraded") == 1
+    assert found("signal_hub_check", check="stream:signals", status="ok") == 0
     assert found("signal_hub_scrape_failed", part="arrivals") == 0
 
 
@@ -182,7 +182,7 @@ def test_many_processes_folding_count_once(client, redis_client):
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(fold, range(40)))
-    assert counters.look()["crypto", "webhook"]["accepted"] == 20
+    assert counters.read()["crypto", "webhook"]["accepted"] == 20
 
 
 def test_agents_have_at_most_so_many_series(client, redis_client, monkeypatch):
@@ -200,7 +200,7 @@ def test_redis_down_leaves_the_rest(client, free_port, monkeypatch):
     monkeypatch.setattr(settings, "ENVIRONMENT", replace(settings.ENVIRONMENT, redis_url=url))
     ledger.record([entry("a")], "webhook")
     found = Scrape(client)
-    assert found("signal_hub_probe", probe="redis", state="failed") == 1
+    assert found("signal_hub_check", check="redis", status="failed") == 1
     assert found("signal_hub_arrivals_total", **ACCEPTED) == 1
     assert not found.labels("signal_hub_stream_lag", "stream")
 
@@ -237,13 +237,13 @@ def test_database_down_is_told_to_who_has_scraped_before(client, admin_client, r
     assert client.get("/metrics", headers=headers).status_code == 200
     for outage in (frozen, stopped):
         with outage(postgres_server):
-            survey.cache_clear()
+            check_runner.cache_clear()
             response = client.get("/metrics", headers=headers)
             assert client.get("/metrics", headers=key_value("shk_wrong")).status_code == 503
             assert admin_client.get("/metrics").status_code == 503
         assert response.status_code == 200
         told = response.content.decode()
-        assert 'signal_hub_probe{probe="database",state="failed"} 1.0' in told
+        assert 'signal_hub_check{check="database",status="failed"} 1.0' in told
         assert 'signal_hub_scrape_failed{part="arrivals"} 1.0' in told
         assert 'signal_hub_stream_lag{stream="core_signals:signals"} 0.0' in told
 
@@ -254,5 +254,5 @@ def test_a_key_that_was_revoked_is_not_known_any_more(client, redis_client, post
     ApiKey.objects.update(revoked_at=datetime.now(UTC))
     assert client.get("/metrics", headers=headers).status_code == 401
     with stopped(postgres_server):
-        survey.cache_clear()
+        check_runner.cache_clear()
         assert client.get("/metrics", headers=headers).status_code == 503

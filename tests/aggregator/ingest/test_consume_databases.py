@@ -7,7 +7,7 @@ import pytest
 from django.db import connection, connections
 
 from aggregator import ledger
-from aggregator.ingest.databases import consumers
+from aggregator.ingest.databases import database_consumers
 from aggregator.models import Agent, ArrivalMinute, DeadLetter, Sighting, SymbolAlias, TradingSignal
 from tests.aggregator.ledger.samples import entry, insert, rows
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "fore
 
 
 def consume():
-    for consumer in consumers():
+    for consumer in database_consumers():
         while consumer.run_once():
             pass
 
@@ -63,7 +63,7 @@ def test_a_row_that_no_check_can_refuse_moves_to_the_dead_letters_and_frees_its_
     letter = DeadLetter.objects.get()
     assert (letter.code, letter.signal_id, letter.transport) == ("out_of_range", "a", "database")
     assert json.loads(bytes(letter.raw))["symbol"] == "BTCUSDT"
-    assert [str(verdict.fate) for verdict in ledger.record([entry("a")], "redis")] == ["accepted"]
+    assert [str(result.fate) for result in ledger.record([entry("a")], "redis")] == ["accepted"]
 
 
 @pytest.mark.parametrize("odd", ["infinity", "-infinity", "0044-03-15 BC", "294276-12-31"])

@@ -6,7 +6,7 @@ import os
 import pytest
 import redis
 
-from aggregator.ingest.streams import GROUP, StreamConsumer, connect
+from aggregator.ingest.streams import GROUP, StreamConsumer, connect_for_streams
 from aggregator.models import DeadLetter, Sighting, TradingSignal
 from tests.aggregator.ledger.samples import raw, signal
 from tests.servers import eventually
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def consumer(redis_client):
-    consumer = StreamConsumer(connect(os.environ["CORE_REDIS_URL"]), [STREAM], "me")
+    consumer = StreamConsumer(connect_for_streams(os.environ["CORE_REDIS_URL"]), [STREAM], "me")
     yield consumer
     consumer.redis.close()
 

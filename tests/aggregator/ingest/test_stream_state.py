@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def state(redis_client):
     def ask():
-        [only] = stream_state.states(settings.ENVIRONMENT)
+        [only] = stream_state.stream_states(settings.ENVIRONMENT)
         return only
 
     return ask
@@ -79,9 +79,9 @@ def test_a_wrong_type_and_a_dead_redis_are_data(redis_client, state, free_port):
     redis_client.set(STREAM, "text")
     assert state().error.startswith("WRONGTYPE")
     down = dataclasses.replace(settings.ENVIRONMENT, redis_url=f"redis://:hush@127.0.0.1:{free_port}/0")
-    [seen] = stream_state.states(down)
+    [seen] = stream_state.stream_states(down)
     assert seen.error == "ConnectionError"
-    assert stream_state.states(dataclasses.replace(down, redis_url=None)) == []
+    assert stream_state.stream_states(dataclasses.replace(down, redis_url=None)) == []
 
 
 def test_entries_trimmed_unread_count_until_resolved(state):

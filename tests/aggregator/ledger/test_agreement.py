@@ -49,15 +49,15 @@ def test_a_signal_is_the_same_over_a_transport_and_as_a_row(db, batch):
     raws = [json.dumps(fields, default=str).encode() for fields in batch]
     digests = TradingSignal.objects.filter(signal_id__in=[fields["signal_id"] for fields in batch])
     assert {bytes(row.digest) for row in digests} == {parse(raw).digest() for raw in raws}
-    verdicts = ledger.record([Entry(raw) for raw in raws], "redis")
-    assert {str(verdict.fate) for verdict in verdicts} == {"duplicate"}
+    results = ledger.record([Entry(raw) for raw in raws], "redis")
+    assert {str(result.fate) for result in results} == {"duplicate"}
 
 
 @unhurried
 @given(st.lists(wire_signals, min_size=1, max_size=8).map(renumbered))
 def test_what_parse_takes_the_table_takes(db, batch):
     entries = [Entry(json.dumps(fields, default=str).encode()) for fields in batch]
-    assert {str(verdict.fate) for verdict in ledger.record(entries, "webhook")} == {"accepted"}
+    assert {str(result.fate) for result in ledger.record(entries, "webhook")} == {"accepted"}
 
 
 @pytest.mark.parametrize("number", ["1e-401", "1e5000", "-1e-5000", "9" * 60_000])

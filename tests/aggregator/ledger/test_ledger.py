@@ -18,7 +18,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def fates(entries, transport="redis"):
-    return [str(verdict.fate) for verdict in ledger.record(entries, transport)]
+    return [str(result.fate) for result in ledger.record(entries, transport)]
 
 
 def test_a_signal_is_recorded_exactly_as_it_was_sent():
@@ -140,7 +140,7 @@ def test_a_row_that_is_not_recorded_yet_is_compared_by_its_content():
     same = dict.fromkeys(("entry_price", "volume", "confidence"))
     same = same | {"agent_source": "", "tags": [], "raw_payload": {}, "timestamp": "2026-01-02T03:04:05Z"}
     assert fates([entry("direct", **same), entry("direct")]) == ["duplicate", "conflict"]
-    assert [verdict.fate for verdict in inserted_rows.adopt(10)] == [Fate.ACCEPTED]
+    assert [result.fate for result in inserted_rows.record_inserted_rows(10)] == [Fate.ACCEPTED]
     assert fates([entry("direct", **same), entry("direct")]) == ["duplicate", "conflict"]
 
 

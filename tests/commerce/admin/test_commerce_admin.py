@@ -15,8 +15,8 @@ from commerce.admin import revenue
 from commerce.models import (
     Attempt,
     Customer,
-    Delivery,
     Endpoint,
+    Message,
     Plan,
     StripeEvent,
     Subscription,
@@ -148,7 +148,7 @@ def everything(settings):
     StripeEvent.objects.create(event_id="evt_1", type="invoice.paid", created_at=timezone.now())
 
 
-@pytest.mark.parametrize("model", [Plan, Customer, Subscription, Endpoint, Delivery, StripeEvent])
+@pytest.mark.parametrize("model", [Plan, Customer, Subscription, Endpoint, Message, StripeEvent])
 def test_each_list_and_row_is_shown_without_secrets(operator, everything, model):
     base = f"/admin/commerce/{model._meta.model_name}/"
     row = model.objects.get()
@@ -161,22 +161,22 @@ def test_each_list_and_row_is_shown_without_secrets(operator, everything, model)
         assert "<script>alert(1)" not in text
 
 
-def test_a_delivery_shows_its_attempts(operator, everything):
-    page = operator.get(f"/admin/commerce/delivery/{Delivery.objects.get().pk}/change/").content.decode()
+def test_a_message_shows_its_attempts(operator, everything):
+    page = operator.get(f"/admin/commerce/message/{Message.objects.get().pk}/change/").content.decode()
     assert "&lt;script&gt;" in page
     assert str(Attempt.objects.get().status) in page
 
 
-def test_a_delivery_shows_a_next_attempt_only_while_it_waits(operator, everything):
+def test_a_message_shows_its_next_attempt_only_while_it_waits(operator, everything):
     due_at = datetime(2032, 5, 17, tzinfo=UTC)
-    Delivery.objects.update(due_at=due_at)
-    pages = ["/admin/commerce/delivery/", f"/admin/commerce/delivery/{Delivery.objects.get().pk}/change/"]
+    Message.objects.update(due_at=due_at)
+    pages = ["/admin/commerce/message/", f"/admin/commerce/message/{Message.objects.get().pk}/change/"]
     assert all("2032-05-17" in operator.get(path).content.decode() for path in pages)
-    Delivery.objects.update(state=Delivery.State.DELIVERED)
+    Message.objects.update(state=Message.State.DELIVERED)
     assert all("2032" not in operator.get(path).content.decode() for path in pages)
 
 
-@pytest.mark.parametrize("model", ["endpoint", "delivery", "stripeevent"])
+@pytest.mark.parametrize("model", ["endpoint", "message", "stripeevent"])
 def test_rows_that_the_hub_writes_cannot_be_added(operator, everything, model):
     assert operator.get(f"/admin/commerce/{model}/add/").status_code == 403
 

@@ -151,7 +151,7 @@ def test_another_customers_endpoint_is_like_one_that_is_not_there(owner, other):
         assert_refused(operation, foreign, 404)
         assert told(foreign) == told(call(operation, other.grant.value, "we_" + "0" * 20)), operation
     assert Endpoint.objects.filter(pk=owner.endpoint.pk).values().get() == before
-    assert not owner.endpoint.deliveries.exists()
+    assert not owner.endpoint.messages.exists()
 
 
 def test_another_customers_signal_is_like_one_that_is_not_there(owner, other):

@@ -123,8 +123,8 @@ def test_many_at_once_get_exactly_the_limit():
 
 def test_signals_are_counted_where_no_request_was():
     owner = grant().key.reader.customer
-    assert usage.take_signals(owner.pk, 5, 7) == 5
-    assert usage.take_signals(owner.pk, 5, 7) == 2
-    assert usage.take_signals(owner.pk, 5, 7) == 0
-    assert usage.take_signals(owner.pk, 5, None) == 5
+    assert usage.count_signals(owner.pk, 5, 7) == 5
+    assert usage.count_signals(owner.pk, 5, 7) == 2
+    assert usage.count_signals(owner.pk, 5, 7) == 0
+    assert usage.count_signals(owner.pk, 5, None) == 5
     assert UsageDay.objects.get().signals == 12

@@ -13,7 +13,7 @@ from standardwebhooks import Webhook
 from aggregator.http import api_keys
 from aggregator.models import ApiKey
 from commerce.feed import cursors
-from commerce.models import Delivery, Endpoint, Subscription
+from commerce.models import Endpoint, Message, Subscription
 from tests.commerce.webhooks.pushing import customer, deliver, hurry, local, record
 from tests.commerce.webhooks.receiver import Answering
 
@@ -75,27 +75,27 @@ def test_signals_go_there_from_the_cursor_that_was_given(caller, inbox):
     deliver()
     for request in inbox.received:
         Webhook(made["secret"]).verify(request.body, request.headers)
-    page = caller.get(f"/{made['id']}/deliveries", limit=1).json()
-    [delivery] = page["deliveries"]
-    assert delivery["state"] == "delivered"
-    assert delivery["due_at"] is None
-    [attempt] = delivery["attempts"]
+    page = caller.get(f"/{made['id']}/messages", limit=1).json()
+    [message] = page["messages"]
+    assert message["state"] == "delivered"
+    assert message["due_at"] is None
+    [attempt] = message["attempts"]
     assert (attempt["number"], attempt["status"], attempt["excerpt"]) == (1, 200, "ok")
-    page = caller.get(f"/{made['id']}/deliveries", limit=1, before=page["next"]).json()
-    assert len(page["deliveries"]) == 1
+    page = caller.get(f"/{made['id']}/messages", limit=1, before=page["next"]).json()
+    assert len(page["messages"]) == 1
     assert page["next"] is None
-    assert cursors.decode(page["deliveries"][0]["cursor"]) < cursors.decode(delivery["cursor"])
+    assert cursors.decode(page["messages"][0]["cursor"]) < cursors.decode(message["cursor"])
 
 
-def test_deliveries_are_listed_by_state(caller, inbox):
+def test_messages_are_listed_by_state(caller, inbox):
     made = caller.made(inbox.url())
     inbox.answer = lambda _: Answering(500, body=b"not today")
     record("a")
     deliver()
-    [waiting] = caller.get(f"/{made['id']}/deliveries", state="waiting").json()["deliveries"]
+    [waiting] = caller.get(f"/{made['id']}/messages", state="waiting").json()["messages"]
     assert waiting["due_at"]
     assert waiting["attempts"][0]["excerpt"] == "not today"
-    assert caller.get(f"/{made['id']}/deliveries", state="failed").json()["deliveries"] == []
+    assert caller.get(f"/{made['id']}/messages", state="failed").json()["messages"] == []
     assert caller.get(f"/{made['id']}").json()["failing_since"]
 
 
@@ -106,7 +106,7 @@ def test_a_test_message_arrives_and_is_listed(caller, inbox):
     deliver()
     [request] = inbox.received
     assert Webhook(made["secret"]).verify(request.body, request.headers)["type"] == "webhook.test"
-    [listed] = caller.get(f"/{made['id']}/deliveries").json()["deliveries"]
+    [listed] = caller.get(f"/{made['id']}/messages").json()["messages"]
     assert listed["message_id"] == queued.json()["message_id"] == request.headers["webhook-id"]
     assert listed["cursor"] is None
 
@@ -132,7 +132,7 @@ def test_paused_resumed_and_deleted(caller, inbox):
     assert deliver() == 1
     assert caller.delete(f"/{made['id']}").status_code == 204
     assert caller.get(f"/{made['id']}").status_code == 404
-    assert caller.get(f"/{made['id']}/deliveries").status_code == 404
+    assert caller.get(f"/{made['id']}/messages").status_code == 404
 
 
 def test_a_disabled_one_is_switched_on_by_resume(caller, inbox):
@@ -168,7 +168,7 @@ CALLS = {
     "pause": lambda caller, path: caller.post(f"{path}/pause"),
     "resume": lambda caller, path: caller.post(f"{path}/resume"),
     "replay": lambda caller, path: caller.post(f"{path}/replay", after=cursors.encode(0)),
-    "deliveries": lambda caller, path: caller.get(f"{path}/deliveries"),
+    "messages": lambda caller, path: caller.get(f"{path}/messages"),
 }
 
 
@@ -182,7 +182,7 @@ def test_a_stranger_finds_nothing_and_changes_nothing(call, caller, stranger, in
     assert same[0] == same[1]
     assert stranger.get().json() == {"webhooks": []}
     assert Endpoint.objects.values().get() == before
-    assert not Delivery.objects.exists()
+    assert not Message.objects.exists()
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())

@@ -232,4 +232,4 @@ def work_is_due() -> None:
     """Let so much time pass that what a dead worker held is free, and what failed is due again."""
     with connection.cursor() as cursor:
         cursor.execute("UPDATE endpoints SET leased_until = now(), plan_at = now(), wake_at = now()")
-        cursor.execute("UPDATE deliveries SET due_at = now() WHERE state = 'waiting'")
+        cursor.execute("UPDATE webhook_messages SET due_at = now() WHERE state = 'waiting'")

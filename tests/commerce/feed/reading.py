@@ -80,8 +80,8 @@ def raw(signal_id: str, **fields: Any) -> bytes:
 
 def record(*signal_ids: str, **fields: Any) -> None:
     """Put signals on the ledger."""
-    verdicts = ledger.record([Entry(raw(signal_id, **fields)) for signal_id in signal_ids], "redis")
-    assert all(verdict.fate == "accepted" for verdict in verdicts), verdicts
+    results = ledger.record([Entry(raw(signal_id, **fields)) for signal_id in signal_ids], "redis")
+    assert all(result.fate == "accepted" for result in results), results
 
 
 def pass_time(passed: timedelta) -> None:

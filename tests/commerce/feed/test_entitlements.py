@@ -74,7 +74,7 @@ def test_a_delay_counts_from_the_recording_and_not_from_the_insert():
     someone = reader(delay=timedelta(minutes=15))
     record("before")
     pass_time(timedelta(minutes=16))
-    inserted_rows.adopt(10)
+    inserted_rows.record_inserted_rows(10)
     assert someone.ids() == ["before"]
     pass_time(timedelta(minutes=16))
     assert someone.ids() == ["before", "slow"]

@@ -141,7 +141,7 @@ def test_either_way_gives_the_same(scope, wanted, rare, monkeypatch):
     TradingSignal.objects.filter(position__in=range(7, 400, 11)).update(instrument="RARE")
     TradingSignal.objects.filter(position__in=range(5, 400, 7)).update(agent_source="rare")
     expected = list(
-        TradingSignal.objects.filter(entitlements.covered(scope), wanted.condition())
+        TradingSignal.objects.filter(entitlements.scope_condition(scope), wanted.condition())
         .order_by("position")
         .values_list("position", flat=True)
     )

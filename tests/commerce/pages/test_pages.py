@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from aggregator.models import ApiKey
 from commerce.billing import stripe_sync
-from commerce.models import Customer, Delivery, Endpoint, Plan, Subscription, UsageDay
+from commerce.models import Customer, Endpoint, Message, Plan, Subscription, UsageDay
 from commerce.pages import authentication
 from tests.commerce.billing.local_stripe import API_KEY, local_stripe
 from tests.commerce.webhooks.pushing import customer, deliver, local, record
@@ -412,7 +412,7 @@ def test_another_customers_keys_and_endpoints_are_not_found(client):
         assert browser.post(f"/account/endpoints/{endpoint.public_id}/{action}").status_code == 404
     assert endpoint.label not in text_of(browser)
     assert ApiKey.objects.get(pk=key.pk).revoked_at is None
-    assert not Delivery.objects.exists()
+    assert not Message.objects.exists()
 
 
 def test_nothing_changes_by_a_get_or_without_a_csrf_token(free):

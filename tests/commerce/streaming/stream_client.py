@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.servers import PATIENCE_S, Program, answers, eventually
+from tests.servers import WAIT_TIMEOUT_S, Program, answers, eventually
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class EventSource:
     """One connection to the stream; after it, `last_event_id` is what to go on from."""
 
     def __init__(
-        self, url: str, key: str, last_event_id: str = "", query: str = "", seconds: float = PATIENCE_S
+        self, url: str, key: str, last_event_id: str = "", query: str = "", seconds: float = WAIT_TIMEOUT_S
     ) -> None:
         self.last_event_id = last_event_id
         self._connection = HTTPConnection(url.removeprefix("http://"), timeout=seconds)

@@ -16,7 +16,7 @@ from aggregator.http import api_keys
 from aggregator.models import ApiKey
 from commerce.entitlements import Scope
 from commerce.feed import Filters, cursors
-from commerce.models import Plan, StreamLease, Subscription
+from commerce.models import Plan, StreamSlot, Subscription
 from commerce.streaming import broadcaster
 from tests.commerce.feed.reading import Reader, grant, pass_time, record
 from tests.commerce.streaming.stream_client import EventSource, eventually, granian, stream_process
@@ -123,7 +123,7 @@ def test_a_stream_ends_when_its_right_does(url, change):
     events = list(source)
     assert [event.kind for event in events] == ["end"]
     assert events[0].data["status"] == (401 if change in {"revoked", "expired", "scope"} else 403)
-    assert eventually(lambda: not StreamLease.objects.exists())
+    assert eventually(lambda: not StreamSlot.objects.exists())
 
 
 def test_a_narrower_plan_counts_at_once(url):
@@ -179,11 +179,11 @@ def test_a_place_that_is_lost_in_an_outage_is_taken_again_or_the_stream_ends(url
     given = grant(streams=1)
     source = EventSource(url, given.value)
     source.wait_for_id()
-    StreamLease.objects.all().delete()
-    place = eventually(lambda: StreamLease.objects.first())
+    StreamSlot.objects.all().delete()
+    place = eventually(lambda: StreamSlot.objects.first())
     place.pk = uuid4()
     place.process = uuid4()
-    StreamLease.objects.all().delete()
+    StreamSlot.objects.all().delete()
     place.save(force_insert=True)
     assert [event.data["code"] for event in source] == ["too_many_streams"]
 
@@ -193,7 +193,7 @@ def test_a_place_of_a_process_that_died_is_free_again(stream_process):
     given = grant(streams=1)
     assert EventSource(url, given.value).status == 200
     program.kill()
-    StreamLease.objects.update(seen_at="2026-01-01T00:00Z")
+    StreamSlot.objects.update(renewed_at="2026-01-01T00:00Z")
     url, _ = stream_process()
     assert EventSource(url, given.value).status == 200
 
@@ -203,13 +203,13 @@ def test_a_place_that_was_not_given_back_is_free_again_while_the_process_lives(u
     given = grant(streams=5)
     source = EventSource(url, given.value)
     source.wait_for_id()
-    open_ = StreamLease.objects.get()
-    StreamLease.objects.create(
-        id=uuid4(), customer=open_.customer, process=open_.process, seen_at=timezone.now()
+    open_ = StreamSlot.objects.get()
+    StreamSlot.objects.create(
+        id=uuid4(), customer=open_.customer, process=open_.process, renewed_at=timezone.now()
     )
-    StreamLease.objects.update(seen_at="2026-01-01T00:00Z")
-    assert eventually(lambda: StreamLease.objects.filter(seen_at__gt="2026-01-02T00:00Z").exists())
-    assert eventually(lambda: list(StreamLease.objects.all()) == [open_])
+    StreamSlot.objects.update(renewed_at="2026-01-01T00:00Z")
+    assert eventually(lambda: StreamSlot.objects.filter(renewed_at__gt="2026-01-02T00:00Z").exists())
+    assert eventually(lambda: list(StreamSlot.objects.all()) == [open_])
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_who_is_not_let_in_gets_a_problem(url, headers, query, status):
     assert response.status_code == status
     assert response.headers["Content-Type"] == "application/problem+json"
     assert response.json()["status"] == status
-    assert not StreamLease.objects.exists()
+    assert not StreamSlot.objects.exists()
 
 
 def test_no_key_that_lost_its_right_opens_one(url):
@@ -297,10 +297,10 @@ def test_a_page_of_large_signals_is_short_and_the_next_goes_on_behind_it():
     names = [f"s{number}" for number in range(20)]
     record(*names, raw_payload={"x": "y" * 60_000})
     position, pages = 0, []
-    while (batch := broadcaster.read(Scope(payload=True), Filters(), position)).events:
+    while (batch := broadcaster.read_events(Scope(payload=True), Filters(), position)).events:
         pages.append(batch.events)
         position = batch.position
-    assert max(sum(len(event) for _, event in page) for page in pages) < broadcaster.MOST_BYTES + 65_536
+    assert max(sum(len(event) for _, event in page) for page in pages) < broadcaster.MAX_PAGE_BYTES + 65_536
     sent = b"".join(event for page in pages for _, event in page)
     assert [sent.count(f'"signal_id":"{name}"'.encode()) for name in names] == [1] * 20
 

@@ -1,4 +1,4 @@
-"""The cast of the tests of deliveries: a customer with a plan, endpoints, and signals of the ledger."""
+"""The cast of the tests of messages: a customer with a plan, endpoints, and signals of the ledger."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from django.utils import timezone
 from aggregator import consuming, ledger
 from aggregator.ledger.entries import Entry
 from commerce import entitlements
-from commerce.models import Customer, Delivery, Endpoint, Plan, Subscription
+from commerce.models import Customer, Endpoint, Message, Plan, Subscription
 from commerce.webhooks import endpoints
-from commerce.webhooks.dispatcher import Deliverer
+from commerce.webhooks.dispatcher import Dispatcher
 from tests.commerce.webhooks.receiver import Answering, Received, Receiver
 
 LOOPBACK = ipaddress.ip_network("127.0.0.0/8")
@@ -58,8 +58,8 @@ def record(*signal_ids: str, **fields: object) -> None:
     entries = [
         Entry(json.dumps(signal(signal_id, **fields)).encode(), sender="test") for signal_id in signal_ids
     ]
-    verdicts = ledger.record(entries, "webhook")
-    assert all(verdict.fate == "accepted" for verdict in verdicts), verdicts
+    results = ledger.record(entries, "webhook")
+    assert all(result.fate == "accepted" for result in results), results
 
 
 def signal(signal_id: str, **fields: object) -> dict[str, object]:
@@ -77,7 +77,7 @@ def signal(signal_id: str, **fields: object) -> dict[str, object]:
 
 def deliver(**threads: int) -> int:
     """Send all that is due now; return the number of attempts."""
-    made = consuming.run(Deliverer(**threads), threading.Event(), once=True)
+    made = consuming.run(Dispatcher(**threads), threading.Event(), once=True)
     gc.collect()  # the connections of ended threads lie in reference cycles and would keep the database busy
     return made
 
@@ -98,8 +98,8 @@ def answering(status: int, **options: Any) -> Callable[[Received], Answering]:
 
 def hurry(by: timedelta = timedelta(days=2)) -> None:
     """Let time pass for what waits."""
-    for row in Delivery.objects.filter(state="waiting"):
-        Delivery.objects.filter(pk=row.pk).update(due_at=row.due_at - by)
+    for row in Message.objects.filter(state="waiting"):
+        Message.objects.filter(pk=row.pk).update(due_at=row.due_at - by)
     for row in Endpoint.objects.all():
         earlier = {"wake_at": row.wake_at and row.wake_at - by, "plan_at": row.plan_at - by}
         Endpoint.objects.filter(pk=row.pk).update(**earlier)

@@ -10,7 +10,7 @@ from apprise.plugins.discord import NotifyDiscord
 from apprise.plugins.slack import NotifySlack
 from apprise.plugins.telegram import NotifyTelegram
 
-from commerce.models import Attempt, Delivery
+from commerce.models import Attempt, Message
 from commerce.webhooks import endpoints
 from tests.commerce.webhooks.pushing import customer, deliver, endpoint, record
 from tests.commerce.webhooks.receiver import Answering, receiver
@@ -111,7 +111,7 @@ def test_told_to_slow_down_it_holds_no_thread(service):
     started = time.monotonic()
     assert deliver() == 1
     assert time.monotonic() - started < 60
-    assert Delivery.objects.get().state == "waiting"
+    assert Message.objects.get().state == "waiting"
 
 
 def test_what_a_service_refuses_is_tried_again(service):
@@ -120,4 +120,4 @@ def test_what_a_service_refuses_is_tried_again(service):
     record("a")
     assert deliver() == 1
     assert Attempt.objects.get().error == "the service did not take it"
-    assert Delivery.objects.get().state == "waiting"
+    assert Message.objects.get().state == "waiting"

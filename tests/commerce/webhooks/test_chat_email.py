@@ -9,7 +9,7 @@ import pytest
 import trustme
 from django.core import mail
 
-from commerce.models import Attempt, Delivery
+from commerce.models import Attempt, Message
 from commerce.webhooks import endpoints
 from commerce.webhooks.endpoints import Rejected
 from tests.commerce.pages.mail_server import PASSWORD, USER, mail_over, mail_server
@@ -50,7 +50,7 @@ def test_a_signal_goes_to_the_customers_own_address(settings, free_port):
     assert "Zürich <b>& Bcc: you@example.com" in text
     assert "not investment advice" in text
     assert "Bcc" not in message
-    assert Delivery.objects.get().state == "delivered"
+    assert Message.objects.get().state == "delivered"
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_a_server_with_a_certificate_of_nobodys_is_not_spoken_to(settings, free_
     with mail_server(free_port, tls, starttls=True) as kept:
         assert deliver() == 1
     assert (kept.messages, kept.logins) == ([], [])
-    assert Delivery.objects.get().state == "waiting"
+    assert Message.objects.get().state == "waiting"
 
 
 def test_what_the_server_refuses_or_is_not_there_for_is_tried_again(settings, free_port):

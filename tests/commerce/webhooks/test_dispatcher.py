@@ -18,7 +18,7 @@ from aggregator.ledger import inserted_rows
 from aggregator.models import TradingSignal
 from commerce import feed, tasks
 from commerce.entitlements import scope
-from commerce.models import Attempt, Delivery, Endpoint, Subscription
+from commerce.models import Attempt, Endpoint, Message, Subscription
 from commerce.webhooks import claims, http_client
 from commerce.webhooks.dispatcher import THREADS
 from tests.aggregator.ledger.samples import insert
@@ -33,7 +33,7 @@ from tests.commerce.webhooks.pushing import (
     record,
 )
 from tests.commerce.webhooks.receiver import Answering, receiver
-from tests.servers import PATIENCE_S, eventually
+from tests.servers import WAIT_TIMEOUT_S, eventually
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("receivers_here")]
 
@@ -41,7 +41,9 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 @pytest.fixture
 def patient(monkeypatch):
     """No request ends by its own deadline, however long the test takes."""
-    monkeypatch.setattr(http_client, "post", functools.partial(http_client.post, timeout_s=2 * PATIENCE_S))
+    monkeypatch.setattr(
+        http_client, "post", functools.partial(http_client.post, timeout_s=2 * WAIT_TIMEOUT_S)
+    )
 
 
 @pytest.mark.usefixtures("patient")
@@ -102,7 +104,7 @@ def test_the_celery_task_starts_deliveries_and_does_not_wait_for_them(inbox):
     endpoint(customer(), inbox.url())
     record("a")
     tasks.deliver_webhooks()
-    eventually(lambda: Delivery.objects.get().state == "delivered")
+    eventually(lambda: Message.objects.get().state == "delivered")
     tasks._deliverer().close()
     tasks._deliverer.cache_clear()
     assert ids(inbox) == ["a"]
@@ -127,7 +129,7 @@ def test_a_celery_worker_with_beat_delivers_and_ends_after_the_request_under_way
     held.set()
     assert worker.wait() == 0
     assert 1 <= len(inbox.received) < 60
-    assert Delivery.objects.filter(state="delivered").count() == len(inbox.received)
+    assert Message.objects.filter(state="delivered").count() == len(inbox.received)
     assert Endpoint.objects.get().lease is None
 
 
@@ -141,7 +143,7 @@ def test_processes_that_race_send_each_delivery_once(inbox, run_manage):
     got = [(request.path, json.loads(request.body)["data"]["signal_id"]) for request in inbox.received]
     assert len(got) == len(set(got)) == 400
     assert Attempt.objects.count() == 400
-    assert not Delivery.objects.exclude(state="delivered").exists()
+    assert not Message.objects.exclude(state="delivered").exists()
     for number in range(len(boxes)):
         order = [signal_id for path, signal_id in got if path == f"/{number}"]
         assert order == list(TradingSignal.objects.order_by("position").values_list("signal_id", flat=True))
@@ -163,7 +165,7 @@ def test_what_a_killed_worker_had_under_way_comes_again_by_itself(inbox, run_man
     assert ids(inbox) == ["a", "a"]
     assert len(set(message_ids(inbox))) == 1
     assert Attempt.objects.get().number == 2
-    assert Delivery.objects.get().state == "delivered"
+    assert Message.objects.get().state == "delivered"
 
 
 def let_leases_run_out() -> None:
@@ -187,7 +189,7 @@ def test_workers_killed_at_random_lose_nothing(inbox, run_manage):
             recorder.join()
             before = len(inbox.received)
             worker.until(lambda before=before: len(inbox.received) > before + 10)
-        inserted_rows.adopt(10)
+        inserted_rows.record_inserted_rows(10)
         worker.process.send_signal(signals.SIGKILL)
         worker.wait()
         let_leases_run_out()
@@ -228,5 +230,5 @@ def test_the_command_ends_on_sigterm_after_the_request_under_way(inbox, run_mana
     held.set()
     assert worker.wait() == 0
     assert 1 <= len(inbox.received) < 60
-    assert Delivery.objects.filter(state="delivered").count() == len(inbox.received)
+    assert Message.objects.filter(state="delivered").count() == len(inbox.received)
     assert Endpoint.objects.get().lease is None

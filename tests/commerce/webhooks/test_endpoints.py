@@ -9,9 +9,9 @@ import pytest
 from django.utils import timezone
 
 from aggregator.models import TradingSignal
-from commerce.models import Attempt, Delivery, Endpoint
+from commerce.models import Attempt, Endpoint, Message
 from commerce.webhooks import endpoints
-from commerce.webhooks.message_retention import prune
+from commerce.webhooks.message_retention import delete_old_messages
 from tests.commerce.webhooks.pushing import (
     answering,
     customer,
@@ -56,7 +56,7 @@ def test_switched_on_again_it_goes_on_where_it_stopped(inbox):
     endpoints.set_paused(made, False)
     deliver()
     assert ids(inbox) == ["a", "b", "c"]
-    assert sorted(Delivery.objects.values_list("state", flat=True)) == ["delivered", "delivered", "failed"]
+    assert sorted(Message.objects.values_list("state", flat=True)) == ["delivered", "delivered", "failed"]
 
 
 def test_a_replay_sends_again_under_the_same_ids(inbox):
@@ -79,13 +79,13 @@ def test_a_cursor_from_the_future_skips_nothing(inbox):
     assert ids(inbox) == ["a"]
 
 
-def test_a_replay_outlives_the_pruning_of_old_deliveries(inbox):
+def test_a_replay_outlives_the_pruning_of_old_messages(inbox):
     made, _ = endpoint(customer(), inbox.url())
     record("a")
     deliver()
-    assert prune(threading.Event()) == 0
-    Delivery.objects.update(created_at=timezone.now() - timedelta(days=31))
-    assert prune(threading.Event()) == 1
+    assert delete_old_messages(threading.Event()) == 0
+    Message.objects.update(created_at=timezone.now() - timedelta(days=31))
+    assert delete_old_messages(threading.Event()) == 1
     assert not Attempt.objects.exists()
     endpoints.replay(made, 0)
     deliver()
@@ -110,9 +110,9 @@ def test_a_deletion_does_not_wait_for_deliveries_which_go_with_age(inbox, django
     deliver()
     with django_assert_num_queries(1):
         made.delete()
-    assert prune(threading.Event()) == 0
-    Delivery.objects.update(created_at=timezone.now() - timedelta(days=31))
-    assert prune(threading.Event()) == 3
+    assert delete_old_messages(threading.Event()) == 0
+    Message.objects.update(created_at=timezone.now() - timedelta(days=31))
+    assert delete_old_messages(threading.Event()) == 3
     assert not Attempt.objects.exists()
 
 
@@ -123,18 +123,18 @@ def test_deliveries_are_kept_as_long_as_the_operator_says(inbox, settings):
     inbox.answer = answering(500)
     record("waits")
     deliver()
-    Delivery.objects.update(created_at=timezone.now() - timedelta(days=31))
+    Message.objects.update(created_at=timezone.now() - timedelta(days=31))
     local(settings, delivery_days=32)
-    assert prune(threading.Event()) == 0
+    assert delete_old_messages(threading.Event()) == 0
     local(settings, delivery_days=30)
-    assert prune(threading.Event()) == 1
-    assert Delivery.objects.get().state == "waiting"
+    assert delete_old_messages(threading.Event()) == 1
+    assert Message.objects.get().state == "waiting"
 
 
 def test_what_pushes_forgets_what_is_old(inbox):
     endpoint(customer(), inbox.url())
     record("a")
     deliver()
-    Delivery.objects.update(created_at=timezone.now() - timedelta(days=31))
+    Message.objects.update(created_at=timezone.now() - timedelta(days=31))
     deliver()
-    assert not Delivery.objects.exists()
+    assert not Message.objects.exists()

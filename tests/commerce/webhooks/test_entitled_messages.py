@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from commerce.models import Delivery, Plan, Subscription, UsageDay
+from commerce.models import Message, Plan, Subscription, UsageDay
 from tests.commerce.feed.reading import pass_time
 from tests.commerce.webhooks.pushing import answering, customer, deliver, endpoint, hurry, ids, record
 
@@ -51,7 +51,7 @@ def test_a_plan_that_shrinks_withholds_what_it_no_longer_covers(inbox):
     plan.save()
     hurry()
     deliver()
-    assert Delivery.objects.get().state == "withheld"
+    assert Message.objects.get().state == "withheld"
     assert len(inbox.received) == 1
 
 

@@ -13,7 +13,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from aggregator.models import TradingSignal
 from commerce.entitlements import scope
-from commerce.feed.signal_serializer import public
+from commerce.feed.signal_serializer import serialize
 from commerce.models import Attempt, Endpoint, Subscription, UsageDay
 from commerce.webhooks import endpoints
 from commerce.webhooks.signing_secrets import signing_secret
@@ -47,7 +47,7 @@ def test_the_body_holds_what_the_feed_gives(inbox):
     deliver()
     data = json.loads(inbox.received[0].body)["data"]
     rights = Subscription.objects.get(customer=owner).plan
-    shown = public(TradingSignal.objects.get(), scope(rights))
+    shown = serialize(TradingSignal.objects.get(), scope(rights))
     assert data["cursor"] == shown.cursor
     assert data["stop_loss"] == "1.5"
     assert "raw_payload" not in data

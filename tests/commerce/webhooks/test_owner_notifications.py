@@ -10,9 +10,9 @@ from django.core import mail
 
 from aggregator import consuming
 from commerce.models import Endpoint
-from commerce.webhooks.dispatcher import Deliverer
+from commerce.webhooks.dispatcher import Dispatcher
 from tests.commerce.webhooks.pushing import answering, customer, deliver, endpoint, record
-from tests.servers import PATIENCE_S, eventually
+from tests.servers import WAIT_TIMEOUT_S, eventually
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("receivers_here")]
 
@@ -35,7 +35,7 @@ def test_a_notice_that_a_killed_worker_had_under_way_is_still_owed(inbox, run_ma
     gone, _ = endpoint(customer(), inbox.url())
     Endpoint.objects.update(state="disabled", notify=True)
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        silent.settimeout(PATIENCE_S)
+        silent.settimeout(WAIT_TIMEOUT_S)
         host, port = silent.getsockname()
         worker = run_manage("deliver_webhooks", EMAIL_URL=f"smtp://{host}:{port}")
         held, _ = silent.accept()
@@ -53,14 +53,14 @@ def test_a_notice_that_a_killed_worker_had_under_way_is_still_owed(inbox, run_ma
 def test_a_mail_server_that_hangs_holds_up_no_delivery(inbox, settings):
     settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        silent.settimeout(PATIENCE_S)
+        silent.settimeout(WAIT_TIMEOUT_S)
         settings.EMAIL_HOST, settings.EMAIL_PORT = silent.getsockname()
         settings.EMAIL_TIMEOUT = 300
         endpoint(customer(), inbox.url())
         gone, _ = endpoint(customer(), inbox.url())
         Endpoint.objects.filter(pk=gone.pk).update(state="disabled", notify=True)
         stop = threading.Event()
-        deliverer = Deliverer(stop)
+        deliverer = Dispatcher(stop)
         runner = threading.Thread(target=consuming.run, args=(deliverer, stop))
         runner.start()
         held, _ = silent.accept()

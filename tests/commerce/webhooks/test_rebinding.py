@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from commerce.models import Attempt, Delivery, Endpoint
+from commerce.models import Attempt, Endpoint, Message
 from commerce.webhooks.endpoints import Rejected
 from tests.commerce.webhooks.pushing import customer, deliver, endpoint, hurry, ids, local, record
 from tests.commerce.webhooks.receiver import receiver
@@ -51,7 +51,7 @@ def test_no_socket_is_opened_to_an_address_that_is_refused(names, settings, conn
         names.asked.clear()
         hurry()
         assert deliver() == 1
-        assert Delivery.objects.get().state == "delivered"
+        assert Message.objects.get().state == "delivered"
         assert names.asked == ["customer.example"]
 
         names.answers = [[GOOD, INSIDE]]  # both at once

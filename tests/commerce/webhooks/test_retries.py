@@ -1,4 +1,4 @@
-"""When a delivery fails: what is on record, when it is tried again, and when an endpoint is given up."""
+"""When a message fails: what is on record, when it is attempt again, and when an endpoint is given up."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from django.core import mail
 from django.utils import timezone
 
-from commerce.models import Attempt, Delivery, Endpoint
+from commerce.models import Attempt, Endpoint, Message
 from commerce.webhooks import retries
 from tests.commerce.webhooks.pushing import (
     answering,
@@ -29,8 +29,8 @@ def test_a_failure_is_tried_again_under_the_same_id_and_is_on_record(inbox):
     inbox.answer = answering(500, body=b"\x00" + b"x" * 5000)
     record("a")
     assert deliver() == 1
-    row = Delivery.objects.get()
-    assert (row.state, row.attempts) == ("waiting", 1)
+    row = Message.objects.get()
+    assert (row.state, row.attempt_count) == ("waiting", 1)
     assert timedelta(seconds=4) < row.due_at - Attempt.objects.get().at < timedelta(seconds=5.6)
     inbox.answer = answering(204)
     hurry()
@@ -52,7 +52,7 @@ def test_the_schedule_is_kept_to_its_end(inbox):
     for _ in retries.SCHEDULE:
         hurry()
         assert deliver() == 1
-        row = Delivery.objects.get()
+        row = Message.objects.get()
         waits.append(row.due_at - Attempt.objects.latest("number").at)
     for wait, planned in zip(waits, retries.SCHEDULE[1:], strict=False):
         assert planned <= wait <= planned * (1 + retries.JITTER)
@@ -67,7 +67,7 @@ def test_retry_after_is_honoured_for_all_of_an_endpoints_messages(inbox):
     inbox.answer = answering(429, headers={"Retry-After": "3600"})
     record("a", "b")
     assert deliver() == 1
-    assert Delivery.objects.get(signal__signal_id="a").due_at - timezone.now() > timedelta(minutes=59)
+    assert Message.objects.get(signal__signal_id="a").due_at - timezone.now() > timedelta(minutes=59)
     hurry(timedelta(minutes=58))
     record("c")
     assert deliver() == 0
@@ -119,13 +119,13 @@ def test_after_an_outage_what_waits_comes_soon(inbox):
     for _ in range(3):
         deliver()
         Endpoint.objects.update(wake_at=timezone.now(), plan_at=timezone.now())
-    Delivery.objects.update(due_at=timezone.now() + timedelta(hours=20))
-    first = Delivery.objects.order_by("position").first()
-    Delivery.objects.filter(pk=first.pk).update(due_at=timezone.now())
+    Message.objects.update(due_at=timezone.now() + timedelta(hours=20))
+    first = Message.objects.order_by("position").first()
+    Message.objects.filter(pk=first.pk).update(due_at=timezone.now())
     Endpoint.objects.update(failing_since=timezone.now() - timedelta(hours=1), wake_at=timezone.now())
     inbox.answer = answering(200)
     deliver()
-    waiting = Delivery.objects.filter(state="waiting")
+    waiting = Message.objects.filter(state="waiting")
     assert waiting
     assert all(row.due_at - timezone.now() < timedelta(seconds=11) for row in waiting)
 
@@ -145,4 +145,4 @@ def test_a_redirect_is_a_failure(inbox):
     record("a")
     deliver()
     assert [request.path for request in inbox.received] == ["/hook"]
-    assert Delivery.objects.get().state == "waiting"
+    assert Message.objects.get().state == "waiting"
