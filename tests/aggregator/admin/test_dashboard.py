@@ -44,7 +44,7 @@ def text(response):
 
 def test_first_use_shows_a_command_for_each_transport(page):
     seen = text(page.get("/admin/"))
-    assert "Send the first signal" in seen
+    assert "Send your first signal" in seen
     assert "psql" in seen
     assert "redis-cli" in seen
     assert "curl -sS &quot;http://localhost/api/signals&quot;" in page.get("/admin/").content.decode()
@@ -68,13 +68,13 @@ def test_the_first_use_page_goes_when_all_is_tried_or_the_hub_is_no_longer_new(p
     record(transport="redis")
     hour = ArrivalHour.objects.get().hour
     ArrivalHour.objects.update(hour=hour - timedelta(hours=3))
-    assert "Send the first signal" not in text(page.get(LIVE))
+    assert "Send your first signal" not in text(page.get(LIVE))
     ArrivalHour.objects.update(hour=hour)
     monkeypatch.setattr(dashboard, "_memory", queries.RollupCache())  # what is past changes nowhere else
     record(transport="database")
-    assert "Send the first signal" in text(page.get(LIVE))
+    assert "Send your first signal" in text(page.get(LIVE))
     record(transport="webhook")
-    assert "Send the first signal" not in text(page.get(LIVE))
+    assert "Send your first signal" not in text(page.get(LIVE))
 
 
 def test_the_cost_does_not_grow(page, record):
