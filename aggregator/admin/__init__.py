@@ -1,4 +1,4 @@
-"""The operator's admin: one file a model."""
+"""The operator's admin, a file for each model."""
 
 from aggregator.admin import agents, alerts, aliases, api_keys, dead_letters, signals, users
 

@@ -1,4 +1,4 @@
-"""Agents, and how long each may be silent."""
+"""Agents, and the cadence expected of each."""
 
 from typing import Any
 
@@ -21,15 +21,15 @@ class AgentForm(forms.ModelForm):  # type: ignore[type-arg]
         model = Agent
         fields = ("expected_cadence",)
         help_texts = {
-            "expected_cadence": "The longest usual time between two signals while the market is open: beyond "
-            "it the agent is silent. As 0:15:00 for a quarter of an hour; empty to go by what was learned."
+            "expected_cadence": "Longest usual time between two signals while the market is open. After it "
+            "the agent is silent. Example: 0:15:00 for 15 minutes. Empty to use the learned cadence."
         }
 
 
 @admin.register(Agent)
 class AgentAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
     form = AgentForm
-    list_display = ("name", "ecosystem", "seen", "last_transport", "count", "expected", "sent")
+    list_display = ("name", "ecosystem", "seen", "last_transport", "count", "expected", "view_signals")
     list_filter = (EcosystemFilter,)
     list_filter_submit = True
     search_fields = ("agent_source",)
@@ -43,7 +43,7 @@ class AgentAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
         return agents
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return False  # an agent is known by what it sends
+        return False  # an agent exists once it has sent a signal
 
     @admin.display(description="agent")
     def name(self, agent: Agent) -> str:
@@ -60,11 +60,11 @@ class AgentAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
     @admin.display(description="expected cadence")
     def expected(self, agent: Any) -> str:
         if agent.expected_cadence is not None:
-            return f"{span(agent.expected_cadence)}, set by hand"
-        return "not known yet" if agent.learned is None else f"{span(agent.learned)}, learned"
+            return f"{span(agent.expected_cadence)}, set manually"
+        return "Not learned yet" if agent.learned is None else f"{span(agent.learned)}, learned"
 
     @admin.display(description="")
-    def sent(self, agent: Agent) -> str:
+    def view_signals(self, agent: Agent) -> str:
         query = urlencode({"ecosystem": agent.ecosystem, "agent": agent.agent_source or "-"})
         address = reverse("admin:aggregator_tradingsignal_changelist")
-        return format_html('<a class="hub-link" href="{}?{}">Its signals</a>', address, query)
+        return format_html('<a class="hub-link" href="{}?{}">View signals</a>', address, query)

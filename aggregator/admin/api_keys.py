@@ -1,4 +1,4 @@
-"""API keys: made, rotated, restricted and revoked; a value is shown once, on the page that made it."""
+"""API keys: created, restricted, rotated and revoked. A value is shown once, when it is created."""
 
 import re
 from datetime import timedelta
@@ -20,15 +20,15 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from aggregator.admin import client_snippets
 from aggregator.admin.base import confirmation_page
+from aggregator.admin.client_snippets import snippets_for_key
 from aggregator.admin.transport_guides import signal_endpoint
 from aggregator.http import api_keys
 from aggregator.models import ECOSYSTEM_CHOICES, ApiKey
 from aggregator.templatetags.hub import ago
 
 KEY_ID_PATTERN = re.compile("[A-Za-z0-9._-]{1,64}")
-"""What needs no quoting in a shell, a log or a snippet."""
+"""An id that needs no quoting in a shell, a log or a snippet."""
 KEY_ID_SUFFIX = re.compile("[0-9a-f]{6}")
 MAX_OVERLAP_HOURS = 24 * 30
 
@@ -41,10 +41,10 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
         choices=ECOSYSTEM_CHOICES,
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
         required=False,
-        help_text="None means all of them.",
+        help_text="Select none to allow all.",
     )
-    tail = forms.CharField(widget=forms.HiddenInput, required=False, initial=api_keys.new_key_suffix)
-    """The end of an id that is made from the name: a form that is sent twice makes one key."""
+    suffix = forms.CharField(widget=forms.HiddenInput, required=False, initial=api_keys.new_key_suffix)
+    """The end of an id that is generated from the name, so that a form submitted twice creates one key."""
 
     class Meta:
         model = ApiKey
@@ -54,42 +54,45 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
         super().__init__(*args, **kwargs)
         if "name" in self.fields:
             self.fields["name"].widget = UnfoldAdminTextInputWidget()
+            self.fields["name"].label = "Key name"
         if "key_id" in self.fields:
             self.fields["key_id"].widget = UnfoldAdminTextInputWidget()
+            self.fields["key_id"].label = "Key ID"
             self.fields["key_id"].required = False
-            self.fields["key_id"].help_text = "Names the key in logs; made from its name if left empty."
+            self.fields[
+                "key_id"
+            ].help_text = "Identifies the key in logs; generated from its name if left empty."
 
     def clean_key_id(self) -> str:
         key_id = str(self.cleaned_data.get("key_id") or "")
         if key_id and not KEY_ID_PATTERN.fullmatch(key_id):
-            raise forms.ValidationError("Letters, digits, '.', '_' and '-', at most 64 of them.")
+            raise forms.ValidationError("Use at most 64 letters, digits, '.', '_' and '-'.")
         if key_id in dict(settings.ENVIRONMENT.api_keys):
-            raise forms.ValidationError("CORE_API_KEYS has a key of this id.")
-        return key_id or self._made_id()
+            raise forms.ValidationError("CORE_API_KEYS contains a key with this ID.")
+        return key_id or self._generated_id()
 
-    def _made_id(self) -> str:
-        tail = str(self.data.get("tail") or "")
-        key_id = api_keys.new_key_id(
-            str(self.data.get("name") or "key"), tail if KEY_ID_SUFFIX.fullmatch(tail) else ""
-        )
+    def _generated_id(self) -> str:
+        suffix = str(self.data.get("suffix") or "")
+        suffix = suffix if KEY_ID_SUFFIX.fullmatch(suffix) else ""
+        key_id = api_keys.new_key_id(str(self.data.get("name") or "key"), suffix)
         if ApiKey.objects.filter(key_id=key_id).exists():
             raise forms.ValidationError(
-                "This key has been made already; its value was shown then. Another one needs a new form."
+                "This key was already created and its value shown. To create another one, reload this page."
             )
         return key_id
 
 
 class RotateKeyForm(forms.Form):
     overlap = forms.IntegerField(
-        label="Hours for which the value before still passes",
-        help_text="0 ends it at once.",
+        label="Keep the old key valid for (hours)",
+        help_text="0 revokes the old value immediately.",
         min_value=0,
         max_value=MAX_OVERLAP_HOURS,
         initial=int(api_keys.ROTATION_OVERLAP.total_seconds() // 3600),
         widget=UnfoldAdminIntegerFieldWidget(),
     )
     seen = forms.CharField(widget=forms.HiddenInput, required=False)
-    """When the key was rotated before, so that a page sent twice does not rotate twice."""
+    """When the key was last rotated, so that a form submitted twice does not rotate twice."""
 
 
 @admin.register(ApiKey)
@@ -100,7 +103,7 @@ class ApiKeyAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
     ordering = ("-created_at",)
     actions_detail = ("rotate", "revoke")
     actions = None
-    names = (None, {"fields": (("name", "key_id"),)})
+    names = (None, {"fields": ("name", "key_id")})
     rights = ("scopes", "ecosystems", "expires_at")
     history = (
         "State",
@@ -108,15 +111,15 @@ class ApiKeyAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
     )
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        rights = ("Rights", {"fields": self.rights if obj else (*self.rights, "tail")})
+        rights = ("Permissions", {"fields": self.rights if obj else (*self.rights, "suffix")})
         return (self.names, rights, self.history) if obj else (self.names, rights)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        shown = ("state", "used", "created_at", "rotated_at", "previous_until", "revoked_at")
-        return ("key_id", *shown) if obj else ()
+        history = ("state", "used", "created_at", "rotated_at", "previous_until", "revoked_at")
+        return ("key_id", *history) if obj else ()
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False  # logs and dead letters name it: it is revoked instead
+        return False  # revoked instead, since logs and dead letters refer to it
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return bool(super().has_change_permission(request, obj)) and not (obj and obj.revoked_at)
@@ -128,11 +131,17 @@ class ApiKeyAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
         if change:
             obj.save(update_fields=["name", "scopes", "ecosystems", "expires_at"])
         else:
-            request.hub_grant = api_keys.auth_manager(settings.ENVIRONMENT).issue(obj)  # type: ignore[attr-defined]
+            request.issued_key = api_keys.auth_manager(settings.ENVIRONMENT).issue(obj)  # type: ignore[attr-defined]
+
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
+        """Show only one button: the page of the new key follows in any case."""
+        only_save = {"show_save_and_add_another": False, "show_save_and_continue": False}
+        answer: HttpResponse = super().add_view(request, form_url, only_save | (extra_context or {}))
+        return answer
 
     def response_add(self, request: HttpRequest, obj: ApiKey, post_url_continue: Any = None) -> HttpResponse:
-        """Answer with the value itself: a redirect would have to keep it somewhere meanwhile."""
-        return self._show(request, request.hub_grant)  # type: ignore[attr-defined]
+        """Show the value in this response: for a redirect it would have to be stored."""
+        return self._show(request, request.issued_key)  # type: ignore[attr-defined]
 
     @action(description="Rotate", permissions=["rotate"], icon="autorenew")  # type: ignore[untyped-decorator]
     def rotate(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -140,36 +149,33 @@ class ApiKeyAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
         seen = str(key.rotated_at or "")
         form = RotateKeyForm(request.POST or None, initial={"seen": seen})
         if not form.is_valid():
-            text = f"{key.key_id} gets a new value and a new signing secret, shown once on the next page."
-            return confirmation_page(self, request, "Rotate", text, form)
+            text = "The key gets a new value and a new signing secret, shown once on the next page."
+            return confirmation_page(self, request, f"Rotate {key.key_id}", text, form)
         if form.cleaned_data["seen"] != seen:
-            messages.error(request, "This key has been rotated meanwhile; its new value was shown then.")
-            return _to(key)
+            messages.error(request, "This key was already rotated and its new value shown.")
+            return _redirect(key)
         overlap = timedelta(hours=form.cleaned_data["overlap"])
-        grant = api_keys.auth_manager(settings.ENVIRONMENT).rotate(key, overlap)
-        told = f"Rotated; the value before passes for {overlap.total_seconds() / 3600:.0f} more hours."
-        _log(request, key, CHANGE, told)
-        return self._show(request, grant)
+        issued = api_keys.auth_manager(settings.ENVIRONMENT).rotate(key, overlap)
+        _log(request, key, f"Rotated; the old value is valid for {form.cleaned_data['overlap']} more hours.")
+        return self._show(request, issued)
 
     @action(description="Revoke", permissions=["rotate"], icon="block")  # type: ignore[untyped-decorator]
     def revoke(self, request: HttpRequest, object_id: str) -> HttpResponse:
         key = get_object_or_404(ApiKey, pk=object_id)
         if request.method != "POST":
-            text = f"{key.key_id} is refused from now on, for good. There is no way back."
-            return confirmation_page(self, request, "Revoke", text)
+            text = "Stops working immediately. This can't be undone."
+            return confirmation_page(self, request, f"Revoke {key.key_id}", text)
         api_keys.auth_manager(settings.ENVIRONMENT).revoke(key)
-        _log(request, key, CHANGE, "Revoked.")
-        return _to(key)
+        _log(request, key, "Revoked.")
+        return _redirect(key)
 
-    def _show(self, request: HttpRequest, grant: api_keys.IssuedKey) -> HttpResponse:
-        ecosystem = grant.key.ecosystems[0] if grant.key.ecosystems else "crypto"
-        given = (signal_endpoint(request), grant.key.key_id, grant.value, grant.signing_secret, ecosystem)
-        publishes = api_keys.PUBLISH in grant.key.scopes
+    def _show(self, request: HttpRequest, issued: api_keys.IssuedKey) -> HttpResponse:
+        publishes = api_keys.PUBLISH in issued.key.scopes
         context = {
             **self.admin_site.each_context(request),
-            "title": f"Key {grant.key.key_id}",
-            "grant": grant,
-            "snippets": client_snippets.snippets_for_key(*given) if publishes else [],
+            "title": f"Key {issued.key.key_id}",
+            "issued": issued,
+            "snippets": snippets_for_key(signal_endpoint(request), issued) if publishes else [],
             "opts": self.opts,
         }
         response = render(request, "admin/hub/key_created.html", context)
@@ -177,12 +183,12 @@ class ApiKeyAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
         return response
 
     @display(  # type: ignore[untyped-decorator]
-        description="state", label={"valid": "success", "revoked": "danger", "expired": "warning"}
+        description="state", label={"active": "success", "revoked": "danger", "expired": "warning"}
     )
     def state(self, key: ApiKey) -> str:
         if key.revoked_at:
             return "revoked"
-        return "expired" if key.expires_at and key.expires_at <= timezone.now() else "valid"
+        return "expired" if key.expires_at and key.expires_at <= timezone.now() else "active"
 
     @admin.display(description="scopes")
     def may(self, key: ApiKey) -> str:
@@ -197,9 +203,9 @@ class ApiKeyAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
         return ago(key.last_used_at)
 
 
-def _to(key: ApiKey) -> HttpResponse:
+def _redirect(key: ApiKey) -> HttpResponse:
     return HttpResponseRedirect(reverse("admin:aggregator_apikey_change", args=[key.pk]))
 
 
-def _log(request: HttpRequest, key: ApiKey, flag: int, message: str) -> None:
-    LogEntry.objects.log_actions(int(request.user.pk or 0), [key], flag, change_message=message)
+def _log(request: HttpRequest, key: ApiKey, message: str) -> None:
+    LogEntry.objects.log_actions(int(request.user.pk or 0), [key], CHANGE, change_message=message)

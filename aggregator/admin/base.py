@@ -1,13 +1,11 @@
-"""What the operator's pages share."""
+"""Base classes and helpers of the admin's pages."""
 
-import re
 import unicodedata
 from typing import Any
 
 import msgspec
 from django import forms
 from django.contrib.admin.models import LogEntry
-from django.core.exceptions import BadRequest
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -18,7 +16,7 @@ from unfold.paginator import InfinitePaginator
 
 
 class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
-    """Rows that the hub writes and an operator only reads."""
+    """Rows that the hub writes and an operator may only read."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -31,31 +29,31 @@ class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc] # the package has no type
 
 
 class Uncounted(ModelAdmin):  # type: ignore[misc]
-    """A list of so many rows that counting them would take longer than showing a page of them."""
+    """A list of so many rows that counting them would take longer than showing a page."""
 
     paginator = InfinitePaginator
     show_full_result_count = False
 
     def get_paginator(self, request: HttpRequest, queryset: QuerySet[Any], *args: Any, **kwargs: Any) -> Any:
-        """Count a row's history all the same, which is short."""
+        """Count the history of one row, which is short."""
         if queryset.model is LogEntry:
             return Paginator(queryset, *args, **kwargs)
         return super().get_paginator(request, queryset, *args, **kwargs)
 
 
 def raw_json(written: str) -> str:
-    """Return JSON to be read, its numbers as they are written, as an element that scrolls by itself."""
+    """Return an element with indented JSON, which scrolls by itself and keeps numbers as they are written."""
     text = msgspec.json.format(written, indent=2)
     return format_html('<pre class="hub-raw" tabindex="0" role="region" aria-label="JSON">{}</pre>', text)
 
 
 MAX_SHOWN_BYTES = 65_536
 INVISIBLE_CATEGORIES = {"Cc", "Cf", "Co", "Cs", "Zl", "Zp"}
-"""Unicode's categories of what has no shape of its own, or turns the text around."""
+"""Unicode's categories of characters that are invisible, or reverse the text."""
 
 
 def raw_bytes(raw: bytes) -> str:
-    """Return bytes from outside as text to be read: what could deceive the eye is written as an escape."""
+    """Return an element with untrusted bytes as text; invisible and misleading characters are escaped."""
     text = raw[:MAX_SHOWN_BYTES].decode("utf-8", "backslashreplace")
     seen = "".join(
         character
@@ -63,7 +61,7 @@ def raw_bytes(raw: bytes) -> str:
         else f"\\u{ord(character):04x}"
         for character in text
     )
-    more = f" The first {MAX_SHOWN_BYTES:,} are shown." if len(raw) > MAX_SHOWN_BYTES else ""
+    more = f" Showing the first {MAX_SHOWN_BYTES:,}." if len(raw) > MAX_SHOWN_BYTES else ""
     element = (
         '<p>{} bytes.{}</p><pre class="hub-raw" tabindex="0" role="region" aria-label="Raw content">{}</pre>'
     )
@@ -73,14 +71,6 @@ def raw_bytes(raw: bytes) -> str:
 def confirmation_page(
     admin: ModelAdmin, request: HttpRequest, title: str, text: str, form: forms.Form | None = None
 ) -> HttpResponse:
-    """Return a page whose button sends the same address again, as a POST."""
+    """Return a page whose button sends a POST to the same address."""
     context = {**admin.admin_site.each_context(request), "title": title, "text": text, "form": form}
     return render(request, "admin/hub/confirm.html", context | {"opts": admin.opts})
-
-
-def posted_number(request: HttpRequest, name: str) -> int:
-    """Return a whole number of a form; raises BadRequest, a 400, where it holds none."""
-    text = request.POST.get(name, "")
-    if not re.fullmatch(r"[0-9]{1,18}", text):
-        raise BadRequest(f"{name} is not a number")
-    return int(text)

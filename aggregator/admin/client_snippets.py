@@ -1,10 +1,12 @@
-"""Clients to copy that send one signed signal: curl, Python, TypeScript. Each runs as it stands.
+"""Clients to copy that send one signed signal: curl, Python, TypeScript. Each runs as it is.
 
-The types in TypeScript are left to its inference: a Node.js that does not strip types runs it all the same.
-They sign by Standard Webhooks (https://www.standardwebhooks.com): HMAC-SHA256 over `id.timestamp.body`.
+The TypeScript client contains no type annotations, so that a Node.js that does not strip types runs it too.
+All sign by Standard Webhooks (https://www.standardwebhooks.com): HMAC-SHA256 over `id.timestamp.body`.
 """
 
 from dataclasses import dataclass
+
+from aggregator.http.api_keys import IssuedKey
 
 EXAMPLE_SYMBOLS = {"crypto": "BTCUSDT", "forex": "EURUSD", "stock": "AAPL"}
 
@@ -87,32 +89,33 @@ console.log(response.status, await response.text());
 class Snippet:
     language: str
     name: str
-    """What to save it as."""
+    """The suggested file name."""
     text: str
 
 
-def snippets_for_key(url: str, key_id: str, value: str, signing_secret: str, ecosystem: str) -> list[Snippet]:
-    """Return a client in each language for a key whose value is known now."""
-    given = {
+def snippets_for_key(url: str, issued: IssuedKey) -> list[Snippet]:
+    """Return a client in each language for a key whose value was just issued."""
+    key_id, value, secret = issued.key.key_id, issued.value, issued.signing_secret
+    ecosystem = issued.key.ecosystems[0] if issued.key.ecosystems else "crypto"
+    values = {
         "url": url,
         "value": value,
-        "secret": signing_secret,
+        "secret": secret,
         "sender": key_id,
         "ecosystem": ecosystem,
         "symbol": EXAMPLE_SYMBOLS[ecosystem],
     }
-    variables = f"API_KEY='{value}'\nSIGNING_SECRET='{signing_secret}'"
+    variables = f"API_KEY='{value}'\nSIGNING_SECRET='{secret}'"
+    script = curl_script(url, key_id, ecosystem, variables, "SIGNING_SECRET", keyed=True)
     return [
-        Snippet(
-            "curl", "signal.sh", curl_script(url, key_id, ecosystem, variables, "SIGNING_SECRET", keyed=True)
-        ),
-        Snippet("Python", "signal.py", PYTHON_TEMPLATE.format(**given)),
-        Snippet("TypeScript", "signal.mts", TYPESCRIPT_TEMPLATE.format(**given)),
+        Snippet("curl", "signal.sh", script),
+        Snippet("Python", "signal.py", PYTHON_TEMPLATE.format(**values)),
+        Snippet("TypeScript", "signal.mts", TYPESCRIPT_TEMPLATE.format(**values)),
     ]
 
 
 def signal_in_shell(sender: str, ecosystem: str) -> str:
-    """Return a signal as one word of a shell, its id and time filled in when that runs."""
+    """Return a signal as one shell word; the shell fills in its id and time."""
     return f"""\
 '{{"signal_id": "{sender}-'$(date +%s)'", "ecosystem": "{ecosystem}",
  "symbol": "{EXAMPLE_SYMBOLS[ecosystem]}", "action": "BUY", "agent_source": "{sender}",
@@ -122,10 +125,10 @@ def signal_in_shell(sender: str, ecosystem: str) -> str:
 def curl_script(
     url: str, sender: str, ecosystem: str, variables: str, secret: str, *, keyed: bool, encoded: bool = True
 ) -> str:
-    """Return shell lines for curl and openssl.
+    """Return a shell script for curl and openssl.
 
-    `variables` are lines that set what they use: API_KEY if `keyed`, and the variable named `secret`, a
-    `whsec_` one if `encoded`, else any text.
+    `variables` are lines that set API_KEY if `keyed`, and the variable named `secret`: `whsec_…` if
+    `encoded`, else any text.
     """
     decoded = f'printf %s "${{{secret}#whsec_}}" | base64 -d' if encoded else f'printf %s "${secret}"'
     return CURL_TEMPLATE.format(

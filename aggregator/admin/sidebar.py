@@ -1,4 +1,4 @@
-"""The admin's sidebar: what an operator needs most stands first."""
+"""The admin's sidebar, the pages used most often first."""
 
 from typing import Any
 
@@ -8,12 +8,12 @@ from django.urls import reverse
 
 APP_ORDER = ("aggregator", "commerce", "auth", "axes")
 FIRST_MODELS = ("TradingSignal", "Agent", "DeadLetter", "SymbolAlias", "ApiKey")
-"""Models before their app's others, which stand by name."""
+"""Models listed before the others of their app, which are sorted by name."""
 
 
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
-    """Return what this operator may see, by app."""
-    apps = sorted(admin.site.get_app_list(request), key=lambda app: _place(APP_ORDER, app["app_label"]))
+    """Return the pages that this operator may see, grouped by app."""
+    apps = sorted(admin.site.get_app_list(request), key=lambda app: _rank(APP_ORDER, app["app_label"]))
     groups = [
         {"title": app["name"], "items": [_item(model["name"], model["admin_url"]) for model in _models(app)]}
         for app in apps
@@ -22,11 +22,11 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
 
 
 def _models(app: dict[str, Any]) -> list[dict[str, Any]]:
-    shown = [model for model in app["models"] if model["admin_url"]]
-    return sorted(shown, key=lambda model: _place(FIRST_MODELS, model["object_name"]))
+    visible = [model for model in app["models"] if model["admin_url"]]
+    return sorted(visible, key=lambda model: _rank(FIRST_MODELS, model["object_name"]))
 
 
-def _place(order: tuple[str, ...], name: str) -> int:
+def _rank(order: tuple[str, ...], name: str) -> int:
     return order.index(name) if name in order else len(order)
 
 

@@ -1,8 +1,8 @@
-"""How to send the first signal over each transport: commands to copy, with this hub's own addresses."""
+"""Guides to the first signal over each transport: commands to copy, with this hub's own addresses."""
 
 import shlex
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from django.conf import settings
@@ -17,51 +17,46 @@ from aggregator.models import ApiKey
 from ecosystems.env import Environment
 
 SECRET_PARAMETERS = {"password", "sslpassword"}
-ON_THE_HUB_TEXT = (
-    "Or on the hub's own machine, in its folder, where it needs neither a client nor a password:"
-)
+ON_THE_HUB_TEXT = "Or on the hub itself, in its folder, without a client or a password:"
 AGENT_ROLE_TEXT = (
-    "An agent of yours gets a role of its own, which may insert the signals of one ecosystem and do nothing "
-    "else; this, in the hub's folder, prints its URL:"
+    "Create a role for an agent, which may only insert signals of one ecosystem. Run this in the hub's "
+    "folder to get the role's URL:"
 )
 
 
 @dataclass(frozen=True)
 class GuideCommand:
-    """One command to copy. It asks for the passwords it needs: a page and a shell's history are no place."""
+    """A command to copy. It prompts for passwords, to keep them out of the page and the shell's history."""
 
     name: str
     text: str
-    words: str = ""
-    """What stands before it."""
+    introduction: str = ""
+    """The text above it."""
 
 
 @dataclass(frozen=True)
 class TransportGuide:
-    """One transport: whether it is configured, and the commands."""
+    """How to send a signal over one transport."""
 
     transport: str
     title: str
     commands: list[GuideCommand] = field(default_factory=list)
     needs: str = ""
-    """What has to be set first; empty when it is."""
-    came: bool = False
-    """Whether a signal has come this way."""
+    """What has to be configured first; empty if nothing."""
+    used: bool = False
+    """Whether a signal has arrived over it."""
 
 
 def signal_endpoint(request: HttpRequest) -> str:
-    """Return the hub's address for signals, as agents reach it."""
+    """Return the URL to which agents send signals."""
     return settings.ENVIRONMENT.signal_endpoint or request.build_absolute_uri(reverse("signals"))
 
 
-def all_guides(request: HttpRequest, came: Collection[str]) -> list[TransportGuide]:
-    """Return the commands of each transport, the simplest first; `came` are those that brought signals."""
+def all_guides(request: HttpRequest, used: Collection[str]) -> list[TransportGuide]:
+    """Return the guide of each transport, the simplest first; signals have arrived over those in `used`."""
     environment: Environment = settings.ENVIRONMENT
-    return [
-        _database(environment, came="database" in came),
-        _redis(environment, came="redis" in came),
-        _webhook(request, environment, came="webhook" in came),
-    ]
+    guides = (_database(environment), _redis(environment), _webhook(request, environment))
+    return [replace(guide, used=guide.transport in used) for guide in guides]
 
 
 def _local(title: str, transport: str, ecosystem: str) -> GuideCommand:
@@ -72,8 +67,8 @@ def _local(title: str, transport: str, ecosystem: str) -> GuideCommand:
     return GuideCommand(f"{title}, on the hub itself", text, ON_THE_HUB_TEXT)
 
 
-def _database(environment: Environment, *, came: bool) -> TransportGuide:
-    title = "From a database client"
+def _database(environment: Environment) -> TransportGuide:
+    title = "With a database client"
     statement = (
         "INSERT INTO trading_signals (signal_id, ecosystem, timestamp, symbol, action, agent_source)\n"
         "VALUES ('first-' || extract(epoch FROM now())::bigint, 'crypto', now(), 'BTCUSDT', 'BUY', 'first')"
@@ -85,11 +80,11 @@ def _database(environment: Environment, *, came: bool) -> TransportGuide:
         _local(title, "database", "crypto"),
         GuideCommand("A role for an agent", role, AGENT_ROLE_TEXT),
     ]
-    return TransportGuide("database", title, commands, came=came)
+    return TransportGuide("database", title, commands)
 
 
 def url_for_psql(url: str) -> str:
-    """Return a Postgres URL for psql, which asks for the password itself."""
+    """Return a Postgres URL without passwords, for which psql prompts."""
     parts = urlsplit(url)
     user, _, _ = parts.netloc.rpartition("@")[0].partition(":")
     host = parts.netloc.rpartition("@")[2]
@@ -98,7 +93,7 @@ def url_for_psql(url: str) -> str:
     return urlunsplit(("postgres", netloc, parts.path, urlencode(query, quote_via=quote), ""))
 
 
-def _redis(environment: Environment, *, came: bool) -> TransportGuide:
+def _redis(environment: Environment) -> TransportGuide:
     title = "Over Redis"
     if not environment.redis_url:
         return TransportGuide("redis", title, needs="CORE_REDIS_URL is not set.")
@@ -112,41 +107,37 @@ def _redis(environment: Environment, *, came: bool) -> TransportGuide:
     stream = f"{environment.stream_prefix}:{environment.stream_topics[0]}"
     payload = client_snippets.signal_in_shell("first", "forex")
     command = f"redis-cli {where} XADD {stream} '*' payload \\\n {payload}"
-    return TransportGuide(
-        "redis", title, [GuideCommand(title, command), _local(title, "redis", "forex")], came=came
-    )
+    return TransportGuide("redis", title, [GuideCommand(title, command), _local(title, "redis", "forex")])
 
 
-def _webhook(request: HttpRequest, environment: Environment, *, came: bool) -> TransportGuide:
+def _webhook(request: HttpRequest, environment: Environment) -> TransportGuide:
     title, shared = "Over HTTPS", environment.event_webhook_secret
     key_id, own, ecosystem = _any_key(environment)
     if not key_id and (environment.webhook_require_key or not shared):
-        return TransportGuide(
-            "webhook", title, needs="It needs an API key, or CORE_EVENT_WEBHOOK_SECRET.", came=came
-        )
-    asked = {"API_KEY": f"Value of the key {key_id}"} if key_id else {}
-    asked["SECRET"] = f"Signing secret of the key {key_id}" if own else "CORE_EVENT_WEBHOOK_SECRET"
+        return TransportGuide("webhook", title, needs="An API key or CORE_EVENT_WEBHOOK_SECRET is required.")
+    prompts = {"API_KEY": f"Value of key {key_id}"} if key_id else {}
+    prompts["SECRET"] = f"Signing secret of key {key_id}" if own else "CORE_EVENT_WEBHOOK_SECRET"
     client = client_snippets.curl_script(
         signal_endpoint(request),
         "first",
         ecosystem,
-        "\n".join(f"printf '{words}: '; read -rs {name}; echo" for name, words in asked.items()),
+        "\n".join(f"printf '{prompt}: '; read -rs {name}; echo" for name, prompt in prompts.items()),
         "SECRET",
         keyed=bool(key_id),
         encoded=own or (shared or "").startswith("whsec_"),
     )
-    # Within parentheses a shell reads all of it before it asks, so that no line of it is taken for an answer.
+    # In parentheses the shell reads all of it before it prompts: no line becomes the answer to a prompt.
     commands = [GuideCommand(title, f"(\n{client})")]
     if shared and not environment.webhook_require_key and environment.event_webhook_url:
         commands.append(_local(title, "webhook", "stock"))
-    return TransportGuide("webhook", title, commands, came=came)
+    return TransportGuide("webhook", title, commands)
 
 
 def _any_key(environment: Environment) -> tuple[str, bool, str]:
-    """Return a key that may publish now: its id, whether the admin made it, an ecosystem it may write to.
+    """Return a key that may publish now: its id, whether it was created in the admin, one of its ecosystems.
 
-    The newest of the admin first, whose page showed its signing secret; one of CORE_API_KEYS only beside a
-    shared secret, since nobody ever sees its own. An empty id when there is none.
+    The newest of the admin comes first, whose page showed its signing secret; one of CORE_API_KEYS only
+    together with a shared secret, since its own is never shown. An empty id if there is none.
     """
     valid = ApiKey.objects.filter(Q(expires_at=None) | Q(expires_at__gt=timezone.now()), revoked_at=None)
     newest = valid.filter(scopes__contains=[PUBLISH]).order_by("-created_at").first()

@@ -1,4 +1,4 @@
-"""Operators, their groups, and who tried to sign in, in the look of the rest."""
+"""Operators, their groups and sign-in attempts, in the theme of the other pages."""
 
 from axes.models import AccessAttempt, AccessFailureLog, AccessLog
 from django.contrib import admin
@@ -20,7 +20,7 @@ class UserAdmin(PlainUserAdmin, ModelAdmin):  # type: ignore[misc, type-arg] # t
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
-    filter_horizontal = ()  # two lists side by side do not fit beside the sidebar
+    filter_horizontal = ()  # its two lists do not fit beside the sidebar
 
 
 @admin.register(Group)
@@ -30,7 +30,7 @@ class GroupAdmin(PlainGroupAdmin, ModelAdmin):  # type: ignore[misc]
 
 @admin.register(AccessAttempt)
 class AttemptAdmin(ReadOnlyAdmin):
-    """Failed attempts that count towards a lockout; deleting one ends it."""
+    """Failed attempts that count towards a lockout; deleting them ends it."""
 
     list_display = ("attempt_time", "ip_address", "username", "failures_since_start", "user_agent")
     search_fields = ("ip_address", "username")

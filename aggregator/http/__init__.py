@@ -1,1 +1,1 @@
-"""What every HTTP endpoint of the hub shares: problems, rate limits, API keys, addresses."""
+"""What the HTTP endpoints share: problems, rate limits, API keys, client addresses."""

@@ -1,6 +1,6 @@
-"""Who sends: API keys, their signing secrets, and the signature of a request.
+"""Authentication of requests: API keys, their signing secrets, and signatures.
 
-Nothing here stores a key's value. A key is known by `digest`, the HMAC-SHA256 of its value under
+No key's value is stored. A key is found by `digest`, the HMAC-SHA256 of its value under
 CORE_AUTH_SECRET; its signing secret is derived from that digest and so changes with every rotation.
 """
 
@@ -27,21 +27,21 @@ from ecosystems.env import Environment
 PUBLISH = "publish"
 READ = "read"
 ROTATION_OVERLAP = timedelta(hours=24)
-"""How long the value before a rotation still passes, unless told otherwise."""
+"""How long the value before a rotation stays valid by default."""
 LAST_USED_INTERVAL = timedelta(minutes=1)
-"""How precisely the last use of a key is kept: one write a minute, not one a request."""
+"""The precision of a key's last use: one write a minute, not one a request."""
 
 
 class Unauthenticated(Exception):
-    """No valid signature or key. Why is nobody's business outside."""
+    """No valid signature or key. The reason is not given to the client."""
 
 
 @dataclass(frozen=True)
 class Principal:
-    """Who made a request, as far as it proved it."""
+    """The authenticated sender of a request, and its rights."""
 
     name: str
-    """`key:<id>`, else the address the request came from."""
+    """`key:<id>`, else the client's address."""
     scopes: frozenset[str] = frozenset({PUBLISH})
     ecosystems: frozenset[str] | None = None
     """None means all."""
@@ -49,7 +49,7 @@ class Principal:
 
 @dataclass(frozen=True)
 class IssuedKey:
-    """A key's value as it was just made: shown once, never stored."""
+    """A new value of a key: shown once, never stored."""
 
     key: ApiKey
     value: str
@@ -58,32 +58,31 @@ class IssuedKey:
 
 @dataclass(frozen=True)
 class _ValidKey:
-    """A key that is valid now, and the digests whose values and signing secrets pass."""
+    """A key that is valid now, and the digests whose values and signing secrets are accepted."""
 
     key_id: str
     digests: tuple[bytes, ...]
-    scopes: frozenset[str]
-    ecosystems: frozenset[str] | None
+    principal: Principal
 
 
 class AuthManager:
-    """Recognises API keys, of the table `api_keys` and of CORE_API_KEYS, and signatures made with them."""
+    """Issues API keys, and authenticates requests by those of `api_keys` and of CORE_API_KEYS."""
 
     def __init__(self, environment: Environment) -> None:
         self.environment = environment
         self._secret = (environment.auth_secret or "").encode()
         self._shared = [environment.event_webhook_secret] if environment.event_webhook_secret else []
         self._configured = {
-            self.digest(value): _ValidKey(key_id, (self.digest(value),), frozenset({PUBLISH}), None)
+            self.digest(value): _ValidKey(key_id, (self.digest(value),), Principal(f"key:{key_id}"))
             for key_id, value in environment.api_keys
         }
 
     def digest(self, value: str) -> bytes:
-        """Return what stands for a key's value: HMAC-SHA256 under CORE_AUTH_SECRET, 32 bytes."""
+        """Return the HMAC-SHA256 of a key's value under CORE_AUTH_SECRET, which is stored in its place."""
         return hmac.digest(self._secret, value.encode("latin-1", "replace"), hashlib.sha256)
 
     def signing_secret(self, key_id: str, digest: bytes) -> str:
-        """Return the `whsec_…` secret that belongs to a value of a key. `digest` is that value's."""
+        """Return the `whsec_…` secret of a key's value with this `digest`."""
         message = b"signing-secret\0" + key_id.encode() + b"\0" + digest
         return "whsec_" + base64.b64encode(hmac.digest(self._secret, message, hashlib.sha256)).decode()
 
@@ -93,12 +92,12 @@ class AuthManager:
         key.digest = self.digest(value)
         key.created_at = timezone.now()
         key.save()
-        return self._grant(key, value)
+        return self._issued(key, value)
 
     def rotate(self, key: ApiKey, overlap: timedelta = ROTATION_OVERLAP) -> IssuedKey:
-        """Give `key` a new value; the one before passes for `overlap` more (zero: no longer).
+        """Give `key` a new value; the one before stays valid for `overlap`.
 
-        Two rotations at once do not lose one another: the row is locked.
+        Of two rotations at once the second waits for the first: the row is locked.
         """
         value = new_key_value()
         with transaction.atomic():
@@ -109,37 +108,33 @@ class AuthManager:
             row.digest = self.digest(value)
             row.rotated_at = now
             row.save(update_fields=["previous_digest", "previous_until", "digest", "rotated_at"])
-        return self._grant(row, value)
+        return self._issued(row, value)
 
     def revoke(self, key: ApiKey) -> None:
-        """Take all its rights from `key`, at once and for good."""
+        """End `key` immediately. This can't be undone."""
         ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=timezone.now())
 
     def authenticate(self, headers: Mapping[str, str], body: bytes, address: str) -> Principal:
-        """Return who signed `body`, or raise Unauthenticated; raises Outage when keys cannot be looked up.
+        """Return the signer of `body`. Raises Unauthenticated, and Outage if keys cannot be looked up.
 
         `headers` has lower-case names. The signature may be made with the shared secret or with the signing
-        secret of the key that the request carries; a key alone proves nothing.
+        secret of the key in the request; a key without a signature is not enough.
         """
         value = key_in_headers(headers)
-        known = self._lookup(value) if value is not None else None
-        if value is not None and known is None:
+        key = self._lookup(value) if value is not None else None
+        if key is None and (value is not None or self.environment.webhook_require_key):
             raise Unauthenticated
-        if known is None and self.environment.webhook_require_key:
+        own = [self.signing_secret(key.key_id, digest) for digest in key.digests] if key else []
+        if not self._is_signed([*self._shared, *own], headers, body):
             raise Unauthenticated
-        own = [self.signing_secret(known.key_id, digest) for digest in known.digests] if known else []
-        if not self._signed([*self._shared, *own], headers, body):
-            raise Unauthenticated
-        if known is None:
-            return Principal(address)
-        return Principal(f"key:{known.key_id}", known.scopes, known.ecosystems)
+        return key.principal if key else Principal(address)
 
     def identify(self, value: str) -> Principal | None:
-        """Return whose key `value` is, if it is valid now."""
-        known = self._lookup(value)
-        return Principal(f"key:{known.key_id}", known.scopes, known.ecosystems) if known else None
+        """Return the owner of the key with this value, None if it is not valid now."""
+        key = self._lookup(value)
+        return key.principal if key else None
 
-    def _signed(self, secrets_: list[str], headers: Mapping[str, str], body: bytes) -> bool:
+    def _is_signed(self, secrets_: list[str], headers: Mapping[str, str], body: bytes) -> bool:
         if any(name.startswith("webhook-") for name in headers):
             return signing.verify(
                 secrets_,
@@ -161,12 +156,12 @@ class AuthManager:
         with classified():
             return _find_key(digest)
 
-    def _grant(self, key: ApiKey, value: str) -> IssuedKey:
+    def _issued(self, key: ApiKey, value: str) -> IssuedKey:
         return IssuedKey(key, value, self.signing_secret(key.key_id, bytes(key.digest)))
 
 
 def _find_key(digest: bytes) -> _ValidKey | None:
-    """Look a value up that is valid now; a look-up by HMAC tells an attacker's clock nothing of the value."""
+    """Return the key that is valid now; the time of a look-up by HMAC reveals nothing about the value."""
     now = timezone.now()
     key = valid_keys([digest], now).first()
     if key is None:
@@ -175,16 +170,13 @@ def _find_key(digest: bytes) -> _ValidKey | None:
     digests = [bytes(key.digest)]
     if key.previous_digest and key.previous_until and key.previous_until > now:
         digests.append(bytes(key.previous_digest))
-    return _ValidKey(
-        key.key_id,
-        tuple(digests),
-        frozenset(key.scopes),
-        frozenset(key.ecosystems) if key.ecosystems else None,
-    )
+    ecosystems = frozenset(key.ecosystems) if key.ecosystems else None
+    principal = Principal(f"key:{key.key_id}", frozenset(key.scopes), ecosystems)
+    return _ValidKey(key.key_id, tuple(digests), principal)
 
 
 def valid_keys(digests: Sequence[bytes], now: datetime) -> QuerySet[ApiKey]:
-    """Return the keys that are valid at `now` and have one of `digests` as a value that passes."""
+    """Return the keys that are valid at `now` by one of `digests`."""
     current = Q(digest__in=digests) | Q(previous_digest__in=digests, previous_until__gt=now)
     return ApiKey.objects.filter(current).filter(Q(expires_at=None) | Q(expires_at__gt=now), revoked_at=None)
 
@@ -198,7 +190,7 @@ def _record_use(key: ApiKey, now: datetime) -> None:
 
 
 def key_in_headers(headers: Mapping[str, str]) -> str | None:
-    """Return the API key that a request carries, as `Authorization: Bearer` or `X-API-Key`."""
+    """Return the API key in `Authorization: Bearer` or `X-API-Key`, None if there is neither."""
     scheme, _, credentials = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return credentials.strip()
@@ -206,22 +198,22 @@ def key_in_headers(headers: Mapping[str, str]) -> str | None:
 
 
 def new_key_value() -> str:
-    """Return a new key's value: 256 random bits, with a prefix by which secret scanners can know it."""
+    """Return a new key's value: 256 random bits, with a prefix that secret scanners can find."""
     return "shk_" + secrets.token_urlsafe(32)
 
 
 def new_key_suffix() -> str:
-    """Return what tells keys of the same name apart: six hexadecimal digits."""
+    """Return what distinguishes the ids of keys of one name: six hexadecimal digits."""
     return secrets.token_hex(3)
 
 
-def new_key_id(name: str, tail: str = "") -> str:
-    """Return an id for a key, readable in logs: from its name, with `tail` or a random one at the end."""
+def new_key_id(name: str, suffix: str = "") -> str:
+    """Return an id for a key, readable in logs: its name, and `suffix` or a random one."""
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:32] or "key"
-    return f"{slug}-{tail or new_key_suffix()}"
+    return f"{slug}-{suffix or new_key_suffix()}"
 
 
 @lru_cache(maxsize=4)
 def auth_manager(environment: Environment) -> AuthManager:
-    """Return the AuthManager of an environment, always the same one."""
+    """Return the AuthManager of an environment, one for each."""
     return AuthManager(environment)

@@ -1,4 +1,4 @@
-"""Which address a request came from."""
+"""The client's address of a request."""
 
 import ipaddress
 from collections.abc import Mapping
@@ -7,9 +7,9 @@ from ecosystems.env import Network
 
 
 def client_address(meta: Mapping[str, str], trusted: tuple[Network, ...]) -> str:
-    """Return the address a request came from: the last hop of `X-Forwarded-For` that is no trusted proxy.
+    """Return the client's address: the last hop of `X-Forwarded-For` that is not a trusted proxy.
 
-    The header is believed only as far as trusted proxies wrote it, from the right.
+    The header is read from the right, only as far as trusted proxies wrote it.
     """
     address = meta.get("REMOTE_ADDR", "")
     hops = [hop.strip() for hop in meta.get("HTTP_X_FORWARDED_FOR", "").split(",") if hop.strip()]

@@ -1,4 +1,4 @@
-"""Errors of the HTTP API as RFC 9457 problems. They never quote a body, a signature or a key."""
+"""Errors of the HTTP API as RFC 9457 problems. They never contain a body, a signature or a key."""
 
 import uuid
 from http import HTTPStatus
@@ -21,7 +21,7 @@ RETRY_AFTER_S = 5
 
 
 class Problem(Exception):
-    """An answer that is not a success."""
+    """An error response, raised in a view."""
 
     def __init__(
         self, status: int, code: str, detail: str, *, headers: dict[str, str] | None = None, **members: Any
@@ -44,7 +44,7 @@ class Problem(Exception):
             "request_id": request_id,
             **self.members,
         }
-        # Each process's probe of the endpoint asks for a 405, up to four times a minute.
+        # The health check of the endpoint provokes a 405, up to four times a minute from each process.
         if self.status is not HTTPStatus.METHOD_NOT_ALLOWED:
             logger.info("problem", status=self.status.value, code=self.code, request_id=request_id)
         return HttpResponse(
@@ -59,26 +59,26 @@ def unavailable(detail: str, code: str = "unavailable") -> Problem:
     return Problem(503, code, detail, headers={"Retry-After": str(RETRY_AFTER_S)})
 
 
-UNAUTHENTICATED = "A valid signature, and an API key where one is required, are needed."
+UNAUTHENTICATED = "A valid signature is required, and an API key if this hub requires one."
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="signal-hub"'}
 
 
 def exception_handler(error: Exception, _context: dict[str, Any]) -> HttpResponse:
-    """Turn any exception of an API view into a problem (Django REST framework's EXCEPTION_HANDLER)."""
+    """Return the problem for any exception of an API view (REST framework's EXCEPTION_HANDLER)."""
     return as_problem(error).response()
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Answer what Django refuses before any view sees it, such as an unknown Host (a `handler400`)."""
+    """Answer a request that Django refuses before any view, such as an unknown Host (a `handler400`)."""
     if request.path.startswith("/api/"):
         return Problem(400, "bad_request", "The request is malformed or its Host is unknown.").response()
     return defaults.bad_request(request, exception)
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Answer an address that leads nowhere (a `handler404`)."""
+    """Answer a request to an unknown address (a `handler404`)."""
     if request.path.startswith("/api/"):
-        return Problem(404, "not_found", "There is nothing at this address.").response()
+        return Problem(404, "not_found", "There is no resource at this address.").response()
     return defaults.page_not_found(request, exception)
 
 
@@ -90,14 +90,14 @@ def as_problem(error: Exception) -> Problem:
             return Problem(401, "unauthenticated", UNAUTHENTICATED, headers=CHALLENGE)
         case Outage():
             logger.warning("answering 503: %s", error)
-            return unavailable("The database cannot take it now; send it again later.")
+            return unavailable("The database is unavailable; retry later.")
         case RequestDataTooBig():
             return Problem(413, "too_large", "The body is too large.")
         case UnreadablePostError():
-            return Problem(400, "incomplete", "The body ended before its announced length.")
+            return Problem(400, "incomplete", "The body is shorter than its Content-Length.")
         case exceptions.MethodNotAllowed():
             return Problem(405, "method_not_allowed", str(error.detail))
         case exceptions.APIException():
             return Problem(error.status_code, str(error.default_code), str(error.detail))
     logger.error("unexpected error in a view", exc_info=error)
-    return unavailable("Something went wrong on the hub's side; send it again later.", "internal")
+    return unavailable("Internal error; retry later.", "internal")

@@ -1,4 +1,4 @@
-"""Rate limits: how often an address or a sender may do something."""
+"""Rate limits of addresses, senders and customers."""
 
 import logging
 import time
@@ -16,7 +16,7 @@ logger = logging.getLogger("signal_hub.api")
 
 
 class RateLimiter:
-    """Counts in Redis, for all processes together; in this process alone where there is no Redis."""
+    """Counts in Redis for all processes together, or in this process if Redis is away or not configured."""
 
     def __init__(self, redis_url: str | None) -> None:
         self._local = SlidingWindowCounterRateLimiter(MemoryStorage())
@@ -32,25 +32,25 @@ class RateLimiter:
             self._shared = SlidingWindowCounterRateLimiter(storage)
         self._shared_again_at = 0.0
 
-    def hit(self, rate: str, kind: str, who: str) -> None:
-        """Count one; raise Problem 429 with `Retry-After` when that is more than `rate` (as `600/minute`)."""
+    def hit(self, rate: str, action: str, subject: str) -> None:
+        """Count an action of `subject`; raise Problem 429 if that is more than `rate`, as `600/minute`."""
         item = limits.parse(rate)
         rate_limiter = self._local if time.monotonic() < self._shared_again_at else self._shared
         try:
-            allowed = rate_limiter.hit(item, kind, who)
+            allowed = rate_limiter.hit(item, action, subject)
         except StorageError as error:
-            logger.warning("rate limits are counted in this process alone: %s", type(error).__name__)
+            logger.warning("counting rate limits in this process only: %s", type(error).__name__)
             self._shared_again_at = time.monotonic() + 10
             rate_limiter = self._local
-            allowed = rate_limiter.hit(item, kind, who)
+            allowed = rate_limiter.hit(item, action, subject)
         if not allowed:
-            wait = max(1, round(rate_limiter.get_window_stats(item, kind, who).reset_time - time.time()))
-            raise Problem(
-                429, "rate_limited", f"More than {rate}; slow down.", headers={"Retry-After": str(wait)}
+            wait = max(
+                1, round(rate_limiter.get_window_stats(item, action, subject).reset_time - time.time())
             )
+            raise Problem(429, "rate_limited", f"The limit is {rate}.", headers={"Retry-After": str(wait)})
 
 
 @lru_cache(maxsize=4)
 def rate_limiter(environment: Environment) -> RateLimiter:
-    """Return the RateLimiter of an environment, always the same one."""
+    """Return the RateLimiter of an environment, one for each."""
     return RateLimiter(environment.redis_url)

@@ -1,4 +1,4 @@
-"""Every request's id, and a line for one that crashes."""
+"""The id of every request, and a log line for one that crashes."""
 
 import uuid
 from collections.abc import Iterator
@@ -12,11 +12,11 @@ REQUEST_ID_HEADER = "X-Request-ID"
 
 
 class RequestLogMiddleware(RequestMiddleware):
-    """django-structlog's middleware without its two lines a request: at thousands of requests a second those
-    cost more than the request. The server or the proxy writes access logs; here the ledger logs each batch,
-    `aggregator.http.problems` each refusal, and this one each crash, all with the request's id.
+    """django-structlog's middleware without its two lines a request, which at thousands of requests a second
+    cost more than the request. The server or the proxy writes access logs; the ledger logs each batch,
+    `aggregator.http.problems` each refusal, and this middleware each crash, all with the request's id.
 
-    The id is always made here: one from outside could be a forgery of another request's, or a line break.
+    The id is always made here: one from outside could repeat another request's, or contain a line break.
     """
 
     def prepare(self, request: HttpRequest) -> None:  # noqa: ARG002
@@ -27,22 +27,24 @@ class RequestLogMiddleware(RequestMiddleware):
         if request_id:
             response.headers[REQUEST_ID_HEADER] = request_id
         if hasattr(request, "_raised_exception"):
-            super().handle_response(request, response)  # tells those who listen for failures
+            super().handle_response(
+                request, response
+            )  # logs the crash, and sends the signal of failed requests
         structlog.contextvars.clear_contextvars()
 
     @staticmethod
     def bind_user_id(request: HttpRequest) -> None:
-        """Leave the user out: asking the database who that is fails when the crash is the database's."""
+        """Leave the user out: reading it fails if the database caused the crash."""
 
     @staticmethod
     def format_request(request: HttpRequest) -> str:
-        """Name the request without its query, which may hold a secret."""
+        """Return the request without its query, which may contain a secret."""
         return f"{request.method} {request.path}"
 
 
 @contextmanager
 def with_request_id() -> Iterator[str]:
-    """Give a request that Django does not see an id of its own."""
+    """Give an id to a request that does not pass through Django."""
     request_id = _new_id()
     structlog.contextvars.bind_contextvars(request_id=request_id)
     try:
@@ -56,6 +58,6 @@ def _new_id() -> str:
 
 
 def current_request_id() -> str | None:
-    """Return the id of the request that is being answered; None outside of one."""
+    """Return the id of the current request, None outside of one."""
     found: str | None = structlog.contextvars.get_contextvars().get("request_id")
     return found

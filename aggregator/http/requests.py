@@ -1,4 +1,4 @@
-"""What a request holds: its body within limits, and its headers."""
+"""Reading a request: its body within limits, and its headers."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -11,15 +11,15 @@ from aggregator.http.problems import Problem
 
 
 def read_body(meta: Mapping[str, Any], read: Callable[[int], bytes], max_bytes: int) -> bytes:
-    """Return the body of a request, or raise Problem 411, 413 or 415 before a byte of it is read.
+    """Return the body of a request. Raises Problem 411, 413 or 415 before any of it is read.
 
-    `meta` is WSGI's environment. Raises Problem 400 where the body ends too soon.
+    `meta` is WSGI's environment. Raises Problem 400 if the body ends too soon.
     """
     length = meta.get("CONTENT_LENGTH") or ""
     if not length:
         raise Problem(411, "length_required", "Send a Content-Length.")
     if not re.fullmatch(r"[0-9]{1,18}", length) or int(length) > max_bytes:
-        raise Problem(413, "too_large", f"A body may have {max_bytes} bytes.")
+        raise Problem(413, "too_large", f"A body may have at most {max_bytes} bytes.")
     if meta.get("HTTP_CONTENT_ENCODING"):
         raise Problem(415, "encoded", "Send the body without a Content-Encoding.")
     _check_type(meta.get("CONTENT_TYPE", ""))
@@ -44,14 +44,14 @@ def _read_all(read: Callable[[int], bytes], length: int) -> bytes:
         while len(body) < length and (part := read(length - len(body))):
             body += part
     except OSError:
-        pass  # the sender hung up
+        pass  # the client closed the connection
     if len(body) < length:
-        raise Problem(400, "incomplete", "The body ended before its announced length.")
+        raise Problem(400, "incomplete", "The body is shorter than its Content-Length.")
     return body
 
 
 def request_headers(meta: Mapping[str, Any]) -> dict[str, str]:
-    """Return a WSGI request's headers by their lower-case names."""
+    """Return the headers of a WSGI environment by their lower-case names."""
     return {
         name[5:].replace("_", "-").lower(): value for name, value in meta.items() if name.startswith("HTTP_")
     }

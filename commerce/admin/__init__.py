@@ -1,4 +1,4 @@
-"""The operator's side of commerce: plans, customers, subscriptions, deliveries, revenue."""
+"""The admin of commerce: plans, customers, subscriptions, webhooks, revenue."""
 
 from commerce.admin import customers, plans, subscriptions, webhooks
 

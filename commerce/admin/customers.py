@@ -1,4 +1,4 @@
-"""Customers, each as they see it themselves, and what they all bring."""
+"""Customers, their account pages, and the overview of revenue and usage."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ from commerce.pages import authentication, context
 
 
 class SubscriptionInline(TabularInline):  # type: ignore[misc]
-    """A customer's subscriptions, to look at: each is given and changed on a page of its own."""
+    """A customer's subscriptions, read-only: each is added and changed on its own page."""
 
     model = Subscription
     extra = 0
@@ -41,36 +41,36 @@ class CustomerAdmin(ModelAdmin):  # type: ignore[misc]
     autocomplete_fields = ("user",)
     inlines = (SubscriptionInline,)
     actions_list = ("overview",)
-    actions_detail = ("as_customer", "give")
+    actions_detail = ("view_account", "add_subscription")
     readonly_fields = ("stripe_customer_id",)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        """Leave who signs in as a customer to those who may change users: also who has the address does."""
+        """Let only operators who may change users decide who signs in, by the user or by the address."""
         if request.user.has_perm("auth.change_user"):
             return self.readonly_fields
         return ("user", *(["email"] if obj else []), *self.readonly_fields)
 
     def save_model(self, request: HttpRequest, obj: Customer, form: Any, change: bool) -> None:
-        """Save it; a new address is put on record, and told to the old one."""
+        """Save it; a changed address is logged, and its previous owner notified."""
         super().save_model(request, obj, form, change)
         if not change or "email" not in form.changed_data:
             return
         before = form.initial["email"]
-        words = f"E-mail address changed from {before} to {obj.email}."
-        LogEntry.objects.log_actions(int(request.user.pk or 0), [obj], CHANGE, change_message=words)
+        message = f"E-mail address changed from {before} to {obj.email}."
+        LogEntry.objects.log_actions(int(request.user.pk or 0), [obj], CHANGE, change_message=message)
         if not authentication.notify_address_change(obj, before):
-            messages.warning(request, f"{before} was not told of the change: no mail could be sent.")
+            messages.warning(request, f"Could not notify {before} of the change: no e-mail could be sent.")
 
-    # Named here: for a permission by its full name the package's own check asks the database, also before
-    # there are tables.
+    # With methods, since for the full name of a permission the theme reads the database, which may not have
+    # tables yet.
     def has_revenue_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
         return request.user.has_perm("commerce.view_subscription")
 
-    def has_give_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+    def has_add_subscription_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
         return request.user.has_perm("commerce.add_subscription")
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """Keep who still pays: without the customer here, Stripe would go on charging."""
+        """Protect paying customers: after the deletion Stripe would continue to charge them."""
         deleted, counts, needed, protected = super().get_deleted_objects(objs, request)
         paid = Subscription.objects.filter(customer__in=objs, stripe_subscription_id__isnull=False)
         for subscription in paid.exclude(state=Subscription.State.CANCELLED):
@@ -84,15 +84,15 @@ class CustomerAdmin(ModelAdmin):  # type: ignore[misc]
     @display(description="Plan")  # type: ignore[untyped-decorator]
     def plan(self, customer: Customer) -> str:
         live = self._live(customer)
-        return live.plan.name if live else "none"
+        return live.plan.name if live else "—"
 
     @display(description="State", label=STATE_LABELS)  # type: ignore[untyped-decorator]
     def state(self, customer: Customer) -> Any:
         live = self._live(customer)
-        return (live.state, live.get_state_display()) if live else ("none", "none")
+        return (live.state, live.get_state_display()) if live else ("none", "—")
 
     def _live(self, customer: Customer) -> Subscription | None:
-        """Return the live subscription, from what was prefetched."""
+        """Return the live subscription among the prefetched ones."""
         rows = customer.subscriptions.all()
         return next((row for row in rows if row.state in Subscription.LIVE), None)
 
@@ -109,21 +109,21 @@ class CustomerAdmin(ModelAdmin):  # type: ignore[misc]
         return render(request, "admin/commerce/overview.html", page)
 
     @action(  # type: ignore[untyped-decorator]
-        description="As the customer sees it", icon="visibility", url_path="seen", permissions=["view"]
+        description="View account", icon="visibility", url_path="account", permissions=["view"]
     )
-    def as_customer(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Show the customer's own account page, without what acts."""
+    def view_account(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Show the customer's account page, read-only."""
         customer = get_object_or_404(Customer, pk=object_id)
         LogEntry.objects.log_actions(
-            int(request.user.pk or 0), [customer], CHANGE, change_message="Seen as the customer sees it."
+            int(request.user.pk or 0), [customer], CHANGE, change_message="Viewed the account page."
         )
         page = {**self.admin_site.each_context(request), "opts": self.opts, "acts": False}
-        page |= {"title": f"{customer.email}, as the customer sees it", **context.account_context(customer)}
-        return render(request, "admin/commerce/as_customer.html", page)
+        page |= {"title": f"Account of {customer.email}", **context.account_context(customer)}
+        return render(request, "admin/commerce/account.html", page)
 
     @action(  # type: ignore[untyped-decorator]
-        description="Give a plan", icon="redeem", url_path="give", permissions=["give"]
+        description="Add subscription", icon="add", permissions=["add_subscription"]
     )
-    def give(self, request: HttpRequest, object_id: str) -> HttpResponse:  # noqa: ARG002
-        """Lead to a new subscription of this customer's."""
+    def add_subscription(self, request: HttpRequest, object_id: str) -> HttpResponse:  # noqa: ARG002
+        """Redirect to a new subscription of this customer."""
         return redirect(f"{reverse('admin:commerce_subscription_add')}?customer={object_id}")

@@ -1,4 +1,4 @@
-"""What is sold."""
+"""Plans."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ class PlanForm(forms.ModelForm):  # type: ignore[type-arg]
         choices=ECOSYSTEM_CHOICES,
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
         required=False,
-        help_text="None means all of them.",
+        help_text="Select none to allow all.",
     )
 
     class Meta:
@@ -30,7 +30,7 @@ class PlanForm(forms.ModelForm):  # type: ignore[type-arg]
         fields = "__all__"  # noqa: DJ007 - the admin's fieldsets choose
 
     def clean(self) -> dict[str, Any]:
-        """Refuse a price that Stripe has otherwise: customers would pay what no list says."""
+        """Refuse a price that differs from Stripe's: customers would pay another than the listed one."""
         values: dict[str, Any] = super().clean() or self.cleaned_data
         price, currency = values.get("price"), values.get("currency", "")
         if price and price != round(price, min(2, prices.decimal_places(currency))):
@@ -39,13 +39,13 @@ class PlanForm(forms.ModelForm):  # type: ignore[type-arg]
             try:
                 found = prices.catalogue_terms(values["stripe_price_id"])
             except stripe.StripeError as error:
-                self.add_error("stripe_price_id", f"Stripe says: {error.user_message or error}")
+                self.add_error("stripe_price_id", f"Stripe: {error.user_message or error}")
             else:
                 listed = (values["price"], values["currency"], values["interval"])
                 if (found.price, found.currency, found.interval) != listed:
-                    told = f"{found.price:.2f} {found.currency} a {found.interval}"
+                    price = f"{found.price:.2f} {found.currency} per {found.interval}"
                     self.add_error(
-                        "stripe_price_id", f"At Stripe this is {told}: the list has to say the same."
+                        "stripe_price_id", f"Stripe charges {price}. The plan must have that price."
                     )
         return values
 
@@ -57,8 +57,8 @@ class PlanAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
     fieldsets = (
         (None, {"fields": (("name", "slug"), "description", ("rank", "is_public"))}),
         ("Price", {"fields": (("price", "currency"), ("interval", "trial_days"), "stripe_price_id")}),
-        ("What it shows", {"fields": ("ecosystems", "instruments", ("delay", "history_days"), "payload")}),
-        ("How much", {"fields": (("requests_per_day", "signals_per_day"), ("streams", "webhooks"))}),
+        ("Signals", {"fields": ("ecosystems", "instruments", ("delay", "history_days"), "payload")}),
+        ("Limits", {"fields": (("requests_per_day", "signals_per_day"), ("streams", "webhooks"))}),
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Plan]:

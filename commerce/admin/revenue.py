@@ -1,4 +1,4 @@
-"""The operator's questions about the business: revenue, subscriptions, usage, deliveries."""
+"""Figures and charts of the overview: revenue, subscriptions, usage, deliveries."""
 
 import json
 from collections import Counter
@@ -17,10 +17,9 @@ CHART_MONTHS = 12
 SERIES_COLOURS = ("var(--color-primary-600)", "var(--color-base-400)")
 FAILED_COLOUR = "#b91c1c"
 
-State = Subscription.State
 Chart = dict[str, Any]
 
-# A year's price counts by twelfths.
+# A twelfth of a yearly price.
 MONTHLY_PRICE = Case(
     When(interval="year", then=F("price") / 12),
     default=F("price"),
@@ -29,7 +28,7 @@ MONTHLY_PRICE = Case(
 
 
 def revenue_overview() -> dict[str, Any]:
-    """Return all that the overview shows."""
+    """Return the context of the overview page."""
     now = timezone.now()
     since = now - timedelta(days=CHART_DAYS)
     live = Subscription.objects.entitling(now)
@@ -37,9 +36,9 @@ def revenue_overview() -> dict[str, Any]:
     return {
         "revenue": monthly_revenue(now),
         "by_plan": [(row["plan__name"], row["count"]) for row in by_plan],
-        "begun": Subscription.objects.filter(started_at__gte=since).count(),
+        "started": Subscription.objects.filter(started_at__gte=since).count(),
         "cancelled": Subscription.objects.filter(cancelled_at__gte=since).count(),
-        "past_due": Subscription.objects.filter(state=State.PAST_DUE).count(),
+        "past_due": Subscription.objects.filter(state=Subscription.State.PAST_DUE).count(),
         "failing": Endpoint.objects.filter(state=Endpoint.State.ACTIVE, failing_since__isnull=False).count(),
         "disabled": Endpoint.objects.filter(state=Endpoint.State.DISABLED).count(),
         "charts": [*revenue_charts(now), *total_usage_charts(now.date()), deliveries_chart(now.date())],
@@ -47,9 +46,9 @@ def revenue_overview() -> dict[str, Any]:
 
 
 def monthly_revenue(at: datetime) -> dict[str, Decimal]:
-    """Return the monthly recurring revenue at a moment, by currency: what subscribers had agreed to pay then.
+    """Return the monthly recurring revenue at a moment by currency, by the prices that were agreed then.
 
-    Trials and free plans bring none; one that is past due counts until its grace is over.
+    Trials and free plans have none; a past due subscription counts until its grace period is over.
     """
     valid = SubscriptionPrice.objects.filter(subscription=OuterRef("subscription"), since__lte=at)
     unended = Q(subscription__ends_at=None) | Q(subscription__ends_at__gt=at)
@@ -78,18 +77,18 @@ def revenue_charts(now: datetime) -> list[Chart]:
 
 
 def total_usage_charts(today: date) -> list[Chart]:
-    """Return a chart of the signals and one of the requests of all customers: their scales differ."""
+    """Return a chart of all customers' signals and one of their requests, since their scales differ."""
     days = _days(today)
     rows = UsageDay.objects.filter(day__gte=days[0]).values("day")
-    sums = rows.annotate(given=Sum("signals"), asked=Sum("requests"))
-    given = {row["day"]: row["given"] for row in sums}
-    asked = {row["day"]: row["asked"] for row in sums}
+    sums = rows.annotate(read=Sum("signals"), sent=Sum("requests"))
+    signals = {row["day"]: row["read"] for row in sums}
+    requests = {row["day"]: row["sent"] for row in sums}
     labels = [_label(day) for day in days]
     return [
         _chart(title, labels, {name: [column.get(day, 0) for day in days]})
         for title, name, column in (
-            ("Signals given out to all customers", "signals", given),
-            ("Requests of all customers", "requests", asked),
+            ("Signals read by all customers", "signals", signals),
+            ("Requests of all customers", "requests", requests),
         )
     ]
 
@@ -97,12 +96,12 @@ def total_usage_charts(today: date) -> list[Chart]:
 def deliveries_chart(today: date) -> Chart:
     days = _days(today)
     since = datetime.combine(days[0], time(), UTC)
-    took = Q(status__gte=200, status__lt=300)
+    succeeded = Q(status__gte=200, status__lt=300)
     rows = (
         Attempt.objects.filter(at__gte=since)
         .annotate(day=TruncDate("at", tzinfo=UTC))
         .values("day")
-        .annotate(delivered=Count("pk", filter=took), failed=Count("pk", filter=~took))
+        .annotate(delivered=Count("pk", filter=succeeded), failed=Count("pk", filter=~succeeded))
     )
     counts = {name: Counter({row["day"]: row[name] for row in rows}) for name in ("delivered", "failed")}
     series = {name: [found[day] for day in days] for name, found in counts.items()}
@@ -110,7 +109,7 @@ def deliveries_chart(today: date) -> Chart:
 
 
 def _chart(title: str, labels: list[str], series: dict[str, list[Any]], unit: str = "today") -> Chart:
-    """Return what the page needs of a chart: its data for the drawing, its last column for the words."""
+    """Return a chart's data, and the figures of its last column for the legend."""
     colours = dict(zip(series, SERIES_COLOURS, strict=False)) | {"failed": FAILED_COLOUR}
     sets = [
         {"label": name, "data": values, "backgroundColor": colours[name]} for name, values in series.items()
@@ -132,7 +131,7 @@ def _label(day: date) -> str:
 
 
 def _month_ends(now: datetime) -> list[datetime]:
-    """Return the ends of the last eleven months and the present moment."""
+    """Return the ends of the last eleven months, and now."""
     ends, first = [now], now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     while len(ends) < CHART_MONTHS:
         ends.append(first - timedelta(microseconds=1))

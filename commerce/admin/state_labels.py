@@ -1,4 +1,4 @@
-"""How states are coloured in lists."""
+"""Colours of states in lists."""
 
 STATE_LABELS = {
     "active": "success",

@@ -1,4 +1,4 @@
-"""Who has which plan, at what price, and what Stripe told of it."""
+"""Subscriptions, their prices, and the events of Stripe."""
 
 from typing import Any
 
@@ -16,9 +16,9 @@ from commerce.models import StripeEvent, Subscription, SubscriptionPrice
 class PriceInline(TabularInline):  # type: ignore[misc]
     model = SubscriptionPrice
     extra = 0
-    fields = readonly_fields = ("since", "plan")  # each row's title says the price
+    fields = readonly_fields = ("since", "plan")  # the title of each row contains the price
     can_delete = False
-    verbose_name_plural = "What it costs, and did"
+    verbose_name_plural = "Price history"
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
         return False
@@ -35,7 +35,7 @@ STRIPE_FIELDS = (
 
 @admin.register(Subscription)
 class SubscriptionAdmin(ModelAdmin):  # type: ignore[misc]
-    list_display = ("customer", "plan", "shown_state", "started_at", "period_ends_at", "ends_at", "paid_by")
+    list_display = ("customer", "plan", "shown_state", "started_at", "period_ends_at", "ends_at", "billing")
     list_filter = ("state", "plan")
     list_select_related = ("customer", "plan")
     search_fields = ("customer__email", "stripe_subscription_id")
@@ -44,12 +44,12 @@ class SubscriptionAdmin(ModelAdmin):  # type: ignore[misc]
     readonly_fields = ("stripe_subscription_id", "stripe_event_at")
     fieldsets = (
         (None, {"fields": ("customer", "plan", "state", "started_at", "ends_at")}),
-        ("Told by Stripe, else empty", {"fields": STRIPE_FIELDS}),
+        ("Set by Stripe", {"fields": STRIPE_FIELDS}),
     )
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        shown = super().get_fieldsets(request, obj)
-        return shown if obj else shown[:1]
+        fieldsets = super().get_fieldsets(request, obj)
+        return fieldsets if obj else fieldsets[:1]
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> Any:  # noqa: ARG002
         return (PriceInline,) if obj else ()
@@ -59,13 +59,13 @@ class SubscriptionAdmin(ModelAdmin):  # type: ignore[misc]
         return subscription.state, subscription.get_state_display()
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Leave what is paid at Stripe to Stripe: its next word would undo a change made here."""
-        paid_there = obj is not None and obj.stripe_subscription_id and stripe_is_configured()
-        return not paid_there and super().has_change_permission(request, obj)
+        """Protect subscriptions that Stripe bills: its next event would undo a change made here."""
+        billed_there = obj is not None and obj.stripe_subscription_id and stripe_is_configured()
+        return not billed_there and super().has_change_permission(request, obj)
 
-    @display(description="Paid by")  # type: ignore[untyped-decorator]
-    def paid_by(self, subscription: Subscription) -> str:
-        return "Stripe" if subscription.stripe_subscription_id else "given by hand"
+    @display(description="Billing")  # type: ignore[untyped-decorator]
+    def billing(self, subscription: Subscription) -> str:
+        return "Stripe" if subscription.stripe_subscription_id else "manual"
 
 
 @admin.register(StripeEvent)

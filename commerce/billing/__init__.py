@@ -1,1 +1,1 @@
-"""Payment by Stripe. Without its keys subscriptions are given by hand, and all else works."""
+"""Payment by Stripe. Without its keys an operator creates subscriptions; everything else works."""

@@ -1,4 +1,4 @@
-"""The plans that a new hub starts with."""
+"""The plans of a new hub."""
 
 from decimal import Decimal
 from typing import Any
@@ -44,17 +44,17 @@ DEFAULT_PLANS: dict[str, dict[str, Any]] = {
         "history_days": 365,
         "streams": 20,
         "webhooks": 50,
-        "description": "All of it, without limits by the day.",
+        "description": "All signals, without daily limits.",
     },
 }
 
 
 @transaction.atomic
 def create_default_plans() -> list[Plan]:
-    """Create the default plans that do not exist; return them. What the operator changed stays."""
-    made = []
+    """Create the default plans that do not exist and return them. The operator's changes stay."""
+    created_plans = []
     for rank, (slug, values) in enumerate(DEFAULT_PLANS.items(), start=1):
         plan, created = Plan.objects.get_or_create(slug=slug, defaults={**values, "rank": rank * 10})
         if created:
-            made.append(plan)
-    return made
+            created_plans.append(plan)
+    return created_plans

@@ -1,4 +1,4 @@
-"""Amounts as Stripe writes them, and what a subscription costs there."""
+"""Amounts in Stripe's units, and prices of its subscriptions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ ZERO_DECIMAL_CURRENCIES = frozenset(
 THREE_DECIMAL_CURRENCIES = frozenset(["BHD", "JOD", "KWD", "OMR", "TND"])
 
 INTERVALS_PER_YEAR = {"day": 365, "week": 52, "month": 12, "year": 1}
-"""How many of Stripe's intervals make a year."""
+"""How many of Stripe's intervals a year has."""
 
 
 @dataclass(frozen=True)
 class PriceTerms:
-    """What a subscription costs: `price` in `currency` every `interval`, a month or a year."""
+    """The price of a subscription: `price` in `currency` per `interval`, month or year."""
 
     price: Decimal
     currency: str
@@ -31,19 +31,19 @@ class PriceTerms:
 
 
 def decimal_places(currency: str) -> int:
-    """Return how many decimals an amount has at Stripe."""
+    """Return the number of decimals that Stripe uses for a currency."""
     return 0 if currency in ZERO_DECIMAL_CURRENCIES else 3 if currency in THREE_DECIMAL_CURRENCIES else 2
 
 
 def minor_units(amount: Decimal, currency: str) -> int:
-    """Return an amount in its currency's smallest unit, as Stripe counts."""
+    """Return an amount in its currency's smallest unit."""
     return int((amount * 10 ** decimal_places(currency)).to_integral_value())
 
 
 def subscription_terms(subscription: Mapping[str, Any]) -> PriceTerms:
-    """Return what a subscription of Stripe's costs, before discounts and taxes. Raises stripe.StripeError.
+    """Return the price of a Stripe subscription before discounts and taxes. Raises stripe.StripeError.
 
-    Items may be billed by other intervals than ours, which then count by the month.
+    Items may have other intervals than ours; their price is then per month.
     """
     items = subscription["items"]["data"]
     currency = subscription["currency"]
@@ -67,10 +67,10 @@ def subscription_terms(subscription: Mapping[str, Any]) -> PriceTerms:
 
 
 def catalogue_terms(price_id: str) -> PriceTerms:
-    """Return what one of a price of Stripe's catalogue costs. Raises stripe.StripeError."""
+    """Return a price of Stripe's catalogue, for one item. Raises stripe.StripeError."""
     price = api_client().v1.prices.retrieve(price_id).to_dict()
     if not price["recurring"]:
-        raise stripe.StripeError("The price is paid once: it is no subscription's.")
+        raise stripe.StripeError("This price is one-time, not recurring.")
     return subscription_terms(
         {"currency": price["currency"], "items": {"data": [{"price": price, "quantity": 1}]}}
     )
@@ -82,9 +82,9 @@ def _interval(price: Mapping[str, Any]) -> tuple[str, int]:
 
 
 def _unit_amount(price: Mapping[str, Any], currency: str) -> Decimal:
-    """Return what one costs; a price in several currencies names only its first without being asked."""
+    """Return the price of one item; by default Stripe returns only the first of several currencies."""
     if price["currency"] != currency:
-        asked = api_client().v1.prices.retrieve(price["id"], {"expand": ["currency_options"]}).to_dict()
-        price = asked.get("currency_options", {}).get(currency, {})
-    # Neither is there where a price has tiers: those are counted by use, and promise no revenue.
+        expanded = api_client().v1.prices.retrieve(price["id"], {"expand": ["currency_options"]}).to_dict()
+        price = expanded.get("currency_options", {}).get(currency, {})
+    # A price with tiers has neither: it is metered, without an agreed revenue.
     return Decimal(str(price.get("unit_amount") or price.get("unit_amount_decimal") or 0))

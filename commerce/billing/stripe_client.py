@@ -1,4 +1,4 @@
-"""The way to Stripe's API."""
+"""The client of Stripe's API."""
 
 from functools import lru_cache
 
@@ -12,11 +12,11 @@ MAX_RETRIES = 2
 
 
 class StripeNotConfigured(Exception):
-    """STRIPE_API_KEY is not set: nothing can be paid here."""
+    """STRIPE_API_KEY is not set."""
 
 
 def api_client() -> stripe.StripeClient:
-    """Return the client of this hub's account. Raises NoStripe."""
+    """Return the client of this hub's Stripe account. Raises StripeNotConfigured."""
     found = _client(settings.ENVIRONMENT)
     if found is None:
         raise StripeNotConfigured

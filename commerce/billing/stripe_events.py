@@ -1,8 +1,8 @@
-"""What Stripe tells, in whatever order and however often.
+"""Stripe's events, which may arrive in any order and repeatedly.
 
-An event only says that something about a subscription may have changed. What it is now is asked of Stripe,
-under a lock that puts all events of one subscription in a row: an old event that comes late finds the present
-state like any other (https://docs.stripe.com/webhooks#event-ordering).
+An event only indicates that a subscription may have changed. Its present state is requested from Stripe,
+under a lock that serializes the events of one subscription, so that a late event applies the present state
+like any other (https://docs.stripe.com/webhooks#event-ordering).
 """
 
 import logging
@@ -19,11 +19,11 @@ from commerce.models import StripeEvent
 logger = logging.getLogger("signal_hub.billing")
 
 REFUND_EVENTS = ("charge.refunded", "charge.dispute.created")
-"""What Stripe itself leaves to the merchant: a subscription goes on after a refund and during a dispute."""
+"""Left to the merchant: at Stripe a subscription continues after a refund and during a dispute."""
 
 
 class EventPayload(msgspec.Struct, frozen=True):
-    """The part of an event that matters here (https://docs.stripe.com/api/events/object)."""
+    """The part of an event that is used here (https://docs.stripe.com/api/events/object)."""
 
     id: str
     type: str
@@ -32,22 +32,23 @@ class EventPayload(msgspec.Struct, frozen=True):
 
 
 def apply_event(event: EventPayload) -> str:
-    """Apply a verified event; return what came of it.
+    """Apply a verified event; return the outcome.
 
-    Raises NotUnderstood, NoStripe or stripe.StripeError; then nothing is kept, and Stripe sends it again.
+    Raises NoMatchingPlan, StripeNotConfigured or stripe.StripeError; nothing is stored then, and Stripe
+    retries.
     """
     subscription_id = _subscription_of(event)
     with subscription_lock(subscription_id or event.id):
         if StripeEvent.objects.filter(event_id=event.id).exists():
-            return "known"
+            return "already applied"
         created_at = datetime.fromtimestamp(event.created, UTC)
         if subscription_id:
             outcome = sync_subscription(subscription_id, created_at)
         elif event.type in REFUND_EVENTS:
-            outcome = "ends nothing here: end the subscription at Stripe, where it should end"
+            outcome = "ignored: if the subscription should end, cancel it at Stripe"
             logger.warning("stripe event=%s type=%s outcome=%s", event.id, event.type, outcome)
         else:
-            outcome = "of no concern"
+            outcome = "ignored"
         StripeEvent.objects.create(
             event_id=event.id,
             type=event.type[:255],
@@ -60,26 +61,26 @@ def apply_event(event: EventPayload) -> str:
 
 
 def _subscription_of(event: EventPayload) -> str | None:
-    """Return the subscription that an event is about, if any."""
-    about = event.data.get("object") or {}
+    """Return the id of the subscription that an event is about, if any."""
+    data = event.data.get("object") or {}
     match event.type.split("."):
         case ["customer", "subscription", *_]:
-            found = about.get("id")
+            found = data.get("id")
         case ["checkout", "session", *_]:
-            found = about.get("subscription")
+            found = data.get("subscription")
         case ["invoice", *_]:
-            # Since the API's version of March 2025 an invoice names it two levels down.
-            parent = (about.get("parent") or {}).get("subscription_details") or {}
-            found = parent.get("subscription") or about.get("subscription")
+            # Since the API version of March 2025 it is two levels down in an invoice.
+            parent = (data.get("parent") or {}).get("subscription_details") or {}
+            found = parent.get("subscription") or data.get("subscription")
         case _:
             return None
     return found.get("id") if isinstance(found, Mapping) else found
 
 
 def verify_event(body: bytes, signature: str, secret: str) -> EventPayload:
-    """Return the event in `body`, signed by Stripe's scheme within the last five minutes.
+    """Return the event in `body`, signed by Stripe within the last five minutes.
 
-    Raises stripe.SignatureVerificationError, or msgspec.DecodeError for what is no event.
+    Raises stripe.SignatureVerificationError, or msgspec.DecodeError if it is not an event.
     """
     stripe.WebhookSignature.verify_header(body, signature, secret, stripe.Webhook.DEFAULT_TOLERANCE)
     return msgspec.json.decode(body, type=EventPayload)

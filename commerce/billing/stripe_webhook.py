@@ -1,4 +1,4 @@
-"""`POST /api/stripe`: where Stripe sends its events. It verifies and translates; `events` decides."""
+"""`POST /api/stripe`: receives Stripe's events and verifies them; `stripe_events` applies them."""
 
 import logging
 
@@ -23,34 +23,32 @@ MAX_EVENT_BYTES = 1_048_576
 
 
 class StripeWebhook(APIView):
-    """Takes signed events; answers 200 when what they told is committed, else Stripe sends them again."""
+    """Receives signed events. Answers 200 after the commit; after any other answer Stripe retries."""
 
     http_method_names = ["post"]
     schema = None
 
     def initial(self, request: Request, *args: object, **kwargs: object) -> None:
-        """Leave out the framework's negotiation, authentication and throttles: the signature is all."""
+        """Skip the framework's negotiation, authentication and throttles: the signature authenticates."""
 
     def post(self, request: Request) -> HttpResponse:
         environment = settings.ENVIRONMENT
         secret = environment.stripe_webhook_secret
         if not secret:
-            raise Problem(404, "not_configured", "This hub takes no payments by Stripe.")
+            raise Problem(404, "not_configured", "Stripe is not configured.")
         body = read_body(request.META, request._request.read, MAX_EVENT_BYTES)
         try:
             event = stripe_events.verify_event(body, request.META.get("HTTP_STRIPE_SIGNATURE", ""), secret)
         except stripe.SignatureVerificationError:
-            address = client_address(request.META, settings.ENVIRONMENT.trusted_proxies)
-            rate_limits.rate_limiter(settings.ENVIRONMENT).hit(
-                settings.ENVIRONMENT.webhook_failed_rate, "failed", address
-            )
+            address = client_address(request.META, environment.trusted_proxies)
+            rate_limits.rate_limiter(environment).hit(environment.webhook_failed_rate, "failed", address)
             raise Problem(400, "bad_signature", "The signature is not valid.") from None
         except (msgspec.DecodeError, UnicodeDecodeError):
-            raise Problem(400, "not_an_event", "The body is no event.") from None
+            raise Problem(400, "not_an_event", "The body is not an event.") from None
         try:
             with classified():
                 outcome = stripe_events.apply_event(event)
         except (stripe.StripeError, StripeNotConfigured, stripe_sync.NoMatchingPlan) as error:
-            logger.warning("stripe event=%s is not applied: %s", event.id, error)
-            raise unavailable("The event cannot be applied now; send it again later.") from None
+            logger.warning("could not apply stripe event=%s: %s", event.id, error)
+            raise unavailable("The event cannot be applied now; retry later.") from None
         return HttpResponse(msgspec.json.encode({"outcome": outcome}), content_type="application/json")

@@ -1,4 +1,4 @@
-"""What subscriptions cost, and what Stripe has told."""
+"""Prices of subscriptions, and events received from Stripe."""
 
 from django.db import models
 from django.utils import timezone
@@ -7,14 +7,14 @@ from commerce.models.subscriptions import Plan, Subscription
 
 
 class SubscriptionPrice(models.Model):
-    """What a subscription costs from a moment on: a row for each change, so that revenue has a history.
+    """The price of a subscription from `since` on: a row for each change, so that revenue has a history.
 
-    It is what was agreed: a plan that becomes dearer does not change what its subscribers pay.
+    It is the agreed price: a change of the plan's price does not affect its subscribers.
     """
 
     subscription = models.ForeignKey(Subscription, on_delete=models.CASCADE, related_name="prices")
     plan = models.ForeignKey(Plan, on_delete=models.PROTECT, related_name="+")
-    since = models.DateTimeField(help_text="After a trial: when it ends.")
+    since = models.DateTimeField(help_text="The end of the trial, if there is one.")
     price = models.DecimalField(max_digits=14, decimal_places=4)
     currency = models.CharField(max_length=3)
     interval = models.CharField(max_length=5, choices=Plan.INTERVALS)
@@ -30,12 +30,12 @@ class SubscriptionPrice(models.Model):
 
 
 class StripeEvent(models.Model):
-    """An event of Stripe's that was handled: its id makes a second coming harmless."""
+    """An event of Stripe that was handled; its id makes a repeated delivery harmless."""
 
     event_id = models.CharField(max_length=255, unique=True)
     type = models.CharField(max_length=255)
     object_id = models.CharField(max_length=255, blank=True)
-    created_at = models.DateTimeField(help_text="When Stripe made it.")
+    created_at = models.DateTimeField(help_text="When Stripe created it.")
     handled_at = models.DateTimeField(default=timezone.now)
     outcome = models.TextField(blank=True, help_text="What it changed.")
 

@@ -1,4 +1,4 @@
-"""What is sold, and to whom: plans, customers, their subscriptions and reader keys."""
+"""Plans, customers, their subscriptions and reader keys."""
 
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -15,52 +15,57 @@ from aggregator.http import api_keys
 from aggregator.models import ECOSYSTEM_CHOICES, ApiKey
 
 INSTRUMENT_PATTERN = RegexValidator(
-    r"\A[!-~]{1,64}\Z", "A pattern is 1 to 64 printable ASCII characters without spaces."
+    r"\A[!-~]{1,64}\Z", "Enter 1 to 64 printable ASCII characters without spaces."
 )
 
 
 class Plan(models.Model):
-    """What a subscription buys: which signals, how fresh, how many."""
+    """A product: which signals, with which delay, how many."""
 
-    INTERVALS = (("month", "a month"), ("year", "a year"))
+    INTERVALS = (("month", "per month"), ("year", "per year"))
 
-    slug = models.SlugField(unique=True, help_text="Names the plan in the API; do not change it.")
+    slug = models.SlugField(unique=True, help_text="Identifies the plan in the API. Do not change it.")
     name = models.CharField(max_length=64)
     description = models.TextField(blank=True)
     price = models.DecimalField(
         max_digits=12, decimal_places=2, default=Decimal(0), validators=[MinValueValidator(Decimal(0))]
     )
     currency = models.CharField(
-        max_length=3, default="USD", validators=[RegexValidator(r"\A[A-Z]{3}\Z", "Three capital letters.")]
+        max_length=3,
+        default="USD",
+        validators=[RegexValidator(r"\A[A-Z]{3}\Z", "Enter three capital letters.")],
     )
     interval = models.CharField(max_length=5, choices=INTERVALS, default="month")
     ecosystems = ArrayField(
-        models.TextField(choices=ECOSYSTEM_CHOICES), default=list, blank=True, help_text="None means all."
+        models.TextField(choices=ECOSYSTEM_CHOICES),
+        default=list,
+        blank=True,
+        help_text="Select none to allow all.",
     )
     instruments = ArrayField(
         models.CharField(max_length=64, validators=[INSTRUMENT_PATTERN]),
         default=list,
         blank=True,
-        help_text="Patterns, as BTC/* or EUR/USD: * is any text, ? one character. None means all.",
+        help_text="Patterns such as BTC/* or EUR/USD: * is any text, ? any character. Empty: all.",
     )
     delay = models.DurationField(
         default=timedelta(0),
         validators=[MinValueValidator(timedelta(0))],
-        help_text="How long after it is recorded a signal is shown.",
+        help_text="How long signals are withheld after they are recorded.",
     )
     history_days = models.PositiveIntegerField(
-        null=True, blank=True, help_text="How far back signals are shown. Empty means all the way."
+        null=True, blank=True, help_text="How many days of signals can be read. Empty: all."
     )
     requests_per_day = models.PositiveBigIntegerField(null=True, blank=True, help_text="Empty: unlimited.")
     signals_per_day = models.PositiveBigIntegerField(null=True, blank=True, help_text="Empty: unlimited.")
-    streams = models.PositiveIntegerField(default=0, help_text="Streams that may be open at a time.")
-    webhooks = models.PositiveIntegerField(default=0, help_text="Push endpoints that may exist at a time.")
+    streams = models.PositiveIntegerField(default=0, help_text="Live streams open at the same time.")
+    webhooks = models.PositiveIntegerField(default=0, help_text="Webhook and chat endpoints.")
     payload = models.BooleanField(
-        "raw payload", default=False, help_text="Whether readers get what agents keep in raw_payload."
+        "raw payload", default=False, help_text="Include the raw_payload of signals."
     )
     trial_days = models.PositiveIntegerField(default=0)
-    is_public = models.BooleanField("on the price list", default=True)
-    rank = models.IntegerField(default=0, help_text="Its place on the price list, lowest first.")
+    is_public = models.BooleanField("public", default=True, help_text="Listed on the pricing page.")
+    rank = models.IntegerField(default=0, help_text="Order on the pricing page, lowest first.")
     stripe_price_id = models.CharField(max_length=255, blank=True)
 
     class Meta:
@@ -73,7 +78,7 @@ class Plan(models.Model):
                 fields=["stripe_price_id"],
                 condition=~Q(stripe_price_id=""),
                 name="plans_stripe_price",
-                violation_error_message="Another plan has this price of Stripe's.",
+                violation_error_message="Another plan has this Stripe price.",
             ),
         ]
 
@@ -82,7 +87,7 @@ class Plan(models.Model):
 
 
 class Customer(models.Model):
-    """Somebody who reads the feed; signs in as `user`."""
+    """A reader of the feed, who signs in as `user`."""
 
     user = models.OneToOneField(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="customer"
@@ -99,25 +104,25 @@ class Customer(models.Model):
         return self.email
 
     def subscription(self) -> "Subscription | None":
-        """Return the subscription that gives rights now, with its plan."""
+        """Return the subscription that grants access now, with its plan."""
         return Subscription.objects.entitling(timezone.now()).filter(customer=self).first()
 
     def issue_key(self, name: str, expires_at: datetime | None = None) -> api_keys.IssuedKey:
-        """Give a new reader key; its value is in the answer and nowhere else."""
+        """Create a reader key and return it with its value, which is not stored."""
         key = ApiKey(
             key_id=api_keys.new_key_id(name or "reader"),
             name=name,
             scopes=[api_keys.READ],
             expires_at=expires_at,
         )
-        grant = api_keys.auth_manager(settings.ENVIRONMENT).issue(key)
+        issued = api_keys.auth_manager(settings.ENVIRONMENT).issue(key)
         ReaderKey.objects.create(customer=self, key=key)
-        return grant
+        return issued
 
 
 class SubscriptionQuerySet(models.QuerySet["Subscription"]):
     def entitling(self, now: datetime) -> "SubscriptionQuerySet":
-        """Those that give rights at `now`, with their plans."""
+        """Return those that grant access at `now`, with their plans."""
         paid = Q(state__in=(Subscription.State.TRIALING, Subscription.State.ACTIVE))
         in_grace = Q(state=Subscription.State.PAST_DUE, grace_until__gt=now)
         unended = Q(ends_at=None) | Q(ends_at__gt=now)
@@ -125,7 +130,7 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
 
 
 class Subscription(models.Model):
-    """A customer's right to a plan's signals, for some time. At most one of a customer's is live."""
+    """A customer's subscription to a plan. A customer has at most one that is live."""
 
     class State(models.TextChoices):
         TRIALING = "trialing", "trialing"
@@ -140,15 +145,15 @@ class Subscription(models.Model):
     plan = models.ForeignKey(Plan, on_delete=models.PROTECT, related_name="subscriptions")
     state = models.CharField(max_length=9, choices=State, default=State.ACTIVE)
     started_at = models.DateTimeField(default=timezone.now)
-    period_ends_at = models.DateTimeField(null=True, blank=True, help_text="What is paid for ends then.")
-    ends_at = models.DateTimeField(null=True, blank=True, help_text="All rights end then. Empty: open.")
+    period_ends_at = models.DateTimeField(null=True, blank=True, help_text="The end of the paid period.")
+    ends_at = models.DateTimeField(null=True, blank=True, help_text="When access ends. Empty: open-ended.")
     grace_until = models.DateTimeField(
-        null=True, blank=True, help_text="Until when past due still gives rights."
+        null=True, blank=True, help_text="Until when a past due subscription grants access."
     )
     cancelled_at = models.DateTimeField(null=True, blank=True)
     stripe_subscription_id = models.CharField(max_length=255, null=True, blank=True, unique=True)
     stripe_event_at = models.DateTimeField(
-        null=True, blank=True, editable=False, help_text="The newest event of Stripe's that was applied."
+        null=True, blank=True, editable=False, help_text="The newest Stripe event that was applied."
     )
 
     objects = SubscriptionQuerySet.as_manager()
@@ -160,7 +165,7 @@ class Subscription(models.Model):
                 fields=["customer"],
                 condition=Q(state__in=("trialing", "active", "past_due")),
                 name="subscriptions_one_live",
-                violation_error_message="The customer has a live subscription: end that one first.",
+                violation_error_message="The customer already has a live subscription. End that one first.",
             )
         ]
 
@@ -168,7 +173,7 @@ class Subscription(models.Model):
         return f"{self.customer}: {self.plan} ({self.get_state_display()})"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save it. What is over has an end; what is given by hand costs what its plan cost then."""
+        """Save it, with an end if it is over, and the present price of its plan unless Stripe bills it."""
         now = timezone.now()
         if self.state not in self.LIVE and (self.ends_at is None or self.ends_at > now):
             self.ends_at = now
@@ -176,9 +181,9 @@ class Subscription(models.Model):
             self.cancelled_at = self.cancelled_at or self.ends_at
         super().save(*args, **kwargs)
         if self.stripe_subscription_id is None and self.state != self.State.TRIALING:
-            self._note_plans_price(now)
+            self._record_plan_price(now)
 
-    def _note_plans_price(self, now: datetime) -> None:
+    def _record_plan_price(self, now: datetime) -> None:
         last = self.prices.last()
         if last is None or last.plan_id != self.plan_id:
             plan = self.plan
@@ -192,7 +197,7 @@ class Subscription(models.Model):
 
 
 class ReaderKey(models.Model):
-    """An API key of a customer's. The key itself, with its scopes, rotation and last use, is an ApiKey."""
+    """The link of an ApiKey, which has its scopes, rotation and last use, to its customer."""
 
     customer = models.ForeignKey(Customer, on_delete=models.CASCADE, related_name="reader_keys")
     key = models.OneToOneField(ApiKey, on_delete=models.CASCADE, related_name="reader")

@@ -1,1 +1,1 @@
-"""What customers see in a browser: prices, sign-in, their account."""
+"""The customers' pages: pricing, sign-in, account."""

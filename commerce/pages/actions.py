@@ -1,4 +1,4 @@
-"""What a customer does on the account page: keys and push endpoints."""
+"""Actions of the account page: API keys and endpoints."""
 
 from collections.abc import Callable
 
@@ -26,19 +26,19 @@ def create_key(request: HttpRequest, customer: Customer) -> HttpResponse:
     form = forms.NewKeyForm(request.POST)
     live = customer.reader_keys.filter(key__revoked_at=None).count()
     if not form.is_valid():
-        messages.error(request, "A key needs a name, of 64 characters at most.")
+        messages.error(request, "Enter a key name of at most 64 characters.")
     elif live >= MAX_KEYS:
-        messages.error(request, f"You have {MAX_KEYS} keys, which is all: revoke one first.")
+        messages.error(request, f"You have {MAX_KEYS} keys, the maximum. Revoke one first.")
     elif _within_rate(request, customer):
-        grant = customer.issue_key(form.cleaned_data["name"])
-        return _show_secret(request, f"Key {grant.key.key_id}", "key", grant.value)
+        issued = customer.issue_key(form.cleaned_data["name"])
+        return _show_secret(request, f"Key {issued.key.key_id}", "key", issued.value)
     return redirect("shop:account")
 
 
 @require_POST
 @customer_required
 def change_key(request: HttpRequest, customer: Customer, key_id: str, action: str) -> HttpResponse:
-    """Rotate or revoke a key of the customer's."""
+    """Rotate or revoke one of the customer's keys."""
     key = get_object_or_404(customer.reader_keys.select_related("key"), key__key_id=key_id).key
     manager = api_keys.auth_manager(settings.ENVIRONMENT)
     if action not in {"rotate", "revoke"}:
@@ -47,10 +47,10 @@ def change_key(request: HttpRequest, customer: Customer, key_id: str, action: st
         return redirect("shop:account")
     if action == "revoke":
         manager.revoke(key)
-        messages.success(request, f"Key {key.key_id} is revoked.")
+        messages.success(request, f"Key {key.key_id} revoked.")
         return redirect("shop:account")
     if key.revoked_at:
-        messages.error(request, f"Key {key.key_id} is revoked already: make another.")
+        messages.error(request, f"Key {key.key_id} is already revoked. Create a new one.")
         return redirect("shop:account")
     return _show_secret(request, f"Key {key.key_id}", "rotated", manager.rotate(key).value)
 
@@ -73,7 +73,7 @@ def create_endpoint(request: HttpRequest, customer: Customer) -> HttpResponse:
         else:
             if secret:
                 return _show_secret(request, f"Webhook {endpoint.label}", "secret", secret)
-            messages.success(request, f"Signals go to {endpoint.label} from now on.")
+            messages.success(request, f"Endpoint {endpoint.label} added. New signals are sent to it.")
             return redirect("shop:account")
     return views.account_page(request, customer, form)
 
@@ -81,7 +81,7 @@ def create_endpoint(request: HttpRequest, customer: Customer) -> HttpResponse:
 @require_POST
 @customer_required
 def change_endpoint(request: HttpRequest, customer: Customer, endpoint_id: str, action: str) -> HttpResponse:
-    """Test, rotate, pause, resume or delete an endpoint of the customer's."""
+    """Test, rotate, pause, resume or delete one of the customer's endpoints."""
     endpoint = get_object_or_404(Endpoint, customer=customer, public_id=endpoint_id)
     if not _within_rate(request, customer):
         return redirect("shop:account")
@@ -89,23 +89,23 @@ def change_endpoint(request: HttpRequest, customer: Customer, endpoint_id: str, 
         return _show_secret(request, f"Webhook {endpoint.label}", "secret", endpoints.rotate(endpoint))
     if action not in ENDPOINT_ACTIONS:
         raise Http404
-    act, said = ENDPOINT_ACTIONS[action]
+    act, message = ENDPOINT_ACTIONS[action]
     if action == "test" and customer.subscription() is None:
         messages.error(request, "Choose a plan first.")
     else:
         act(endpoint)
-        messages.success(request, said)
+        messages.success(request, message)
     return redirect("shop:account")
 
 
 ENDPOINT_ACTIONS: dict[str, tuple[Callable[[Endpoint], object], str]] = {
-    "test": (endpoints.send_test, "A test message is on its way; what comes of it is shown below."),
-    "pause": (lambda endpoint: endpoints.set_paused(endpoint, True), "Paused: signals wait."),
-    "resume": (
-        lambda endpoint: endpoints.set_paused(endpoint, False),
-        "Resumed: waiting signals are sent.",
+    "test": (endpoints.send_test, "Test message sent. Its result appears below."),
+    "pause": (
+        lambda endpoint: endpoints.set_paused(endpoint, True),
+        "Paused. Signals are kept until you resume.",
     ),
-    "delete": (lambda endpoint: endpoint.delete(), "The endpoint is deleted."),
+    "resume": (lambda endpoint: endpoints.set_paused(endpoint, False), "Resumed."),
+    "delete": (lambda endpoint: endpoint.delete(), "Endpoint deleted."),
 }
 
 
@@ -113,12 +113,12 @@ def _within_rate(request: HttpRequest, customer: Customer) -> bool:
     try:
         change_limit.count_change(customer.pk)
     except Problem:
-        messages.error(request, "That is too fast; try again in a minute.")
+        messages.error(request, "Too many changes. Try again in a minute.")
         return False
     return True
 
 
 def _show_secret(request: HttpRequest, title: str, kind: str, value: str) -> HttpResponse:
-    """Show a secret, in the answer to the very request that made it and nowhere else."""
+    """Show a secret once, in the response to the request that created it."""
     page = context.page_context(request, title, kind=kind, value=value)
     return render(request, "commerce/pages/secret.html", page)

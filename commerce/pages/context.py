@@ -1,4 +1,4 @@
-"""What the customers' pages show."""
+"""Template contexts of the customers' pages."""
 
 import json
 from datetime import date, datetime, timedelta
@@ -16,25 +16,25 @@ from commerce.models import Customer, Endpoint, Message, Plan, Subscription, Usa
 
 USAGE_DAYS = 30
 MAX_MESSAGES_SHOWN = 5
-"""Messages listed of each endpoint."""
+"""The newest messages of each endpoint."""
 MAX_KEYS_SHOWN = 50
 
 
 def page_context(request: HttpRequest, title: str, **more: Any) -> dict[str, Any]:
-    """Return what every page needs: the admin's look, and who is signed in."""
+    """Return the context of every page: the admin's theme, and the signed-in customer."""
     customer = signed_in_customer(request)
     return {**admin.site.each_context(request), "title": title, "customer": customer, **more}
 
 
 def signed_in_customer(request: HttpRequest) -> Customer | None:
-    """Return the customer that is signed in."""
+    """Return the signed-in customer, if any."""
     if not request.user.is_authenticated:
         return None
     return Customer.objects.filter(user=request.user).first()
 
 
 def plans_context(customer: Customer | None) -> dict[str, Any]:
-    """Return the price list, and which plan the customer has."""
+    """Return the public plans, and the customer's own."""
     live = live_subscription(customer) if customer else None
     return {
         "plans": [
@@ -48,7 +48,7 @@ def plans_context(customer: Customer | None) -> dict[str, Any]:
 
 
 def _duration_in_words(length: timedelta) -> str:
-    """Return a length of time in words: the largest unit that it fills whole."""
+    """Return a length of time in its largest unit that divides it: 15 minutes, 2 days."""
     for name, unit in (("day", 86_400), ("hour", 3600), ("minute", 60)):
         number, rest = divmod(int(length.total_seconds()), unit)
         if number and not rest:
@@ -57,12 +57,12 @@ def _duration_in_words(length: timedelta) -> str:
 
 
 def live_subscription(customer: Customer) -> Subscription | None:
-    """Return the customer's live subscription, also where its rights are over."""
+    """Return the customer's live subscription, even if its grace period is over."""
     return customer.subscriptions.filter(state__in=Subscription.LIVE).select_related("plan").first()
 
 
 def unpaid_subscription(customer: Customer) -> Subscription | None:
-    """Return a subscription that came to its end here, but at Stripe waits to be paid."""
+    """Return an expired subscription that resumes when its invoice at Stripe is paid."""
     rows = customer.subscriptions.filter(
         state=Subscription.State.EXPIRED, stripe_subscription_id__isnull=False
     )
@@ -70,7 +70,7 @@ def unpaid_subscription(customer: Customer) -> Subscription | None:
 
 
 def account_context(customer: Customer) -> dict[str, Any]:
-    """Return all that an account shows."""
+    """Return the context of the account page."""
     now = timezone.now()
     subscription = live_subscription(customer) or unpaid_subscription(customer)
     entitled = customer.subscription()
@@ -104,7 +104,7 @@ def usage_meter(name: str, used: int, limit: int | None) -> dict[str, Any]:
 
 
 def customer_usage_charts(customer: Customer, today: date) -> list[dict[str, Any]]:
-    """Return the last 30 days' signals and requests, each as data of unfold's chart with its greatest day."""
+    """Return charts of the last 30 days' signals and requests, each with its peak day."""
     days = [today - timedelta(days=USAGE_DAYS - 1 - number) for number in range(USAGE_DAYS)]
     rows = {row.day: row for row in UsageDay.objects.filter(customer=customer, day__gte=days[0])}
     charts = []
@@ -113,7 +113,7 @@ def customer_usage_charts(customer: Customer, today: date) -> list[dict[str, Any
         bars = {"label": name, "data": counts, "backgroundColor": "var(--color-primary-600)"}
         labels = [f"{day:%b} {day.day}" for day in days]
         data = json.dumps({"labels": labels, "datasets": [bars]})
-        charts.append({"name": name, "most": max(counts), "data": data})
+        charts.append({"name": name, "peak": max(counts), "data": data})
     return charts
 
 

@@ -1,4 +1,4 @@
-"""Forms of the customers' pages, with the admin's widgets."""
+"""Forms of the customers' pages."""
 
 from django import forms
 from django.contrib.auth.password_validation import validate_password
@@ -44,18 +44,20 @@ class SignUpForm(NewPasswordForm, SignInLinkForm):
 
 class NewKeyForm(forms.Form):
     name = forms.CharField(
-        label="What it is for",
+        label="Key name",
         max_length=64,
-        widget=UnfoldAdminTextInputWidget(attrs={"placeholder": "my trading bot"}),
+        widget=UnfoldAdminTextInputWidget(attrs={"placeholder": "My trading bot"}),
     )
 
 
 class NewEndpointForm(forms.Form):
-    channel = forms.ChoiceField(label="To", choices=Endpoint.Channel.choices, widget=UnfoldAdminSelectWidget)
+    channel = forms.ChoiceField(
+        label="Channel", choices=Endpoint.Channel.choices, widget=UnfoldAdminSelectWidget
+    )
     url = forms.CharField(
-        label="Address",
+        label="Destination",
         max_length=MAX_URL_LENGTH,
         widget=UnfoldAdminTextInputWidget(attrs={"placeholder": "https://example.com/signals"}),
-        help_text="A webhook: its https:// URL. Telegram: the bot's token/the chat's id. Discord and Slack: "
-        "the URL of an incoming webhook. E-mail: your own address.",
+        help_text="Webhook: an https:// URL. Telegram: bot token/chat ID. Discord and Slack: incoming "
+        "webhook URL. E-mail: the address of your account.",
     )

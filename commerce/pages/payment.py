@@ -1,4 +1,4 @@
-"""Taking a plan: at once where nothing is to be paid, else at Stripe."""
+"""Subscribing to a plan: immediately if nothing is due, else at Stripe."""
 
 import logging
 
@@ -21,13 +21,15 @@ logger = logging.getLogger("signal_hub.billing")
 @require_POST
 @customer_required
 def subscribe(request: HttpRequest, customer: Customer, slug: str) -> HttpResponse:
-    """Start what is free, lead to payment for the rest."""
+    """Start a free plan; redirect to Stripe for a paid one."""
     plan = get_object_or_404(Plan, slug=slug, is_public=True)
     if not stripe_is_configured():
         return _without_stripe(request, customer, plan)
     try:
         if stripe_sync.has_open_subscription(customer):
-            return HttpResponseRedirect(_portal_url(request, customer))  # paying for two is nobody's wish
+            return HttpResponseRedirect(
+                _portal_url(request, customer)
+            )  # rather than a second paid subscription
         if plan.price == 0:
             return _start(request, customer, plan)
         paid, prices = (request.build_absolute_uri(reverse(f"shop:{name}")) for name in ("account", "plans"))
@@ -39,7 +41,7 @@ def subscribe(request: HttpRequest, customer: Customer, slug: str) -> HttpRespon
 @require_POST
 @customer_required
 def portal(request: HttpRequest, customer: Customer) -> HttpResponse:
-    """Lead to Stripe's portal: invoices, cards, cancelling."""
+    """Redirect to Stripe's customer portal: invoices, cards, cancellation."""
     if not (stripe_is_configured() and customer.stripe_customer_id):
         return redirect("shop:account")
     try:
@@ -55,21 +57,23 @@ def _portal_url(request: HttpRequest, customer: Customer) -> str:
 def _without_stripe(request: HttpRequest, customer: Customer, plan: Plan) -> HttpResponse:
     live = context.live_subscription(customer)
     if live and live.stripe_subscription_id:
-        messages.error(request, "This is paid at Stripe, which this hub cannot reach: write to its operator.")
+        messages.error(
+            request, "This plan is paid at Stripe, which this hub cannot reach. Contact the operator."
+        )
         return redirect("shop:account")
     return _start(request, customer, plan)
 
 
 def _start(request: HttpRequest, customer: Customer, plan: Plan) -> HttpResponse:
     if subscriptions.start_trial_or_free(customer, plan):
-        messages.success(request, f"{plan.name} is yours.")
+        messages.success(request, f"You are now on the {plan.name} plan.")
     else:
-        messages.error(request, "This hub takes no payment here: write to its operator for this plan.")
+        messages.error(request, "Online payment is not available. Contact the operator to get this plan.")
     return redirect("shop:account")
 
 
 def _payment_error(request: HttpRequest, error: Exception) -> HttpResponse:
-    """Tell the customer to wait, and the operator why: often a setting at Stripe is missing."""
-    logger.error("stripe refuses or does not answer: %s", error)
-    messages.error(request, "Payment is out of reach now. Try again later; nothing was charged.")
+    """Ask the customer to retry, and log the reason: often a missing setting at Stripe."""
+    logger.error("stripe error: %s", error)
+    messages.error(request, "Payment is unavailable. Nothing was charged. Try again later.")
     return redirect("shop:account")

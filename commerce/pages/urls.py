@@ -1,4 +1,4 @@
-"""Where the customers' pages are."""
+"""URLs of the customers' pages."""
 
 from django.urls import path
 

@@ -1,6 +1,7 @@
-"""The pages: prices, sign-in, account."""
+"""The customers' pages: pricing, sign-in, account."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from functools import wraps
 from typing import Any
 from urllib.parse import urlencode
@@ -25,14 +26,14 @@ ENDPOINT_AUTO_ID = "endpoint_%s"
 
 
 def customer_required(view: View) -> View:
-    """Let customers in, each as the second argument; send others to sign in."""
+    """Pass the signed-in customer to a view as its second argument; redirect others to sign in."""
 
     @wraps(view)
     def inner(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         customer = context.signed_in_customer(request)
         if customer is None:
             after = request.get_full_path()
-            if request.method != "GET":  # what was chosen is chosen again, by whom we know then
+            if request.method != "GET":  # the customer repeats the action after signing in
                 after = reverse("shop:plans" if "slug" in kwargs else "shop:account")
             return redirect(f"{reverse('shop:sign-in')}?{urlencode({'next': after})}")
         return view(request, customer, *args, **kwargs)
@@ -42,7 +43,7 @@ def customer_required(view: View) -> View:
 
 @require_safe
 def plans(request: HttpRequest) -> HttpResponse:
-    page = context.page_context(request, "Prices")
+    page = context.page_context(request, "Pricing")
     return render(request, "commerce/pages/plans.html", page | context.plans_context(page["customer"]))
 
 
@@ -55,7 +56,7 @@ def account(request: HttpRequest, customer: Customer) -> HttpResponse:
 def account_page(
     request: HttpRequest, customer: Customer, refused: forms.NewEndpointForm | None = None
 ) -> HttpResponse:
-    """Show the account; with an endpoint's form that was `refused`, what was typed and why."""
+    """Return the account page, with the errors of an endpoint's form if that was `refused`."""
     page = context.page_context(
         request, "Account", key_form=forms.NewKeyForm(), password_form=forms.NewPasswordForm()
     )
@@ -67,7 +68,7 @@ def account_page(
 @never_cache
 @sensitive_post_parameters("password")
 def sign_in(request: HttpRequest) -> HttpResponse:
-    """Sign in by password, or show the ways in."""
+    """Sign in by password, or show the sign-in page."""
     if context.signed_in_customer(request):
         return redirect(_safe_redirect(request.GET.get("next", ""), request))
     form = forms.PasswordSignInForm(request.POST or None)
@@ -75,14 +76,14 @@ def sign_in(request: HttpRequest) -> HttpResponse:
         try:
             authentication.count_password_attempt(request)
         except Problem:
-            form.add_error(None, "Too many passwords were tried from your address. Try again in an hour.")
+            form.add_error(None, "Too many attempts from your address. Try again in an hour.")
             return _sign_in_page(request, form, status=429)
         name = authentication.username_for(form.cleaned_data["email"])
         user = authenticate(request, username=name, password=form.cleaned_data["password"])
         if user is not None:
             login(request, user)
             return redirect(_safe_redirect(request.GET.get("next", ""), request))
-        form.add_error(None, "This e-mail address and password do not belong together.")
+        form.add_error(None, "Incorrect e-mail address or password.")
     return _sign_in_page(request, form, status=400 if form.errors else 200)
 
 
@@ -96,29 +97,27 @@ def send_link(request: HttpRequest) -> HttpResponse:
         after = _safe_redirect(request.POST.get("next", ""), request)
         authentication.email_sign_in_link(request, form.cleaned_data["email"], after)
     except Problem:
-        form.add_error(None, "Too many links were asked for. Try again in an hour.")
+        form.add_error(None, "Too many links requested. Try again in an hour.")
         return _sign_in_page(request, forms.PasswordSignInForm(), link_form=form, status=429)
     except OSError:
-        form.add_error(None, "The mail cannot be sent now. Try again later.")
+        form.add_error(None, "The e-mail could not be sent. Try again later.")
         return _sign_in_page(request, forms.PasswordSignInForm(), link_form=form, status=503)
-    return render(
-        request,
-        "commerce/pages/link_sent.html",
-        context.page_context(request, "A link is on its way", sent=form.cleaned_data),
-    )
+    minutes = authentication.LINK_LIFETIME // timedelta(minutes=1)
+    page = context.page_context(request, "Check your inbox", sent=form.cleaned_data, minutes=minutes)
+    return render(request, "commerce/pages/link_sent.html", page)
 
 
 @never_cache
 def sign_in_by_link(request: HttpRequest, token: str) -> HttpResponse:
-    """Sign in by a link: on a button, because mail scanners follow links."""
+    """Sign in by a link, with a button because mail scanners open links."""
     if request.method != "POST":
         return render(
             request, "commerce/pages/sign_in_by_link.html", context.page_context(request, "Sign in")
         )
     try:
         user, after = authentication.user_from_link(token)
-    except authentication.InvalidLink as no:
-        messages.error(request, str(no))
+    except authentication.InvalidLink as invalid:
+        messages.error(request, str(invalid))
         return redirect("shop:sign-in")
     login(request, user, AUTH_BACKEND)
     return redirect(_safe_redirect(after, request))
@@ -127,7 +126,7 @@ def sign_in_by_link(request: HttpRequest, token: str) -> HttpResponse:
 @never_cache
 @sensitive_post_parameters("password")
 def sign_up(request: HttpRequest) -> HttpResponse:
-    """Make an account with a password, where no link can be sent."""
+    """Create an account with a password, if this hub cannot send links."""
     if authentication.can_send_email():
         return redirect("shop:sign-in")
     form = forms.SignUpForm(request.POST or None)
@@ -135,13 +134,13 @@ def sign_up(request: HttpRequest) -> HttpResponse:
         try:
             authentication.create_account(request, form.cleaned_data["email"], form.cleaned_data["password"])
         except Problem:
-            form.add_error(None, "Too many accounts were made from your address. Try again in an hour.")
+            form.add_error(None, "Too many accounts created from your address. Try again in an hour.")
         else:
-            # The same answer for an address that has an account: else anybody could ask who is a customer.
-            messages.success(request, "This address has an account now. Sign in with its password.")
+            # The same answer for an address that has an account, to not reveal who is a customer.
+            messages.success(request, "Your account is ready. Sign in with your password.")
             known = forms.PasswordSignInForm(initial={"email": form.cleaned_data["email"]})
             return _sign_in_page(request, known)
-    page = context.page_context(request, "Make an account", form=form)
+    page = context.page_context(request, "Create account", form=form)
     return render(request, "commerce/pages/sign_up.html", page, status=400 if form.errors else 200)
 
 
@@ -161,7 +160,7 @@ def set_password(request: HttpRequest, customer: Customer) -> HttpResponse:
         user.set_password(form.cleaned_data["password"])
         user.save(update_fields=["password"])
         update_session_auth_hash(request, user)
-        messages.success(request, "The password is set.")
+        messages.success(request, "Password updated.")
     else:
         messages.error(request, " ".join(map(str, form.errors.get("password", []))))
     return redirect("shop:account")
@@ -173,20 +172,21 @@ def _sign_in_page(
     link_form: forms.SignInLinkForm | None = None,
     status: int = 200,
 ) -> HttpResponse:
-    page = context.page_context(
-        request, "Sign in", form=form, link_form=link_form or forms.SignInLinkForm(auto_id="link_%s")
-    )
     after = request.POST.get("next") or request.GET.get("next", "")
-    page |= {
-        "by_mail": authentication.can_send_email(),
-        "next": after,
-        "next_query": urlencode({"next": after}),
-    }
+    page = context.page_context(
+        request,
+        "Sign in",
+        form=form,
+        link_form=link_form or forms.SignInLinkForm(auto_id="link_%s"),
+        by_mail=authentication.can_send_email(),
+        next=after,
+        next_query=urlencode({"next": after}),
+    )
     return render(request, "commerce/pages/sign_in.html", page, status=status)
 
 
 def _safe_redirect(wanted: str, request: HttpRequest) -> str:
-    """Return where to go after signing in; only to a page of this hub's."""
+    """Return the address to go to after sign-in: `wanted` if it is on this hub, else the account."""
     if url_has_allowed_host_and_scheme(wanted, {request.get_host()}, require_https=request.is_secure()):
         return wanted
     return reverse("shop:account")

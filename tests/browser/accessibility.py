@@ -9,33 +9,35 @@ from typing import Any
 from axe_playwright_python.base import AXE_SCRIPT
 
 LEVELS = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa")
-FEWEST_RULES = 5
-"""A page on which fewer rules found something to look at is not the page that was meant."""
+MIN_RULES = 5
+"""If fewer rules found something to check, another page than the intended one is open."""
 
-SETTLED = """document.getAnimations()
+FINISH_ANIMATIONS = """document.getAnimations()
     .filter((each) => each.effect.getComputedTiming().endTime !== Infinity)
     .forEach((each) => each.finish())"""
 
-# What passed is counted in the browser: to hand it over takes longer than to find it.
-JUDGED = "axe.run(...{}).then((told) => [told.passes.length, told.violations])"
+# What passed is counted in the browser: transferring it takes longer than finding it.
+VIOLATIONS = "axe.run(...{}).then((found) => [found.passes.length, found.violations])"
 
-THROUGH_SHADES = """axe.configure({checks: [{id: "color-contrast", options: {ignorePseudo: true}}]})"""
-"""Else texts on a bar that stays in view, with its shade in a pseudo-element, are not judged at all."""
+CONTRAST_THROUGH_SHADOWS = (
+    """axe.configure({checks: [{id: "color-contrast", options: {ignorePseudo: true}}]})"""
+)
+"""Otherwise texts on a sticky bar, whose shadow is a pseudo-element, are not checked at all."""
 
 
-def faults(page: Any, leave_out: Sequence[str] = ()) -> list[str]:
-    """Return what breaks a rule on a Playwright page, one line each: rule, element, what is wrong.
+def accessibility_violations(page: Any, leave_out: Sequence[str] = ()) -> list[str]:
+    """Return the violations on a Playwright page, one line each: rule, element, reason.
 
-    `leave_out` are CSS selectors of parts that are not ours to mend; say at the call why.
+    `leave_out` are CSS selectors of parts that this project does not make; the call says why.
     """
     if not page.evaluate("Boolean(window.axe)"):
         page.evaluate(AXE_SCRIPT)
-        page.evaluate(THROUGH_SHADES)
-    # Colours are judged as they are now: an element that fades in would be read half way.
-    page.evaluate(SETTLED)
+        page.evaluate(CONTRAST_THROUGH_SHADOWS)
+    # Colours are checked as they are now: an element that fades in would be read half-way.
+    page.evaluate(FINISH_ANIMATIONS)
     given = json.dumps([{"exclude": [[each] for each in leave_out]}, {"runOnly": list(LEVELS)}])
-    passed, violations = page.evaluate(JUDGED.format(given))
-    assert passed >= FEWEST_RULES, f"{page.url} shows next to nothing"
+    passed, violations = page.evaluate(VIOLATIONS.format(given))
+    assert passed >= MIN_RULES, f"{page.url} shows almost nothing"
     return [
         f"{rule['id']}: {' '.join(map(str, node['target']))}: {_reason(node)}"
         for rule in violations

@@ -1,4 +1,4 @@
-"""A real Chromium on a real server, signed in; everything it complains about fails the test."""
+"""A real Chromium on a real server, signed in. Any error or warning in its console fails the test."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ OPTIONS = [
     "--disable-component-update",
     "--no-first-run",
 ]
-"""Without a sandbox, since tests may run as root; it opens nothing but our own server."""
+"""Without a sandbox, since tests may run as root; it opens only our own server."""
 
 
 @pytest.fixture(scope="module")
 def chromium():
-    """One Chromium for a file: its event loop, which others could not bear in their thread, ends with it."""
+    """One Chromium for each file: its event loop, which would disturb others in this thread, ends with it."""
     program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if program is None:
         pytest.skip("no Chromium on the PATH: apt-get install chromium")
@@ -52,7 +52,7 @@ def plain_http_hub(run_shared):
 
 @pytest.fixture
 def hub(plain_http_hub, redis_client):
-    """The address of a running hub, whose cookies may travel without TLS."""
+    """Return the address of a running hub whose cookies do not need TLS."""
     return plain_http_hub
 
 
@@ -67,7 +67,7 @@ def session_of(user):
 
 @pytest.fixture
 def complaints():
-    """What the browser's console said; a test that expects something takes it out."""
+    """Collect the browser console's messages; a test that expects one removes it."""
     said: list[str] = []
     yield said
     assert said == []

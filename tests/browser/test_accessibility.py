@@ -1,4 +1,4 @@
-"""WCAG A and AA, by axe-core, on every page an operator sees: light and dark, on a desk and on a phone."""
+"""WCAG A and AA, by axe-core, on every page of the operator: light and dark, desktop and phone."""
 
 from __future__ import annotations
 
@@ -10,93 +10,93 @@ from django.utils import timezone
 
 from aggregator import ledger
 from aggregator.ledger.entries import Entry
-from tests.browser.accessibility import faults
+from tests.browser.accessibility import accessibility_violations
 from tests.browser.conftest import PASSWORD
 from tests.browser.test_dashboard import signal
 
-DESK, PHONE = 1360, 390
+DESKTOP, PHONE = 1360, 390
 
 
-class Judge:
-    """Opens pages and notes what is wrong with each in `found`."""
+class Checker:
+    """Opens pages and collects the violations on each in `found`."""
 
     def __init__(self, page) -> None:
         self.page = page
         self.found: dict[str, list[str]] = {}
 
-    def open(self, path: str, widths: tuple[int, ...] = (DESK,)) -> None:
+    def open(self, path: str, widths: tuple[int, ...] = (DESKTOP,)) -> None:
         assert self.page.goto(path).status == 200, path
         self.here(path, widths)
 
-    def here(self, name: str, widths: tuple[int, ...] = (DESK, PHONE)) -> None:
-        """Judge what is open now, at these widths; that nothing is cut off, at both."""
+    def here(self, name: str, widths: tuple[int, ...] = (DESKTOP, PHONE)) -> None:
+        """Check the open page at these widths; that nothing is cut off, at both."""
         wrong = []
-        for width in (PHONE, DESK):
+        for width in (PHONE, DESKTOP):
             self.page.set_viewport_size({"width": width, "height": 900})
             beyond = self.page.evaluate("document.documentElement.scrollWidth - innerWidth")
             wrong += [f"{width} {beyond} px too wide"] if beyond > 0 else []
             # The theme's own switch does no more to a page than this.
             for theme in ("", "dark") if width in widths else ():
                 self.page.evaluate(f"document.documentElement.className = '{theme}'")
-                wrong += [f"{width} {theme} {fault}" for fault in faults(self.page)]
+                wrong += [f"{width} {theme} {each}" for each in accessibility_violations(self.page)]
         if wrong:
             self.found[name] = wrong
 
 
 @pytest.fixture
-def judge(sign_in):
-    return Judge(sign_in())
+def checker(sign_in):
+    return Checker(sign_in())
 
 
-def test_the_dashboard_and_the_way_in(judge, operator, redis_client):
-    judge.here("first use")
+def test_the_dashboard_and_the_sign_in_page(checker, operator, redis_client):
+    checker.here("first use")
     ledger.record([Entry(signal("good").encode()), Entry(signal("bad", action="HODL").encode())], "webhook")
-    judge.page.get_by_role("link", name="agent-crypto").wait_for()
-    judge.here("with signals")
+    checker.page.get_by_role("link", name="agent-crypto").wait_for()
+    checker.here("with signals")
     operator.set_password(PASSWORD)
     operator.save()
-    judge.page.context.clear_cookies()
-    judge.open("/admin/login/", (DESK, PHONE))
-    judge.page.fill("[name=username]", "olga")
-    judge.page.fill("[name=password]", "wrong")
-    judge.page.press("[name=password]", "Enter")
-    judge.page.get_by_text("correct username and password").first.wait_for()
-    judge.here("a wrong password")
-    judge.page.fill("[name=password]", PASSWORD)
-    judge.page.press("[name=password]", "Enter")
-    judge.page.wait_for_selector("#hub-live")
-    assert judge.found == {}
+    checker.page.context.clear_cookies()
+    checker.open("/admin/login/", (DESKTOP, PHONE))
+    checker.page.fill("[name=username]", "olga")
+    checker.page.fill("[name=password]", "wrong")
+    checker.page.press("[name=password]", "Enter")
+    checker.page.get_by_text("correct username and password").first.wait_for()
+    checker.here("a wrong password")
+    checker.page.fill("[name=password]", PASSWORD)
+    checker.page.press("[name=password]", "Enter")
+    checker.page.wait_for_selector("#hub-live")
+    assert checker.found == {}
 
 
-def test_a_key_that_was_just_made(judge):
-    judge.page.goto("/admin/aggregator/apikey/add/")
-    judge.page.fill("[name=name]", "Desk two")
-    judge.page.click("[name=_save]")
-    judge.page.get_by_text("Copy both now.").wait_for()
-    judge.here("value and snippets")
-    judge.page.get_by_role("link", name="I have copied them").click()
+def test_a_key_that_was_just_created(checker):
+    checker.page.goto("/admin/aggregator/apikey/add/")
+    checker.page.fill("[name=name]", "Desk two")
+    checker.page.click("[name=_save]")
+    checker.page.get_by_text("Copy both now.").wait_for()
+    checker.here("value and snippets")
+    checker.page.get_by_role("link", name="I have copied them").click()
     for change in ("Rotate", "Revoke"):
-        judge.page.get_by_role("link", name=change).first.click()
-        judge.page.get_by_role("button", name=change).wait_for()
-        judge.here(change)
-        judge.page.go_back()
-    assert judge.found == {}
+        checker.page.get_by_role("link", name=change).first.click()
+        checker.page.get_by_role("button", name=change).wait_for()
+        checker.here(change)
+        checker.page.go_back()
+    assert checker.found == {}
 
 
-def test_every_list_form_and_row(judge, operator):
+def test_every_list_form_and_row(checker, operator):
     bad = [signal("bad", action="HODL"), signal("odd", symbol="tBTCUSD"), signal("good")]
     ledger.record([Entry(each.encode()) for each in [*bad, bad[-1]]], "webhook")
-    fill_the_other_lists()
+    add_rows_to_the_other_lists()
     for path in [
         "/admin/password_change/",
         reverse("admin:aggregator_deadletter_replay"),
-        *of_models(operator),
+        *pages_of_models(operator),
     ]:
-        judge.open(path)
-    assert judge.found == {}
+        checker.open(path)
+    assert checker.found == {}
 
 
-def fill_the_other_lists() -> None:
+def add_rows_to_the_other_lists() -> None:
     from django.conf import settings
     from django.contrib.auth.models import Group
 
@@ -113,8 +113,8 @@ def fill_the_other_lists() -> None:
     customer("anna@example.com").issue_key("Anna's bot")
 
 
-def of_models(operator) -> list[str]:
-    """Return each model's list, form to add and first row, and one history, which has no fields."""
+def pages_of_models(operator) -> list[str]:
+    """Return each model's list, add form and first row, and one history, which has no fields."""
     request = RequestFactory().get("/")
     request.user = operator
     found = [reverse("admin:auth_user_history", args=[operator.pk])]

@@ -1,11 +1,11 @@
-"""The documentation of the API, in a real browser: it works, and asks nobody but the hub."""
+"""The documentation of the API in a real browser, which loads nothing from elsewhere."""
 
 from urllib.parse import urlsplit
 
 from tests.servers import WAIT_TIMEOUT_S
 
 
-def test_it_shows_the_operations_and_asks_nobody_else(chromium, live_hub):
+def test_it_shows_the_operations_and_loads_nothing_from_elsewhere(chromium, live_hub):
     url = live_hub()
     asked = []
     page = chromium.new_page()

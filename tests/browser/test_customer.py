@@ -1,4 +1,4 @@
-"""A new customer in a real browser: prices, account, payment, key, feed, own webhook receiver."""
+"""A new customer in a real browser: pricing, account, payment, key, feed, own webhook receiver."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def visit(chromium, hub, complaints):
-    """Open a page of the hub: `visit("/plans/", width=390)`; what it complains about fails the test."""
+    """Open a page of the hub: `visit("/plans/", width=390)`; errors in its console fail the test."""
     contexts = []
 
     def do(path: str, width: int = 1280, *, dark: bool = False):
@@ -48,19 +48,19 @@ def visit(chromium, hub, complaints):
 
 def _note_foreign(url: str, complaints: list[str]) -> None:
     if not url.startswith(("http://127.0.0.1:", "data:", "blob:")):
-        complaints.append(f"asked for {url}")
+        complaints.append(f"requested {url}")
 
 
 @pytest.fixture
 def stripe():
-    """A stand-in whose pages have one button each: it pays or cancels, and leads back."""
+    """Stand in for Stripe, with pages of one button each, which pays or cancels and leads back."""
     with local_stripe() as server:
         yield server
 
 
 @pytest.fixture
 def hub(live_hub, stripe, redis_client) -> str:
-    """A running hub that takes payment, mails into its log, and may push to this machine."""
+    """A running hub with payment, which writes mails to its log and may send webhooks to this machine."""
     url = live_hub(
         DJANGO_DEBUG="1",
         EMAIL_URL="console:",
@@ -73,13 +73,13 @@ def hub(live_hub, stripe, redis_client) -> str:
     return url
 
 
-def ask_for_link(page, hub: str, tmp_path, email: str) -> str:
-    """Ask for a link, and return it from the hub's log."""
+def request_link(page, hub: str, tmp_path, email: str) -> str:
+    """Request a link, and return it from the hub's log."""
     if "/account/sign-in" not in page.url:
         page.goto("/account/sign-in")
     page.fill("#link_email", email)
-    page.get_by_role("button", name="Send me a link").click()
-    page.get_by_role("heading", name="A link is on its way").wait_for()
+    page.get_by_role("button", name="Send link").click()
+    page.get_by_role("heading", name="Check your inbox").wait_for()
 
     def link() -> str | None:
         logs = "".join(path.read_text(errors="replace") for path in tmp_path.glob("program-*.log"))
@@ -94,33 +94,33 @@ def feed(hub: str, key: str) -> list[str]:
     return [signal["signal_id"] for signal in answer.json()["signals"]]
 
 
-def test_from_the_price_list_to_signals_in_ones_own_receiver(visit, hub, stripe, run_manage, tmp_path):
+def test_from_the_pricing_page_to_signals_in_a_webhook_receiver(visit, hub, stripe, run_manage, tmp_path):
     Plan.objects.create(slug="pro", name="Pro", price=Decimal("29.99"), webhooks=2)
     page = visit("/plans/")
     page.get_by_role("button", name="Choose Pro").click()
     page.get_by_role("heading", name="Sign in").wait_for()
-    page.goto(ask_for_link(page, hub, tmp_path, "new@example.com"))
-    page.get_by_role("button", name="Sign me in").click()
+    page.goto(request_link(page, hub, tmp_path, "new@example.com"))
+    page.get_by_role("button", name="Sign in", exact=True).click()
     page.get_by_role("button", name="Choose Pro").click()
     stripe.hub = None  # Stripe's events are late
     page.get_by_role("button", name="Pay").click()
     page.get_by_text("Your payment is being confirmed").wait_for()
     [paid] = stripe.subscriptions.values()
     assert send(hub, event("customer.subscription.created", paid)) == "none → active"
-    page.get_by_role("link", name="look again").click()
+    page.get_by_role("link", name="Refresh").click()
     page.get_by_text("Active, paid until").wait_for()
-    page.get_by_text("29.99 USD a month").wait_for()
+    page.get_by_text("29.99 USD per month").wait_for()
 
-    page.get_by_label("What it is for").fill("my bot")
-    page.get_by_role("button", name="Make a key").click()
+    page.get_by_label("Key name").fill("my bot")
+    page.get_by_role("button", name="Create key").click()
     key = page.locator("code").first.inner_text()
     record("first")
     assert feed(hub, key) == ["first"]
 
-    page.get_by_role("link", name="Back to the account").click()
+    page.get_by_role("link", name="Back to account").click()
     with receiver() as inbox:
-        page.get_by_label("Address").fill(inbox.url())
-        page.get_by_role("button", name="Add").click()
+        page.get_by_label("Destination").fill(inbox.url())
+        page.get_by_role("button", name="Add endpoint").click()
         secret = page.locator("code").first.inner_text()
         worker = run_manage(
             "run_worker", "--only", "webhooks", DJANGO_DEBUG="1", CORE_DELIVERY_NETWORKS="127.0.0.0/8"
@@ -131,36 +131,36 @@ def test_from_the_price_list_to_signals_in_ones_own_receiver(visit, hub, stripe,
         data = Webhook(secret).verify(request.body, request.headers)["data"]
         assert data["signal_id"] == "second"
         assert worker.stop() == 0
-    page.get_by_role("link", name="Back to the account").click()
+    page.get_by_role("link", name="Back to account").click()
     page.get_by_role("cell", name=re.compile(r"^200, \d+ ms$")).wait_for()
     stripe.hub = hub
-    page.get_by_role("button", name="Invoices and payment").click()
+    page.get_by_role("button", name="Manage billing").click()
     page.get_by_role("button", name="Cancel at the period's end").click()
-    page.get_by_text("Active, ends").wait_for()
+    page.get_by_text("Active, ends on").wait_for()
     page.once("dialog", lambda dialog: dialog.dismiss())
     page.get_by_role("button", name="Revoke").click()
     assert feed(hub, key)
     page.once("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Revoke").click()
-    page.get_by_text("is revoked").wait_for()
+    page.get_by_text("revoked.").wait_for()
     page.get_by_role("button", name="Sign out").click()
-    page.get_by_role("heading", name="Prices").wait_for()
+    page.get_by_role("heading", name="Pricing").wait_for()
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
 def test_pages_fit_their_width_and_can_be_used(visit, hub, complaints, tmp_path, width, dark):
-    """Those of somebody new, whose account is empty, and those of one with keys, endpoints and deliveries."""
+    """Pages of a new customer without anything, and of one with keys, endpoints and deliveries."""
     person = customer("anna@example.com", description="A plan " * 20)
     user = authentication.user_for(person)
     user.set_password(PASSWORD)
     user.save()
     page = visit("/account/sign-in", width, dark=dark)
     assert_usable(page, width)
-    link = ask_for_link(page, hub, tmp_path, "new@example.com")
+    link = request_link(page, hub, tmp_path, "new@example.com")
     assert_usable(page, width)
     page.goto(link)
     assert_usable(page, width)
-    page.get_by_role("button", name="Sign me in").click()
+    page.get_by_role("button", name="Sign in", exact=True).click()
     page.get_by_text("You have no plan").wait_for()
     assert_usable(page, width)
     page.get_by_role("button", name="Sign out").click()
@@ -169,38 +169,38 @@ def test_pages_fit_their_width_and_can_be_used(visit, hub, complaints, tmp_path,
     form.get_by_label("E-mail").fill("anna@example.com")
     form.get_by_label("Password").fill("wrong")
     form.get_by_role("button", name="Sign in").click()
-    page.get_by_text("do not belong together").wait_for()
+    page.get_by_text("Incorrect e-mail address or password.").wait_for()
     assert "400" in complaints.pop()
     assert_usable(page, width)
     form.get_by_label("E-mail").fill("anna@example.com")
     form.get_by_label("Password").fill(PASSWORD)
     form.get_by_role("button", name="Sign in").click()
-    page.get_by_label("What it is for").fill("averylongnamewithoutanyspace" * 2)
-    page.get_by_role("button", name="Make a key").click()
-    page.get_by_text("This is shown once").wait_for()
+    page.get_by_label("Key name").fill("averylongnamewithoutanyspace" * 2)
+    page.get_by_role("button", name="Create key").click()
+    page.get_by_text("Copy it now. It won't be shown again.").wait_for()
     assert_usable(page, width)
-    filled(person)
+    add_usage_and_endpoints(person)
     page.goto("/account/")
-    page.get_by_text("Latest deliveries").first.wait_for(state="attached")
+    page.get_by_text("Recent deliveries").first.wait_for(state="attached")
     assert_usable(page, width)
-    page.get_by_label("Address").fill("ftp://example.com/typed")
-    page.get_by_role("button", name="Add").click()
+    page.get_by_label("Destination").fill("ftp://example.com/typed")
+    page.get_by_role("button", name="Add endpoint").click()
     page.get_by_text("begins with https").wait_for()
     assert "400" in complaints.pop()
-    assert page.get_by_label("Address").input_value() == "ftp://example.com/typed"
+    assert page.get_by_label("Destination").input_value() == "ftp://example.com/typed"
     assert_usable(page, width)
     page.goto("/plans/")
-    page.get_by_text("Your plan").wait_for()
+    page.get_by_text("Current plan").wait_for()
     assert_usable(page, width)
     assert page.locator("html").evaluate("root => root.classList.contains('dark')") is dark
 
 
-def filled(person: Customer) -> None:
-    """Give them usage, and endpoints in each state with deliveries."""
+def add_usage_and_endpoints(person: Customer) -> None:
+    """Add usage, and endpoints in each state with deliveries."""
     UsageDay.objects.create(customer=person, day=timezone.now().date(), requests=12, signals=250)
     for number, state in enumerate(("active", "paused", "disabled")):
         followers.create(f"endpoint:we_{number}")
-        made = Endpoint.objects.create(
+        endpoint = Endpoint.objects.create(
             customer=person,
             public_id=f"we_{number}",
             cursor_id=f"endpoint:we_{number}",
@@ -212,7 +212,7 @@ def filled(person: Customer) -> None:
             failing_since=timezone.now(),
         )
         sent = Message.objects.create(
-            endpoint=made, message_id=f"msg_{number}" * 4, state="failed", attempt_count=1
+            endpoint=endpoint, message_id=f"msg_{number}" * 4, state="failed", attempt_count=1
         )
         Attempt.objects.create(
             message=sent, number=1, status=0, error="no answer within 15 s", duration_ms=15_000
@@ -221,4 +221,4 @@ def filled(person: Customer) -> None:
 
 def assert_usable(page, width: int) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= width, page.url
-    assert accessibility.faults(page) == [], page.url
+    assert accessibility.accessibility_violations(page) == [], page.url

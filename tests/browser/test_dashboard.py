@@ -78,9 +78,7 @@ def test_first_use_then_arrivals_over_each_transport_without_a_reload(sign_in, h
 def test_it_says_when_it_cannot_refresh(sign_in, complaints):
     page = sign_in()
     page.route("**/admin/live", lambda route: route.abort())
-    page.get_by_text(
-        re.compile("Cannot refresh: the hub does not answer. What you see is \\d+ s old")
-    ).wait_for()
+    page.get_by_text(re.compile("Cannot refresh: the hub does not answer. Data is \\d+ s old")).wait_for()
     page.unroute("**/admin/live")
     page.get_by_text(re.compile("Refreshed \\d+ s ago")).wait_for()
     page.context.clear_cookies()
@@ -107,13 +105,13 @@ def test_the_keyboard_reaches_everything(sign_in, transactional_db):
     reached = set()
     for _ in range(120):
         page.keyboard.press("Tab")
-        told = page.evaluate(
+        focused = page.evaluate(
             "(() => { const e = document.activeElement; return document.querySelector('#hub-live')"
             ".contains(e) ? [e.href || e.textContent, getComputedStyle(e).outlineStyle] : null })()"
         )
-        if told:
-            assert told[1] != "none", told
-            reached.add(told[0])
+        if focused:
+            assert focused[1] != "none", focused
+            reached.add(focused[0])
     links = page.evaluate("[...document.querySelectorAll('#hub-live a')].map((each) => each.href)")
     assert set(links) <= reached
 

@@ -1,4 +1,4 @@
-"""An operator at work: a dead letter replayed, a key made and used, a symbol mapped."""
+"""An operator at work: a dead letter replayed, a key created and used, a symbol mapped."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from tests.browser.test_dashboard import signal
 
 def test_a_dead_letter_is_replayed(sign_in, transactional_db):
     ledger.record([Entry(signal("late", action="HODL").encode())], "redis")
-    DeadLetter.objects.update(raw=signal("late").encode())  # as if the hub had learned the word since
+    DeadLetter.objects.update(raw=signal("late").encode())  # as if the hub had learned the action since
     page = sign_in()
     page.get_by_role("link", name="1 unresolved dead letter").click()
     page.get_by_role("link", name="Replay invalid_value of agent-crypto").click()
     page.get_by_role("button", name="Replay").click()
-    page.get_by_text("Done. 1 of 1 done: 1 recorded").wait_for()
+    page.get_by_text("Done: 1 recorded, 0 already recorded").wait_for()
     assert TradingSignal.objects.get().signal_id == "late"
     page.get_by_role("link", name="Back to the list").click()
     assert DeadLetter.objects.filter(resolved_at=None).count() == 0
 
 
-def test_a_key_is_made_and_used(sign_in, hub):
+def test_a_key_is_created_and_used(sign_in, hub):
     page = sign_in()
     page.goto("/admin/aggregator/apikey/add/")
     page.fill("[name=name]", "Desk one")
@@ -36,12 +36,12 @@ def test_a_key_is_made_and_used(sign_in, hub):
     snippet = page.get_by_label("curl", exact=True).inner_text()
     page.get_by_role("button", name="Copy: curl").click()
     page.get_by_role("button", name="Copy: curl").get_by_text("Copied").or_(
-        page.get_by_role("button", name="Copy: curl").get_by_text("Ctrl-C")
+        page.get_by_role("button", name="Copy: curl").get_by_text("Ctrl+C")
     ).wait_for()
-    told = subprocess.run(["/bin/sh"], input=snippet, capture_output=True, text=True, timeout=120, check=True)
-    assert '"accepted":1' in told.stdout
+    sent = subprocess.run(["/bin/sh"], input=snippet, capture_output=True, text=True, timeout=120, check=True)
+    assert '"accepted":1' in sent.stdout
     page.get_by_role("link", name="I have copied them").click()
-    page.get_by_text("Valid").first.wait_for()
+    page.get_by_text("Active").first.wait_for()
     page.get_by_role("link", name="Revoke").first.click()
     page.get_by_role("button", name="Revoke").click()
     page.get_by_text(re.compile("^revoked$", re.IGNORECASE)).first.wait_for()
@@ -50,7 +50,7 @@ def test_a_key_is_made_and_used(sign_in, hub):
 @pytest.mark.parametrize("width", [1360, 390])
 def test_a_symbol_is_mapped_in_one_click(sign_in, transactional_db, redis_client, width):
     ledger.record([Entry(signal(name, symbol="tBTCUSD").encode()) for name in "ab"], "redis")
-    # Both were alive an hour ago: their banners leave room for what one looks for first.
+    # Both were alive an hour ago: their banners leave room for the cards.
     at = datetime.now(UTC) - timedelta(hours=1)
     for loop in ("streams", "periodic"):
         WorkerLoop.objects.create(worker="w-1", loop=loop, seen_at=at, ok_at=at, crashes=0, problem="")
@@ -59,6 +59,6 @@ def test_a_symbol_is_mapped_in_one_click(sign_in, transactional_db, redis_client
     assert page.locator(".hub-card").first.bounding_box()["y"] < 450
     page.get_by_role("link", name="1 unmapped symbol").click()
     page.get_by_role("button", name="Map to BTC/USD").click()
-    page.get_by_text("2 signals are called BTC/USD now").wait_for()
+    page.get_by_text("2 signals updated to BTC/USD").wait_for()
     assert SymbolAlias.objects.get().instrument == "BTC/USD"
     assert set(TradingSignal.objects.values_list("instrument", flat=True)) == {"BTC/USD"}

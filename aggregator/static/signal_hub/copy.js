@@ -1,6 +1,6 @@
 "use strict";
-// Copies the text beside a button. Outside HTTPS and localhost browsers have no clipboard API: there the text
-// is selected, so that the keyboard can do it.
+// Copies the text beside a button. Outside HTTPS and localhost browsers have no clipboard API: the text is then
+// selected, to be copied with the keyboard.
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-copy]");
   if (!button) return;
@@ -11,7 +11,7 @@ document.addEventListener("click", async (event) => {
     word.textContent = "Copied";
   } catch {
     getSelection().selectAllChildren(code);
-    word.textContent = "Selected: press Ctrl-C";
+    word.textContent = "Selected: press Ctrl+C";
   }
   setTimeout(() => { word.textContent = "Copy"; }, 3000);
 });

@@ -1,17 +1,17 @@
 "use strict";
-// Keeps the dashboard fresh: fetches it anew every few seconds and replaces the parts that changed.
+// Refreshes the dashboard every few seconds, and replaces the parts that changed.
 (() => {
   const root = document.getElementById("hub-live");
   const status = document.getElementById("hub-refreshed");
-  const told = new Map(); // what the server last said a part is; the page's own scripts may change it since
-  const REACHED = "a, button, pre, summary";
+  const received = new Map(); // each part as the server sent it; scripts may have changed it on the page
+  const FOCUSABLE = "a, button, pre, summary";
   let opened = matchMedia("(min-width: 1024px)").matches;
   let refreshedAt = Date.now();
   let trouble = "";
 
   const parts = (node) => [...node.querySelectorAll("[data-part]")];
   const keys = (node) => parts(node).map((part) => part.dataset.part).join();
-  const remember = (node) => parts(node).forEach((part) => told.set(part.dataset.part, part.innerHTML));
+  const remember = (node) => parts(node).forEach((part) => received.set(part.dataset.part, part.innerHTML));
 
   function span(seconds) {
     for (const [size, unit] of [[86400, "d"], [3600, "h"], [60, "min"]]) {
@@ -22,19 +22,19 @@
 
   function replacePart(old, fresh) {
     const held = old.contains(document.activeElement) ? document.activeElement : null;
-    const place = held ? [...old.querySelectorAll(REACHED)].indexOf(held) : -1;
+    const place = held ? [...old.querySelectorAll(FOCUSABLE)].indexOf(held) : -1;
     old.innerHTML = fresh.innerHTML;
-    if (place >= 0) old.querySelectorAll(REACHED)[place]?.focus();
+    if (place >= 0) old.querySelectorAll(FOCUSABLE)[place]?.focus();
     unfold();
   }
 
-  // Several banners are one line until somebody opens them, or from the start where there is room.
+  // Several banners are collapsed into one line, except on a wide screen or after a click.
   function unfold() {
     const many = root.querySelector(".hub-many");
     if (many) many.open = opened;
   }
 
-  // The theme's charts have one grey for both themes, too pale for either.
+  // The theme's charts have one grey for light and dark, with too little contrast for both.
   function paint() {
     const colour = getComputedStyle(status).color;
     for (const canvas of root.querySelectorAll("canvas")) {
@@ -45,8 +45,7 @@
     }
   }
 
-  // Our charts stay when the page changes around them: the theme remembers each it has made, and stumbles over
-  // one that is gone.
+  // Charts are updated in place: the theme keeps a list of those it created, and fails on one that was removed.
   function updateChart(box) {
     const ours = root.querySelector(`[data-chart="${box.dataset.chart}"]`);
     const [canvas, fresh] = [ours, box].map((each) => each.querySelector("canvas"));
@@ -62,14 +61,14 @@
     return ours;
   }
 
-  function show(html) {
+  function replaceParts(html) {
     const fresh = new DOMParser().parseFromString(html, "text/html").body;
     const charts = [...fresh.querySelectorAll("[data-chart]")].map((box) => [box, updateChart(box)]);
     if (keys(fresh) === keys(root)) {
       const byKey = new Map(parts(root).map((part) => [part.dataset.part, part]));
       for (const part of parts(fresh)) {
         const key = part.dataset.part;
-        if (told.get(key) !== part.innerHTML) replacePart(byKey.get(key), part);
+        if (received.get(key) !== part.innerHTML) replacePart(byKey.get(key), part);
       }
       remember(fresh);
     } else {
@@ -85,26 +84,26 @@
     try {
       const response = await fetch(root.dataset.url, { signal: AbortSignal.timeout(10000), redirect: "manual" });
       if (response.type === "opaqueredirect" || response.status === 403) {
-        trouble = "you are signed out; reload the page to sign in";
+        trouble = "you are signed out. Reload the page to sign in";
       } else if (!response.ok) {
-        trouble = response.status === 503 ? "the core database does not answer" : `the hub answers ${response.status}`;
+        trouble = response.status === 503 ? "the core database does not answer" : `the hub answered ${response.status}`;
       } else {
-        show(await response.text());
+        replaceParts(await response.text());
         refreshedAt = Date.now();
         trouble = "";
       }
     } catch {
       trouble = "the hub does not answer";
     }
-    tell();
+    showStatus();
   }
 
-  function tell() {
+  function showStatus() {
     const age = span((Date.now() - refreshedAt) / 1000);
     status.classList.toggle("hub-stale", Boolean(trouble));
     status.setAttribute("aria-live", trouble ? "polite" : "off");
     status.querySelector("[data-text]").textContent = trouble
-      ? `Cannot refresh: ${trouble}. What you see is ${age} old.`
+      ? `Cannot refresh: ${trouble}. Data is ${age} old.`
       : `Refreshed ${age} ago`;
     for (const time of root.querySelectorAll("time[data-ago]")) {
       time.textContent = `${span((Date.now() - Date.parse(time.dateTime)) / 1000)} ago`;
@@ -117,11 +116,11 @@
     const many = event.target.closest(".hub-many > summary")?.parentElement;
     if (many) opened = !many.open;
   });
-  tell();
-  addEventListener("load", paint); // after the theme's own listener, which draws the charts
+  showStatus();
+  addEventListener("load", paint); // after the theme's listener, which draws the charts
   new MutationObserver(paint).observe(document.documentElement, { attributeFilter: ["class"] });
-  setInterval(tell, 1000);
-  const turn = async () => { await refresh(); setTimeout(turn, Number(root.dataset.every)); };
-  setTimeout(turn, Number(root.dataset.every));
+  setInterval(showStatus, 1000);
+  const repeat = async () => { await refresh(); setTimeout(repeat, Number(root.dataset.every)); };
+  setTimeout(repeat, Number(root.dataset.every));
   document.addEventListener("visibilitychange", refresh);
 })();

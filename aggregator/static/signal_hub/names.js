@@ -1,6 +1,6 @@
 "use strict";
-// Some fields of the admin's are named for the eye alone: tell screen readers too.
-addEventListener("load", () => window.django?.jQuery?.(() => { // after jQuery's others, which make the fields
+// Adds the accessible names that some of the admin's fields lack.
+addEventListener("load", () => window.django?.jQuery?.(() => { // after the other handlers of jQuery, which create the fields
   for (const field of document.querySelectorAll("select.select2-hidden-accessible")) {
     const label = document.querySelector(`label[for="${field.id}"]`);
     const box = field.parentElement.querySelector(".select2-selection");

@@ -17,7 +17,7 @@ def operator(transactional_db):
 
 @pytest.fixture
 def page(operator):
-    """A browser without a face, signed in: `page.get(path)`."""
+    """A signed-in client: `page.get(path)`."""
     client = Client(headers={"host": "localhost"})
     client.force_login(operator)
     return client
@@ -25,7 +25,7 @@ def page(operator):
 
 @pytest.fixture
 def stranger(transactional_db):
-    """Somebody who may enter the admin and has been given no rights in it."""
+    """A client of an operator without any permission."""
     from django.contrib.auth.models import User
 
     client = Client(headers={"host": "localhost"})

@@ -1,4 +1,4 @@
-"""Keys in the admin, and the clients that its page shows: run as they stand, against a real server."""
+"""Keys in the admin, and the clients on the page of a new key, run unchanged against a real server."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def create(client, **fields):
 
 
 def shown(response):
-    """What the page lets one copy, by the names it gives."""
+    """Return the texts to copy on a page, by their names."""
     found = re.findall(
         r'<pre tabindex="0" role="region" aria-label="([^"]+)"><code>(.*?)</code>',
         response.content.decode(),
@@ -38,69 +38,70 @@ def shown(response):
     return {name: html.unescape(text) for name, text in found}
 
 
-def whose(value):
+def owner(value):
     return api_keys.auth_manager(settings.ENVIRONMENT).identify(value)
 
 
 def test_a_new_keys_value_is_shown_once(page):
     response, key = create(page)
-    told = shown(response)
-    assert whose(told["Value"]).name == f"key:{key.key_id}"
+    seen = shown(response)
+    assert owner(seen["API key"]).name == f"key:{key.key_id}"
     assert key.key_id.startswith("desk-one-")
-    assert told["Signing secret"].startswith("whsec_")
+    assert seen["Signing secret"].startswith("whsec_")
     assert "no-store" in response["Cache-Control"]
     for path in (LIST, f"{LIST}{key.pk}/change/", f"{LIST}{key.pk}/history/"):
         later = page.get(path).content.decode()
-        assert told["Value"] not in later
-        assert told["Signing secret"] not in later
+        assert seen["API key"] not in later
+        assert seen["Signing secret"] not in later
 
 
 def test_a_key_is_restricted(page):
     response, key = create(page, scopes=["publish", "read"], ecosystems=["stock"])
-    value = shown(response)["Value"]
-    assert whose(value).ecosystems == {"stock"}
+    value = shown(response)["API key"]
+    assert owner(value).ecosystems == {"stock"}
     tomorrow = timezone.now() + timedelta(days=1)
     expiry = {"expires_at_0": f"{tomorrow:%Y-%m-%d}", "expires_at_1": "10:00"}
     page.post(f"{LIST}{key.pk}/change/", {"name": "n", "scopes": ["read"], "ecosystems": ["forex"], **expiry})
-    assert (whose(value).scopes, whose(value).ecosystems) == ({"read"}, {"forex"})
+    assert (owner(value).scopes, owner(value).ecosystems) == ({"read"}, {"forex"})
     ApiKey.objects.filter(pk=key.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
-    assert whose(value) is None
+    assert owner(value) is None
 
 
-def test_rotation_overlaps_as_long_as_one_says(page):
+def test_the_old_key_stays_valid_for_the_chosen_hours(page):
     response, key = create(page)
-    first = shown(response)["Value"]
+    first = shown(response)["API key"]
     address = f"{LIST}{key.pk}/rotate/"
     assert 'value="24"' in page.get(address).content.decode()
-    second = shown(page.post(address, {"overlap": 24, "seen": ""}))["Value"]
-    assert whose(first)
-    assert whose(second)
+    second = shown(page.post(address, {"overlap": 24, "seen": ""}))["API key"]
+    assert owner(first)
+    assert owner(second)
     key.refresh_from_db()
-    third = shown(page.post(address, {"overlap": 0, "seen": str(key.rotated_at)}))["Value"]
-    assert whose(first) is whose(second) is None
-    assert whose(third)
+    third = shown(page.post(address, {"overlap": 0, "seen": str(key.rotated_at)}))["API key"]
+    assert owner(first) is owner(second) is None
+    assert owner(third)
     messages = [entry.get_change_message() for entry in LogEntry.objects.filter(object_id=str(key.pk))]
-    assert "Rotated; the value before passes for 0 more hours." in messages
+    assert "Rotated; the old value is valid for 0 more hours." in messages
 
 
-def test_a_page_sent_twice_rotates_once(page):
+def test_a_form_submitted_twice_rotates_once(page):
     _, key = create(page)
     address = f"{LIST}{key.pk}/rotate/"
-    value = shown(page.post(address, {"overlap": 0, "seen": ""}))["Value"]
+    value = shown(page.post(address, {"overlap": 0, "seen": ""}))["API key"]
     assert page.post(address, {"overlap": 0, "seen": ""}).status_code == 302
-    assert whose(value)
+    assert owner(value)
     assert page.post(address, {"overlap": -1, "seen": ""}).status_code == 200
-    assert whose(value)
+    assert owner(value)
 
 
-def test_a_revoked_key_is_gone_for_good(page):
+def test_a_revoked_key_is_invalid_for_good(page):
     response, key = create(page)
-    value = shown(response)["Value"]
-    page.get(f"{LIST}{key.pk}/revoke/")
-    assert whose(value)
+    value = shown(response)["API key"]
+    asked = page.get(f"{LIST}{key.pk}/revoke/").content.decode()
+    assert "Stops working immediately. This can't be undone." in html.unescape(asked)
+    assert owner(value)
     page.post(f"{LIST}{key.pk}/revoke/")
-    assert whose(value) is None
-    assert "Tail" not in page.get(f"{LIST}{key.pk}/change/").content.decode()
+    assert owner(value) is None
+    assert "Suffix" not in page.get(f"{LIST}{key.pk}/change/").content.decode()
     assert page.post(f"{LIST}{key.pk}/rotate/", {"overlap": 0}).status_code == 404
     assert page.post(f"{LIST}{key.pk}/delete/", {"post": "yes"}).status_code == 403
 
@@ -123,7 +124,7 @@ def test_strangers_touch_no_keys(stranger, page):
 
 @pytest.fixture
 def snippets(operator, shared_hub):
-    """The clients of a new key, as the page of a running server shows them."""
+    """Return the clients of a new key from the page of a running server."""
     url = shared_hub()
     host = url.removeprefix("http://")
     client = Client(headers={"host": host})
@@ -154,18 +155,18 @@ def test_the_typescript_client_works(snippets):
     assert run(["node", "--input-type=module"], snippets["TypeScript"]).startswith("202 ")
 
 
-def test_a_form_sent_twice_makes_one_key(page):
+def test_a_form_submitted_twice_creates_one_key(page):
     form = page.get(LIST + "add/").content.decode()
-    tail = re.search(r'name="tail" value="(\w+)"', form)[1]
-    given = {"name": "Desk one", "scopes": ["publish"], "tail": tail}
-    assert "Value" in shown(page.post(LIST + "add/", given))
+    suffix = re.search(r'name="suffix" value="(\w+)"', form)[1]
+    given = {"name": "Desk one", "scopes": ["publish"], "suffix": suffix}
+    assert "API key" in shown(page.post(LIST + "add/", given))
     again = page.post(LIST + "add/", given)
-    assert "has been made already" in html.unescape(again.content.decode())
+    assert "was already created" in html.unescape(again.content.decode())
     assert shown(again) == {}
-    assert ApiKey.objects.get().key_id == f"desk-one-{tail}"
+    assert ApiKey.objects.get().key_id == f"desk-one-{suffix}"
 
 
-@pytest.mark.parametrize("tail", ["", "x", "ABCDEF", "0" * 7])
-def test_an_ids_end_is_not_the_forms_to_choose(page, tail):
-    _, key = create(page, tail=tail)
+@pytest.mark.parametrize("suffix", ["", "x", "ABCDEF", "0" * 7])
+def test_a_form_cannot_choose_how_an_id_ends(page, suffix):
+    _, key = create(page, suffix=suffix)
     assert re.fullmatch("desk-one-[0-9a-f]{6}", key.key_id)

@@ -51,7 +51,7 @@ def text(response):
 
 def test_first_use_shows_a_command_for_each_transport(page):
     seen = text(page.get("/admin/"))
-    assert "Send the first signal" in seen
+    assert "Send your first signal" in seen
     assert "psql" in seen
     assert "redis-cli" in seen
     assert "curl -sS &quot;http://localhost/api/signals&quot;" in page.get("/admin/").content.decode()
@@ -61,7 +61,7 @@ def test_first_use_shows_a_command_for_each_transport(page):
 def test_arrivals_replace_the_first_use_page(page, record):
     record({}, {}, {"ecosystem": "stock", "symbol": "AAPL"}, transport="redis")
     seen = text(page.get(LIVE))
-    assert re.search(r"Over Redis redis \w+ arrived .* Over HTTPS webhook \w+ waiting", seen)
+    assert re.search(r"Over Redis redis \w+ received .* Over HTTPS webhook \w+ waiting", seen)
     assert re.search(r"Crypto .*? live Last arrival [\d.]+ (ms|s|min) ago", seen)
     assert re.search(r"Last hour 2 Last day 2", seen)
     assert "momentum" in seen
@@ -75,13 +75,13 @@ def test_the_first_use_page_goes_when_all_is_tried_or_the_hub_is_no_longer_new(p
     record(transport="redis")
     hour = ArrivalHour.objects.get().hour
     ArrivalHour.objects.update(hour=hour - timedelta(hours=3))
-    assert "Send the first signal" not in text(page.get(LIVE))
+    assert "Send your first signal" not in text(page.get(LIVE))
     ArrivalHour.objects.update(hour=hour)
     monkeypatch.setattr(dashboard, "rollup_cache", queries.RollupCache())  # what is past changes nowhere else
     record(transport="database")
-    assert "Send the first signal" in text(page.get(LIVE))
+    assert "Send your first signal" in text(page.get(LIVE))
     record(transport="webhook")
-    assert "Send the first signal" not in text(page.get(LIVE))
+    assert "Send your first signal" not in text(page.get(LIVE))
 
 
 def test_the_cost_does_not_grow(page, record):

@@ -1,4 +1,4 @@
-"""Signing in is throttled."""
+"""Sign-in is throttled."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def attempt(password, username="olga", address="198.51.100.7"):
     )
 
 
-def test_guessing_is_locked_out_and_others_are_not(operator):
+def test_guessing_locks_one_user_and_no_other(operator):
     operator.set_password("correct horse battery")
     operator.save()
     assert attempt("correct horse battery").status_code == 302

@@ -1,4 +1,4 @@
-"""The commands of the first-use page, run as they stand."""
+"""The commands of the transport guides, run unchanged."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def shown(operator, shared_hub, redis_client):
     return ask
 
 
-@pytest.mark.parametrize("title", ["From a database client", "Over Redis"])
+@pytest.mark.parametrize("title", ["With a database client", "Over Redis"])
 def test_on_the_hubs_machine_without_any_client(shown, program_environment, title):
     """In the folder of a hub, which has a virtual environment and the hub's variables."""
     command = shown()[f"{title}, on the hub itself"]
     python, rest = command.split(" ", 1)
     assert python == ".venv/bin/python"
-    told = run(["/bin/sh", "-c", f"{sys.executable} {rest}"], **program_environment)
-    assert "confirmed 1" in told
+    sent = run(["/bin/sh", "-c", f"{sys.executable} {rest}"], **program_environment)
+    assert "confirmed 1" in sent
 
 
 def run(program, answers="", **variables):
@@ -62,8 +62,8 @@ def run(program, answers="", **variables):
     not all(map(shutil.which, ("bash", "curl", "openssl"))), reason="needs bash, curl and openssl"
 )
 def test_over_https(shown, settings):
-    told = run(["bash", "-c", shown()["Over HTTPS"]], f"{WEBHOOK_SECRET}\n")
-    assert '"accepted":1' in told
+    sent = run(["bash", "-c", shown()["Over HTTPS"]], f"{WEBHOOK_SECRET}\n")
+    assert '"accepted":1' in sent
     assert TradingSignal.objects.get().instrument == "AAPL"
 
     manager = api_keys.auth_manager(settings.ENVIRONMENT)
@@ -71,7 +71,7 @@ def test_over_https(shown, settings):
     older = manager.issue(ApiKey(key_id="desk", scopes=["publish"], ecosystems=["crypto"]))
     ApiKey.objects.filter(key_id="desk").update(created_at=older.key.created_at - timedelta(days=1))
     command = shown()["Over HTTPS"]
-    assert "Value of the key desk" in command
+    assert "Value of key desk" in command
     assert '"accepted":1' in run(["bash", "-c", command], f"{older.value}\n{older.signing_secret}\n")
 
 
@@ -92,7 +92,7 @@ def test_from_a_database_client(shown, program_environment, settings):
     url = program_environment["CORE_DB_URL"]  # the settings' own is that of the database before the tests'
     settings.ENVIRONMENT = dataclasses.replace(settings.ENVIRONMENT, core_db_url=url)
     password = urlsplit(url).password or "none"
-    command = shown()["From a database client"]
+    command = shown()["With a database client"]
     assert password not in command
     # It asks a terminal for the password; who has none sets it.
     assert "INSERT 0 1" in run(["/bin/sh", "-c", command], PGPASSWORD=password)

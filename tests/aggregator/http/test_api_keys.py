@@ -27,7 +27,7 @@ def manager():
 
 @pytest.fixture
 def key(manager):
-    """A key that was just issued, saved with these fields."""
+    """Issue a key with these fields."""
 
     def issue(key_id="desk-1", **fields):
         return manager.issue(ApiKey(key_id=key_id, **{"scopes": ["publish"]} | fields))
@@ -36,13 +36,13 @@ def key(manager):
 
 
 def later(monkeypatch, delta):
-    """Let the clock that keys are held against run ahead."""
+    """Move the clock that keys are checked against."""
     now = timezone.now()
     monkeypatch.setattr(timezone, "now", lambda: now + delta)
 
 
 def passes(manager, grant):
-    """Whether a request that carries the grant's value and is signed with its secret is let in."""
+    """Return whether a request with the key's value and a signature by its secret is authenticated."""
     headers = {name.lower(): value for name, value in standard(BODY, grant.signing_secret).items()}
     try:
         sender = manager.authenticate(headers | {"x-api-key": grant.value}, BODY, "192.0.2.1")
@@ -53,14 +53,14 @@ def passes(manager, grant):
 
 
 def dead(manager, grant):
-    """Whether its value is unknown, whoever signs."""
+    """Return whether its value is unknown, for any signature."""
     shared = replace(grant, signing_secret=settings.ENVIRONMENT.event_webhook_secret)
     return (
         manager.identify(grant.value) is None and not passes(manager, grant) and not passes(manager, shared)
     )
 
 
-def test_a_key_says_who_sends_and_what_that_one_may(manager, key):
+def test_a_key_identifies_the_sender_and_its_rights(manager, key):
     grant = key(scopes=["publish", "read"], ecosystems=["forex"])
     assert manager.identify(grant.value) == Principal(
         "key:desk-1", frozenset({"publish", "read"}), frozenset({"forex"})
@@ -76,7 +76,7 @@ def test_a_key_of_the_environment_may_publish_to_every_ecosystem():
     assert manager.identify("b:x:y") is None
 
 
-def test_only_hashes_salted_with_the_secret_are_kept(manager, key, caplog):
+def test_only_hashes_under_the_secret_are_stored(manager, key, caplog):
     caplog.set_level(logging.DEBUG)
     grant = key()
     first = grant.value, grant.signing_secret
@@ -96,7 +96,7 @@ def test_only_hashes_salted_with_the_secret_are_kept(manager, key, caplog):
     assert other.identify(second.value) is None
 
 
-def test_values_are_random_and_can_be_told_from_other_text(key):
+def test_values_are_random_and_have_a_prefix(key):
     grants = [key(f"desk-{number}") for number in range(20)]
     assert len({grant.value for grant in grants}) == len({grant.signing_secret for grant in grants}) == 20
     assert all(grant.value.startswith("shk_") and len(grant.value) >= 47 for grant in grants)
@@ -109,7 +109,7 @@ def test_a_signing_secret_is_derived_again_by_every_process(manager, key):
     assert again.signing_secret("desk-1", again.digest(grant.value)) == grant.signing_secret
 
 
-def test_signatures_of_its_own_secret_and_of_the_shared_one_pass(manager, key):
+def test_signatures_by_its_own_secret_and_by_the_shared_one_are_valid(manager, key):
     grant = key()
     carried = {"authorization": f"Bearer {grant.value}"}
     for secret in (grant.signing_secret, settings.ENVIRONMENT.event_webhook_secret):
@@ -118,7 +118,7 @@ def test_signatures_of_its_own_secret_and_of_the_shared_one_pass(manager, key):
             assert manager.authenticate(lower | carried, BODY, "192.0.2.1").name == "key:desk-1"
 
 
-def test_another_keys_secret_does_not(manager, key):
+def test_a_signature_by_another_keys_secret_is_invalid(manager, key):
     one, other = key(), key("desk-2")
     assert not passes(manager, replace(one, signing_secret=other.signing_secret))
     with pytest.raises(Unauthenticated):
@@ -126,7 +126,7 @@ def test_another_keys_secret_does_not(manager, key):
 
 
 @pytest.mark.parametrize("expires_at", ["past", "now"])
-def test_an_expired_key_passes_no_longer(manager, key, monkeypatch, expires_at):
+def test_an_expired_key_is_invalid(manager, key, monkeypatch, expires_at):
     grant = key(expires_at=timezone.now() + DAY)
     assert passes(manager, grant)
     later(monkeypatch, DAY * (2 if expires_at == "past" else 1) + timedelta(seconds=1))
@@ -134,7 +134,7 @@ def test_an_expired_key_passes_no_longer(manager, key, monkeypatch, expires_at):
     assert dead(manager, manager.rotate(grant.key))
 
 
-def test_a_revoked_key_is_gone_at_once_and_with_its_overlap(manager, key):
+def test_a_revoked_key_is_invalid_immediately_with_its_previous_value(manager, key):
     old = key()
     new = manager.rotate(old.key)
     assert passes(manager, old)
@@ -146,7 +146,7 @@ def test_a_revoked_key_is_gone_at_once_and_with_its_overlap(manager, key):
     assert ApiKey.objects.get().revoked_at == revoked_at is not None
 
 
-def test_for_a_day_after_a_rotation_the_previous_value_and_secret_pass(manager, key, monkeypatch):
+def test_for_a_day_after_a_rotation_the_previous_value_and_secret_are_valid(manager, key, monkeypatch):
     old = key()
     new = manager.rotate(old.key)
     assert (new.value, new.signing_secret) != (old.value, old.signing_secret)
@@ -167,7 +167,7 @@ def test_for_a_day_after_a_rotation_the_previous_value_and_secret_pass(manager, 
     assert passes(manager, new)
 
 
-def test_an_overlap_of_nothing_ends_the_previous_at_once(manager, key):
+def test_without_an_overlap_the_previous_value_is_invalid_immediately(manager, key):
     old = key()
     new = manager.rotate(old.key, overlap=timedelta(0))
     assert dead(manager, old)
@@ -182,7 +182,7 @@ def test_a_second_rotation_ends_the_value_before_the_previous(manager, key):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_rotations_at_once_are_one_after_the_other(manager, key):
+def test_simultaneous_rotations_are_serialized(manager, key):
     grant = key()
 
     def rotate(_):
@@ -197,7 +197,7 @@ def test_two_rotations_at_once_are_one_after_the_other(manager, key):
     assert not passes(manager, grant)
 
 
-def test_the_last_use_is_kept_to_the_minute(manager, key, monkeypatch, django_assert_num_queries):
+def test_the_last_use_is_stored_to_the_minute(manager, key, monkeypatch, django_assert_num_queries):
     grant = key()
     assert ApiKey.objects.get().last_used_at is None
     manager.identify(grant.value)
@@ -223,11 +223,11 @@ def test_the_last_use_is_kept_to_the_minute(manager, key, monkeypatch, django_as
         ({"authorization": "Basic abc", "x-api-key": "def"}, "def"),
     ],
 )
-def test_a_request_carries_its_key_in_either_header(headers, value):
+def test_a_key_is_read_from_either_header(headers, value):
     assert key_in_headers(headers) == value
 
 
-def test_an_id_can_be_read_and_is_never_the_same():
+def test_an_id_is_readable_and_unique():
     one, other = new_key_id("Désk / Nº 1"), new_key_id("Désk / Nº 1")
     assert one != other
     assert one.startswith("d-sk-n-1-")

@@ -1,4 +1,4 @@
-"""The operator's pages of commerce."""
+"""The admin of commerce."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def paying(price: str, **fields):
     return person
 
 
-def test_revenue_counts_what_is_paid_now_by_the_month_and_currency():
+def test_revenue_counts_agreed_prices_by_month_and_currency():
     paying("10")
     paying("120", plan={"interval": "year"})
     paying("7", plan={"currency": "EUR"})
@@ -63,7 +63,7 @@ def test_revenue_counts_what_is_paid_now_by_the_month_and_currency():
     assert revenue.monthly_revenue(NOW - timedelta(days=101)) == {}
 
 
-def test_a_cancelled_one_counts_until_its_end():
+def test_a_cancelled_subscription_counts_until_its_end():
     paying("10", cancelled_at=NOW - timedelta(days=3), ends_at=NOW + timedelta(days=20))
     assert revenue.monthly_revenue(NOW) == {"USD": Decimal("10.00")}
 
@@ -80,31 +80,31 @@ def test_the_overview_shows_revenue_usage_and_deliveries(operator, settings):
         dispatch()
     page = operator.get("/admin/commerce/customer/overview/").content.decode()
     assert "1,250.50" in page
-    assert "signals: 4,321 today" in page, "with the one that each endpoint got"
+    assert "signals: 4,321 today" in page, "including the one sent to each endpoint"
     assert "requests: 7 today" in page
     assert "delivered: 1 today" in page
     assert "failed: 1 today" in page
 
 
-def test_the_overview_of_nothing(operator):
-    assert "None yet" in operator.get("/admin/commerce/customer/overview/").content.decode()
+def test_the_overview_without_customers(operator):
+    assert "None" in operator.get("/admin/commerce/customer/overview/").content.decode()
 
 
-def test_the_operator_sees_what_the_customer_sees_and_acts_on_nothing(operator):
+def test_the_operator_sees_the_customers_account_read_only(operator):
     person = customer("anna@example.com", name="Gold")
     person.issue_key("bot")
-    page = operator.get(f"/admin/commerce/customer/{person.pk}/seen/").content.decode()
+    page = operator.get(f"/admin/commerce/customer/{person.pk}/account/").content.decode()
     assert "anna@example.com" in page
     assert "Gold" in page
     assert "bot" in page
-    assert "/account/" not in page
-    assert operator.get("/admin/commerce/customer/999999/seen/").status_code == 404
+    assert 'action="/account/' not in page
+    assert operator.get("/admin/commerce/customer/999999/account/").status_code == 404
     assert operator.session.get("_auth_user_id") == str(User.objects.get(username="operator").pk)
     [entry] = LogEntry.objects.all()
-    assert (entry.object_id, entry.change_message) == (str(person.pk), "Seen as the customer sees it.")
+    assert (entry.object_id, entry.change_message) == (str(person.pk), "Viewed the account page.")
 
 
-def test_a_subscription_is_given_by_hand(operator):
+def test_an_operator_adds_a_subscription(operator):
     plan = Plan.objects.create(slug="pro", name="Pro", price=10)
     person = Customer.objects.create(email="a@example.com")
     form = {
@@ -116,7 +116,7 @@ def test_a_subscription_is_given_by_hand(operator):
     }
     assert operator.post("/admin/commerce/subscription/add/", form).status_code == 302
     assert person.subscription().plan == plan
-    assert operator.post("/admin/commerce/subscription/add/", form).status_code == 200, "only one is live"
+    assert operator.post("/admin/commerce/subscription/add/", form).status_code == 200, "only one may be live"
     assert Subscription.objects.count() == 1
 
 
@@ -137,7 +137,7 @@ def test_a_plan_is_changed(operator):
 
 @pytest.fixture
 def everything(settings):
-    """A row of each model."""
+    """Add a row of each model."""
     local(settings)
     person = customer("anna@example.com")
     with receiver() as inbox:
@@ -177,46 +177,46 @@ def test_a_message_shows_its_next_attempt_only_while_it_waits(operator, everythi
 
 
 @pytest.mark.parametrize("model", ["endpoint", "message", "stripeevent"])
-def test_what_the_hub_writes_is_not_changed_by_hand(operator, everything, model):
+def test_rows_that_the_hub_writes_cannot_be_added(operator, everything, model):
     assert operator.get(f"/admin/commerce/{model}/add/").status_code == 403
 
 
-def test_customers_do_not_get_in(client):
+def test_customers_cannot_open_the_admin(client):
     from commerce.pages import authentication
 
     person = customer()
     client.force_login(authentication.user_for(person), "django.contrib.auth.backends.ModelBackend")
-    for path in ("", "overview/", f"{person.pk}/seen/", f"{person.pk}/change/"):
+    for path in ("", "overview/", f"{person.pk}/account/", f"{person.pk}/change/"):
         answer = client.get(f"/admin/commerce/customer/{path}")
         assert answer.status_code == 302
         assert "login" in answer.url
 
 
-def test_staff_without_the_right_see_no_customers(client):
+def test_staff_without_permission_see_no_customers(client):
     person = customer()
     clerk = User.objects.create_user("clerk", is_staff=True)
     client.force_login(clerk, "django.contrib.auth.backends.ModelBackend")
-    for path in ("", "overview/", f"{person.pk}/seen/"):
+    for path in ("", "overview/", f"{person.pk}/account/"):
         assert client.get(f"/admin/commerce/customer/{path}").status_code == 403
 
 
-def clerk(client, *rights: str) -> User:
-    """Somebody of the staff who may do just that."""
+def clerk(client, *permissions: str) -> User:
+    """Return a signed-in member of staff with these permissions."""
     person = User.objects.create_user("clerk", is_staff=True)
-    person.user_permissions.set(Permission.objects.filter(codename__in=rights))
+    person.user_permissions.set(Permission.objects.filter(codename__in=permissions))
     client.force_login(person, "django.contrib.auth.backends.ModelBackend")
     return person
 
 
-def test_staff_see_revenue_only_with_a_right_to_subscriptions(client):
+def test_staff_see_revenue_only_with_permission_to_view_subscriptions(client):
     person = customer()
     clerk(client, "view_customer")
     assert client.get("/admin/commerce/customer/overview/").status_code == 403
-    assert client.get(f"/admin/commerce/customer/{person.pk}/give/").status_code == 403
-    assert client.get(f"/admin/commerce/customer/{person.pk}/seen/").status_code == 200
+    assert client.get(f"/admin/commerce/customer/{person.pk}/add_subscription/").status_code == 403
+    assert client.get(f"/admin/commerce/customer/{person.pk}/account/").status_code == 200
 
 
-def test_staff_who_change_customers_do_not_become_one(client):
+def test_staff_who_change_customers_cannot_become_one(client):
     person = customer("anna@example.com")
     me = clerk(client, "view_customer", "change_customer")
     path = f"/admin/commerce/customer/{person.pk}/change/"
@@ -227,20 +227,20 @@ def test_staff_who_change_customers_do_not_become_one(client):
     assert (person.name, person.user, person.email) == ("Anna", None, "anna@example.com")
 
 
-def test_a_new_address_of_a_customers_is_on_record_and_told_to_the_old_one(operator, mailoutbox, settings):
+def test_a_changed_address_is_logged_and_its_previous_owner_notified(operator, mailoutbox, settings):
     settings.EMAIL_URL = "console:"
     person = customer("anna@example.com")
     form = {"email": "new@example.com", "subscriptions-TOTAL_FORMS": "0", "subscriptions-INITIAL_FORMS": "0"}
     assert operator.post(f"/admin/commerce/customer/{person.pk}/change/", form).status_code == 302
     assert mailoutbox[0].to == ["anna@example.com"]
     assert "to new@example.com" in mailoutbox[0].body
-    said = [entry.get_change_message() for entry in LogEntry.objects.all()]
-    assert "E-mail address changed from anna@example.com to new@example.com." in said
+    logged = [entry.get_change_message() for entry in LogEntry.objects.all()]
+    assert "E-mail address changed from anna@example.com to new@example.com." in logged
 
 
-def test_a_customer_is_led_to_a_new_subscription(operator):
+def test_a_subscription_is_added_from_the_customers_page(operator):
     person = Customer.objects.create(email="a@example.com")
-    page = operator.get(f"/admin/commerce/customer/{person.pk}/give/", follow=True)
+    page = operator.get(f"/admin/commerce/customer/{person.pk}/add_subscription/", follow=True)
     assert page.context["adminform"].form.initial["customer"] == str(person.pk)
 
 
@@ -252,7 +252,7 @@ def stripe(settings):
         yield server
 
 
-def test_what_is_paid_at_stripe_is_not_changed_here_nor_its_customer_deleted(operator, stripe):
+def test_stripe_subscriptions_cannot_be_changed_nor_their_customers_deleted(operator, stripe):
     person = customer()
     Subscription.objects.update(stripe_subscription_id="sub_1")
     ours = Subscription.objects.get()
@@ -267,7 +267,7 @@ def test_what_is_paid_at_stripe_is_not_changed_here_nor_its_customer_deleted(ope
     assert not Customer.objects.exists()
 
 
-def test_a_price_of_stripes_has_to_be_what_the_list_says(operator, stripe):
+def test_a_stripe_price_has_to_match_the_plans_price(operator, stripe):
     plan = Plan.objects.create(slug="pro", name="Pro", price=10)
     path = f"/admin/commerce/plan/{plan.pk}/change/"
     form = {
@@ -276,17 +276,17 @@ def test_a_price_of_stripes_has_to_be_what_the_list_says(operator, stripe):
     }  # fmt: skip
     assert "No such price" in operator.post(path, form).content.decode()
     stripe.price("price_pro", 9900, interval="year")
-    assert "99.00 USD a year" in operator.post(path, form).content.decode()
+    assert "99.00 USD per year" in operator.post(path, form).content.decode()
     stripe.price("price_pro", 1250)
     assert operator.post(path, form).status_code == 302
     assert "JPY has no decimals" in operator.post(path, form | {"currency": "JPY"}).content.decode()
     Plan.objects.create(slug="more", name="More", stripe_price_id="price_more")
     form["stripe_price_id"] = "price_more"
     stripe.price("price_more", 1250)
-    assert "Another plan has this price" in operator.post(path, form).content.decode()
+    assert "Another plan has this Stripe price" in operator.post(path, form).content.decode()
 
 
-def test_lists_do_not_ask_more_for_more_rows(operator, django_assert_max_num_queries):
+def test_the_list_needs_no_more_queries_for_more_rows(operator, django_assert_max_num_queries):
     for _ in range(30):
         customer()
     with django_assert_max_num_queries(12):

@@ -1,4 +1,4 @@
-"""A stand-in for Stripe on loopback: answers in its documented format, and signs events by its scheme.
+"""A stand-in for Stripe on loopback, which answers in its documented format and signs events.
 
 https://docs.stripe.com/api/subscriptions/object, …/checkout/sessions/create, …/errors, …/idempotent_requests;
 https://docs.stripe.com/webhooks#verify-manually
@@ -28,37 +28,37 @@ API_KEY = "sk_test_local"
 WEBHOOK_SECRET = "whsec_local_stripe_secret"
 MONTH = 30 * 86_400
 _numbers = itertools.count(time.time_ns() // 1000)
-"""Ids of another run are others: a hub remembers the events of the one before."""
+"""Each run has other ids: a hub remembers the events of earlier runs."""
 
-SESSION_TAKES = re.compile(
+SESSION_PARAMETERS = re.compile(
     r"mode|customer|customer_email|client_reference_id|success_url|cancel_url|metadata\[\w+\]"
     r"|line_items\[0\]\[(quantity|price|price_data\](\[(currency|unit_amount|recurring\]\[interval"
     r"|product_data\]\[name))?)\]|subscription_data\[(metadata\]\[\w+|trial_period_days)\]"
 )
-"""The parameters of a Checkout session that the stand-in knows: Stripe refuses what it does not know."""
+"""The parameters of a Checkout session that are accepted; like Stripe, the stand-in refuses others."""
 PAGE = '<!doctype html><html lang="en"><title>{0}</title><link rel="icon" href="data:,"><h1>{0}</h1>{1}'
 BUTTON = '<form method="post"><button name="do" value="{0}">{1}</button></form>'
 
 
 class Refused(Exception):
     def __init__(self, status: int, kind: str, message: str, code: str = "", param: str = "") -> None:
-        said = {"type": kind, "message": message, "code": code, "param": param}
-        self.answer = answer({"error": {name: value for name, value in said.items() if value}}, status)
+        fields = {"type": kind, "message": message, "code": code, "param": param}
+        self.answer = answer({"error": {name: value for name, value in fields.items() if value}}, status)
 
 
 class LocalStripe:
-    """Its objects, and what it was asked."""
+    """Stripe's objects, and the sessions created."""
 
     def __init__(self, server: Receiver, hub: str | None = None) -> None:
         self.server = server
         self.hub = hub
-        """Where to send the events of what is done on its pages."""
+        """Where to send the events of actions on its pages."""
         self.subscriptions: dict[str, dict[str, Any]] = {}
         self.customers: dict[str, dict[str, Any]] = {}
         self.prices: dict[str, dict[str, Any]] = {}
         self.open: dict[str, dict[str, str]] = {}
         self.sessions: list[dict[str, str]] = []
-        """The parameters of each session that was made, by their bracketed names."""
+        """The parameters of each created session, by their bracketed names."""
         self.replays: dict[str, tuple[bytes, Answering]] = {}
         self.failing = False
         server.answer = self.answer
@@ -118,7 +118,7 @@ class LocalStripe:
 
     def checkout(self, fields: dict[str, str]) -> dict[str, Any]:
         for name in fields:
-            if not SESSION_TAKES.fullmatch(name):
+            if not SESSION_PARAMETERS.fullmatch(name):
                 message = f"Received unknown parameter: {name}"
                 raise Refused(400, "invalid_request_error", message, "parameter_unknown", name)
         if "customer" in fields and "customer_email" in fields:
@@ -138,7 +138,7 @@ class LocalStripe:
         return made | {"created": int(time.time()), "customer": fields.get("customer")}
 
     def price(self, number: str, unit_amount: int | None = 999, **fields: Any) -> dict[str, Any]:
-        """A price of its catalogue (https://docs.stripe.com/api/prices/object)."""
+        """Add a price to its catalogue (https://docs.stripe.com/api/prices/object)."""
         recurring = {"interval": fields.pop("interval", "month"), "interval_count": fields.pop("count", 1)}
         made = {
             "id": number,
@@ -159,7 +159,7 @@ class LocalStripe:
         return made
 
     def subscribe(self, customer: int, status: str = "active", /, **fields: Any) -> dict[str, Any]:
-        """A subscription as Stripe has it after a checkout of that customer's."""
+        """Add a subscription as it is after a checkout of a customer."""
         number, now = next(_numbers), int(time.time())
         plan, price = fields.pop("plan", ""), fields.pop("price", "price_made_up")
         shown = dict(self.prices.get(price) or self.price(price))
@@ -209,7 +209,7 @@ class LocalStripe:
         self.subscriptions[made["id"]] = made
         return made
 
-    # --- its pages, on which a customer pays and cancels ------------------------------------------------
+    # --- its pages, where a customer pays and cancels ------------------------------------------------
 
     def page(self, request: Received) -> Answering:
         *_, kind, number = request.path.split("?")[0].split("/")
@@ -225,13 +225,13 @@ class LocalStripe:
             link = f'<p><a href="{fields.get("cancel_url", back)}">Back</a>'
             text = PAGE.format("Pay" if kind == "pay" else "Your subscriptions", f"<p>{name}{button}{link}")
             return Answering(headers={"Content-Type": "text/html; charset=utf-8"}, body=text.encode())
-        for told in self.pay(number) if kind == "pay" else self.cancel(fields["customer"]):
+        for body in self.pay(number) if kind == "pay" else self.cancel(fields["customer"]):
             if self.hub:
-                send(self.hub, told)
+                send(self.hub, body)
         return Answering(303, {"Location": back})
 
     def pay(self, number: str) -> list[bytes]:
-        """Pay a session, once; return the events of it, which Stripe sends in no promised order."""
+        """Pay a session once; return its events, which Stripe sends in any order."""
         fields = self.open.pop(number)
         price = fields.get("line_items[0][price]")
         if price is None:
@@ -260,7 +260,7 @@ class LocalStripe:
         ]
 
     def cancel(self, customer: str) -> list[bytes]:
-        """Cancel what that customer pays, at the end of the period."""
+        """Cancel the customer's subscriptions at the end of the period."""
         own = [made for made in self.subscriptions.values() if made["customer"] == customer]
         for made in own:
             end = made["items"]["data"][0]["current_period_end"]
@@ -281,7 +281,7 @@ def answer(content: dict[str, Any], status: int = 200) -> Answering:
 
 
 def event(kind: str, about: dict[str, Any], created: int | None = None) -> bytes:
-    """An event's body, with a copy of the object as it was then."""
+    """Return an event's body, with a copy of the object as it is now."""
     return json.dumps(
         {
             "id": f"evt_{next(_numbers)}",
@@ -298,14 +298,14 @@ def event(kind: str, about: dict[str, Any], created: int | None = None) -> bytes
 
 
 def signature(body: bytes, secret: str = WEBHOOK_SECRET, at: int | None = None) -> str:
-    """The `Stripe-Signature` header of an event."""
+    """Return the `Stripe-Signature` header of an event."""
     at = at or int(time.time())
     signed = hmac.new(secret.encode(), f"{at}.".encode() + body, hashlib.sha256).hexdigest()
     return f"t={at},v1={signed},v0=old"
 
 
 def send(hub: str, body: bytes) -> str:
-    """Send an event to a hub; return what it made of it."""
+    """Send an event to a hub; return the outcome."""
     headers = {"Stripe-Signature": signature(body), "Content-Type": "application/json; charset=utf-8"}
     request = urllib.request.Request(f"{hub}/api/stripe", body, headers)  # noqa: S310 - a hub of ours
     with urllib.request.urlopen(request, timeout=20) as answered:  # noqa: S310

@@ -1,4 +1,4 @@
-"""Payment: sessions that are asked of Stripe, and its events, replayed and out of order."""
+"""Payment: sessions created at Stripe, and its events, repeated and out of order."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.commerce.webhooks.receiver import Answering
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def tell(client, body: bytes, header: str | None = None):
+def post_event(client, body: bytes, header: str | None = None):
     return client.post(
         "/api/stripe",
         body,
@@ -32,13 +32,13 @@ def tell(client, body: bytes, header: str | None = None):
     )
 
 
-def told(client, kind: str, about: dict, **options) -> str:
-    response = tell(client, event(kind, about, **options))
+def outcome_of(client, kind: str, data: dict, **options) -> str:
+    response = post_event(client, event(kind, data, **options))
     assert response.status_code == 200, response.content
     return response.json()["outcome"]
 
 
-def test_checkout_asks_for_a_subscription_that_knows_whose_it_is(local, plan, buyer):
+def test_checkout_creates_a_subscription_that_names_its_customer_and_plan(local, plan, buyer):
     local.price("price_pro", 2999)
     url = checkout.checkout_url(buyer, plan, "https://hub.example/ok", "https://hub.example/no")
     assert url.startswith(f"{local.base}/c/pay/cs_test_")
@@ -75,7 +75,7 @@ def test_amounts_are_in_the_smallest_unit(currency, units):
     assert prices.minor_units(Decimal("9.99"), currency) == units
 
 
-def test_two_tabs_make_one_customer_at_stripe(local, plan, buyer):
+def test_two_tabs_create_one_customer_at_stripe(local, plan, buyer):
     local.price("price_pro")
     for tab in (Customer.objects.get(), Customer.objects.get()):
         checkout.checkout_url(tab, plan, "https://hub.example/ok", "https://hub.example/no")
@@ -83,7 +83,7 @@ def test_two_tabs_make_one_customer_at_stripe(local, plan, buyer):
     assert [asked["customer"] for asked in local.sessions] == list(local.customers) * 2
 
 
-def test_a_customer_that_is_gone_at_stripe_is_made_anew(local, plan, buyer):
+def test_a_customer_deleted_at_stripe_is_created_again(local, plan, buyer):
     """As when an operator goes from Stripe's test mode to the live one."""
     local.price("price_pro")
     buyer.stripe_customer_id = "cus_of_test_mode"
@@ -108,41 +108,43 @@ def test_the_portal_is_the_customers_own(local, buyer):
 
 
 def test_a_paid_checkout_becomes_a_live_subscription(local, client, plan, buyer):
-    made = local.subscribe(buyer.pk, price="price_pro")
+    subscription = local.subscribe(buyer.pk, price="price_pro")
     session = {
         "object": "checkout.session",
         "id": "cs_1",
-        "subscription": made["id"],
-        "customer": made["customer"],
+        "subscription": subscription["id"],
+        "customer": subscription["customer"],
     }
-    assert told(client, "checkout.session.completed", session) == "none → active"
+    assert outcome_of(client, "checkout.session.completed", session) == "none → active"
     ours = buyer.subscription()
-    assert (ours.plan, ours.stripe_subscription_id) == (plan, made["id"])
-    assert ours.period_ends_at == datetime.fromtimestamp(made["items"]["data"][0]["current_period_end"], UTC)
+    assert (ours.plan, ours.stripe_subscription_id) == (plan, subscription["id"])
+    assert ours.period_ends_at == datetime.fromtimestamp(
+        subscription["items"]["data"][0]["current_period_end"], UTC
+    )
     buyer.refresh_from_db()
-    assert buyer.stripe_customer_id == made["customer"]
+    assert buyer.stripe_customer_id == subscription["customer"]
 
 
 def test_the_same_event_again_changes_nothing(local, client, plan, buyer):
-    made = local.subscribe(buyer.pk, price="price_pro")
-    body = event("customer.subscription.created", made)
-    assert tell(client, body).json() == {"outcome": "none → active"}
+    subscription = local.subscribe(buyer.pk, price="price_pro")
+    body = event("customer.subscription.created", subscription)
+    assert post_event(client, body).json() == {"outcome": "none → active"}
     asked = len(local.server.received)
     for _ in range(3):
-        assert tell(client, body).json() == {"outcome": "known"}
+        assert post_event(client, body).json() == {"outcome": "already applied"}
     assert StripeEvent.objects.count() == Subscription.objects.count() == 1
     assert len(local.server.received) == asked
 
 
 def test_events_in_any_order_end_in_the_present_state(local, client, plan, buyer):
-    """Late ones carry old copies of the object: Stripe's present answer counts."""
+    """Late events contain old copies of the object; Stripe's present answer is applied."""
     now = int(time.time())
-    made = local.subscribe(buyer.pk, price="price_pro")
-    old = json.loads(json.dumps(made))
-    made.update(status="canceled", canceled_at=now, ended_at=now)
-    told(client, "customer.subscription.deleted", made, created=now)
-    told(client, "customer.subscription.updated", {**old, "status": "past_due"}, created=now - 10)
-    told(client, "customer.subscription.created", old, created=now - 20)
+    subscription = local.subscribe(buyer.pk, price="price_pro")
+    old = json.loads(json.dumps(subscription))
+    subscription.update(status="canceled", canceled_at=now, ended_at=now)
+    outcome_of(client, "customer.subscription.deleted", subscription, created=now)
+    outcome_of(client, "customer.subscription.updated", {**old, "status": "past_due"}, created=now - 10)
+    outcome_of(client, "customer.subscription.created", old, created=now - 20)
     ours = Subscription.objects.get()
     assert ours.state == "cancelled"
     assert buyer.subscription() is None
@@ -161,167 +163,180 @@ def test_events_in_any_order_end_in_the_present_state(local, client, plan, buyer
     ],
 )
 def test_states_are_mapped(local, client, plan, buyer, status, state, entitled):
-    made = local.subscribe(buyer.pk, status, price="price_pro")
-    told(client, "customer.subscription.updated", made)
+    subscription = local.subscribe(buyer.pk, status, price="price_pro")
+    outcome_of(client, "customer.subscription.updated", subscription)
     assert Subscription.objects.get().state == state
     assert bool(buyer.subscription()) is entitled
 
 
-def test_a_first_payment_that_is_awaited_gives_nothing_yet(local, client, plan, buyer):
-    made = local.subscribe(buyer.pk, "incomplete", price="price_pro")
-    assert told(client, "customer.subscription.created", made) == "incomplete: nothing yet"
-    made["status"] = "incomplete_expired"
-    assert told(client, "customer.subscription.updated", made) == "never paid"
+def test_a_subscription_awaiting_its_first_payment_grants_nothing(local, client, plan, buyer):
+    subscription = local.subscribe(buyer.pk, "incomplete", price="price_pro")
+    assert outcome_of(client, "customer.subscription.created", subscription) == "ignored: incomplete"
+    subscription["status"] = "incomplete_expired"
+    assert outcome_of(client, "customer.subscription.updated", subscription) == "ignored: never paid"
     assert not Subscription.objects.exists()
 
 
-def test_past_due_has_a_grace_that_later_failures_do_not_prolong(local, client, plan, buyer):
-    made = local.subscribe(buyer.pk, price="price_pro")
-    told(client, "customer.subscription.created", made)
-    made["status"] = "past_due"
+def test_later_failures_do_not_prolong_the_grace_period(local, client, plan, buyer):
+    subscription = local.subscribe(buyer.pk, price="price_pro")
+    outcome_of(client, "customer.subscription.created", subscription)
+    subscription["status"] = "past_due"
     invoice = {
         "object": "invoice",
         "id": "in_1",
-        "parent": {"subscription_details": {"subscription": made["id"]}},
+        "parent": {"subscription_details": {"subscription": subscription["id"]}},
     }
-    told(client, "invoice.payment_failed", invoice)
+    outcome_of(client, "invoice.payment_failed", invoice)
     until = Subscription.objects.get().grace_until
     assert timedelta(days=6, hours=23) < until - timezone.now() <= timedelta(days=7)
-    told(client, "invoice.payment_failed", {"object": "invoice", "id": "in_2", "subscription": made["id"]})
+    outcome_of(
+        client,
+        "invoice.payment_failed",
+        {"object": "invoice", "id": "in_2", "subscription": subscription["id"]},
+    )
     assert Subscription.objects.get().grace_until == until
     assert buyer.subscription()
     Subscription.objects.update(grace_until=timezone.now())
     assert buyer.subscription() is None
     assert subscriptions.expire_subscriptions() == 1
-    told(client, "invoice.payment_failed", invoice)
-    assert Subscription.objects.get().state == "expired", "another failure gives no more grace"
-    made["status"] = "active"
-    told(client, "invoice.paid", invoice)
+    outcome_of(client, "invoice.payment_failed", invoice)
+    assert Subscription.objects.get().state == "expired", "another failure must not start a new grace period"
+    subscription["status"] = "active"
+    outcome_of(client, "invoice.paid", invoice)
     assert buyer.subscription().grace_until is None
 
 
-def test_cancelled_at_the_period_end_it_lasts_until_then(local, client, plan, buyer):
-    made = local.subscribe(buyer.pk, price="price_pro", cancel_at_period_end=True)
-    told(client, "customer.subscription.updated", made)
+def test_a_subscription_cancelled_at_period_end_lasts_until_then(local, client, plan, buyer):
+    subscription = local.subscribe(buyer.pk, price="price_pro", cancel_at_period_end=True)
+    outcome_of(client, "customer.subscription.updated", subscription)
     ours = buyer.subscription()
     assert ours.ends_at == ours.period_ends_at
 
 
 def test_a_changed_price_changes_the_plan(local, client, plan, buyer):
     more = Plan.objects.create(slug="more", name="More", price=99, stripe_price_id="price_more")
-    made = local.subscribe(buyer.pk, price="price_pro")
-    told(client, "customer.subscription.created", made)
-    made["items"]["data"][0]["price"]["id"] = "price_more"
-    told(client, "customer.subscription.updated", made)
+    subscription = local.subscribe(buyer.pk, price="price_pro")
+    outcome_of(client, "customer.subscription.created", subscription)
+    subscription["items"]["data"][0]["price"]["id"] = "price_more"
+    outcome_of(client, "customer.subscription.updated", subscription)
     assert buyer.subscription().plan == more
 
 
-def test_a_plan_that_gets_another_price_keeps_those_who_pay_the_old_one(local, client, plan, buyer):
+def test_a_plan_with_a_new_price_keeps_subscribers_of_the_old_price(local, client, plan, buyer):
     more = Plan.objects.create(slug="more", name="More", price=99, stripe_price_id="price_more")
-    made = local.subscribe(buyer.pk, plan="pro", price="price_pro")
-    told(client, "customer.subscription.created", made)
-    made["items"]["data"][0]["price"]["id"] = "price_more"  # as in the portal; what checkout noted stays
-    told(client, "customer.subscription.updated", made)
+    subscription = local.subscribe(buyer.pk, plan="pro", price="price_pro")
+    outcome_of(client, "customer.subscription.created", subscription)
+    subscription["items"]["data"][0]["price"]["id"] = (
+        "price_more"  # as in the portal, which leaves the metadata of the checkout
+    )
+    outcome_of(client, "customer.subscription.updated", subscription)
     Plan.objects.filter(pk=more.pk).update(stripe_price_id="price_more_2027")
-    told(client, "invoice.paid", {"object": "invoice", "id": "in_1", "subscription": made["id"]})
+    outcome_of(
+        client, "invoice.paid", {"object": "invoice", "id": "in_1", "subscription": subscription["id"]}
+    )
     assert buyer.subscription().plan == more
 
 
-def test_a_change_to_a_price_that_no_plan_has_is_not_taken_for_the_plan_before(local, client, plan, buyer):
-    made = local.subscribe(buyer.pk, plan="pro", price="price_pro")
-    told(client, "customer.subscription.created", made)
-    made["items"]["data"][0]["price"]["id"] = "price_nobody_knows"
-    assert tell(client, event("customer.subscription.updated", made)).status_code == 503
+def test_a_change_to_an_unknown_price_does_not_keep_the_earlier_plan(local, client, plan, buyer):
+    subscription = local.subscribe(buyer.pk, plan="pro", price="price_pro")
+    outcome_of(client, "customer.subscription.created", subscription)
+    subscription["items"]["data"][0]["price"]["id"] = "price_unknown"
+    assert post_event(client, event("customer.subscription.updated", subscription)).status_code == 503
 
 
 def test_a_refund_or_a_dispute_ends_nothing_by_itself(local, client, plan, buyer):
-    made = local.subscribe(buyer.pk, price="price_pro")
-    told(client, "customer.subscription.created", made)
-    charge = {"object": "charge", "id": "ch_1", "customer": made["customer"], "refunded": True}
-    assert "end the subscription at Stripe" in told(client, "charge.refunded", charge)
+    subscription = local.subscribe(buyer.pk, price="price_pro")
+    outcome_of(client, "customer.subscription.created", subscription)
+    charge = {"object": "charge", "id": "ch_1", "customer": subscription["customer"], "refunded": True}
+    assert "cancel it at Stripe" in outcome_of(client, "charge.refunded", charge)
     dispute = {"object": "dispute", "id": "dp_1", "charge": "ch_1"}
-    assert "end the subscription at Stripe" in told(client, "charge.dispute.created", dispute)
+    assert "cancel it at Stripe" in outcome_of(client, "charge.dispute.created", dispute)
     assert StripeEvent.objects.filter(object_id="dp_1").exists()
     assert buyer.subscription()
-    made.update(status="canceled", ended_at=int(time.time()))  # as Stripe does when it is told to
-    told(client, "customer.subscription.deleted", made)
+    subscription.update(status="canceled", ended_at=int(time.time()))  # as after a cancellation at Stripe
+    outcome_of(client, "customer.subscription.deleted", subscription)
     assert buyer.subscription() is None
 
 
-def test_an_event_that_fails_in_the_middle_leaves_nothing(local, client, plan, buyer, monkeypatch):
-    made = local.subscribe(buyer.pk, price="price_pro")
-    body = event("customer.subscription.created", made)
+def test_an_event_that_fails_half_way_stores_nothing(local, client, plan, buyer, monkeypatch):
+    subscription = local.subscribe(buyer.pk, price="price_pro")
+    body = event("customer.subscription.created", subscription)
 
     def crash(**_):
         raise RuntimeError("killed")
 
     with monkeypatch.context() as patched:
         patched.setattr(StripeEvent.objects, "create", crash)
-        assert tell(client, body).status_code == 503
+        assert post_event(client, body).status_code == 503
     assert not Subscription.objects.exists()
-    assert tell(client, body).json() == {"outcome": "none → active"}
+    assert post_event(client, body).json() == {"outcome": "none → active"}
 
 
-def test_a_price_of_the_session_is_known_by_the_plans_name(local, client, plan, buyer):
-    made = local.subscribe(buyer.pk, plan="pro")
-    told(client, "customer.subscription.created", made)
+def test_a_price_created_for_a_session_belongs_to_the_plan_in_the_metadata(local, client, plan, buyer):
+    subscription = local.subscribe(buyer.pk, plan="pro")
+    outcome_of(client, "customer.subscription.created", subscription)
     assert buyer.subscription().plan == plan
 
 
-def test_paying_ends_what_was_given_by_hand(local, client, plan, buyer):
+def test_paying_ends_a_manual_subscription(local, client, plan, buyer):
     free = Plan.objects.create(slug="free", name="Free")
     given = subscriptions.start_subscription(buyer, free)
-    told(client, "customer.subscription.created", local.subscribe(buyer.pk, price="price_pro"))
+    outcome_of(client, "customer.subscription.created", local.subscribe(buyer.pk, price="price_pro"))
     given.refresh_from_db()
     assert given.state == "cancelled"
     assert buyer.subscription().plan == plan
 
 
-def test_of_two_paid_ones_the_later_is_live(local, client, plan, buyer, caplog):
+def test_of_two_paid_subscriptions_the_later_is_live(local, client, plan, buyer, caplog):
     first = local.subscribe(buyer.pk, price="price_pro", start_date=int(time.time()) - 100)
     second = local.subscribe(buyer.pk, price="price_pro")
-    told(client, "customer.subscription.created", second)
-    assert told(client, "customer.subscription.created", first) == "a newer subscription is live"
+    outcome_of(client, "customer.subscription.created", second)
+    assert (
+        outcome_of(client, "customer.subscription.created", first) == "ignored: a newer subscription is live"
+    )
     assert buyer.subscription().stripe_subscription_id == second["id"]
     assert "pays for two subscriptions" in caplog.text
 
 
-def test_a_second_paid_one_is_told_to_the_operator(local, client, plan, buyer, caplog):
+def test_a_second_paid_subscription_is_logged(local, client, plan, buyer, caplog):
     first = local.subscribe(buyer.pk, price="price_pro", start_date=int(time.time()) - 100)
-    told(client, "customer.subscription.created", first)
+    outcome_of(client, "customer.subscription.created", first)
     assert "pays for two" not in caplog.text
-    told(client, "customer.subscription.created", local.subscribe(buyer.pk, price="price_pro"))
+    outcome_of(client, "customer.subscription.created", local.subscribe(buyer.pk, price="price_pro"))
     assert first["id"] in caplog.text
 
 
-def test_what_is_no_customer_of_ours_or_no_subscription_is_taken_and_left(local, client, plan):
-    assert told(client, "customer.subscription.created", local.subscribe(12345)) == "no customer of ours"
-    assert told(client, "customer.created", {"object": "customer", "id": "cus_1"}) == "of no concern"
-    assert told(client, "invoice.paid", {"object": "invoice", "id": "in_1"}) == "of no concern"
+def test_events_of_other_customers_and_objects_are_accepted_and_ignored(local, client, plan):
+    assert (
+        outcome_of(client, "customer.subscription.created", local.subscribe(12345))
+        == "ignored: unknown customer"
+    )
+    assert outcome_of(client, "customer.created", {"object": "customer", "id": "cus_1"}) == "ignored"
+    assert outcome_of(client, "invoice.paid", {"object": "invoice", "id": "in_1"}) == "ignored"
     assert StripeEvent.objects.count() == 3
 
 
-def test_while_stripe_does_not_answer_an_event_is_not_taken(local, client, plan, buyer):
+def test_an_event_is_not_accepted_while_stripe_is_unavailable(local, client, plan, buyer):
     body = event("customer.subscription.created", local.subscribe(buyer.pk, price="price_pro"))
     local.failing = True
-    response = tell(client, body)
+    response = post_event(client, body)
     assert response.status_code == 503
     assert "Retry-After" in response
     assert not StripeEvent.objects.exists()
     local.failing = False
-    assert tell(client, body).json() == {"outcome": "none → active"}
+    assert post_event(client, body).json() == {"outcome": "none → active"}
 
 
-def test_a_price_that_no_plan_has_waits_for_the_operator(local, client, plan, buyer):
+def test_an_event_with_an_unknown_price_is_retried_until_a_plan_has_it(local, client, plan, buyer):
     body = event("customer.subscription.created", local.subscribe(buyer.pk, price="price_new"))
-    assert tell(client, body).status_code == 503
+    assert post_event(client, body).status_code == 503
     Plan.objects.update(stripe_price_id="price_new")
-    assert tell(client, body).status_code == 200
+    assert post_event(client, body).status_code == 200
 
 
 def test_events_at_once_are_applied_one_after_the_other(local, client, plan, buyer):
-    """The answer that the first was given is old by the time the second asks; the last word stays."""
-    made = local.subscribe(buyer.pk, price="price_pro")
+    """The first event's answer is outdated when the second one requests its own; the newer answer is kept."""
+    subscription = local.subscribe(buyer.pk, price="price_pro")
     asked, go_on = threading.Event(), threading.Event()
     first_answer = local.answer
 
@@ -333,17 +348,17 @@ def test_events_at_once_are_applied_one_after_the_other(local, client, plan, buy
         return answering
 
     local.server.answer = slowly
-    bodies = [event("customer.subscription.updated", made) for _ in range(2)]
+    bodies = [event("customer.subscription.updated", subscription) for _ in range(2)]
     statuses = []
 
     def send(body: bytes) -> None:
-        statuses.append(tell(client, body).status_code)
+        statuses.append(post_event(client, body).status_code)
         connections.close_all()
 
     threads = [threading.Thread(target=send, args=(body,)) for body in bodies]
     threads[0].start()
     assert asked.wait(60)
-    made.update(status="canceled", ended_at=int(time.time()))
+    subscription.update(status="canceled", ended_at=int(time.time()))
     threads[1].start()
     go_on.set()
     for thread in threads:
@@ -352,7 +367,7 @@ def test_events_at_once_are_applied_one_after_the_other(local, client, plan, buy
     assert Subscription.objects.get().state == "cancelled"
 
 
-def test_signatures_that_do_not_pass(local, client, plan, buyer):
+def test_invalid_signatures_are_refused(local, client, plan, buyer):
     body = event("customer.subscription.created", local.subscribe(buyer.pk, price="price_pro"))
     for header in (
         "",
@@ -363,23 +378,23 @@ def test_signatures_that_do_not_pass(local, client, plan, buyer):
         signature(body, at=int(time.time()) - 301),
         signature(body).replace("v1=", "v0="),
     ):
-        response = tell(client, body, header)
+        response = post_event(client, body, header)
         assert response.status_code == 400, header
         assert response.json()["code"] == "bad_signature"
     assert not StripeEvent.objects.exists()
 
 
 @pytest.mark.parametrize("body", [b"[]", b"{}", b"\xff", b'{"id": 1}', b'{"id":"e","type":"t","created":1}'])
-def test_what_is_signed_and_no_event_is_a_400(local, client, body):
-    assert tell(client, body).status_code == 400
+def test_a_signed_body_that_is_not_an_event_is_a_400(local, client, body):
+    assert post_event(client, body).status_code == 400
 
 
-def test_a_body_without_bounds_is_not_read(local, client):
-    assert tell(client, b"x" * 1_048_577).status_code == 413
+def test_a_body_over_the_limit_is_not_read(local, client):
+    assert post_event(client, b"x" * 1_048_577).status_code == 413
 
 
-def test_without_keys_there_is_no_door_and_nothing_to_pay(client, plan, buyer):
-    assert tell(client, b"{}").status_code == 404
+def test_without_keys_there_is_no_webhook_and_no_checkout(client, plan, buyer):
+    assert post_event(client, b"{}").status_code == 404
     assert not stripe_is_configured()
     with pytest.raises(StripeNotConfigured):
         checkout.checkout_url(buyer, plan, "https://hub.example/ok", "https://hub.example/no")
@@ -387,12 +402,12 @@ def test_without_keys_there_is_no_door_and_nothing_to_pay(client, plan, buyer):
     assert buyer.subscription().plan == plan
 
 
-def test_a_key_that_stripe_refuses_is_an_error_and_no_crash(local, client, settings, plan, buyer):
+def test_a_key_that_stripe_refuses_is_an_error_and_not_a_crash(local, client, settings, plan, buyer):
     settings.ENVIRONMENT = dataclasses.replace(settings.ENVIRONMENT, stripe_api_key="sk_test_wrong")
     with pytest.raises(stripe.AuthenticationError):
         checkout.checkout_url(buyer, plan, "https://hub.example/ok", "https://hub.example/no")
     body = event("customer.subscription.created", local.subscribe(buyer.pk, price="price_pro"))
-    assert tell(client, body).status_code == 503
+    assert post_event(client, body).status_code == 503
 
 
 def test_a_trial_is_given_once(plan, buyer):
@@ -405,16 +420,16 @@ def test_a_trial_is_given_once(plan, buyer):
     assert buyer.subscription() is None
 
 
-def test_what_stripe_did_while_no_event_came_is_asked_for(local, client, plan, buyer):
-    """Stripe gives up after three days; a period that is over without a word is asked about."""
-    made = local.subscribe(buyer.pk, price="price_pro")
-    told(client, "customer.subscription.created", made)
+def test_a_subscription_past_its_period_is_refreshed_without_an_event(local, client, plan, buyer):
+    """Stripe stops retrying an event after three days."""
+    subscription = local.subscribe(buyer.pk, price="price_pro")
+    outcome_of(client, "customer.subscription.created", subscription)
     assert stripe_sync.refresh_overdue_subscriptions() == 0
     Subscription.objects.update(period_ends_at=timezone.now() - timedelta(hours=2))
     local.failing = True
     assert stripe_sync.refresh_overdue_subscriptions() == 0
     local.failing = False
-    made.update(status="canceled", ended_at=int(time.time()))
+    subscription.update(status="canceled", ended_at=int(time.time()))
     assert stripe_sync.refresh_overdue_subscriptions() == 1
     assert Subscription.objects.get().state == "cancelled"
     assert stripe_sync.refresh_overdue_subscriptions() == 0

@@ -23,17 +23,17 @@ def test_it_creates_the_four_plans():
     ]
 
 
-def test_it_leaves_alone_what_the_operator_changed(capsys):
+def test_it_keeps_the_operators_changes(capsys):
     call_command("seed_plans")
     Plan.objects.filter(slug="pro").update(price=Decimal("49.00"))
     Plan.objects.filter(slug="free").delete()
     capsys.readouterr()
     call_command("seed_plans")
     assert Plan.objects.get(slug="pro").price == Decimal("49.00")
-    assert capsys.readouterr().out.splitlines() == ["free: 0.00 USD a month"]
+    assert capsys.readouterr().out.splitlines() == ["free: 0.00 USD per month"]
 
 
-def test_without_the_database_it_says_so_in_one_line(run_manage, free_port):
+def test_a_missing_database_is_reported_in_one_line(run_manage, free_port):
     program = run_manage("seed_plans", CORE_DB_URL=f"postgres://hub:secret@127.0.0.1:{free_port}/hub")
     assert program.wait() == 1
     [line] = program.text.splitlines()

@@ -1,4 +1,4 @@
-"""A real SMTP server on loopback that keeps what it is sent, and the settings of a hub that mails over it."""
+"""A real SMTP server on loopback that stores messages, and the settings of a hub that uses it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from config import mail
 USER, PASSWORD = "hub@example.com", "p/w@1"
 
 
-class Kept:
-    """What arrived: who it was for, and the message."""
+class Mailbox:
+    """Received messages with their recipients, and logins."""
 
     def __init__(self) -> None:
         self.messages: list[tuple[list[str], EmailMessage]] = []
@@ -42,23 +42,23 @@ class Kept:
 
 
 @contextmanager
-def mail_server(port: int, tls: ssl.SSLContext | None = None, *, starttls: bool = False) -> Iterator[Kept]:
-    """A running server; with `tls` it takes logins, after STARTTLS where that is asked for."""
-    kept = Kept()
+def mail_server(port: int, tls: ssl.SSLContext | None = None, *, starttls: bool = False) -> Iterator[Mailbox]:
+    """Run a server; with `tls` it accepts logins, after STARTTLS if `starttls`."""
+    mailbox = Mailbox()
     options: dict[str, Any] = {}
     if tls:
-        options = {"authenticator": kept.authenticate, "auth_require_tls": starttls}
+        options = {"authenticator": mailbox.authenticate, "auth_require_tls": starttls}
         options |= {"tls_context": tls, "require_starttls": True} if starttls else {"ssl_context": tls}
-    controller = Controller(kept, hostname="127.0.0.1", port=port, ready_timeout=60.0, **options)
+    controller = Controller(mailbox, hostname="127.0.0.1", port=port, ready_timeout=60.0, **options)
     controller.start()
     try:
-        yield kept
+        yield mailbox
     finally:
         controller.stop()
 
 
 def mail_over(settings: Any, url: str) -> None:
-    """Let the hub mail as EMAIL_URL says."""
+    """Configure the hub to send mail over EMAIL_URL."""
     settings.EMAIL_URL = url
     for name, value in mail.settings_of(url).items():
         setattr(settings, name, value)

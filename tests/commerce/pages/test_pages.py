@@ -1,4 +1,4 @@
-"""The customers' pages: prices, ways in, account."""
+"""The customers' pages: pricing, sign-in, account."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def pro():
     return Plan.objects.create(slug="pro", name="Pro", price=Decimal("29.99"), delay=timedelta(minutes=15))
 
 
-def entered(person: Customer) -> Client:
-    """A browser in which they are signed in."""
+def signed_in(person: Customer) -> Client:
+    """Return a client in which a customer is signed in."""
     browser = Client()
     browser.force_login(authentication.user_for(person), "django.contrib.auth.backends.ModelBackend")
     return browser
 
 
-def said(browser: Client, page: str = "/account/") -> str:
+def text_of(browser: Client, page: str = "/account/") -> str:
     return browser.get(page).content.decode()
 
 
@@ -60,35 +60,35 @@ def link_in(message) -> str:
     return re.search(r"http://testserver(/\S+)", message.body)[1]
 
 
-def test_the_price_list_is_public_and_tells_what_each_plan_has(client, free, pro):
+def test_pricing_is_public_and_lists_what_each_plan_includes(client, free, pro):
     Plan.objects.create(slug="hidden", name="Secret", is_public=False)
-    page = said(client, "/plans/")
+    page = text_of(client, "/plans/")
     assert "29.99" in page
-    assert "15 minutes late" in page
+    assert "Delayed by 15 minutes" in page
     assert "not investment advice" in page
     assert "Secret" not in page
     assert "fonts.googleapis" not in page
     assert not re.findall(r'(?:src|href)="https?://', page)
 
 
-def test_a_new_customer_gets_in_by_a_link_that_works_once(client):
+def test_a_new_customer_signs_in_by_a_link_that_works_once(client):
     assert client.post("/account/sign-in/link", {"email": "New@Example.com"}).status_code == 200
     [message] = mail.outbox
     link = link_in(message)
     assert client.get(link).status_code == 200
-    assert not Customer.objects.exists(), "looking at a link must not use it up: mail scanners do that"
+    assert not Customer.objects.exists(), "opening a link must not use it up: mail scanners do that"
     assert client.post(link).url == "/account/"
     assert Customer.objects.get().email == "new@example.com"
-    assert "new@example.com" in said(client)
+    assert "new@example.com" in text_of(client)
     again = Client()
     assert again.post(link).url == "/account/sign-in"
     assert again.get("/account/").status_code == 302
     assert User.objects.count() == 1
 
 
-def test_a_link_of_somebody_known_works_once(client):
+def test_a_link_of_a_known_customer_works_once(client):
     person = customer("known@example.com")
-    entered(person)
+    signed_in(person)
     client.post("/account/sign-in/link", {"email": "known@example.com"})
     client.post("/account/sign-in/link", {"email": "known@example.com"})
     first, second = map(link_in, mail.outbox)
@@ -107,7 +107,7 @@ def test_an_account_is_found_however_its_address_is_written(client, settings):
     assert not User.objects.get().has_usable_password()
 
 
-def test_of_two_uses_at_once_one_enters(client):
+def test_of_several_uses_at_once_one_signs_in(client):
     client.post("/account/sign-in/link", {"email": "new@example.com"})
     link = link_in(mail.outbox[0])
     led, together = [], threading.Barrier(4)
@@ -125,13 +125,13 @@ def test_of_two_uses_at_once_one_enters(client):
     assert sorted(led) == ["/account/", *["/account/sign-in"] * 3]
 
 
-def test_a_link_leads_where_one_wanted_to_go_and_nowhere_else(client):
+def test_a_link_leads_to_the_page_that_was_requested_and_to_no_other_site(client):
     for wanted, led in (("/plans/", "/plans/"), ("https://evil.example/", "/account/")):
         client.post("/account/sign-in/link", {"email": f"{len(wanted)}@example.com", "next": wanted})
         assert Client().post(link_in(mail.outbox[-1])).url == led
 
 
-def test_signing_in_begins_another_session(client):
+def test_signing_in_starts_a_new_session(client):
     client.post("/account/sign-in/link", {"email": "a@example.com"})
     client.get("/account/sign-in")
     session = client.session
@@ -142,7 +142,7 @@ def test_signing_in_begins_another_session(client):
     assert client.cookies["sessionid"].value != session.session_key
 
 
-def test_an_old_or_mangled_link_lets_nobody_in(client, monkeypatch):
+def test_an_expired_or_malformed_link_signs_in_no_user(client, monkeypatch):
     client.post("/account/sign-in/link", {"email": "a@example.com"})
     link = link_in(mail.outbox[0])
     assert Client().post(link[:-2] + "xx").url == "/account/sign-in"
@@ -151,7 +151,7 @@ def test_an_old_or_mangled_link_lets_nobody_in(client, monkeypatch):
     assert not Customer.objects.exists()
 
 
-def test_no_link_lets_anyone_in_as_an_operator(client):
+def test_no_link_signs_in_as_an_operator(client):
     operator = User.objects.create_superuser("operator", "boss@example.com", "x")
     Customer.objects.create(email="boss@example.com", user=operator)
     client.post("/account/sign-in/link", {"email": "boss@example.com"})
@@ -178,9 +178,9 @@ def test_known_and_unknown_addresses_get_the_same_answer(client):
 
 def test_a_password_set_in_the_account_signs_in(client):
     person = customer("p@example.com")
-    browser = entered(person)
+    browser = signed_in(person)
     browser.post("/account/password", {"password": "correct horse battery"})
-    assert browser.get("/account/").status_code == 200, "setting it signs nobody out"
+    assert browser.get("/account/").status_code == 200, "setting it must not sign the customer out"
     right = {"email": "P@example.com", "password": "correct horse battery"}
     assert client.post("/account/sign-in", {**right, "password": "wrong"}).status_code == 400
     assert client.post("/account/sign-in", right).url == "/account/"
@@ -188,7 +188,7 @@ def test_a_password_set_in_the_account_signs_in(client):
 
 
 def test_a_weak_password_is_not_set(client):
-    browser = entered(customer())
+    browser = signed_in(customer())
     assert "too short" in browser.post("/account/password", {"password": "x"}, follow=True).content.decode()
 
 
@@ -198,10 +198,10 @@ def test_guessing_passwords_is_locked(client):
     for _ in range(django_settings.AXES_FAILURE_LIMIT):
         last = client.post("/account/sign-in", {"email": "p@example.com", "password": "wrong"})
     assert last.status_code == 429
-    assert "A link by e-mail" in last.content.decode()
+    assert "sign in by link" in last.content.decode()
 
 
-def test_an_address_cannot_try_the_passwords_of_ever_more_customers(client, monkeypatch):
+def test_an_address_cannot_try_the_passwords_of_many_customers(client, monkeypatch):
     monkeypatch.setattr(authentication, "PASSWORDS_PER_CLIENT", "5/hour")
     statuses = [
         client.post("/account/sign-in", {"email": f"{number}@example.com", "password": "wrong"}).status_code
@@ -210,9 +210,9 @@ def test_an_address_cannot_try_the_passwords_of_ever_more_customers(client, monk
     assert statuses == [400] * 5 + [429]
 
 
-def test_after_signing_in_one_comes_back_and_never_to_another_site(client):
+def test_sign_in_leads_back_to_the_page_and_never_to_another_site(client):
     person = customer("p@example.com")
-    browser = entered(person)
+    browser = signed_in(person)
     assert client.get("/account/").url == "/account/sign-in?next=%2Faccount%2F"
     assert client.post("/plans/pro/subscribe").url == "/account/sign-in?next=%2Fplans%2F"
     assert client.post("/account/keys").url == "/account/sign-in?next=%2Faccount%2F"
@@ -221,20 +221,20 @@ def test_after_signing_in_one_comes_back_and_never_to_another_site(client):
         assert browser.get("/account/sign-in", {"next": evil}).url == "/account/"
 
 
-def test_without_e_mail_an_account_is_made_with_a_password(client, settings):
+def test_without_e_mail_an_account_is_created_with_a_password(client, settings):
     settings.EMAIL_URL = None
-    assert "link by e-mail" not in said(client, "/account/sign-in")
+    assert "E-mail link" not in text_of(client, "/account/sign-in")
     new = {"email": "new@example.com", "password": "correct horse battery"}
-    made, taken = (
+    created, taken = (
         Client().post("/account/sign-up?next=/plans/", new | {"password": password})
         for password in (new["password"], "another long password")
     )
-    assert made.status_code == taken.status_code == 200
+    assert created.status_code == taken.status_code == 200
     token = re.compile(r'csrfmiddlewaretoken" value="\w+"')
-    assert token.sub("", made.content.decode()) == token.sub("", taken.content.decode())
-    assert 'value="new@example.com"' in made.content.decode()
+    assert token.sub("", created.content.decode()) == token.sub("", taken.content.decode())
+    assert 'value="new@example.com"' in created.content.decode()
     assert client.post("/account/sign-in?next=/plans/", new).url == "/plans/"
-    assert "new@example.com" in said(client)
+    assert "new@example.com" in text_of(client)
     assert client.post("/account/sign-in/link", {"email": "x@example.com"}).status_code in {302, 400}
     assert not mail.outbox
 
@@ -249,7 +249,7 @@ def test_accounts_of_an_address_are_limited(client, settings, monkeypatch):
 
 
 def test_signing_out(client):
-    browser = entered(customer())
+    browser = signed_in(customer())
     assert browser.post("/account/sign-out").url == "/plans/"
     assert browser.get("/account/").status_code == 302
     assert browser.get("/account/sign-out").status_code == 405
@@ -257,79 +257,79 @@ def test_signing_out(client):
 
 def test_a_free_plan_starts_at_once(client, free):
     person = Customer.objects.create(email="a@example.com")
-    browser = entered(person)
-    assert "You have no plan" in said(browser)
+    browser = signed_in(person)
+    assert "You have no plan" in text_of(browser)
     browser.post("/plans/free/subscribe")
     assert person.subscription().plan == free
-    assert "Your plan" in said(browser, "/plans/")
+    assert "Current plan" in text_of(browser, "/plans/")
 
 
-def test_a_paid_plan_without_stripe_is_the_operators_to_give(client, pro):
+def test_without_stripe_only_an_operator_gives_a_paid_plan(client, pro):
     person = Customer.objects.create(email="a@example.com")
-    page = entered(person).post("/plans/pro/subscribe", follow=True).content.decode()
-    assert "write to its operator" in page
+    page = signed_in(person).post("/plans/pro/subscribe", follow=True).content.decode()
+    assert "Contact the operator" in page
     assert person.subscription() is None
 
 
-def test_a_hidden_plan_cannot_be_taken(client):
+def test_a_hidden_plan_cannot_be_chosen(client):
     Plan.objects.create(slug="hidden", name="Secret", is_public=False)
-    assert entered(customer()).post("/plans/hidden/subscribe").status_code == 404
+    assert signed_in(customer()).post("/plans/hidden/subscribe").status_code == 404
 
 
 def test_a_paid_plan_leads_to_checkout_and_a_paying_customer_to_the_portal(client, pro, settings):
     person = Customer.objects.create(email="a@example.com")
-    browser = entered(person)
+    browser = signed_in(person)
     with local_stripe() as server:
         settings.ENVIRONMENT = dataclasses.replace(
             settings.ENVIRONMENT, stripe_api_key=API_KEY, stripe_api_base=server.base
         )
         assert browser.post("/plans/pro/subscribe").url.startswith(f"{server.base}/c/pay/")
         assert server.sessions[0]["success_url"] == "http://testserver/account/?paid=1"
-        assert "being confirmed" in said(browser, "/account/?paid=1")
+        assert "being confirmed" in text_of(browser, "/account/?paid=1")
         payer = Customer.objects.get().stripe_customer_id
-        made = server.subscribe(person.pk, plan="pro", customer=payer)
-        stripe_sync.refresh_subscription(made["id"])
-        assert "Invoices and payment" in said(browser)
-        assert "9.99 USD a month" in said(browser)
+        subscription = server.subscribe(person.pk, plan="pro", customer=payer)
+        stripe_sync.refresh_subscription(subscription["id"])
+        assert "Manage billing" in text_of(browser)
+        assert "9.99 USD per month" in text_of(browser)
         assert browser.post("/account/portal").url.startswith(f"{server.base}/p/session/")
         for status in ("active", "past_due", "unpaid"):
-            made["status"] = status
+            subscription["status"] = status
             Subscription.objects.update(grace_until=timezone.now())
             assert browser.post("/plans/pro/subscribe").url.startswith(f"{server.base}/p/session/"), status
         server.failing = True
         for path in ("/account/portal", "/plans/pro/subscribe"):
-            assert "out of reach" in browser.post(path, follow=True).content.decode()
+            assert "Payment is unavailable" in browser.post(path, follow=True).content.decode()
         server.failing = False
-        made.update(status="canceled", ended_at=int(time.time()))  # of which no event was heard
+        subscription.update(status="canceled", ended_at=int(time.time()))  # without an event
         assert browser.post("/plans/pro/subscribe").url.startswith(f"{server.base}/c/pay/")
 
 
-def test_one_paid_in_stripes_test_mode_does_not_bar_the_live_one(pro, settings):
+def test_a_subscription_of_stripes_test_mode_does_not_block_a_live_one(pro, settings):
     person = Customer.objects.create(email="a@example.com", stripe_customer_id="cus_test")
     Subscription.objects.create(customer=person, plan=pro, stripe_subscription_id="sub_test")
     with local_stripe() as server:
         settings.ENVIRONMENT = dataclasses.replace(
             settings.ENVIRONMENT, stripe_api_key=API_KEY, stripe_api_base=server.base
         )
-        assert entered(person).post("/plans/pro/subscribe").url.startswith(f"{server.base}/c/pay/")
+        assert signed_in(person).post("/plans/pro/subscribe").url.startswith(f"{server.base}/c/pay/")
     assert Subscription.objects.get().state == "cancelled"
 
 
-def test_what_is_paid_at_stripe_is_not_replaced_while_its_key_is_away(free, pro):
+def test_a_stripe_subscription_is_not_replaced_while_stripe_is_not_configured(free, pro):
     person = Customer.objects.create(email="a@example.com")
     Subscription.objects.create(customer=person, plan=pro, stripe_subscription_id="sub_1")
-    page = entered(person).post("/plans/free/subscribe", follow=True).content.decode()
-    assert "write to its operator" in page
+    page = signed_in(person).post("/plans/free/subscribe", follow=True).content.decode()
+    assert "Contact the operator" in page
     assert person.subscription().plan == pro
 
 
 def test_a_key_is_shown_once_and_reads_the_feed(client):
     person = customer()
-    browser = entered(person)
-    made = browser.post("/account/keys", {"name": "bot"})
-    assert "no-store" in made["Cache-Control"]
-    value = re.search(r"shk_[\w-]+", made.content.decode())[0]
-    assert value not in said(browser)
+    browser = signed_in(person)
+    created = browser.post("/account/keys", {"name": "bot"})
+    assert "no-store" in created["Cache-Control"]
+    value = re.search(r"shk_[\w-]+", created.content.decode())[0]
+    assert value not in text_of(browser)
     record("a")
     page = client.get("/api/v1/signals", headers={"Authorization": f"Bearer {value}"}).json()
     assert [signal["signal_id"] for signal in page["signals"]] == ["a"]
@@ -338,37 +338,37 @@ def test_a_key_is_shown_once_and_reads_the_feed(client):
     browser.post(f"/account/keys/{key_id}/revoke")
     for old in (value, new):
         assert client.get("/api/v1/me", headers={"X-API-Key": old}).status_code == 401
-    assert "revoked" in said(browser)
+    assert "revoked" in text_of(browser)
 
 
-def test_what_is_neither_rotate_nor_revoke_does_nothing_to_a_key():
+def test_unknown_actions_and_revoked_keys_change_nothing():
     person = customer()
-    browser = entered(person)
+    browser = signed_in(person)
     key = person.issue_key("bot").key
     assert browser.post(f"/account/keys/{key.key_id}/explode").status_code == 404
     assert ApiKey.objects.get().revoked_at is None
     browser.post(f"/account/keys/{key.key_id}/revoke")
     page = browser.post(f"/account/keys/{key.key_id}/rotate", follow=True).content.decode()
-    assert "revoked already" in page
+    assert "already revoked" in page
     assert "shk_" not in page
 
 
-def test_an_endpoint_is_made_tested_paused_and_deleted(client):
-    browser = entered(customer())
+def test_an_endpoint_is_created_tested_paused_and_deleted(client):
+    browser = signed_in(customer())
     with receiver() as inbox:
-        made = browser.post("/account/endpoints", {"channel": "webhook", "url": inbox.url()})
-        secret = re.search(r"whsec_[\w+/=]+", made.content.decode())[0]
+        created = browser.post("/account/endpoints", {"channel": "webhook", "url": inbox.url()})
+        secret = re.search(r"whsec_[\w+/=]+", created.content.decode())[0]
         endpoint = Endpoint.objects.get()
         act = f"/account/endpoints/{endpoint.public_id}/"
         browser.post(act + "test")
         dispatch()
         assert len(inbox.received) == 1
-    page = said(browser)
-    assert "delivered" in page
+    page = text_of(browser)
+    assert "Delivered" in page
     assert "200, " in page
     assert secret not in page
     browser.post(act + "pause")
-    assert "paused" in said(browser)
+    assert "paused" in text_of(browser)
     assert secret not in browser.post(act + "rotate").content.decode()
     browser.post(act + "resume")
     assert Endpoint.objects.get().state == "active"
@@ -379,17 +379,17 @@ def test_an_endpoint_is_made_tested_paused_and_deleted(client):
 
 def test_a_chat_has_no_secret_to_rotate():
     person = customer()
-    browser = entered(person)
+    browser = signed_in(person)
     browser.post("/account/endpoints", {"channel": "telegram", "url": "123456789:" + "A" * 35 + "/-1001"})
-    made = Endpoint.objects.get()
-    answer = browser.post(f"/account/endpoints/{made.public_id}/rotate")
+    endpoint = Endpoint.objects.get()
+    answer = browser.post(f"/account/endpoints/{endpoint.public_id}/rotate")
     assert answer.status_code == 404
     assert Endpoint.objects.get().generation == 1
 
 
-def test_why_an_endpoint_is_refused_is_said_and_nothing_typed_is_lost(client, settings):
+def test_a_refused_endpoint_shows_the_reason_and_what_was_typed(client, settings):
     local(settings, networks=())
-    browser = entered(customer(webhooks=1))
+    browser = signed_in(customer(webhooks=1))
     for url, words in (
         ("https://169.254.169.254/", "not at a public address"),
         ("ftp://example.com/", "begins with https"),
@@ -401,21 +401,21 @@ def test_why_an_endpoint_is_refused_is_said_and_nothing_typed_is_lost(client, se
     assert not Endpoint.objects.exists()
 
 
-def test_what_is_anothers_is_not_there(client):
-    owner, browser = customer(), entered(customer())
+def test_another_customers_keys_and_endpoints_are_not_found(client):
+    owner, browser = customer(), signed_in(customer())
     key = owner.issue_key("theirs").key
     with receiver() as inbox:
-        entered(owner).post("/account/endpoints", {"channel": "webhook", "url": inbox.url()})
+        signed_in(owner).post("/account/endpoints", {"channel": "webhook", "url": inbox.url()})
     endpoint = Endpoint.objects.get()
     assert browser.post(f"/account/keys/{key.key_id}/revoke").status_code == 404
     for action in ("test", "rotate", "pause", "delete"):
         assert browser.post(f"/account/endpoints/{endpoint.public_id}/{action}").status_code == 404
-    assert endpoint.label not in said(browser)
+    assert endpoint.label not in text_of(browser)
     assert ApiKey.objects.get(pk=key.pk).revoked_at is None
     assert not Message.objects.exists()
 
 
-def test_nothing_changes_without_a_token_of_the_page_or_by_get(free):
+def test_nothing_changes_by_a_get_or_without_a_csrf_token(free):
     person = customer()
     browser = Client(enforce_csrf_checks=True)
     browser.force_login(authentication.user_for(person), "django.contrib.auth.backends.ModelBackend")
@@ -425,36 +425,38 @@ def test_nothing_changes_without_a_token_of_the_page_or_by_get(free):
     assert not ApiKey.objects.exists()
 
 
-def test_past_due_and_ended_are_said(client):
+def test_the_account_explains_past_due_and_expired_subscriptions(client):
     person = customer()
-    browser = entered(person)
+    browser = signed_in(person)
     Subscription.objects.update(state="past_due", grace_until=timezone.now() + timedelta(days=3))
-    assert "Signals go on until" in said(browser)
+    assert "Signals continue until" in text_of(browser)
     Subscription.objects.update(grace_until=timezone.now() - timedelta(days=1))
-    assert "signals have stopped" in said(browser)
+    assert "signals have stopped" in text_of(browser)
     Subscription.objects.update(state="expired")
-    assert "You have no plan" in said(browser)
+    assert "You have no plan" in text_of(browser)
     Subscription.objects.update(stripe_subscription_id="sub_1")
-    assert "when the open invoice is paid" in said(browser)
+    assert "Pay the open invoice" in text_of(browser)
     Subscription.objects.update(
         state="trialing", period_ends_at=timezone.now() + timedelta(days=3), grace_until=None
     )
-    assert "paid from then on" in said(browser)
+    assert "then billed" in text_of(browser)
 
 
 def test_usage_is_shown_against_the_plan(client):
     person = customer(signals_per_day=1000, requests_per_day=None)
     UsageDay.objects.create(customer=person, day=timezone.now().date(), requests=12, signals=250)
-    page = said(entered(person))
+    page = text_of(signed_in(person))
     assert "250 of 1,000" in page
-    assert "12, unlimited" in page
+    assert "12 (unlimited)" in page
     assert 'value="25"' in page
+    assert "Resets at 00:00 UTC" in page
+    assert "Peak 250/day" in page
 
 
 def test_what_customers_write_is_shown_as_text(client):
     person = customer()
-    browser = entered(person)
+    browser = signed_in(person)
     browser.post("/account/keys", {"name": "<script>alert(1)</script>"})
-    page = said(browser)
+    page = text_of(browser)
     assert "<script>alert(1)" not in page
     assert "&lt;script&gt;alert(1)" in page
