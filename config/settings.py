@@ -2,12 +2,13 @@
 
 import ssl
 import sys
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-import dj_database_url
 from django.core.management.utils import get_random_secret_key
 from django.templatetags.static import static
+from psycopg.conninfo import conninfo_to_dict
 
 from config import logs, mail
 from ecosystems import env
@@ -23,7 +24,7 @@ except env.InvalidEnvironment as error:
     print(f"signal-hub: {error}", file=sys.stderr)  # noqa: T201
     raise SystemExit(2) from None
 
-BASE_DIR = env.ROOT
+BASE_DIR = Path(__file__).resolve().parent.parent
 DEBUG = ENVIRONMENT.django_debug
 SECRET_KEY = ENVIRONMENT.django_secret_key or get_random_secret_key()
 
@@ -95,21 +96,25 @@ TEMPLATES = [
 
 def database(url: str) -> dict[str, Any]:
     """Return Django's settings of one database; options in the URL win over ours."""
-    settings: dict[str, Any] = dict(
-        dj_database_url.parse(url, engine="config.postgres", conn_max_age=60, conn_health_checks=True)
-    )
-    # A server-side cursor outlives its transaction, which a transaction pooler (Supabase's) does not allow.
-    settings["DISABLE_SERVER_SIDE_CURSORS"] = True
-    settings["OPTIONS"] = {
-        "connect_timeout": 5,
-        "keepalives_idle": 30,
-        "keepalives_interval": 10,
-        "keepalives_count": 3,
-        "tcp_user_timeout": 30_000,
-        "application_name": "signal-hub",
-        **settings.get("OPTIONS", {}),
+    options = {name: value for name, value in conninfo_to_dict(url).items() if value is not None}
+    parts = {"NAME": "dbname", "USER": "user", "PASSWORD": "password", "HOST": "host", "PORT": "port"}
+    return {
+        "ENGINE": "config.postgres",
+        **{setting: str(options.pop(name, "")) for setting, name in parts.items()},
+        "CONN_MAX_AGE": 60,
+        "CONN_HEALTH_CHECKS": True,
+        # A server-side cursor outlives its transaction, which a transaction pooler does not allow.
+        "DISABLE_SERVER_SIDE_CURSORS": True,
+        "OPTIONS": {
+            "connect_timeout": 5,
+            "keepalives_idle": 30,
+            "keepalives_interval": 10,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 30_000,
+            "application_name": "signal-hub",
+            **options,
+        },
     }
-    return settings
 
 
 DATABASES = {"default": database(ENVIRONMENT.core_db_url or "")} | {

@@ -18,7 +18,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from aggregator.arrivals import counters
-from aggregator.arrivals.rollups import LAG_BOUNDS
+from aggregator.arrivals.rollup_writer import LAG_BOUNDS
 from aggregator.health.checks import Status
 from aggregator.health.runner import check_runner
 from aggregator.http import api_keys

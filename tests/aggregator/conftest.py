@@ -58,8 +58,16 @@ def signal(**fields):
 
 
 @pytest.fixture
-def record(transactional_db):
-    """Record signals: `record({"symbol": "AAPL"}, …, transport="redis")`; bytes are taken as they are.
+def count_arrivals():
+    """Do what the worker's follower does: count in the rollups all that is recorded."""
+    from aggregator.arrivals.rollups import RollupFollower
+
+    return RollupFollower().catch_up
+
+
+@pytest.fixture
+def record(transactional_db, count_arrivals):
+    """Record and count signals: `record({"symbol": "AAPL"}, …, transport="redis")`; bytes are sent as given.
 
     Each call commits, as in earnest: what a batch stages is emptied by the commit.
     """
@@ -68,6 +76,8 @@ def record(transactional_db):
 
     def do(*given, transport="webhook", sender=""):
         raws = [each if isinstance(each, bytes) else signal(**each) for each in given or [{}]]
-        return ledger.record([Entry(raw, sender) for raw in raws], transport)
+        results = ledger.record([Entry(raw, sender) for raw in raws], transport)
+        count_arrivals()
+        return results
 
     return do

@@ -7,7 +7,6 @@ import pytest
 from django.conf import settings
 from django.db import connection, transaction
 
-from aggregator import ledger
 from aggregator.alerts import delivery, messages, transitions, watcher
 from aggregator.alerts.rules import Condition, Conditions, evaluate
 from aggregator.health.channel_check import AlertChannelsCheck
@@ -15,7 +14,7 @@ from aggregator.health.checks import CheckResult, Status
 from aggregator.health.runner import CheckRunner
 from aggregator.models import Agent, Alert, AlertChannel, AlertNotification, AlertPolicy
 from tests.aggregator.alerts.chat_service import TOKEN, passes, send_due
-from tests.aggregator.ledger.samples import entry, rows
+from tests.aggregator.ledger.samples import entry, record_and_count, rows
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "forex"])
 
@@ -123,7 +122,7 @@ def test_two_turns_at_once_are_one(channel):
 
 
 def test_processes_racing_for_one_alert_send_it_once(run_manage, channel, receiver, redis_client):
-    ledger.record([entry("a")], "webhook")
+    record_and_count([entry("a")], "webhook")
     rows(
         "UPDATE agents SET last_seen = now() - interval '1 hour', expected_cadence = interval '1 minute' "
         "RETURNING 1"
@@ -172,7 +171,7 @@ def test_the_url_is_nowhere_in_the_database(channel):
 
 def test_the_all_clear_comes_once_a_day(channel, receiver):
     rows("UPDATE alert_policy SET all_clear_on = current_date - 1, all_clear_at = '00:00' RETURNING 1")
-    ledger.record([entry("a"), entry("b", ecosystem="forex", symbol="EURUSD")], "webhook")
+    record_and_count([entry("a"), entry("b", ecosystem="forex", symbol="EURUSD")], "webhook")
     watcher._all_clear()
     watcher._all_clear()
     send_due()
@@ -228,20 +227,20 @@ def test_rule_stream_lag_is_blind_without_redis(policy, free_port, monkeypatch):
 
 def test_rule_refusals(policy, redis_client):
     few = [entry(f"bad-{number}", volume=-1) for number in range(9)]
-    ledger.record(few + [entry(f"good-{number}", agent_source="bot-2") for number in range(40)], "webhook")
+    record_and_count(few + [entry(f"good-{number}", agent_source="bot-2") for number in range(40)], "webhook")
     assert found(policy) == set()
-    ledger.record([entry("bad-10", volume=-1)], "webhook")
+    record_and_count([entry("bad-10", volume=-1)], "webhook")
     assert found(policy) == {("refusals", "crypto/bot-1")}
 
 
 def test_rule_refusals_counts_the_share(policy, redis_client):
-    ledger.record([entry(f"bad-{number}", volume=-1) for number in range(10)], "webhook")
-    ledger.record([entry(f"good-{number}") for number in range(41)], "webhook")
+    record_and_count([entry(f"bad-{number}", volume=-1) for number in range(10)], "webhook")
+    record_and_count([entry(f"good-{number}") for number in range(41)], "webhook")
     assert found(policy) == set()
 
 
 def test_rules_of_silence(policy, redis_client):
-    ledger.record([entry("a"), entry("b", agent_source="bot-2")], "webhook")
+    record_and_count([entry("a"), entry("b", agent_source="bot-2")], "webhook")
     Agent.objects.update(expected_cadence="00:05:00")
     assert found(policy) == set()
     rows(

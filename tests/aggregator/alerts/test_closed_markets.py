@@ -4,14 +4,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from aggregator import ledger
 from aggregator.alerts import transitions
 from aggregator.alerts.rules import evaluate
 from aggregator.arrivals.open_hours import OpenTime
 from aggregator.health.freshness_check import FreshnessCheck
 from aggregator.models import Agent, Alert, AlertPolicy
 from tests.aggregator.alerts.chat_service import passes, send_due
-from tests.aggregator.ledger.samples import entry, rows
+from tests.aggregator.ledger.samples import entry, record_and_count, rows
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "forex"])
 
@@ -27,7 +26,7 @@ REOPENED = datetime(2026, 11, 22, 22, tzinfo=UTC)
 def agent(redis_client):
     """One that is expected every twenty minutes and was seen last on Friday."""
     policy = AlertPolicy.current()
-    ledger.record([entry("a", ecosystem="forex", symbol="EURUSD")], "webhook")
+    record_and_count([entry("a", ecosystem="forex", symbol="EURUSD")], "webhook")
     Agent.objects.update(expected_cadence=20 * MINUTE, last_seen=FRIDAY)
     return policy
 

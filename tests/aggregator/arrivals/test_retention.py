@@ -6,10 +6,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.db import connection
 
-from aggregator import ledger
 from aggregator.arrivals import counters, retention
 from aggregator.models import ArrivalHour, ArrivalMinute, DeadLetter, Sighting, TradingSignal
-from tests.aggregator.ledger.samples import entry, rows
+from tests.aggregator.ledger.samples import entry, record_and_count, rows
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "forex"])
 
@@ -27,7 +26,7 @@ def days_pass(days):
 
 def send(name):
     """A signal, the same again, and one that is refused."""
-    ledger.record([entry(name), entry(name), entry(f"{name}-bad", action="HODL")], "redis")
+    record_and_count([entry(name), entry(name), entry(f"{name}-bad", action="HODL")], "redis")
 
 
 def test_what_is_old_goes_and_the_ledger_stays():

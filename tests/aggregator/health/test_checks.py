@@ -11,14 +11,13 @@ from pathlib import Path
 import pytest
 import requests
 
-from aggregator import ledger
 from aggregator.health import heartbeats
 from aggregator.health.checks import Status
 from aggregator.health.freshness_check import FreshnessCheck
 from aggregator.health.program_checks import DiskCheck, EndpointCheck, HeartbeatCheck
 from aggregator.health.runner import CheckRunner
 from aggregator.models import Agent
-from tests.aggregator.ledger.samples import entry, rows
+from tests.aggregator.ledger.samples import entry, record_and_count, rows
 from tests.servers import Program, eventually, web
 
 
@@ -146,7 +145,7 @@ def test_the_disk(monkeypatch, total, free, state):
 @pytest.mark.django_db(transaction=True, databases=["default", "forex"])
 def test_freshness():
     assert ask(FreshnessCheck("crypto")) == ("ok", "nothing has come yet")
-    ledger.record([entry("a"), entry("b", agent_source="bot-2")], "webhook")
+    record_and_count([entry("a"), entry("b", agent_source="bot-2")], "webhook")
     assert ask(FreshnessCheck("crypto")) == ("ok", "")
     Agent.objects.update(expected_cadence="00:05:00")
     late = "UPDATE agents SET last_seen = now() - interval '6 minutes' WHERE agent_source = %s RETURNING 1"
@@ -154,7 +153,7 @@ def test_freshness():
     assert ask(FreshnessCheck("crypto")) == ("ok", "")
     rows(late, "bot-2")
     assert ask(FreshnessCheck("crypto")) == ("degraded", "silent")
-    ledger.record([entry("c", agent_source="bot-3")], "webhook")
+    record_and_count([entry("c", agent_source="bot-3")], "webhook")
     assert ask(FreshnessCheck("crypto")) == ("ok", "")
     assert ask(FreshnessCheck("stock")) == ("ok", "nothing has come yet")
 

@@ -13,12 +13,11 @@ from django.db import connection
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as plain
 
-from aggregator import ledger
 from aggregator.arrivals import counters
 from aggregator.health.runner import check_runner
 from aggregator.http import api_keys
 from aggregator.models import ApiKey, ArrivalMinute
-from tests.aggregator.ledger.samples import entry, rows
+from tests.aggregator.ledger.samples import entry, record_and_count, rows
 from tests.servers import frozen
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "forex"])
@@ -82,8 +81,8 @@ def hour_passes():
 @pytest.mark.parametrize("accept", ["*/*", "application/openmetrics-text; version=1.0.0"])
 def test_arrivals_by_verdict_and_lag(client, redis_client, accept):
     late = (datetime.now(UTC) - timedelta(seconds=7)).isoformat()
-    ledger.record([entry("a", timestamp=late), entry("b"), entry("c", ecosystem="nowhere")], "webhook")
-    ledger.record([entry("b"), entry("b", symbol="OTHER")], "redis")
+    record_and_count([entry("a", timestamp=late), entry("b"), entry("c", ecosystem="nowhere")], "webhook")
+    record_and_count([entry("b"), entry("b", symbol="OTHER")], "redis")
     found = Scrape(client, Accept=accept)
     counted = {
         (each.labels["ecosystem"], each.labels["transport"], each.labels["verdict"]): each.value
@@ -105,7 +104,7 @@ def test_arrivals_by_verdict_and_lag(client, redis_client, accept):
 
 def test_streams_agents_and_probes(client, redis_client):
     redis_client.xadd("core_signals:signals", {"payload": b"{}"})
-    ledger.record([entry("a", agent_source='say "hi"')], "webhook")
+    record_and_count([entry("a", agent_source='say "hi"')], "webhook")
     found = Scrape(client)
     assert found("signal_hub_stream_lag", stream="core_signals:signals") == 1
     assert found("signal_hub_stream_trimmed_unread", stream="core_signals:signals") == 0
@@ -119,7 +118,7 @@ def test_streams_agents_and_probes(client, redis_client):
 
 def test_the_files_for_grafana_and_prometheus_know_these_names(client, redis_client):
     redis_client.xadd("core_signals:signals", {"payload": b"{}"})
-    ledger.record([entry("a"), entry("c", ecosystem="nowhere")], "webhook")
+    record_and_count([entry("a"), entry("c", ecosystem="nowhere")], "webhook")
     known = {each.name for each in Scrape(client).samples}
     for name in ("grafana-dashboard.json", "prometheus-rules.yml"):
         text = (settings.BASE_DIR / "deploy" / name).read_text()
@@ -131,7 +130,7 @@ def test_the_files_for_grafana_and_prometheus_know_these_names(client, redis_cli
 
 def test_their_expressions_ask_for_labels_that_there_are(client, redis_client):
     redis_client.xadd("core_signals:signals", {"payload": b"{}"})
-    ledger.record([entry("a"), entry("c", ecosystem="nowhere")], "webhook")
+    record_and_count([entry("a"), entry("c", ecosystem="nowhere")], "webhook")
     labels = {}
     for each in Scrape(client).samples:
         labels.setdefault(each.name, set()).update(each.labels)
@@ -149,9 +148,9 @@ def test_their_expressions_ask_for_labels_that_there_are(client, redis_client):
 
 
 def test_counters_never_fall(client, redis_client):
-    ledger.record([entry("a"), entry("b")], "webhook")
+    record_and_count([entry("a"), entry("b")], "webhook")
     hour_passes()
-    ledger.record([entry("c")], "webhook")
+    record_and_count([entry("c")], "webhook")
 
     def accepted():
         return Scrape(client)("signal_hub_arrivals_total", **ACCEPTED)
@@ -171,7 +170,7 @@ def test_counters_never_fall(client, redis_client):
 
 def test_many_processes_folding_count_once(client, redis_client):
     for number in range(20):
-        ledger.record([entry(str(number))], "webhook")
+        record_and_count([entry(str(number))], "webhook")
         hour_passes()
 
     def fold(_number):
@@ -188,7 +187,7 @@ def test_many_processes_folding_count_once(client, redis_client):
 def test_agents_have_at_most_so_many_series(client, redis_client, monkeypatch):
     monkeypatch.setattr("aggregator.health.metrics.MOST_AGENTS", 2)
     for number in range(3):
-        ledger.record([entry(str(number), agent_source=f"bot-{number}")], "webhook")
+        record_and_count([entry(str(number), agent_source=f"bot-{number}")], "webhook")
     found = Scrape(client)
     shown = found.labels("signal_hub_agent_last_seen_timestamp_seconds", "agent")
     assert shown == {("bot-1",), ("bot-2",)}
@@ -198,7 +197,7 @@ def test_agents_have_at_most_so_many_series(client, redis_client, monkeypatch):
 def test_redis_down_leaves_the_rest(client, free_port, monkeypatch):
     url = f"redis://127.0.0.1:{free_port}/0"
     monkeypatch.setattr(settings, "ENVIRONMENT", replace(settings.ENVIRONMENT, redis_url=url))
-    ledger.record([entry("a")], "webhook")
+    record_and_count([entry("a")], "webhook")
     found = Scrape(client)
     assert found("signal_hub_check", check="redis", status="failed") == 1
     assert found("signal_hub_arrivals_total", **ACCEPTED) == 1
