@@ -129,8 +129,9 @@ def configure(environment: Environment) -> dict[str, Any]:
 
 
 LEVELS = {
-    # One line a start, which operators look for; Celery sets the root logger to WARNING by default.
+    # Few lines, which operators look for; Celery sets the root logger to WARNING by default.
     "signal_hub.bus": "INFO",
+    "signal_hub.worker": "INFO",
     # What goes wrong in a request is logged by `aggregator.http.request_log` and `aggregator.http.problems`.
     "django.request": "CRITICAL",
     # Scanners send any Host, and each would log a traceback.

@@ -228,8 +228,28 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }
 
-DATABASE_TURN_S = 0.5
-"""How often workers look for rows that agents inserted."""
+# The loops of a worker: by name, the dotted path of what makes one (see `aggregator.worker`). A transport
+# that is read in the background is an entry here.
+WORKER_LOOPS = {
+    **({"streams": "aggregator.ingest.streams.configured_consumer"} if ENVIRONMENT.redis_url else {}),
+    **{f"databases:{alias}": "aggregator.ingest.databases.DatabaseConsumer" for alias in DATABASES},
+    "alerts": "aggregator.alerts.watcher.AlertWatcher",
+    "webhooks": "commerce.webhooks.dispatcher.Dispatcher",
+    "periodic": "aggregator.periodic.PeriodicJobs",
+}
+
+# Slow jobs by name: the dotted path of a function, the interval in seconds, the function's arguments.
+KEEP_DAYS = {**ENVIRONMENT.keep_days, "alert_notifications": 90}
+PERIODIC_JOBS: dict[str, tuple[Any, ...]] = {
+    "learn-cadences": ("aggregator.arrivals.cadence.learn_cadences", 3600.0),
+    "fold-counters": ("aggregator.arrivals.counters.fold", 3600.0),
+    "remove-old-rows": ("aggregator.arrivals.retention.prune", 3600.0, KEEP_DAYS),
+    "remove-old-messages": ("commerce.webhooks.message_retention.delete_old_messages", 3600.0),
+    "forget-workers": ("aggregator.worker_states.forget", 3600.0),
+    "roll-up-series": ("commerce.feed.listing.roll_up", 15.0),
+    "expire-subscriptions": ("commerce.billing.subscriptions.expire_subscriptions", 600.0),
+    "refresh-subscriptions": ("commerce.billing.stripe_sync.refresh_overdue_subscriptions", 3600.0),
+}
 
 
 def broker_url(url: str) -> str:
@@ -254,23 +274,16 @@ CELERY_BROKER_URL = broker_url(ENVIRONMENT.redis_url or "redis://")
 if ENVIRONMENT.redis_url and ENVIRONMENT.redis_url.startswith("rediss://"):
     CELERY_BROKER_USE_SSL = {"ssl_cert_reqs": ssl.CERT_REQUIRED}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # for ever: the loops go on without Redis
 CELERY_BROKER_TRANSPORT_OPTIONS = {"global_keyprefix": "signal_hub:celery:"}
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SCHEDULE = {
-    "consume-databases": {"task": "aggregator.tasks.consume_databases", "schedule": DATABASE_TURN_S},
-    "deliver-webhooks": {
-        "task": "commerce.tasks.deliver_webhooks",
-        "schedule": 1.0,
-        "options": {"expires": 5},
+    "run-periodic-jobs": {
+        "task": "aggregator.tasks.run_periodic_jobs",
+        "schedule": 10.0,
+        "options": {"expires": 10},
     },
-    "note-ledger": {
-        "task": "commerce.tasks.note_ledger",
-        "schedule": 1.0,
-        "options": {"expires": 2},
-    },
-    "expire-subscriptions": {"task": "commerce.tasks.expire_subscriptions", "schedule": 600.0},
-    "refresh-subscriptions": {"task": "commerce.tasks.refresh_subscriptions", "schedule": 3600.0},
 }
 
 LOGGING = logs.configure(ENVIRONMENT)

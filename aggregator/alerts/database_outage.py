@@ -19,7 +19,7 @@ from pathlib import Path
 import redis
 
 from aggregator.alerts import delivery, messages
-from aggregator.health import heartbeats
+from aggregator.health.stream_checks import client
 from ecosystems.env import Environment
 
 logger = logging.getLogger("signal_hub.alerts")
@@ -42,7 +42,7 @@ class Blackout:
     """One worker's view of the core database's absence."""
 
     def __init__(self, environment: Environment) -> None:
-        self._redis = heartbeats.connect(environment.redis_url) if environment.redis_url else None
+        self._redis = client(environment.redis_url) if environment.redis_url else None
         self._since: float | None = None
         self.note = MachineNote(environment)
 

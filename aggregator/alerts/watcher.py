@@ -1,11 +1,10 @@
-"""Who looks: a loop in every Celery worker's main process, or `manage.py watch`. Any number may run.
+"""The loop that looks for what is wrong and alerts the operator. Any number may run.
 
-No task of Celery's: those stop with the broker, with beat and with the workers, which is what it must tell.
+Not a task of Celery's: those stop with the broker, with beat and with the workers, which it has to report.
 """
 
 import asyncio
 import logging
-import threading
 from concurrent.futures import Future, wait
 from datetime import datetime
 
@@ -20,10 +19,10 @@ from aggregator.health.database_checks import DatabaseCheck
 from aggregator.health.runner import check_runner
 from aggregator.ledger import errors
 from aggregator.models import Alert, AlertPolicy
+from aggregator.worker import Loop
 
 logger = logging.getLogger("signal_hub.alerts")
 
-EVERY_S = 15.0
 PATIENCE_S = 5.0
 """How long a look may take before the database is asked whether it still answers."""
 
@@ -38,8 +37,10 @@ DAY = """
     WHERE hour > now() - interval '24 hours' AND accepted > 0 GROUP BY ecosystem ORDER BY ecosystem"""
 
 
-class AlertWatcher:
+class AlertWatcher(Loop):
     """One watcher. Not for several threads."""
+
+    idle_interval_s = 15.0
 
     def __init__(self) -> None:
         self._blackout = Blackout(settings.ENVIRONMENT)
@@ -48,18 +49,12 @@ class AlertWatcher:
         self._database = DatabaseCheck(DEFAULT_DB_ALIAS)
         self._looking: Future[transitions.Transitions | None] | None = None
 
-    def run(self, stop: threading.Event) -> None:
-        """Look every EVERY_S until `stop` is set."""
-        while not stop.is_set():
-            try:
-                self.run_once()
-            except Exception:
-                # Whoever watches must not be the first to go.
-                logger.exception("a turn of the alerts failed")
-            stop.wait(EVERY_S)
-        self.close()
+    def run_once(self, *, wait: bool = False) -> int:  # noqa: ARG002 - there is nothing to wait for
+        """Look once; return 0, since nothing is left to do until the next look is due."""
+        self.look()
+        return 0
 
-    def run_once(self) -> transitions.Transitions | None:
+    def look(self) -> transitions.Transitions | None:
         """Look once, keep the book, send what is due; return what changed, None where others were at it.
 
         A look hangs with a database that neither answers nor hangs up. It is left then, in a thread of its
@@ -105,10 +100,10 @@ class AlertWatcher:
         return changes
 
 
-def _claimed(query: str, *parameters: float) -> datetime | None:
+def _claimed(query: str) -> datetime | None:
     """Run a conditional UPDATE of the policy; return when, if this worker is the one that changed it."""
     with connection.cursor() as cursor:
-        cursor.execute(query, parameters)
+        cursor.execute(query)
         row = cursor.fetchone()
     return row[0] if row else None
 

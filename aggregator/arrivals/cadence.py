@@ -18,7 +18,6 @@ MAX_ACTIVE_MINUTES = 1000
 """How many of an agent's latest minutes with arrivals its cadence is learned from."""
 MIN_GAPS = 20
 PERCENTILE = 0.95
-LEARN_INTERVAL = timedelta(hours=1)
 SILENCE_FACTOR = 3
 """A silence is too long at so many times the learned cadence. Of an agent whose signals come at random, as a
 strategy's do, one gap in 8,000 is as long: e ** (-3 * 3), with a 95th percentile of three times the mean."""

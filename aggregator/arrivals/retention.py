@@ -24,6 +24,7 @@ OLD = {
     "sightings": """id <= (
             SELECT max(id) FROM (SELECT id FROM sightings ORDER BY id LIMIT %(batch)s) AS first)
         AND seen_at < now() - make_interval(days => %(days)s)""",
+    "alert_notifications": "created_at < now() - make_interval(days => %(days)s)",
 }
 
 REMOVE = {

@@ -1,41 +1,14 @@
-"""Probes of the hub's other programs, of its public address and of the disk it runs on."""
+"""Probes of the hub's public address and of the disk it runs on."""
 
 import shutil
 from pathlib import Path
 
-import redis
 import requests
 
-from aggregator.health import heartbeats
 from aggregator.health.checks import Check, Degraded, Failed, Status
-from aggregator.health.stream_checks import NOT_CONFIGURED, client
+from aggregator.health.stream_checks import NOT_CONFIGURED
 
 GIB = 1 << 30
-
-
-class HeartbeatCheck(Check):
-    """Whether Celery's workers, or beat, are alive: as soon as one was ever seen, one is expected.
-
-    A hub that runs `consume_streams` and `consume_databases` instead has none, and that is fine.
-    """
-
-    def __init__(self, kind: str, url: str | None) -> None:
-        super().__init__("celery:workers" if kind == heartbeats.WORKER else "celery:beat")
-        self.kind, self.url = kind, url
-
-    def probe(self) -> tuple[str, str]:
-        if not self.url:
-            return NOT_CONFIGURED, ""
-        try:
-            ages = heartbeats.ages(client(self.url))[self.kind]
-        except redis.RedisError as error:
-            raise Degraded("cannot tell without Redis", type(error).__name__) from error
-        if not ages:
-            return "none seen", "expected only where Celery runs the consumers"
-        told = ", ".join(f"{name} {age:.0f} s ago" for name, age in sorted(ages.items(), key=lambda x: x[1]))
-        if min(ages.values()) > heartbeats.ALIVE_S:
-            raise Failed("silent", f"last seen: {told}; if no longer used, DEL {heartbeats.KEY} in Redis")
-        return "", told
 
 
 class EndpointCheck(Check):

@@ -3,13 +3,13 @@
 from django.conf import settings
 from django.db import connections
 
-from aggregator.health import heartbeats
 from aggregator.health.channel_check import AlertChannelsCheck
 from aggregator.health.checks import Check
 from aggregator.health.database_checks import DatabaseCheck, MigrationsCheck
 from aggregator.health.freshness_check import FreshnessCheck
-from aggregator.health.program_checks import DiskCheck, EndpointCheck, HeartbeatCheck
+from aggregator.health.program_checks import DiskCheck, EndpointCheck
 from aggregator.health.stream_checks import RedisCheck, StreamCheck
+from aggregator.health.worker_check import WorkerCheck
 from ecosystems import ECOSYSTEMS
 
 
@@ -22,8 +22,7 @@ def configured_checks() -> list[Check]:
         MigrationsCheck(),
         RedisCheck(environment.redis_url),
         *(StreamCheck(environment, topic) for topic in topics),
-        HeartbeatCheck(heartbeats.WORKER, environment.redis_url),
-        HeartbeatCheck(heartbeats.BEAT, environment.redis_url),
+        WorkerCheck(list(settings.WORKER_LOOPS)),
         EndpointCheck(environment.signal_endpoint),
         DiskCheck(settings.BASE_DIR),
         AlertChannelsCheck(),

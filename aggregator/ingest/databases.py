@@ -3,14 +3,16 @@
 from django.db import DEFAULT_DB_ALIAS, close_old_connections, connections
 
 from aggregator.ledger import inserted_rows
+from aggregator.worker import Loop
 
 MAX_ROWS = 1000
-DATABASE_POLL_INTERVAL_S = 0.25
-"""How long to wait when a database had nothing new, which is the longest that a signal waits."""
 
 
-class DatabaseConsumer:
+class DatabaseConsumer(Loop):
     """Records the rows of one database."""
+
+    idle_interval_s = 0.25
+    """What a database's signals wait at most while nothing else is new."""
 
     def __init__(self, alias: str) -> None:
         self.alias = alias

@@ -13,12 +13,14 @@ from typing import Any
 
 import msgspec
 import redis
+from django.conf import settings
 from django.db import close_old_connections
 
 from aggregator import ledger
 from aggregator.ingest import trimming
 from aggregator.ledger import Entry, Outage, Result
 from aggregator.ledger.entries import EXHAUSTED
+from aggregator.worker import Loop
 from ecosystems.env import Environment
 from ecosystems.signal import Refusal
 
@@ -54,7 +56,7 @@ def connect_for_streams(url: str) -> redis.Redis:
     return client
 
 
-class StreamConsumer:
+class StreamConsumer(Loop):
     """One consumer of the group.
 
     While one batch is written, a thread reads and prepares the next: the one waits for Postgres while the
@@ -236,6 +238,11 @@ class StreamConsumer:
                 if not str(error).startswith("BUSYGROUP"):
                     raise
         return command()
+
+
+def configured_consumer() -> StreamConsumer:
+    """Return a consumer of the hub's streams, for the worker."""
+    return StreamConsumer.from_environment(settings.ENVIRONMENT)
 
 
 def _entries(reply: Any) -> Iterable[Entry]:

@@ -375,6 +375,17 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='PeriodicJob',
+            fields=[
+                ('name', models.TextField(primary_key=True, serialize=False)),
+                ('last_run_at', models.DateTimeField()),
+            ],
+            options={
+                'db_table': 'periodic_jobs',
+                'db_table_comment': 'When each periodic job ran last, among all workers',
+            },
+        ),
+        migrations.CreateModel(
             name='Sighting',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
@@ -403,6 +414,22 @@ class Migration(migrations.Migration):
                 'verbose_name_plural': 'symbol aliases',
                 'db_table': 'symbol_aliases',
                 'db_table_comment': 'Instruments of symbols whose spelling does not determine one, as an operator mapped them',
+            },
+        ),
+        migrations.CreateModel(
+            name='WorkerLoop',
+            fields=[
+                ('pk', models.CompositePrimaryKey('worker', 'loop', blank=True, editable=False, primary_key=True, serialize=False)),
+                ('worker', models.TextField(help_text='Host and process id.')),
+                ('loop', models.TextField()),
+                ('seen_at', models.DateTimeField(help_text='When the worker wrote this last.')),
+                ('ok_at', models.DateTimeField(help_text='When the loop last did a batch, or found nothing to do.')),
+                ('crashes', models.IntegerField(help_text='How often it crashed within the last minutes.')),
+                ('problem', models.TextField(help_text='The last outage or crash; empty when that is over.')),
+            ],
+            options={
+                'db_table': 'worker_loops',
+                'db_table_comment': 'How the loops of each worker fare, for the health check',
             },
         ),
         migrations.CreateModel(

@@ -46,8 +46,9 @@ def start_trial_or_free(customer: Customer, plan: Plan) -> Subscription | None:
     return None
 
 
-def expire_subscriptions(now: datetime) -> int:
-    """Note as expired what has come to its end, also a past due one whose grace is over."""
+def expire_subscriptions() -> int:
+    """Mark as expired what has come to its end, also a past due one whose grace is over; return how many."""
+    now = timezone.now()
     over = Q(state__in=Subscription.LIVE, ends_at__lte=now) | Q(state=State.PAST_DUE, grace_until__lte=now)
     ended_at = Case(
         When(state=State.PAST_DUE, then=Least("ends_at", "grace_until")), default=F("ends_at")

@@ -121,7 +121,9 @@ def test_from_the_price_list_to_signals_in_ones_own_receiver(visit, hub, stripe,
         page.get_by_label("Address").fill(inbox.url())
         page.get_by_role("button", name="Add").click()
         secret = page.locator("code").first.inner_text()
-        worker = run_manage("deliver_webhooks", DJANGO_DEBUG="1", CORE_DELIVERY_NETWORKS="127.0.0.0/8")
+        worker = run_manage(
+            "run_worker", "--only", "webhooks", DJANGO_DEBUG="1", CORE_DELIVERY_NETWORKS="127.0.0.0/8"
+        )
         record("second")
         worker.until(lambda: inbox.received)
         [request] = inbox.received

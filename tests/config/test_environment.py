@@ -102,8 +102,7 @@ def test_a_fallback_is_logged_when_the_hub_starts(hub_environment):
     "command",
     [
         [sys.executable, "-c", "import config.asgi"],
-        *(manage(name, "--once") for name in ("consume_streams", "consume_databases", "watch")),
-        *(manage(name, "--once") for name in ("deliver_webhooks", "tend_commerce")),
+        *(manage(name, "--once") for name in ("consume_streams", "consume_databases", "run_worker")),
     ],
     ids=lambda command: command[-2],
 )

@@ -3,12 +3,12 @@
 import threading
 
 import pytest
-from django.core.management import call_command
 from django.db import connection
 
 from aggregator.alerts import delivery, messages, transitions, watcher
 from aggregator.alerts.rules import Condition, Conditions
 from aggregator.models import AlertNotification, AlertPolicy
+from aggregator.worker import Worker
 from tests.aggregator.alerts.chat_service import TOKEN, Receiver, open_channel, passes, send_due
 from tests.aggregator.ledger.samples import rows
 from tests.servers import eventually
@@ -116,24 +116,16 @@ def test_a_channel_that_hangs_holds_up_no_other_and_no_turn(monkeypatch, channel
     healthy.close()
 
 
-def watch_until(stop):
-    watcher.AlertWatcher().run(stop)
-
-
-def watch_once(_stop):
-    call_command("watch", "--once")
-    connection.close()
-
-
-@pytest.mark.parametrize("watch", [watch_until, watch_once])
-def test_who_watches_ends_only_after_what_is_under_way(monkeypatch, channel, receiver, redis_client, watch):
+@pytest.mark.parametrize("once", [False, True])
+def test_the_loop_ends_only_after_what_is_under_way(monkeypatch, channel, receiver, redis_client, once):
     """Cut off, a notice that came would be repeated by the schedule."""
     monkeypatch.setattr(delivery, "WITHIN_S", 0.0)
     receiver.let.clear()
     with connection.cursor() as cursor:
         transitions.create_notifications(cursor, messages.Notification("info", "title", "body"))
     stop = threading.Event()
-    thread = threading.Thread(target=watch, args=[stop])
+    loop = Worker({"alerts": watcher.AlertWatcher}, stop, once=once)
+    thread = threading.Thread(target=loop.run)
     thread.start()
     eventually(lambda: receiver.messages)
     stop.set()

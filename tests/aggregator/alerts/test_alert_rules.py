@@ -128,7 +128,7 @@ def test_processes_racing_for_one_alert_send_it_once(run_manage, channel, receiv
         "RETURNING 1"
     )
     rows("UPDATE alert_policy SET all_clear_on = current_date - 1, all_clear_at = '00:00' RETURNING 1")
-    programs = [run_manage("watch", "--once") for _ in range(6)]
+    programs = [run_manage("run_worker", "--only", "alerts", "--once") for _ in range(6)]
     assert [program.wait() for program in programs] == [0] * 6
     silent = [m for m in receiver.messages if "NEW agent silent: crypto/bot-1" in m["message"]]
     assert len(silent) == 1

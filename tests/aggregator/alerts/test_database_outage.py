@@ -15,6 +15,7 @@ from aggregator.alerts import database_outage, delivery, watcher
 from aggregator.background import DAEMONS
 from aggregator.health.runner import check_runner
 from aggregator.models import AlertChannel, AlertPolicy
+from aggregator.worker import Worker as LoopsWorker
 from tests.aggregator.ledger.samples import rows
 from tests.servers import PROJECT, eventually, frozen
 
@@ -81,20 +82,20 @@ def test_a_watcher_tells_that_the_database_is_down_and_back(channel, receiver, r
     check_runner.cache_clear()
     watchers = [watcher.AlertWatcher() for _ in range(3)]
     for each in watchers:
-        each.run_once()
+        each.look()
     assert receiver.titles == []
     assert not watchers[0]._blackout.note.path.exists()
     postgres_server.stop()
     connection.close()
     for _ in range(2):
         for each in watchers:
-            assert each.run_once() is None
+            assert each.look() is None
     assert receiver.titles == [DOWN]
 
     postgres_server.start()
     eventually(lambda: AlertChannel.objects.exists())
     for each in watchers:
-        each.run_once()
+        each.look()
     assert receiver.titles[1:] == [BACK]
 
 
@@ -104,11 +105,11 @@ def test_a_watcher_tells_of_a_database_that_hangs(
 ):
     AlertPolicy.current()
     rows("UPDATE alert_policy SET all_clear_on = '2999-01-01' RETURNING 1")
-    monkeypatch.setattr(watcher, "EVERY_S", 0.1)
+    monkeypatch.setattr(watcher.AlertWatcher, "idle_interval_s", 0.1)
     monkeypatch.setattr(watcher, "PATIENCE_S", 0.2)
     check_runner.cache_clear()
     one, stop = watcher.AlertWatcher(), threading.Event()
-    running = DAEMONS.submit(one.run, stop)
+    running = DAEMONS.submit(LoopsWorker({"alerts": lambda: one}, stop).run)
     eventually(lambda: one._targets)
     with frozen(postgres_server):
         eventually(lambda: receiver.titles == [DOWN], 30, "told that it is down")

@@ -10,13 +10,16 @@ from pathlib import Path
 
 import pytest
 import requests
+from django.conf import settings
 
-from aggregator.health import heartbeats
+from aggregator import worker_states
 from aggregator.health.checks import Status
 from aggregator.health.freshness_check import FreshnessCheck
-from aggregator.health.program_checks import DiskCheck, EndpointCheck, HeartbeatCheck
+from aggregator.health.program_checks import DiskCheck, EndpointCheck
 from aggregator.health.runner import CheckRunner
-from aggregator.models import Agent
+from aggregator.health.worker_check import WorkerCheck
+from aggregator.models import Agent, WorkerLoop
+from aggregator.worker_states import LoopState
 from tests.aggregator.ledger.samples import entry, record_and_count, rows
 from tests.servers import Program, eventually, web
 
@@ -27,46 +30,61 @@ def ask(probe):
     return outcome.state.value, outcome.text
 
 
-@pytest.fixture
-def url(redis_client):
-    arguments = redis_client.connection_pool.connection_kwargs
-    return f"redis://:{arguments['password'] or ''}@{arguments['host']}:{arguments['port']}/{arguments['db']}"
+BOTH = pytest.mark.django_db(transaction=True, databases=["default", "forex"])
 
 
-def seen(redis_client, who, seconds_ago):
-    redis_client.hset(heartbeats.KEY, who, redis_client.time()[0] - seconds_ago)
+def seen(worker, seconds_ago=5, **state):
+    """Write the state of a loop as a worker did so long ago."""
+    worker_states.write(worker, [LoopState(**{"loop": "streams", "ok_age_s": 1.0} | state)])
+    rows(
+        "UPDATE worker_loops SET seen_at = seen_at - make_interval(secs => %s) WHERE worker = %s RETURNING 1",
+        seconds_ago,
+        worker,
+    )
 
 
-def test_workers_that_were_never_seen_are_not_missed(url, redis_client):
-    assert ask(HeartbeatCheck("worker", url)) == ("ok", "none seen")
-    assert ask(HeartbeatCheck("worker", None)) == ("ok", "not configured")
+def workers():
+    return ask(WorkerCheck(["streams", "periodic"]))
 
 
-def test_workers_that_fell_silent_are_missed(url, redis_client):
-    seen(redis_client, "worker:celery@one", 60)
-    assert ask(HeartbeatCheck("worker", url)) == ("failed", "silent")
-    assert ask(HeartbeatCheck("beat", url)) == ("ok", "none seen")
-    seen(redis_client, "worker:celery@two", 5)
-    assert ask(HeartbeatCheck("worker", url)) == ("ok", "")
+@BOTH
+def test_loops_that_were_never_hosted_are_not_missed():
+    assert workers() == ("ok", "none seen")
+    seen("one-1", 60, loop="of-former-days")
+    assert workers() == ("ok", "none seen")
 
 
-def test_workers_are_forgotten_after_a_day_but_not_the_last_one(url, redis_client):
-    seen(redis_client, "worker:celery@one", 90_000)
-    seen(redis_client, "worker:celery@two", 200_000)
-    seen(redis_client, "beat:hub", 5)
-    assert ask(HeartbeatCheck("worker", url)) == ("failed", "silent")
-    seen(redis_client, "worker:celery@three", 5)
-    assert ask(HeartbeatCheck("worker", url)) == ("ok", "")
-    assert sorted(redis_client.hkeys(heartbeats.KEY)) == [b"beat:hub", b"worker:celery@three"]
+@BOTH
+def test_a_loop_that_no_worker_hosts_any_more_is_missed():
+    seen("one-1", 60)
+    assert workers() == ("failed", "silent")
+    seen("two-2", 5)
+    assert workers() == ("ok", "")
+    seen("one-1", 60, loop="periodic")
+    assert workers() == ("failed", "silent")
 
 
-@pytest.mark.django_db(transaction=True, databases=["default", "forex"])
-def test_real_workers_and_beat_are_seen(run_program, redis_client, tmp_path, url):
+@BOTH
+def test_a_loop_that_crashes_or_does_nothing_is_reported():
+    seen("one-1", crashes=2, problem="ZeroDivisionError")
+    (outcome,) = CheckRunner([WorkerCheck(["streams"])]).ask_all()
+    assert (outcome.state.value, outcome.text) == ("degraded", "crashing")
+    assert outcome.detail == "streams of one-1 crashed 2 times (ZeroDivisionError): restarting"
+    seen("one-1", ok_age_s=200.0, problem="outage: ConnectionError")
+    assert workers() == ("degraded", "stalled")
+    seen("one-1")
+    assert workers() == ("ok", "")
+
+
+@BOTH
+def test_real_workers_and_beat_are_seen(run_program, redis_client, tmp_path):
     celery = [sys.executable, "-m", "celery", "-A", "config"]
     run_program([*celery, "worker", "--pool", "threads", "--concurrency", "1"])
     run_program([*celery, "beat", "--schedule", str(tmp_path / "schedule"), "--pidfile="])
-    eventually(lambda: all(heartbeats.ages(redis_client).values()), what="both seen")
-    assert ask(HeartbeatCheck("worker", url)) == ask(HeartbeatCheck("beat", url)) == ("ok", "")
+    hosted = {name for (name,) in eventually(lambda: rows("SELECT DISTINCT loop FROM worker_loops"))}
+    assert hosted - {"periodic"} == {*settings.WORKER_LOOPS} - {"periodic"}
+    eventually(lambda: WorkerLoop.objects.filter(loop="periodic").exists(), what="beat seen")
+    assert ask(WorkerCheck(list(settings.WORKER_LOOPS))) == ("ok", "")
 
 
 @pytest.mark.django_db(transaction=True, databases=["default", "forex"])

@@ -14,8 +14,7 @@ import stripe
 from django.db import connections
 from django.utils import timezone
 
-from commerce import tasks
-from commerce.billing import checkout, prices, subscriptions
+from commerce.billing import checkout, prices, stripe_sync, subscriptions
 from commerce.billing.stripe_client import StripeNotConfigured, stripe_is_configured
 from commerce.models import Customer, Plan, StripeEvent, Subscription
 from tests.commerce.billing.local_stripe import event, signature
@@ -193,7 +192,7 @@ def test_past_due_has_a_grace_that_later_failures_do_not_prolong(local, client, 
     assert buyer.subscription()
     Subscription.objects.update(grace_until=timezone.now())
     assert buyer.subscription() is None
-    assert tasks.expire_subscriptions() == 1
+    assert subscriptions.expire_subscriptions() == 1
     told(client, "invoice.payment_failed", invoice)
     assert Subscription.objects.get().state == "expired", "another failure gives no more grace"
     made["status"] = "active"
@@ -402,7 +401,7 @@ def test_a_trial_is_given_once(plan, buyer):
     assert (trial.state, buyer.subscription()) == ("trialing", trial)
     assert subscriptions.start_trial_or_free(buyer, plan) is None
     Subscription.objects.update(ends_at=timezone.now())
-    assert tasks.expire_subscriptions() == 1
+    assert subscriptions.expire_subscriptions() == 1
     assert buyer.subscription() is None
 
 
@@ -410,12 +409,12 @@ def test_what_stripe_did_while_no_event_came_is_asked_for(local, client, plan, b
     """Stripe gives up after three days; a period that is over without a word is asked about."""
     made = local.subscribe(buyer.pk, price="price_pro")
     told(client, "customer.subscription.created", made)
-    assert tasks.refresh_subscriptions() == 0
+    assert stripe_sync.refresh_overdue_subscriptions() == 0
     Subscription.objects.update(period_ends_at=timezone.now() - timedelta(hours=2))
     local.failing = True
-    assert tasks.refresh_subscriptions() == 0
+    assert stripe_sync.refresh_overdue_subscriptions() == 0
     local.failing = False
     made.update(status="canceled", ended_at=int(time.time()))
-    assert tasks.refresh_subscriptions() == 1
+    assert stripe_sync.refresh_overdue_subscriptions() == 1
     assert Subscription.objects.get().state == "cancelled"
-    assert tasks.refresh_subscriptions() == 0
+    assert stripe_sync.refresh_overdue_subscriptions() == 0

@@ -79,7 +79,9 @@ class World:
         self.holders = [
             Killable(lambda: run_program(manage("consume_streams")), lambda: idle_in_redis(redis_client)),
             *(
-                Killable(lambda: run_program(manage("deliver_webhooks"), **LOCAL), work_is_due)
+                Killable(
+                    lambda: run_program(manage("run_worker", "--only", "webhooks"), **LOCAL), work_is_due
+                )
                 for _ in range(2)
             ),
         ]
