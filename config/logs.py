@@ -137,8 +137,6 @@ LEVELS = {
     # Scanners send any Host, and each would log a traceback.
     "django.security.DisallowedHost": "CRITICAL",
     "axes": "WARNING",
-    # The survey logs what changes; this one would repeat every failure, with a traceback, at every poll.
-    "health_check": "ERROR",
     # Two lines a task would be a dozen a second; what tasks do is logged by the batch.
     "celery.worker.strategy": "WARNING",
     "celery.app.trace": "WARNING",

@@ -52,7 +52,6 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "axes",
-    "health_check",
     "django_structlog",
     "ecosystems",
     "aggregator",
@@ -233,6 +232,7 @@ SPECTACULAR_SETTINGS = {
 WORKER_LOOPS = {
     **({"streams": "aggregator.ingest.streams.configured_consumer"} if ENVIRONMENT.redis_url else {}),
     **{f"databases:{alias}": "aggregator.ingest.databases.DatabaseConsumer" for alias in DATABASES},
+    "rollups": "aggregator.arrivals.rollups.RollupFollower",
     "alerts": "aggregator.alerts.watcher.AlertWatcher",
     "webhooks": "commerce.webhooks.dispatcher.Dispatcher",
     "periodic": "aggregator.periodic.PeriodicJobs",
@@ -246,7 +246,6 @@ PERIODIC_JOBS: dict[str, tuple[Any, ...]] = {
     "remove-old-rows": ("aggregator.arrivals.retention.prune", 3600.0, KEEP_DAYS),
     "remove-old-messages": ("commerce.webhooks.message_retention.delete_old_messages", 3600.0),
     "forget-workers": ("aggregator.worker_states.forget", 3600.0),
-    "roll-up-series": ("commerce.feed.listing.roll_up", 15.0),
     "expire-subscriptions": ("commerce.billing.subscriptions.expire_subscriptions", 600.0),
     "refresh-subscriptions": ("commerce.billing.stripe_sync.refresh_overdue_subscriptions", 3600.0),
 }

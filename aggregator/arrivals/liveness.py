@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from aggregator.answers import Background
 from aggregator.arrivals import cadence, queries
 from aggregator.arrivals.open_hours import OpenTime
+from aggregator.background import BackgroundValue
 from aggregator.health import freshness_check
 from ecosystems import ECOSYSTEMS
 from ecosystems.market import calendars
@@ -88,7 +88,7 @@ def _load_calendars() -> bool:
     return bool([calendars.is_market_open(name, datetime.now().astimezone()) for name in ECOSYSTEMS])
 
 
-_calendars = Background(_load_calendars, float("inf"))
+calendars_loaded = BackgroundValue(_load_calendars, fresh_s=float("inf"), timeout_s=0.3)
 
 
 def current_liveness(
@@ -98,13 +98,13 @@ def current_liveness(
     cache = cache or queries.RollupCache()
     recent = cache.recent(now)
     week = cache.by_hour(now - TYPICAL_PERIOD, now)
-    silences = cadence.silences(now) if _calendars.latest() else None
+    silences = cadence.silences(now) if calendars_loaded.latest() else None
     agents = _agents(silences, now, detailed) if silences is not None else None
-    # As the check and the alert decide it, so that the page does not contradict itself.
+    # As the check and the alert decide it, so that the page does not contradict them.
     silent = {
         name
         for name in ECOSYSTEMS
-        if freshness_check.silent([each for each in silences or [] if each.ecosystem == name])
+        if freshness_check.is_silent([each for each in silences or [] if each.ecosystem == name])
     }
     ecosystems = [_ecosystem(name, now, recent, week, agents, silent) for name in ECOSYSTEMS]
     return HubLiveness(ecosystems, agents)

@@ -5,7 +5,7 @@ from itertools import groupby
 
 from aggregator import worker_states
 from aggregator.health.checks import Degraded, Failed
-from aggregator.health.database_checks import DatabaseDependentCheck, needed
+from aggregator.health.database_checks import DatabaseDependentCheck, database_required
 from aggregator.worker_states import SeenState
 
 ALIVE_S = 45.0
@@ -24,8 +24,8 @@ class WorkerCheck(DatabaseDependentCheck):
         super().__init__("workers")
         self.loops = loops
 
-    def probe(self) -> tuple[str, str]:
-        with needed():
+    def run(self) -> tuple[str, str]:
+        with database_required():
             seen = worker_states.read(self.loops)
         if not seen:
             return "none seen", ""

@@ -1,4 +1,4 @@
-"""The probes of other programs, the public address, the disk, and whether signals come in."""
+"""The checks of other programs, the public address, the disk, followers, and that signals come in."""
 
 import shutil
 import sys
@@ -12,11 +12,11 @@ import pytest
 import requests
 from django.conf import settings
 
-from aggregator import worker_states
+from aggregator import followers, ledger, worker_states
 from aggregator.health.checks import Status
+from aggregator.health.follower_check import FollowersCheck
 from aggregator.health.freshness_check import FreshnessCheck
 from aggregator.health.program_checks import DiskCheck, EndpointCheck
-from aggregator.health.runner import CheckRunner
 from aggregator.health.worker_check import WorkerCheck
 from aggregator.models import Agent, WorkerLoop
 from aggregator.worker_states import LoopState
@@ -24,10 +24,10 @@ from tests.aggregator.ledger.samples import entry, record_and_count, rows
 from tests.servers import Program, eventually, web
 
 
-def ask(probe):
-    """The outcome's state and text."""
-    (outcome,) = CheckRunner([probe]).ask_all()
-    return outcome.state.value, outcome.text
+def run(check):
+    """The status and summary of a check's result."""
+    result = check.result(wait=True)
+    return result.status.value, result.summary
 
 
 BOTH = pytest.mark.django_db(transaction=True, databases=["default", "forex"])
@@ -44,7 +44,7 @@ def seen(worker, seconds_ago=5, **state):
 
 
 def workers():
-    return ask(WorkerCheck(["streams", "periodic"]))
+    return run(WorkerCheck(["streams", "periodic"]))
 
 
 @BOTH
@@ -67,9 +67,9 @@ def test_a_loop_that_no_worker_hosts_any_more_is_missed():
 @BOTH
 def test_a_loop_that_crashes_or_does_nothing_is_reported():
     seen("one-1", crashes=2, problem="ZeroDivisionError")
-    (outcome,) = CheckRunner([WorkerCheck(["streams"])]).ask_all()
-    assert (outcome.state.value, outcome.text) == ("degraded", "crashing")
-    assert outcome.detail == "streams of one-1 crashed 2 times (ZeroDivisionError): restarting"
+    result = WorkerCheck(["streams"]).result(wait=True)
+    assert (result.status.value, result.summary) == ("degraded", "crashing")
+    assert result.detail == "streams of one-1 crashed 2 times (ZeroDivisionError): restarting"
     seen("one-1", ok_age_s=200.0, problem="outage: ConnectionError")
     assert workers() == ("degraded", "stalled")
     seen("one-1")
@@ -84,21 +84,21 @@ def test_real_workers_and_beat_are_seen(run_program, redis_client, tmp_path):
     hosted = {name for (name,) in eventually(lambda: rows("SELECT DISTINCT loop FROM worker_loops"))}
     assert hosted - {"periodic"} == {*settings.WORKER_LOOPS} - {"periodic"}
     eventually(lambda: WorkerLoop.objects.filter(loop="periodic").exists(), what="beat seen")
-    assert ask(WorkerCheck(list(settings.WORKER_LOOPS))) == ("ok", "")
+    assert run(WorkerCheck(list(settings.WORKER_LOOPS))) == ("ok", "")
 
 
 @pytest.mark.django_db(transaction=True, databases=["default", "forex"])
 def test_the_endpoint_of_the_real_hub_answers_and_nothing_is_made(live_hub):
     url = live_hub()
-    # The first request builds what the later ones use, and a probe waits a second for an answer.
-    eventually(lambda: ask(EndpointCheck(f"{url}/api/signals")) == ("ok", ""), what="the endpoint answers")
-    other = ("degraded", "answers, but not as the hub's door does")
-    eventually(lambda: ask(EndpointCheck(f"{url}/livez")) == other, what="another address answers")
+    # The first request builds what the later ones use, and the check waits a second for an answer.
+    eventually(lambda: run(EndpointCheck(f"{url}/api/signals")) == ("ok", ""), what="the endpoint answers")
+    other = ("degraded", "answers, but not as the webhook does")
+    eventually(lambda: run(EndpointCheck(f"{url}/livez")) == other, what="another address answers")
     assert rows("SELECT count(*) FROM dead_letters") == rows("SELECT count(*) FROM trading_signals") == [(0,)]
 
 
 @pytest.mark.django_db(transaction=True, databases=["default", "forex"])
-def test_a_hub_of_one_thread_can_be_asked_about_itself(run_program, free_port):
+def test_a_hub_of_one_thread_can_check_itself(run_program, free_port):
     command = web(free_port)
     command[command.index("--blocking-threads") + 1] = "1"
     url = f"http://127.0.0.1:{free_port}"
@@ -111,12 +111,12 @@ def test_a_hub_of_one_thread_can_be_asked_about_itself(run_program, free_port):
     assert eventually(lambda: endpoint() == {"status": "ok"})
 
 
-def test_an_endpoint_nobody_listens_on(free_port):
+def test_an_endpoint_that_nothing_listens_on(free_port):
     url = f"http://user:hidden@127.0.0.1:{free_port}/api/signals"
-    (outcome,) = CheckRunner([EndpointCheck(url)]).ask_all()
-    assert (outcome.state, outcome.text) == (Status.DEGRADED, "cannot be reached from here")
-    assert "hidden" not in outcome.detail
-    assert ask(EndpointCheck(None)) == ("ok", "not configured")
+    result = EndpointCheck(url).result(wait=True)
+    assert (result.status, result.summary) == (Status.DEGRADED, "cannot be reached from here")
+    assert "hidden" not in result.detail
+    assert run(EndpointCheck(None)) == ("ok", "not configured")
 
 
 class Redirecting(BaseHTTPRequestHandler):
@@ -134,7 +134,7 @@ def test_an_endpoint_that_redirects_is_not_followed():
     server = HTTPServer(("127.0.0.1", 0), Redirecting)
     server.asked = []
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    assert ask(EndpointCheck(f"http://127.0.0.1:{server.server_address[1]}/api/signals"))[0] == "degraded"
+    assert run(EndpointCheck(f"http://127.0.0.1:{server.server_address[1]}/api/signals"))[0] == "degraded"
     assert server.asked == ["/api/signals"]
     server.shutdown()
     server.server_close()
@@ -145,7 +145,7 @@ Usage = namedtuple("Usage", "total used free")
 
 
 @pytest.mark.parametrize(
-    ("total", "free", "state"),
+    ("total", "free", "status"),
     [
         (100 * GIB, 50 * GIB, "ok"),
         (100 * GIB, 9 * GIB, "degraded"),
@@ -154,31 +154,51 @@ Usage = namedtuple("Usage", "total used free")
         (2 * GIB, GIB // 5, "failed"),
     ],
 )
-def test_the_disk(monkeypatch, total, free, state):
+def test_the_disk(monkeypatch, total, free, status):
     """No disk can be filled for a test: what the system says of one is replaced."""
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: Usage(total, total - free, free))
-    assert ask(DiskCheck(Path("/")))[0] == state
+    assert run(DiskCheck(Path("/")))[0] == status
 
 
 @pytest.mark.django_db(transaction=True, databases=["default", "forex"])
 def test_freshness():
-    assert ask(FreshnessCheck("crypto")) == ("ok", "nothing has come yet")
+    assert run(FreshnessCheck("crypto")) == ("ok", "nothing has come yet")
     record_and_count([entry("a"), entry("b", agent_source="bot-2")], "webhook")
-    assert ask(FreshnessCheck("crypto")) == ("ok", "")
+    assert run(FreshnessCheck("crypto")) == ("ok", "")
     Agent.objects.update(expected_cadence="00:05:00")
     late = "UPDATE agents SET last_seen = now() - interval '6 minutes' WHERE agent_source = %s RETURNING 1"
     rows(late, "bot-1")
-    assert ask(FreshnessCheck("crypto")) == ("ok", "")
+    assert run(FreshnessCheck("crypto")) == ("ok", "")
     rows(late, "bot-2")
-    assert ask(FreshnessCheck("crypto")) == ("degraded", "silent")
+    assert run(FreshnessCheck("crypto")) == ("degraded", "silent")
     record_and_count([entry("c", agent_source="bot-3")], "webhook")
-    assert ask(FreshnessCheck("crypto")) == ("ok", "")
-    assert ask(FreshnessCheck("stock")) == ("ok", "nothing has come yet")
+    assert run(FreshnessCheck("crypto")) == ("ok", "")
+    assert run(FreshnessCheck("stock")) == ("ok", "nothing has come yet")
 
 
 @pytest.mark.django_db(transaction=True, databases=["default", "forex"])
-def test_probes_that_need_the_database_leave_its_absence_to_its_own(postgres_server):
+def test_checks_that_need_the_database_only_degrade_without_it(postgres_server):
     postgres_server.stop()
     began = time.monotonic()
-    assert ask(FreshnessCheck("crypto")) == ("degraded", "cannot tell without the database")
+    assert run(FreshnessCheck("crypto")) == ("degraded", "unknown without the database")
     assert time.monotonic() - began < 30
+
+
+def recorded_seconds_ago(seconds):
+    """One signal, which no follower has applied."""
+    ledger.record([entry("a")], "webhook")
+    rows("UPDATE trading_signals SET recorded_at = now() - make_interval(secs => %s) RETURNING 1", seconds)
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "forex"])
+@pytest.mark.parametrize(("seconds", "status"), [(1, "ok"), (20, "degraded"), (90, "failed")])
+def test_a_follower_that_lags(seconds, status):
+    check = FollowersCheck(["rollups"])
+    assert run(check) == ("ok", "none has run yet")
+    followers.create("rollups")
+    recorded_seconds_ago(seconds)
+    result = check.result(wait=True)
+    assert result.status.value == status
+    assert f"rollups {seconds}." in result.detail
+    rows("UPDATE followers SET position = (SELECT max(position) FROM trading_signals) RETURNING 1")
+    assert run(check) == ("ok", "")

@@ -24,8 +24,8 @@ pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "fore
 
 
 @pytest.fixture(autouse=True)
-def own_survey():
-    """Outcomes that another test has not left behind."""
+def own_runner():
+    """Results that another test has not left behind."""
     check_runner.cache_clear()
     yield
     check_runner.cache_clear()
@@ -50,7 +50,7 @@ def stopped(server):
 
 
 class Scrape:
-    """What Prometheus reads: `scrape("name", label="value")` is a sample's value, None for no sample."""
+    """One scrape: `scrape("name", label="value")` is a sample's value, None for no sample."""
 
     def __init__(self, client, **headers):
         response = client.get("/metrics", headers=key() | headers)
@@ -102,7 +102,7 @@ def test_arrivals_by_verdict_and_lag(client, redis_client, accept):
     assert found("signal_hub_dead_letters", code="conflict") == 1
 
 
-def test_streams_agents_and_probes(client, redis_client):
+def test_streams_agents_and_checks(client, redis_client):
     redis_client.xadd("core_signals:signals", {"payload": b"{}"})
     record_and_count([entry("a", agent_source='say "hi"')], "webhook")
     found = Scrape(client)
@@ -128,18 +128,18 @@ def test_the_files_for_grafana_and_prometheus_know_these_names(client, redis_cli
     json.loads((settings.BASE_DIR / "deploy" / "grafana-dashboard.json").read_text())
 
 
-def test_their_expressions_ask_for_labels_that_there_are(client, redis_client):
+def test_their_expressions_use_labels_that_exist(client, redis_client):
     redis_client.xadd("core_signals:signals", {"payload": b"{}"})
     record_and_count([entry("a"), entry("c", ecosystem="nowhere")], "webhook")
     labels = {}
     for each in Scrape(client).samples:
         labels.setdefault(each.name, set()).update(each.labels)
     grafana = json.loads((settings.BASE_DIR / "deploy" / "grafana-dashboard.json").read_text())
-    asked = [target["expr"] for panel in grafana["panels"] for target in panel.get("targets", [])]
+    used = [target["expr"] for panel in grafana["panels"] for target in panel.get("targets", [])]
     rules = (settings.BASE_DIR / "deploy" / "prometheus-rules.yml").read_text()
-    asked += re.findall(r"expr: (?:\|\n)?((?:.|\n)*?)\n +(?:for|labels):", rules)
-    assert len(asked) > 20
-    for expression in asked:
+    used += re.findall(r"expr: (?:\|\n)?((?:.|\n)*?)\n +(?:for|labels):", rules)
+    assert len(used) > 20
+    for expression in used:
         has = set().union(*(labels[name] for name in re.findall(r"signal_hub_\w+", expression)))
         for selected in re.findall(r"by \(([^)]*)\)", expression):
             assert set(re.split(r",\s*", selected)) <= has, expression
@@ -184,8 +184,8 @@ def test_many_processes_folding_count_once(client, redis_client):
     assert counters.read()["crypto", "webhook"]["accepted"] == 20
 
 
-def test_agents_have_at_most_so_many_series(client, redis_client, monkeypatch):
-    monkeypatch.setattr("aggregator.health.metrics.MOST_AGENTS", 2)
+def test_the_agents_seen_last_have_series(client, redis_client, monkeypatch):
+    monkeypatch.setattr("aggregator.health.metrics.MAX_AGENTS", 2)
     for number in range(3):
         record_and_count([entry(str(number), agent_source=f"bot-{number}")], "webhook")
     found = Scrape(client)
@@ -204,7 +204,7 @@ def test_redis_down_leaves_the_rest(client, free_port, monkeypatch):
     assert not found.labels("signal_hub_stream_lag", "stream")
 
 
-def test_strangers_are_refused(client):
+def test_requests_without_a_key_are_refused(client):
     assert client.get("/metrics").status_code == 401
     assert client.get("/metrics", headers={"Authorization": "Bearer shk_wrong"}).status_code == 401
     for way in ("X-Forwarded-For", "X-Real-IP"):
@@ -217,7 +217,7 @@ def test_keys_with_less_than_all_of_reading_are_refused(client, fields):
     assert (response.status_code, response.json()["code"]) == (403, "scope_missing")
 
 
-def test_staff_may_look(client, admin_client, django_user_model, redis_client):
+def test_staff_may_scrape(client, admin_client, django_user_model, redis_client):
     assert admin_client.get("/metrics").status_code == 200
     client.force_login(django_user_model.objects.create_user("customer"))
     assert client.get("/metrics").status_code == 401
@@ -231,7 +231,9 @@ def test_database_down_is_503_for_a_key_that_is_not_known(client, redis_client, 
     assert (response.status_code, response["Content-Type"]) == (503, "application/problem+json")
 
 
-def test_database_down_is_told_to_who_has_scraped_before(client, admin_client, redis_client, postgres_server):
+def test_a_key_that_has_scraped_before_scrapes_in_an_outage(
+    client, admin_client, redis_client, postgres_server
+):
     headers = key()
     assert client.get("/metrics", headers=headers).status_code == 200
     for outage in (frozen, stopped):
@@ -241,13 +243,13 @@ def test_database_down_is_told_to_who_has_scraped_before(client, admin_client, r
             assert client.get("/metrics", headers=key_value("shk_wrong")).status_code == 503
             assert admin_client.get("/metrics").status_code == 503
         assert response.status_code == 200
-        told = response.content.decode()
-        assert 'signal_hub_check{check="database",status="failed"} 1.0' in told
-        assert 'signal_hub_scrape_failed{part="arrivals"} 1.0' in told
-        assert 'signal_hub_stream_lag{stream="core_signals:signals"} 0.0' in told
+        text = response.content.decode()
+        assert 'signal_hub_check{check="database",status="failed"} 1.0' in text
+        assert 'signal_hub_scrape_failed{part="arrivals"} 1.0' in text
+        assert 'signal_hub_stream_lag{stream="core_signals:signals"} 0.0' in text
 
 
-def test_a_key_that_was_revoked_is_not_known_any_more(client, redis_client, postgres_server):
+def test_a_key_that_was_revoked_is_refused_also_in_an_outage(client, redis_client, postgres_server):
     headers = key()
     assert client.get("/metrics", headers=headers).status_code == 200
     ApiKey.objects.update(revoked_at=datetime.now(UTC))
