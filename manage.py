@@ -22,13 +22,13 @@ def main() -> None:
     try:
         execute_from_command_line(sys.argv)
     except Exception as error:
-        if of_agent or "--traceback" in sys.argv or not (told := outage(error)):
+        if of_agent or "--traceback" in sys.argv or not (reason := outage(error)):
             raise
-        sys.exit(f"signal-hub: {command}: the database is not available: {told}")
+        sys.exit(f"signal-hub: {command}: the database is not available: {reason}")
 
 
 def outage(error: Exception) -> str:
-    """Return in one line why the database cannot be used; "" where the error is another."""
+    """Return in one line why the database cannot be used; "" for any other error."""
     from aggregator.ledger.errors import Outage, is_outage
 
     return " ".join(str(error).split()) if isinstance(error, Outage) or is_outage(error) else ""

@@ -5,7 +5,7 @@ once, whatever is killed and however many processes run the same follower: one o
 and the others skip it. Positions grow in commit order, so nothing ever appears at or below a cursor.
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,9 +15,7 @@ from typing import Any, ClassVar
 from django.db import close_old_connections, connection, connections, transaction
 
 from aggregator.ledger.errors import classified
-
-POLL_INTERVAL_S = 0.25
-"""How often a follower that has reached the ledger's head looks again."""
+from aggregator.worker import Loop
 
 CREATE = """
     INSERT INTO followers (name, position, advanced_at) VALUES (%(name)s, %(position)s, now())
@@ -68,12 +66,14 @@ def locked(name: str) -> Iterator[Cursor | None]:
             cursor.execute(ADVANCE, {"name": name, "position": held.position})
 
 
-class Follower(ABC):
+class Follower(Loop):
     """Takes the ledger into account, batch by batch. A loop of the worker; its methods are for one thread."""
 
     name: ClassVar[str]
     batch: ClassVar[int] = 5000
     """Signals of one transaction at most."""
+    idle_interval_s = 0.25
+    """How often a follower that has reached the ledger's head looks again."""
 
     @abstractmethod
     def apply(self, cursor: Any, after: int, upto: int) -> None:

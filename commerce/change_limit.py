@@ -1,11 +1,11 @@
-"""How fast a customer may change keys and endpoints, over the API and on the account page together."""
+"""The rate limit for changes of keys and endpoints, over the API and on the account page together."""
 
 from django.conf import settings
 
 from aggregator.http import rate_limits
 
 MAX_RATE = "60/minute"
-"""Each change may look a name up or put messages in the queue."""
+"""Each change may resolve a host name or queue messages."""
 
 
 def count_change(customer_id: int) -> None:

@@ -1,9 +1,4 @@
-"""Which part of the ledger a delay and a limit of history leave visible.
-
-`recorded_at` never decreases along the positions, so the position that a moment corresponds to is found by
-halving: some twenty look-ups in the index of the positions at millions of signals. An index of its own would
-cost every recorded signal.
-"""
+"""Which part of the ledger a delay and a limit of history leave visible."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,31 +7,22 @@ from typing import Any
 
 from django.db import connection
 
-# Up to this position everything was recorded at or before a moment. Positions without a row were drawn by
-# transactions that failed: nothing will ever be recorded there.
-REACHED = """(
-    WITH RECURSIVE search (low, high) AS (
-        SELECT coalesce(min(position), 1), coalesce(max(position), 0) + 1 FROM trading_signals
-        UNION ALL
-        SELECT CASE WHEN probe.recorded_at <= wanted.moment THEN probe.position + 1 ELSE low END,
-            CASE WHEN probe.recorded_at <= wanted.moment THEN high ELSE middle END
-        FROM (SELECT low, high, (low + high) / 2 AS middle FROM search WHERE low < high) AS step
-        CROSS JOIN LATERAL (
-            SELECT position, recorded_at FROM trading_signals WHERE position >= middle
-            ORDER BY position LIMIT 1) AS probe)
-    SELECT min(high) - 1 FROM search)"""
+from aggregator.ledger.bisection import first_since
 
-HEAD = "coalesce((SELECT max(position) FROM trading_signals), 0)"
+LAST_BEFORE = f"{first_since('position', 'recorded_at', 'wanted.moment')} - 1"
+LAST = "coalesce((SELECT max(position) FROM trading_signals), 0)"
 
 WINDOW = f"""
-    SELECT coalesce(max(CASE WHEN wanted.moment IS NOT NULL THEN {REACHED} END), 0), {{frontier}}
+    SELECT coalesce(max(CASE WHEN wanted.moment IS NOT NULL THEN {LAST_BEFORE} END), 0), {{frontier}}
     FROM unnest(ARRAY[statement_timestamp() - %(history)s::interval, %(since)s::timestamptz])
         AS wanted (moment)"""
 
-FRONTIER = f"(SELECT {REACHED} FROM (SELECT statement_timestamp() - %(delay)s::interval AS moment) AS wanted)"
+FRONTIER = (
+    f"(SELECT {LAST_BEFORE} FROM (SELECT statement_timestamp() - %(delay)s::interval AS moment) AS wanted)"
+)
 
 FRONTIERS = f"""
-    SELECT CASE WHEN wanted.delay > interval '0' THEN {REACHED} ELSE {HEAD} END
+    SELECT CASE WHEN wanted.delay > interval '0' THEN {LAST_BEFORE} ELSE {LAST} END
     FROM (
         SELECT delay, statement_timestamp() - delay AS moment, ord
         FROM unnest(%s::interval[]) WITH ORDINALITY AS asked (delay, ord)) AS wanted
@@ -52,10 +38,10 @@ class Window:
 
 
 def window(delay: timedelta, history: timedelta | None, since: datetime | None = None) -> Window:
-    """Return what was recorded `delay` ago or earlier, not before `since` nor longer ago than `history`."""
+    """Return what was recorded over `delay` ago, not before `since` and not longer than `history` ago."""
     parameters: dict[str, Any] = {"delay": delay, "history": history, "since": since}
     with connection.cursor() as cursor:
-        cursor.execute(WINDOW.format(frontier=FRONTIER if delay else HEAD), parameters)
+        cursor.execute(WINDOW.format(frontier=FRONTIER if delay else LAST), parameters)
         return Window(*cursor.fetchone())
 
 

@@ -1,7 +1,7 @@
-"""What customers use, counted in Postgres: one truth for all processes, and the limits of a day (UTC).
+"""Customers' usage and the limits of a day (UTC), counted in Postgres for all processes together.
 
-A signal counts when it is given out, whichever way. At the limit reading stops, and no cursor moves past
-what was given.
+A signal counts when it is sent, whichever way. At the limit reading stops, and no cursor moves past what was
+sent.
 """
 
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ class Usage:
 
 
 class LimitReached(Exception):
-    """A day's limit is used up."""
+    """A day's limit is reached."""
 
     def __init__(self, policy: str, limit: int, resets_at: datetime) -> None:
         super().__init__(f"{limit} {policy} a day are used up")
@@ -59,7 +59,7 @@ class LimitReached(Exception):
 
 
 def count_request(customer_id: int, limit: int | None) -> Usage:
-    """Count one request; return the day's usage with it. Raises LimitReached, and then counts nothing."""
+    """Count one request and return the day's usage with it. Raises LimitReached, and then counts nothing."""
     with connection.cursor() as cursor:
         cursor.execute(REQUEST, {"customer": customer_id, "limit": limit})
         row = cursor.fetchone()
@@ -70,7 +70,7 @@ def count_request(customer_id: int, limit: int | None) -> Usage:
 
 
 def count_signals(customer_id: int, wanted: int, limit: int | None) -> int:
-    """Count up to `wanted` signals that are about to be given out; return how many may be."""
+    """Count up to `wanted` signals that are about to be sent, and return how many may be."""
     if not wanted:
         return 0
     parameters = {"customer": customer_id, "wanted": wanted, "limit": limit}

@@ -1,11 +1,11 @@
-"""Django settings of an agent's server: just enough for the commands of the `ecosystems` app.
+"""Django settings of an agent's server: what the commands of the `ecosystems` app need.
 
 An agent knows neither the hub's database nor its secrets, so nothing here reads or needs them.
 """
 
-from ecosystems import env
+from ecosystems import ROOT
 
-BASE_DIR = env.ROOT
+BASE_DIR = ROOT
 INSTALLED_APPS = ["ecosystems"]
 DATABASES: dict[str, dict[str, str]] = {}
 USE_TZ = True

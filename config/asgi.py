@@ -1,7 +1,7 @@
 """The ASGI application, for streams: `granian --interface asgi config.asgi:application`.
 
 It answers everything else as well, but a process of its own keeps thousands of open streams away from the
-threads that take signals in.
+threads that record signals.
 """
 
 import os

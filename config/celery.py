@@ -1,29 +1,84 @@
 """The Celery application: `celery -A config worker` and `celery -A config beat`.
 
-A worker runs the stream consumer itself (see `aggregator.worker`); beat triggers the periodic work.
+A worker hosts the loops of `manage.py run_worker` in its main process, but for the periodic jobs: those are
+tasks, which beat triggers. No loop needs the broker, so signals are recorded and sent while it is away.
 """
 
+import logging
 import os
+import threading
+from typing import Any
 
-from celery import Celery
+from celery import Celery, bootsteps
+from celery.signals import beat_init, worker_shutting_down
+from celery.worker import state
 from django.conf import settings
 
-from aggregator.alerts.step import WatchStep
-from aggregator.worker import StreamConsumerStep
-
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+logger = logging.getLogger("signal_hub.worker")
+
+STOP_TIMEOUT_S = 30
+
+
+class LoopsStep(bootsteps.StartStopStep):
+    """Hosts the loops in a worker's main process, from its start to its stop."""
+
+    # After the pool: its processes are forked before there is a thread.
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, parent: Any, **options: Any) -> None:
+        super().__init__(parent, **options)
+        self.stop_event = threading.Event()
+        self.thread = threading.Thread(target=self._host, name="loops", daemon=True)
+
+    def start(self, parent: Any) -> None:  # noqa: ARG002 - Celery's signature
+        settings.ENVIRONMENT.announce_bus()
+        self.thread.start()
+        # Celery stops its consumer before this step, which takes seconds.
+        worker_shutting_down.connect(self._end, weak=False)
+
+    def _end(self, **_: Any) -> None:
+        self.stop_event.set()
+
+    def stop(self, parent: Any) -> None:  # noqa: ARG002
+        self.stop_event.set()
+        if self.thread.is_alive():
+            self.thread.join(STOP_TIMEOUT_S)
+
+    terminate = stop
+
+    def _host(self) -> None:
+        # Models, which are not there yet when Celery imports this module.
+        from aggregator import periodic, worker
+
+        loops = worker.configured()
+        del loops[periodic.LOOP]
+        try:
+            worker.Worker(loops, self.stop_event).run()
+        except worker.LoopFailed as error:
+            # A worker that goes on without one of its loops would look alive and not do its work.
+            logger.critical("stopping the worker: %s", error)
+            state.should_stop = 1  # type: ignore[assignment] # what SIGTERM sets to 0: a warm shutdown, with this exit status
+
 
 app = Celery("signal_hub")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 
 # Not in a receiver of `on_after_configure`: Celery only logs what such a one raises, and the worker would go
-# on without its consumers.
-app.steps["worker"].update({StreamConsumerStep, WatchStep})
+# on without its loops.
+app.steps["worker"].add(LoopsStep)
 
 
 @app.on_after_configure.connect
 def require_redis(**_: object) -> None:
-    """End a program that would wait for a broker nobody has named."""
+    """End a program that would wait for a broker that is not named."""
     if not settings.ENVIRONMENT.redis_url:
-        raise SystemExit("signal-hub: Celery needs CORE_REDIS_URL; or run manage.py consume_databases")
+        raise SystemExit("signal-hub: Celery needs CORE_REDIS_URL; or run manage.py run_worker")
+
+
+@beat_init.connect
+def announce_bus(**_: object) -> None:
+    """Log the event bus at beat's start, as every program of the hub does."""
+    settings.ENVIRONMENT.announce_bus()

@@ -1,7 +1,7 @@
-"""How the hub logs: one line an event, as logfmt, which people read and Loki, Vector and grep take as it is.
+"""The hub's logs: one line an event, as logfmt, which people can read and Loki, Vector and grep can parse.
 
 Lines of structlog and of the standard library come out alike, with the ids of the request or task they belong
-to. A secret of the environment that slips into a line, for instance with an error's text, is masked there.
+to. A secret of the environment that gets into a line, for instance with an error's text, is masked.
 """
 
 import re
@@ -12,10 +12,10 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from ecosystems.env import HIDDEN, Environment
+from ecosystems.env import HIDDEN, VARIABLES, Environment
 
 SHORTEST_SECRET = 6
-"""Shorter ones are words that stand in many a line: masked where a secret stands, in URLs and options."""
+"""Shorter ones are words of many a line: they are masked in URLs and options alone."""
 
 SECRET_OPTION = re.compile("pass|secret|token|api_?key", re.IGNORECASE)
 """Names of options in a URL's query that hold a secret, as libpq's `password` does."""
@@ -76,30 +76,21 @@ def secrets_of(environment: Environment) -> list[str]:
 
 
 def _secrets(environment: Environment) -> Iterator[str]:
-    for secret in (
-        environment.event_webhook_secret,
-        environment.auth_secret,
-        environment.django_secret_key,
-        environment.stripe_api_key,
-        environment.stripe_webhook_secret,
-    ):
-        yield secret or ""
-    yield from (value for _, value in environment.api_keys)
-    urls = (
-        environment.core_db_url,
-        environment.redis_url,
-        environment.event_webhook_url,
-        environment.signal_endpoint,
-        environment.email_url,
-        *environment.ecosystem_db_urls.values(),
-    )
-    for url in filter(None, urls):
-        parts = urlsplit(url)
-        password = parts.password or ""
-        yield from (password, unquote(password))
-        for name, value in parse_qsl(parts.query):
-            if SECRET_OPTION.search(name):
-                yield from (value, quote(value, safe=""))
+    for field, variable in VARIABLES.items():
+        value = getattr(environment, field)
+        if variable.format.is_url:
+            yield from _secrets_of_url(value or "")
+        elif variable.secret:
+            yield from [value] if isinstance(value, str) else [text for _, text in value or ()]
+
+
+def _secrets_of_url(url: str) -> Iterator[str]:
+    parts = urlsplit(url)
+    password = parts.password or ""
+    yield from (password, unquote(password))
+    for name, value in parse_qsl(parts.query):
+        if SECRET_OPTION.search(name):
+            yield from (value, quote(value, safe=""))
 
 
 def configure(environment: Environment) -> dict[str, Any]:
@@ -138,19 +129,18 @@ def configure(environment: Environment) -> dict[str, Any]:
 
 
 LEVELS = {
-    # One line a start, which operators look for; Celery makes the root logger WARNING unless told otherwise.
+    # Few lines, which operators look for; Celery sets the root logger to WARNING by default.
     "signal_hub.bus": "INFO",
+    "signal_hub.worker": "INFO",
     # What goes wrong in a request is logged by `aggregator.http.request_log` and `aggregator.http.problems`.
     "django.request": "CRITICAL",
-    # Scanners send any Host; a traceback each would drown the rest.
+    # Scanners send any Host, and each would log a traceback.
     "django.security.DisallowedHost": "CRITICAL",
     "axes": "WARNING",
-    # The survey logs what changes; this one would repeat every failure, with a traceback, at every poll.
-    "health_check": "ERROR",
     # Two lines a task would be a dozen a second; what tasks do is logged by the batch.
     "celery.worker.strategy": "WARNING",
     "celery.app.trace": "WARNING",
-    # After an outage a line for each task that nobody needs any more.
+    # After an outage, a line for each expired task.
     "celery.worker.request": "WARNING",
     # Both write URLs, which in alert channels hold tokens.
     "apprise": "CRITICAL",

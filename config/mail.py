@@ -1,23 +1,33 @@
 """EMAIL_URL as Django's settings of e-mail."""
 
 from typing import Any
-
-import dj_email_url  # type: ignore[import-untyped]
+from urllib.parse import unquote, urlsplit
 
 SMTP = "django.core.mail.backends.smtp.EmailBackend"
+CONSOLE = "django.core.mail.backends.console.EmailBackend"
 
-# dj_email_url takes these schemes too, and then sends in the clear.
-ENCRYPTED: dict[str, tuple[str, int]] = {
-    "smtp+tls": ("EMAIL_USE_TLS", 587),
-    "smtp+ssl": ("EMAIL_USE_SSL", 465),
+SCHEMES = {
+    "smtp": (25, {}),
+    "smtp+tls": (587, {"EMAIL_USE_TLS": True}),
+    "smtp+ssl": (465, {"EMAIL_USE_SSL": True}),
+    "submission": (587, {"EMAIL_USE_TLS": True}),
 }
+"""The port and the encryption of each scheme of a server's URL."""
 
 
 def settings_of(url: str) -> dict[str, Any]:
-    """Return the `EMAIL_…` settings that a URL asks for."""
-    asked = {name: value for name, value in dj_email_url.parse(url).items() if name.isupper()}
-    found = {"EMAIL_BACKEND": SMTP, **asked}
-    if encrypted := ENCRYPTED.get(url.partition(":")[0]):
-        name, port = encrypted
-        found |= {name: True, "EMAIL_PORT": found["EMAIL_PORT"] or port}
-    return found
+    """Return the `EMAIL_…` settings that a valid EMAIL_URL asks for."""
+    parts = urlsplit(url)
+    if parts.scheme == "console":
+        return {"EMAIL_BACKEND": CONSOLE}
+    port, encryption = SCHEMES[parts.scheme]
+    return {
+        "EMAIL_BACKEND": SMTP,
+        "EMAIL_HOST": parts.hostname,
+        "EMAIL_PORT": parts.port or port,
+        "EMAIL_HOST_USER": unquote(parts.username or ""),
+        "EMAIL_HOST_PASSWORD": unquote(parts.password or ""),
+        "EMAIL_USE_TLS": False,
+        "EMAIL_USE_SSL": False,
+        **encryption,
+    }

@@ -2,12 +2,13 @@
 
 import ssl
 import sys
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-import dj_database_url
 from django.core.management.utils import get_random_secret_key
 from django.templatetags.static import static
+from psycopg.conninfo import conninfo_to_dict
 
 from config import logs, mail
 from ecosystems import env
@@ -23,7 +24,7 @@ except env.InvalidEnvironment as error:
     print(f"signal-hub: {error}", file=sys.stderr)  # noqa: T201
     raise SystemExit(2) from None
 
-BASE_DIR = env.ROOT
+BASE_DIR = Path(__file__).resolve().parent.parent
 DEBUG = ENVIRONMENT.django_debug
 SECRET_KEY = ENVIRONMENT.django_secret_key or get_random_secret_key()
 
@@ -51,7 +52,6 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "axes",
-    "health_check",
     "django_structlog",
     "ecosystems",
     "aggregator",
@@ -95,21 +95,25 @@ TEMPLATES = [
 
 def database(url: str) -> dict[str, Any]:
     """Return Django's settings of one database; options in the URL win over ours."""
-    settings: dict[str, Any] = dict(
-        dj_database_url.parse(url, engine="config.postgres", conn_max_age=60, conn_health_checks=True)
-    )
-    # A server-side cursor outlives its transaction, which a transaction pooler (Supabase's) does not allow.
-    settings["DISABLE_SERVER_SIDE_CURSORS"] = True
-    settings["OPTIONS"] = {
-        "connect_timeout": 5,
-        "keepalives_idle": 30,
-        "keepalives_interval": 10,
-        "keepalives_count": 3,
-        "tcp_user_timeout": 30_000,
-        "application_name": "signal-hub",
-        **settings.get("OPTIONS", {}),
+    options = {name: value for name, value in conninfo_to_dict(url).items() if value is not None}
+    parts = {"NAME": "dbname", "USER": "user", "PASSWORD": "password", "HOST": "host", "PORT": "port"}
+    return {
+        "ENGINE": "config.postgres",
+        **{setting: str(options.pop(name, "")) for setting, name in parts.items()},
+        "CONN_MAX_AGE": 60,
+        "CONN_HEALTH_CHECKS": True,
+        # A server-side cursor outlives its transaction, which a transaction pooler does not allow.
+        "DISABLE_SERVER_SIDE_CURSORS": True,
+        "OPTIONS": {
+            "connect_timeout": 5,
+            "keepalives_idle": 30,
+            "keepalives_interval": 10,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 30_000,
+            "application_name": "signal-hub",
+            **options,
+        },
     }
-    return settings
 
 
 DATABASES = {"default": database(ENVIRONMENT.core_db_url or "")} | {
@@ -223,8 +227,28 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }
 
-DATABASE_TURN_S = 0.5
-"""How often workers look for rows that agents inserted."""
+# The loops of a worker: by name, the dotted path of what makes one (see `aggregator.worker`). A transport
+# that is read in the background is an entry here.
+WORKER_LOOPS = {
+    **({"streams": "aggregator.ingest.streams.configured_consumer"} if ENVIRONMENT.redis_url else {}),
+    **{f"databases:{alias}": "aggregator.ingest.databases.DatabaseConsumer" for alias in DATABASES},
+    "rollups": "aggregator.arrivals.rollups.RollupFollower",
+    "alerts": "aggregator.alerts.watcher.AlertWatcher",
+    "webhooks": "commerce.webhooks.dispatcher.Dispatcher",
+    "periodic": "aggregator.periodic.PeriodicJobs",
+}
+
+# Slow jobs by name: the dotted path of a function, the interval in seconds, the function's arguments.
+KEEP_DAYS = {**ENVIRONMENT.keep_days, "alert_notifications": 90}
+PERIODIC_JOBS: dict[str, tuple[Any, ...]] = {
+    "learn-cadences": ("aggregator.arrivals.cadence.learn_cadences", 3600.0),
+    "fold-counters": ("aggregator.arrivals.counters.fold", 3600.0),
+    "remove-old-rows": ("aggregator.arrivals.retention.prune", 3600.0, KEEP_DAYS),
+    "remove-old-messages": ("commerce.webhooks.message_retention.delete_old_messages", 3600.0),
+    "forget-workers": ("aggregator.worker_states.forget", 3600.0),
+    "expire-subscriptions": ("commerce.billing.subscriptions.expire_subscriptions", 600.0),
+    "refresh-subscriptions": ("commerce.billing.stripe_sync.refresh_overdue_subscriptions", 3600.0),
+}
 
 
 def broker_url(url: str) -> str:
@@ -249,23 +273,16 @@ CELERY_BROKER_URL = broker_url(ENVIRONMENT.redis_url or "redis://")
 if ENVIRONMENT.redis_url and ENVIRONMENT.redis_url.startswith("rediss://"):
     CELERY_BROKER_USE_SSL = {"ssl_cert_reqs": ssl.CERT_REQUIRED}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # for ever: the loops go on without Redis
 CELERY_BROKER_TRANSPORT_OPTIONS = {"global_keyprefix": "signal_hub:celery:"}
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SCHEDULE = {
-    "consume-databases": {"task": "aggregator.tasks.consume_databases", "schedule": DATABASE_TURN_S},
-    "deliver-webhooks": {
-        "task": "commerce.tasks.deliver_webhooks",
-        "schedule": 1.0,
-        "options": {"expires": 5},
+    "run-periodic-jobs": {
+        "task": "aggregator.tasks.run_periodic_jobs",
+        "schedule": 10.0,
+        "options": {"expires": 10},
     },
-    "note-ledger": {
-        "task": "commerce.tasks.note_ledger",
-        "schedule": 1.0,
-        "options": {"expires": 2},
-    },
-    "expire-subscriptions": {"task": "commerce.tasks.expire_subscriptions", "schedule": 600.0},
-    "refresh-subscriptions": {"task": "commerce.tasks.refresh_subscriptions", "schedule": 3600.0},
 }
 
 LOGGING = logs.configure(ENVIRONMENT)

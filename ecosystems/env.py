@@ -1,107 +1,241 @@
-"""The typed environment: the one place that reads variables, for the hub and for agents alike.
+"""The environment of the hub and of its agents, as one table of variables.
 
-Imports no Django, so that an agent may use it. Every variable is also accepted as `NAME_FILE`, the path of
-a file that holds the value (the convention of Docker secrets and systemd credentials); the file wins.
-An empty value counts as not set. A `.env` beside `manage.py` is read first and never overrides the real
-environment; `SIGNAL_HUB_DOTENV` names another file, or `off`.
+A field of `Environment` is a row of the table: `load` fills it from the environment, `config.variable_docs`
+writes `docs/configuration.md` and `.env.example` from it. Imports no Django, so that agents can use it.
 """
 
-import base64
-import ipaddress
 import logging
 import os
-import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal, TypeVar
-from urllib.parse import unquote, urlsplit
+from typing import Literal
 
 from dotenv import load_dotenv
-from environs import FileAwareEnv
 
-T = TypeVar("T")
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+from ecosystems import ROOT
+from ecosystems.env_formats import (
+    API_KEYS,
+    BASE_URL,
+    DATABASE_URL,
+    EMAIL_URL,
+    FOLDER,
+    HTTP_URL,
+    NAMES,
+    NETWORKS,
+    ON_OFF,
+    POSITIVE,
+    RATE,
+    REDIS_URL,
+    SECRET,
+    TEXT,
+    TOKEN,
+    Network,
+    days,
+    host_name,
+    one_of,
+)
+from ecosystems.env_variable import HIDDEN, InvalidEnvironment, Section, Variable
+
+__all__ = [
+    "HIDDEN",
+    "VARIABLES",
+    "Environment",
+    "InvalidEnvironment",
+    "Network",
+    "Variable",
+    "host_name",
+    "load",
+]
+
 Backend = Literal["memory", "redis", "webhook"]
 
-ROOT = Path(__file__).resolve().parent.parent
-HIDDEN = "****"
-EMAIL_SCHEMES = {"smtp", "smtp+tls", "smtp+ssl", "submission", "console"}
-"""What `dj_email_url` reads: plain SMTP, STARTTLS, TLS, STARTTLS on port 587, and the log."""
-
-SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
-"""libpq's (https://www.postgresql.org/docs/current/libpq-ssl.html)."""
+_REQUIRED = Section("Required by the hub")
+_ADDRESS = Section("The address of the hub")
+_DATABASES = Section("Databases of single ecosystems", readers="both")
+_BUS = Section("Event bus and Redis", readers="both")
+_WEBHOOK = Section("Webhook", readers="both")
+_RETENTION = Section("Retention")
+_EMAIL = Section("E-mail")
+_SALES = Section("Selling the feed")
+_MARKETS = Section("Market data", readers="agents")
 
 logger = logging.getLogger("signal_hub.bus")
 
 
-class InvalidEnvironment(Exception):
-    """A variable is missing or holds what it may not; the text is one line made for an operator."""
-
-
 @dataclass(frozen=True, eq=False)
 class Environment:
-    """What the environment says; compared by identity. Secrets and URLs stay out of `repr`."""
+    """The value of every variable; compared by identity."""
 
-    core_db_url: str | None = field(repr=False)
-    ecosystem_db_urls: dict[str, str] = field(repr=False)
-    """Only the ecosystems that have a database of their own."""
-    event_bus_backend: Backend
-    redis_url: str | None = field(repr=False)
-    event_webhook_url: str | None = field(repr=False)
-    event_webhook_secret: str | None = field(repr=False)
-    api_keys: tuple[tuple[str, str], ...] = field(repr=False)
-    """Pairs of (id, value)."""
-    auth_secret: str | None = field(repr=False)
-    signal_endpoint: str | None = field(repr=False)
-    stream_prefix: str
-    stream_topics: tuple[str, ...]
-    stream_maxlen: int
-    webhook_require_key: bool
-    webhook_allow_legacy: bool
-    webhook_max_bytes: int
-    webhook_max_signals: int
-    webhook_rate: str | None
-    webhook_failed_rate: str
-    trusted_proxies: tuple[Network, ...]
-    django_secret_key: str | None = field(repr=False)
-    django_debug: bool
-    django_allowed_hosts: tuple[str, ...]
-    keep_days: dict[str, int | None]
-    """For how many days rows of a table are kept, by its name; None for ever."""
-    delivery_networks: tuple[Network, ...]
-    """Networks that are not public where customers' endpoints may be all the same."""
-    delivery_days: int
-    """How long deliveries and their attempts are kept."""
-    templates_dir: Path | None
-    """What is in it replaces the hub's own templates of the same path."""
-    stripe_api_key: str | None = field(repr=False)
-    stripe_webhook_secret: str | None = field(repr=False)
-    stripe_api_base: str | None = field(repr=False)
-    email_url: str | None = field(repr=False)
-    email_from: str
+    # Each row: name, format, meaning, example, options. The layout keeps rows short and alike.
+    # fmt: off
+    core_db_url: str | None = _REQUIRED.variable("CORE_DB_URL", DATABASE_URL,
+        "The shared Postgres, 13 or later, with the ledger and all tables of the hub; options such as "
+        "`?sslmode=verify-full` pass through to libpq. On agents: where they insert their signals",
+        "postgres://hub:password@db.example.com:5432/signal_hub?sslmode=verify-full", readers="both")
+    auth_secret: str | None = _REQUIRED.variable("CORE_AUTH_SECRET", TEXT,
+        "Salts the hashes of API keys; signing secrets and the key for stored addresses derive from it",
+        "a-long-random-text", secret=True)
+    django_secret_key: str | None = _REQUIRED.variable("DJANGO_SECRET_KEY", TEXT,
+        "Signs sessions and forms; not required with `DJANGO_DEBUG`", "another-long-random-text", secret=True)
+
+    signal_endpoint: str | None = _ADDRESS.variable("AGG_SIGNAL_ENDPOINT", HTTP_URL,
+        "The hub's public URL for signals (`http://` for a trial). The hub allows its host, shows it in "
+        "the dashboard and probes it; agents use it as their target",
+        "https://hub.example.com/api/signals", readers="both")
+    django_allowed_hosts: tuple[str, ...] = _ADDRESS.variable("DJANGO_ALLOWED_HOSTS", NAMES,
+        "Host names that the hub answers to, beside that of `AGG_SIGNAL_ENDPOINT` and loopback",
+        "hub.example.com,hub.internal")
+    trusted_proxies: tuple[Network, ...] = _ADDRESS.variable("CORE_TRUSTED_PROXIES", NETWORKS,
+        "Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed", "127.0.0.1,10.0.0.0/8")
+    django_debug: bool = _ADDRESS.variable("DJANGO_DEBUG", ON_OFF,
+        "Shows errors in the browser; never on a server", "off", default="off")
+
+    crypto_db_url: str | None = _DATABASES.variable("CORE_CRYPTO_DB_URL", DATABASE_URL,
+        "A database for the signals of crypto agents alone",
+        "postgres://hub:password@crypto-db.example.com:5432/signals", default_note="`CORE_DB_URL`")
+    forex_db_url: str | None = _DATABASES.variable("CORE_FOREX_DB_URL", DATABASE_URL,
+        "The same for forex",
+        "postgres://hub:password@forex-db.example.com:5432/signals", default_note="`CORE_DB_URL`")
+    stock_db_url: str | None = _DATABASES.variable("CORE_STOCK_DB_URL", DATABASE_URL,
+        "The same for stock",
+        "postgres://hub:password@stock-db.example.com:5432/signals", default_note="`CORE_DB_URL`")
+
+    event_bus_backend: Backend = _BUS.variable(  # noqa: RUF009 - it returns a field
+        "CORE_EVENT_BUS_BACKEND", one_of("memory", "redis", "webhook"),
+        "How agents publish, beside a database that is set", "redis", default="memory")
+    redis_url: str | None = _BUS.variable("CORE_REDIS_URL", REDIS_URL,
+        "Redis 6.2 or later: streams, Celery's broker, shared rate limits, the cache",
+        "rediss://hub:password@redis.example.com:6380/0")
+    stream_prefix: str = _BUS.variable("CORE_EVENT_STREAM_PREFIX", TOKEN,
+        "Streams are named `<prefix>:<topic>`", "core_signals", default="core_signals")
+    stream_topics: tuple[str, ...] = _BUS.variable("CORE_EVENT_STREAM_TOPICS", NAMES,
+        "The topics that the hub consumes", "signals", default="signals")
+    stream_maxlen: int = _BUS.variable("CORE_EVENT_STREAM_MAXLEN", POSITIVE,
+        "About how many entries a publisher leaves in a stream",
+        "1000000", default="1000000", readers="agents")
+
+    event_webhook_url: str | None = _WEBHOOK.variable("CORE_EVENT_WEBHOOK_URL", HTTP_URL,
+        "Where agents POST their signals",
+        "https://hub.example.com/api/signals", default_note="`AGG_SIGNAL_ENDPOINT`", readers="agents")
+    event_webhook_secret: str | None = _WEBHOOK.variable("CORE_EVENT_WEBHOOK_SECRET", SECRET,
+        "The shared HMAC secret. The UTF-8 bytes of any other text are the key",
+        "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", secret=True)
+    api_keys: tuple[tuple[str, str], ...] = _WEBHOOK.variable("CORE_API_KEYS", API_KEYS,
+        "API keys beside those made in the admin; an agent sends the value of the first one",
+        "crypto-agent:a-long-random-value|forex-agent:another-long-random-value", secret=True)
+    webhook_require_key: bool = _WEBHOOK.variable("CORE_WEBHOOK_REQUIRE_KEY", ON_OFF,
+        "Whether a request needs a valid API key beside its signature",
+        "on", default_note="on when `CORE_API_KEYS` is set", readers="hub")
+    webhook_allow_legacy: bool = _WEBHOOK.variable("CORE_WEBHOOK_ALLOW_LEGACY", ON_OFF,
+        "Whether `X-Signature`, which has no timestamp, is accepted", "on", default="on", readers="hub")
+    webhook_max_bytes: int = _WEBHOOK.variable("CORE_WEBHOOK_MAX_BYTES", POSITIVE,
+        "Maximum size of a request's body", "1048576", default="1048576")
+    webhook_max_signals: int = _WEBHOOK.variable("CORE_WEBHOOK_MAX_SIGNALS", POSITIVE,
+        "Maximum number of signals in a request", "1000", default="1000")
+    webhook_rate: str | None = _WEBHOOK.variable("CORE_WEBHOOK_RATE", RATE,
+        "Requests that a sender may make; a sender is its key, else its address. The period is "
+        "`second`, `minute`, `hour` or `day`",
+        "600/minute", default_note="unlimited", readers="hub")
+    webhook_failed_rate: str = _WEBHOOK.variable("CORE_WEBHOOK_FAILED_RATE", RATE,
+        "Failed authentications that an address may make, here and on the customers' API",
+        "300/minute", default="300/minute", readers="hub")
+
+    keep_arrival_minutes: int | None = _RETENTION.variable(  # cadences look back 30 days
+        "CORE_KEEP_ARRIVAL_MINUTES", days(31, forever=True),
+        "Rows of `arrival_minutes`, from which cadences are learned", "60", default="35")
+    keep_arrival_hours: int | None = _RETENTION.variable(  # the usual rate looks back 7 days
+        "CORE_KEEP_ARRIVAL_HOURS", days(8, forever=True),
+        "Rows of `arrival_hours`, from which the usual rate is computed", "forever", default="400")
+    keep_resolved_dead_letters: int | None = _RETENTION.variable(
+        "CORE_KEEP_RESOLVED_DEAD_LETTERS", days(1, forever=True),
+        "Rows of `dead_letters`, counted from when they were resolved", "30", default="90")
+    keep_sightings: int | None = _RETENTION.variable("CORE_KEEP_SIGHTINGS", days(1, forever=True),
+        "Rows of `sightings`: when and over which transport duplicates arrived", "365", default="forever")
+
+    email_url: str | None = _EMAIL.variable("EMAIL_URL", EMAIL_URL,
+        "Server for the hub's e-mail to customers, as `scheme://user:password@host:port`: `smtp+tls` is "
+        "STARTTLS, `submission` STARTTLS on port 587. Alerts have channels of their own",
+        "submission://hub%40example.com:password@smtp.example.com", default_note="none: nothing is sent")
+    email_from: str = _EMAIL.variable("EMAIL_FROM", TEXT,
+        "The sender of that e-mail", "Signal Hub <hub@example.com>", default="signal-hub@localhost")
+
+    delivery_networks: tuple[Network, ...] = _SALES.variable("CORE_DELIVERY_NETWORKS", NETWORKS,
+        "Networks that are not public in which customers' endpoints are allowed all the same", "10.20.0.0/16")
+    delivery_days: int = _SALES.variable("CORE_DELIVERY_DAYS", days(1, most=9999),
+        "How long deliveries and their answers are kept", "30", default="30")
+    templates_dir: Path | None = _SALES.variable("CORE_TEMPLATES_DIR", FOLDER,  # noqa: RUF009
+        "Templates that replace the hub's own of the same path: texts of chats, mails and customers' pages",
+        "/etc/signal-hub/templates")
+    stripe_api_key: str | None = _SALES.variable("STRIPE_API_KEY", TOKEN,
+        "Key of Stripe's API", "sk_test_key", default_note="none: no payments", secret=True)
+    stripe_webhook_secret: str | None = _SALES.variable("STRIPE_WEBHOOK_SECRET", TOKEN,
+        "Signing secret of the webhook that Stripe calls", "whsec_from_stripe", secret=True)
+    stripe_api_base: str | None = _SALES.variable("STRIPE_API_BASE", BASE_URL,
+        "Replaces Stripe's own address, for tests", "https://api.stripe.com")
+
+    ccxt_exchange: str = _MARKETS.variable("CCXT_EXCHANGE", TOKEN,
+        "The exchange of crypto agents, by its name in ccxt", "binance", default="binance")
+    ccxt_url: str | None = _MARKETS.variable("CCXT_URL", BASE_URL,
+        "Replaces the exchange's own address", "https://ccxt-proxy.example.com")
+    oanda_token: str | None = _MARKETS.variable("OANDA_TOKEN", TOKEN,
+        "Token of OANDA's v20 API", "token", secret=True)
+    oanda_environment: Literal["practice", "live"] = _MARKETS.variable(
+        "OANDA_ENVIRONMENT", one_of("practice", "live"),
+        "The kind of OANDA account", "practice", default="practice")
+    oanda_url: str | None = _MARKETS.variable("OANDA_URL", BASE_URL,
+        "Replaces OANDA's own address", "https://oanda-proxy.example.com")
+    alpaca_api_key: str | None = _MARKETS.variable("ALPACA_API_KEY", TOKEN,
+        "Key of Alpaca's API", "key", secret=True)
+    alpaca_secret_key: str | None = _MARKETS.variable("ALPACA_SECRET_KEY", TOKEN,
+        "The key's secret", "secret", secret=True)
+    alpaca_environment: Literal["paper", "live"] = _MARKETS.variable(
+        "ALPACA_ENVIRONMENT", one_of("paper", "live"),
+        "The kind of Alpaca account", "paper", default="paper")
+    alpaca_data_feed: Literal["iex", "sip", "delayed_sip"] = _MARKETS.variable(
+        "ALPACA_DATA_FEED", one_of("iex", "sip", "delayed_sip"),
+        "Alpaca's data feed", "iex", default="iex")
+    alpaca_data_url: str | None = _MARKETS.variable("ALPACA_DATA_URL", BASE_URL,
+        "Replaces Alpaca's own address for data", "https://alpaca-data-proxy.example.com")
+    alpaca_trading_url: str | None = _MARKETS.variable("ALPACA_TRADING_URL", BASE_URL,
+        "Replaces Alpaca's own address for trading", "https://alpaca-trading-proxy.example.com")
+    # fmt: on
+
+    @property
+    def ecosystem_db_urls(self) -> dict[str, str]:
+        """The databases of ecosystems that have one of their own."""
+        urls = {"crypto": self.crypto_db_url, "forex": self.forex_db_url, "stock": self.stock_db_url}
+        return {ecosystem: url for ecosystem, url in urls.items() if url}
+
+    @property
+    def keep_days(self) -> dict[str, int | None]:
+        """For how many days rows of a table are kept, by its name; None for ever."""
+        return {
+            "arrival_minutes": self.keep_arrival_minutes,
+            "arrival_hours": self.keep_arrival_hours,
+            "dead_letters": self.keep_resolved_dead_letters,
+            "sightings": self.keep_sightings,
+        }
 
     def database_url(self, ecosystem: str) -> str | None:
-        """Where rows of `ecosystem` go: its own database, else the core one, else nowhere."""
+        """Return where rows of `ecosystem` go: its own database, else the core one, else None."""
         return self.ecosystem_db_urls.get(ecosystem, self.core_db_url)
 
     def bus_backend(self) -> tuple[Backend, str | None]:
-        """Return the bus's backend by the fallback order, and a warning if that is not what was asked for."""
-        asked = self.event_bus_backend
-        if asked == "redis" and not self.redis_url:
-            return "memory", fallback_warning(asked, "CORE_REDIS_URL")
-        if asked == "webhook":
-            missing = [
-                name
-                for name, value in (
-                    ("CORE_EVENT_WEBHOOK_URL (or AGG_SIGNAL_ENDPOINT)", self.event_webhook_url),
-                    ("CORE_EVENT_WEBHOOK_SECRET", self.event_webhook_secret),
-                )
-                if not value
-            ]
-            if missing:
-                return "memory", fallback_warning(asked, " and ".join(missing))
-        return asked, None
+        """Return the bus's backend by the fallback order, and a warning if another one was asked for."""
+        needed = {
+            "memory": {},
+            "redis": {"CORE_REDIS_URL": self.redis_url},
+            "webhook": {
+                "CORE_EVENT_WEBHOOK_URL (or AGG_SIGNAL_ENDPOINT)": self.event_webhook_url,
+                "CORE_EVENT_WEBHOOK_SECRET": self.event_webhook_secret,
+            },
+        }[self.event_bus_backend]
+        if missing := [name for name, value in needed.items() if not value]:
+            return "memory", (
+                f"EventBus: CORE_EVENT_BUS_BACKEND asks for {self.event_bus_backend}, "
+                f"but {' and '.join(missing)} is not set; using memory instead"
+            )
+        return self.event_bus_backend, None
 
     def announce_bus(self) -> Backend:
         """Log the bus's backend, with one warning where it fell back; return its name."""
@@ -112,7 +246,7 @@ class Environment:
         return backend
 
     def require_hub(self) -> None:
-        """Raise InvalidEnvironment unless everything is there that the hub cannot do without."""
+        """Raise InvalidEnvironment unless every variable that the hub requires is set."""
         if not self.core_db_url:
             raise InvalidEnvironment(
                 "CORE_DB_URL is not set: it may hold postgres://user:password@host:5432/name; "
@@ -126,86 +260,23 @@ class Environment:
             )
 
 
-def fallback_warning(asked: str, missing: str) -> str:
-    return (
-        f"EventBus: CORE_EVENT_BUS_BACKEND asks for {asked}, but {missing} is not set; using memory instead"
-    )
+VARIABLES: dict[str, Variable] = {field.name: field.metadata["variable"] for field in fields(Environment)}
+"""The table, by the names of the fields."""
 
 
 def load() -> Environment:
-    """Read the environment.
+    """Read the environment, and a `.env` file for what it leaves out.
 
-    Raises InvalidEnvironment with one line that names the variable, what it holds and what it may hold.
+    That is the one in ROOT, or the one that `SIGNAL_HUB_DOTENV` names, or none if that is `off`. Raises
+    InvalidEnvironment with one line that names the variable, what it holds and what it may hold.
     """
     _load_dotenv(os.environ.get("SIGNAL_HUB_DOTENV") or str(ROOT / ".env"))
-    api_keys: tuple[tuple[str, str], ...] = read(
-        "CORE_API_KEYS", _api_keys, "id:value|id:value", (), secret=True
-    )
-    endpoint = read("AGG_SIGNAL_ENDPOINT", http_url, "an http:// or https:// URL", None, secret=True)
-    return Environment(
-        core_db_url=_database_url("CORE_DB_URL"),
-        ecosystem_db_urls={
-            name: url
-            for name in ("crypto", "forex", "stock")
-            if (url := _database_url(f"CORE_{name.upper()}_DB_URL"))
-        },
-        event_bus_backend=read("CORE_EVENT_BUS_BACKEND", _backend, "memory, redis or webhook", "memory"),
-        redis_url=read(
-            "CORE_REDIS_URL", _redis_url, "a redis://, rediss:// or unix:// URL", None, secret=True
-        ),
-        event_webhook_url=read(
-            "CORE_EVENT_WEBHOOK_URL", http_url, "an http:// or https:// URL", endpoint, secret=True
-        ),
-        event_webhook_secret=read(
-            "CORE_EVENT_WEBHOOK_SECRET", _secret, "whsec_<base64>, or any other text", None, secret=True
-        ),
-        api_keys=api_keys,
-        auth_secret=read("CORE_AUTH_SECRET", str, "any text", None, secret=True),
-        signal_endpoint=endpoint,
-        stream_prefix=read(
-            "CORE_EVENT_STREAM_PREFIX", name_text, "printable ASCII without spaces", "core_signals"
-        ),
-        stream_topics=read("CORE_EVENT_STREAM_TOPICS", _names, "a comma list of topic names", ("signals",)),
-        stream_maxlen=read("CORE_EVENT_STREAM_MAXLEN", _positive, "a whole number above 0", 1_000_000),
-        webhook_require_key=read("CORE_WEBHOOK_REQUIRE_KEY", _boolean, "on or off", bool(api_keys)),
-        webhook_allow_legacy=read("CORE_WEBHOOK_ALLOW_LEGACY", _boolean, "on or off", True),
-        webhook_max_bytes=read("CORE_WEBHOOK_MAX_BYTES", _positive, "a whole number above 0", 1_048_576),
-        webhook_max_signals=read("CORE_WEBHOOK_MAX_SIGNALS", _positive, "a whole number above 0", 1000),
-        webhook_rate=read("CORE_WEBHOOK_RATE", _rate, "a rate such as 600/minute", None),
-        webhook_failed_rate=read(
-            "CORE_WEBHOOK_FAILED_RATE", _rate, "a rate such as 300/minute", "300/minute"
-        ),
-        trusted_proxies=read(
-            "CORE_TRUSTED_PROXIES", _networks, "a comma list of addresses or CIDR blocks", ()
-        ),
-        django_secret_key=read("DJANGO_SECRET_KEY", str, "any text", None, secret=True),
-        django_debug=read("DJANGO_DEBUG", _boolean, "on or off", False),
-        django_allowed_hosts=read("DJANGO_ALLOWED_HOSTS", _names, "a comma list of host names", ()),
-        keep_days={
-            "arrival_minutes": _keep_days("CORE_KEEP_ARRIVAL_MINUTES", 35, least=31),  # cadences: 30 days
-            "arrival_hours": _keep_days("CORE_KEEP_ARRIVAL_HOURS", 400, least=8),  # the usual rate: 7 days
-            "dead_letters": _keep_days("CORE_KEEP_RESOLVED_DEAD_LETTERS", 90, least=1),
-            "sightings": _keep_days("CORE_KEEP_SIGHTINGS", None, least=1),
-        },
-        delivery_networks=read(
-            "CORE_DELIVERY_NETWORKS", _networks, "a comma list of addresses or CIDR blocks", ()
-        ),
-        delivery_days=read("CORE_DELIVERY_DAYS", _days, "a number of days from 1 to 9999", 30),
-        templates_dir=read("CORE_TEMPLATES_DIR", _folder, "the absolute path of a folder", None),
-        stripe_api_key=read("STRIPE_API_KEY", name_text, "a key of Stripe's API", None, secret=True),
-        stripe_webhook_secret=read(
-            "STRIPE_WEBHOOK_SECRET", name_text, "the signing secret of a Stripe webhook", None, secret=True
-        ),
-        stripe_api_base=read("STRIPE_API_BASE", http_url, "an http:// or https:// URL", None, secret=True),
-        email_url=read(
-            "EMAIL_URL",
-            _email_url,
-            "an smtp://, smtp+tls://, smtp+ssl://, submission:// or console: URL",
-            None,
-            secret=True,
-        ),
-        email_from=read("EMAIL_FROM", str, "the sender of the hub's e-mail", "signal-hub@localhost"),
-    )
+    values = {name: variable.read() for name, variable in VARIABLES.items()}
+    if values["event_webhook_url"] is None:
+        values["event_webhook_url"] = values["signal_endpoint"]
+    if values["webhook_require_key"] is None:
+        values["webhook_require_key"] = bool(values["api_keys"])
+    return Environment(**values)
 
 
 def _load_dotenv(path: str) -> None:
@@ -221,210 +292,3 @@ def _load_dotenv(path: str) -> None:
         raise InvalidEnvironment(
             f"{path} cannot be read: it may hold lines of NAME=value in UTF-8"
         ) from error
-
-
-def read(name: str, parse: Callable[[str], T], may_hold: str, default: T, *, secret: bool = False) -> T:
-    try:
-        text = FileAwareEnv(strip_whitespace=True).str(name, "").strip()
-    except (ValueError, OSError) as error:
-        path = os.environ.get(f"{name}_FILE")
-        raise InvalidEnvironment(
-            f"{name}_FILE holds {path!r}: it may hold the path of a readable text file"
-        ) from error
-    if not text:
-        return default
-    try:
-        return parse(_utf8(text))
-    except ValueError as error:
-        holds = masked(text) if secret else repr(text)
-        # `from None`: a chained error would carry the unmasked value into a traceback.
-        raise InvalidEnvironment(f"{name} holds {holds}: it may hold {may_hold}{_reason(error)}") from None
-
-
-def _utf8(text: str) -> str:
-    """Python lets other bytes of the environment through as lone surrogates, which no use of it survives."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError("why: it is not UTF-8") from None
-    return text
-
-
-def _reason(error: ValueError) -> str:
-    """Parsers explain themselves with a `why:` text; other errors' words may quote the value."""
-    text = str(error)
-    return f" ({text.removeprefix('why: ')})" if text.startswith("why: ") else ""
-
-
-def masked(text: str) -> str:
-    """Show a URL's scheme and host alone, and nothing at all of any other secret."""
-    match = re.match(
-        r"([a-z][a-z0-9+.-]*)://(?:[^@/?#]*@)?((?:[\w.-]+|\[[0-9a-f:.]+\])(?::[0-9]+)?)(?=[/?#]|$)",
-        text,
-        re.ASCII,
-    )
-    # An @ further on: what looks like the host may be the start of a password with a / in it.
-    return f"{match[1]}://{HIDDEN}@{match[2]}" if match and "@" not in text[match.end() :] else HIDDEN
-
-
-def _database_url(name: str) -> str | None:
-    def parse(text: str) -> str:
-        url = _url(text, {"postgres", "postgresql"}, host=False)
-        _check_with_libpq(url)
-        return url
-
-    return read(name, parse, "a postgres:// URL", None, secret=True)
-
-
-def _check_with_libpq(url: str) -> None:
-    """Raise ValueError for what libpq says at the first connection, where it would look like an outage."""
-    # Imported late, as Redis's client: an agent needs neither for what it does not use.
-    import psycopg
-    from psycopg.conninfo import conninfo_to_dict
-
-    try:
-        options = conninfo_to_dict(url)
-    except psycopg.ProgrammingError:  # whose text may quote a password
-        raise ValueError("why: libpq does not understand it, or does not know one of its options") from None
-    if options.get("sslmode", "prefer") not in SSL_MODES:
-        raise ValueError(f"why: sslmode is {', '.join(SSL_MODES[:-1])} or {SSL_MODES[-1]}")
-
-
-def _redis_url(text: str) -> str:
-    of_socket = text.startswith("unix:")
-    url = _url(text, {"redis", "rediss", "unix"}, host=not of_socket)
-    path = urlsplit(url).path.strip("/")
-    if of_socket and not path:
-        raise ValueError("why: it has no path")
-    if not of_socket and path and not re.fullmatch(r"[0-9]+", path):
-        raise ValueError("why: the path is the number of a database")
-    _check_with_redis(url)
-    return url
-
-
-def _check_with_redis(url: str) -> None:
-    """Raise ValueError for options that Redis's client stumbles over when it is to connect."""
-    import redis
-
-    try:
-        redis.ConnectionPool.from_url(url).make_connection()  # makes the object and connects nowhere
-    except (TypeError, ValueError, redis.RedisError):  # whose texts quote the options
-        raise ValueError("why: redis-py does not know one of its options, or not that value") from None
-
-
-def http_url(text: str) -> str:
-    url = _url(text, {"http", "https"}, host=True)
-    host_name(urlsplit(url).hostname or "")
-    return url
-
-
-def host_name(host: str) -> str:
-    """Return a URL's host as clients write it into a Host header. Raises ValueError for what is none."""
-    if ":" in host:
-        return f"[{host}]"
-    return host.rstrip(".").encode("idna").decode()
-
-
-def _email_url(text: str) -> str:
-    return _url(text, EMAIL_SCHEMES, host=not text.startswith("console:"))
-
-
-def _url(text: str, schemes: set[str], *, host: bool) -> str:
-    if re.search(r"[\x00-\x20\x7f]", text):
-        raise ValueError("why: it has a space or a control character")
-    parts = urlsplit(text)
-    if parts.scheme not in schemes or (parts.scheme != "console" and "://" not in text):
-        raise ValueError
-    if host and not parts.hostname:
-        raise ValueError("why: it has no host")
-    _ = parts.port  # raises ValueError when it is no port number
-    unquote(parts.path, errors="strict")
-    return text
-
-
-def _secret(text: str) -> str:
-    if text.startswith("whsec_"):
-        encoded = text.removeprefix("whsec_")
-        if not base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True):
-            raise ValueError
-    return text
-
-
-def _api_keys(text: str) -> tuple[tuple[str, str], ...]:
-    pairs = []
-    for part in filter(None, (piece.strip() for piece in text.split("|"))):
-        key_id, colon, value = part.partition(":")
-        if not colon or not re.fullmatch(r"[!-~]{1,64}", key_id) or not re.fullmatch(r"[!-~]+", value):
-            raise ValueError("why: each key is id:value in printable ASCII without spaces")
-        pairs.append((key_id, value))
-    if not pairs:  # no key at all would leave the webhook open to senders without one
-        raise ValueError("why: it has no key")
-    return tuple(pairs)
-
-
-def _backend(text: str) -> Backend:
-    match text.lower():
-        case "memory" | "redis" | "webhook" as name:
-            return name
-    raise ValueError
-
-
-def _boolean(text: str) -> bool:
-    if text.lower() in {"1", "on", "true", "yes"}:
-        return True
-    if text.lower() in {"0", "off", "false", "no"}:
-        return False
-    raise ValueError
-
-
-def _positive(text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,18}", text) or int(text) == 0:
-        raise ValueError
-    return int(text)
-
-
-def _keep_days(name: str, default: int | None, least: int) -> int | None:
-    def parse(text: str) -> int | None:
-        if text.lower() == "forever":
-            return None
-        # Below what still is read; and what a date can be reckoned back.
-        if not least <= _positive(text) <= 36_500:
-            raise ValueError
-        return int(text)
-
-    return read(name, parse, f"a number of days from {least} on, or forever", default)
-
-
-def _days(text: str) -> int:
-    if not re.fullmatch(r"[1-9][0-9]{0,3}", text):
-        raise ValueError
-    return int(text)
-
-
-def _folder(text: str) -> Path:
-    if not Path(text).is_absolute():
-        raise ValueError
-    return Path(text)
-
-
-def _rate(text: str) -> str:
-    if not re.fullmatch(r"[1-9][0-9]{0,8}/(second|minute|hour|day)", text):
-        raise ValueError("why: the period is second, minute, hour or day")
-    return text
-
-
-def name_text(text: str) -> str:
-    if not re.fullmatch(r"[!-~]+", text):
-        raise ValueError
-    return text
-
-
-def _names(text: str) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys(filter(None, (piece.strip() for piece in text.split(",")))))
-    if not names:
-        raise ValueError
-    return tuple(name_text(name) for name in names)
-
-
-def _networks(text: str) -> tuple[Network, ...]:
-    return tuple(ipaddress.ip_network(name, strict=False) for name in _names(text))

@@ -1,4 +1,4 @@
-"""How long-running programs, of agents and of the hub, are told to end."""
+"""The end of long-running programs: SIGTERM and SIGINT as an event."""
 
 import signal
 import threading

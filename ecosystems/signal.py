@@ -1,4 +1,4 @@
-"""The unified signal: one schema for every ecosystem and transport, and the one function that judges it.
+"""The unified signal: one schema for every ecosystem and transport, and the one function that validates it.
 
 Money is `Decimal` throughout and never passes through a float.
 """
@@ -43,7 +43,7 @@ RULES = {
     "tags": "a list of up to 32 texts of up to 64 characters",
     "raw_payload": "a JSON object of at most 64 KiB and 32 levels",
 }
-"""What each field may hold, in the words an agent's author reads."""
+"""What each field may hold, in the words of error messages and documentation."""
 
 
 class Signal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -65,7 +65,7 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     raw_payload: dict[str, Any] = {}
 
     def to_json(self) -> bytes:
-        """Return the signal as one JSON object, decimals as exact numbers: what every transport carries."""
+        """Return the signal as one JSON object, decimals as exact numbers, which every transport sends."""
         return _wire_encoder.encode(self)
 
     def payload_json(self) -> bytes:
@@ -85,7 +85,7 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Refusal(msgspec.Struct, frozen=True, gc=False):
-    """Why an entry is no signal. `detail` never quotes what was sent."""
+    """Why an entry is not a signal. `detail` never quotes what was sent."""
 
     code: str
     detail: str
@@ -109,9 +109,9 @@ class _Refused(Exception):
 
 
 def _number(text: str) -> Decimal | int:
-    """Give a JSON number with a point or an exponent exactly, in the one spelling equal numbers share."""
+    """Return a JSON number with a point or an exponent exactly, in the one form that equal numbers share."""
     if text[-1] in "123456789" and len(text) < 40 and "e" not in text and "E" not in text:
-        return Decimal(text)  # nearly every number there is, in a third of the time
+        return Decimal(text)  # nearly all numbers, in a third of the time
     try:
         number = Decimal(text)
     except InvalidOperation:  # an exponent beyond Decimal's own bounds
@@ -130,7 +130,7 @@ Token = Annotated[str, msgspec.Meta(pattern=r"\A[!-~]+\Z")]
 
 
 class _Wire(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """What msgspec checks by itself, in one pass over the bytes."""
+    """The part of the schema that msgspec checks, in one pass over the bytes."""
 
     signal_id: Annotated[Token, msgspec.Meta(max_length=128)]
     ecosystem: str
@@ -156,7 +156,7 @@ _any_decoder = msgspec.json.Decoder(float_hook=str)
 
 
 def parse(data: bytes, now: datetime | None = None) -> Signal | Refusal:
-    """Judge the JSON of one signal; `now` (aware) is the clock that `timestamp` is held against.
+    """Parse and validate the JSON of one signal; `timestamp` is compared to `now` (aware).
 
     Never raises, whatever the bytes.
     """
@@ -173,10 +173,10 @@ def parse(data: bytes, now: datetime | None = None) -> Signal | Refusal:
 
 
 def split(body: bytes) -> list[bytes] | Refusal:
-    """Give the entries of a body, one JSON object or an array of them, each as the bytes that were sent.
+    """Return the entries of a body, one JSON object or an array of them, each as the bytes that were sent.
 
-    An entry that is no signal is left for `parse` to refuse, so that it does not harm its neighbours.
-    A lone object is not looked into at all.
+    An invalid entry is left for `parse` to refuse, so that it does not harm its neighbours. A lone object
+    is not decoded at all.
     """
     try:
         text = body.decode()
@@ -205,7 +205,7 @@ _NO_SIGNALS = Refusal("not_object_or_array", "the text is neither an object nor 
 
 
 def _undecodable(data: bytes) -> Refusal:
-    """Say why msgspec gave up on text that may be JSON all the same, by the grammar of RFC 8259."""
+    """Return why msgspec refused text that may still be JSON, by the grammar of RFC 8259."""
     try:
         _grammar.decode(data.decode())
     except UnicodeDecodeError:
@@ -220,7 +220,7 @@ def _undecodable(data: bytes) -> Refusal:
 
 
 def _split_slowly(text: str) -> list[bytes] | Refusal:
-    """Split an array that msgspec gave up on, so that only the entry it stumbled over is refused."""
+    """Split an array that msgspec cannot decode, so that only the entry at fault is refused."""
     entries = []
     try:
         position = _after_space(text, text.index("[") + 1)
@@ -249,7 +249,7 @@ def _no_constant(_: str) -> None:
     raise ValueError
 
 
-# By RFC 8259's grammar alone: numbers stay text, and NaN is none.
+# By RFC 8259's grammar alone: numbers stay text, and NaN is not JSON.
 _grammar = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=_no_constant)
 
 
@@ -294,7 +294,7 @@ def _parse(data: bytes, now: datetime) -> Signal:
 
 
 def _slow_wire(data: bytes, error: msgspec.ValidationError) -> _Wire:
-    """Decode again what the one pass stumbled over: keep unknown keys, or say which field is wrong."""
+    """Decode again what the one pass refused: keep unknown keys, or name the field that is wrong."""
     fields = _loose_decoder.decode(data)
     if not isinstance(fields, dict):
         raise _Refused("not_an_object", detail="a signal is a JSON object") from error
@@ -310,7 +310,7 @@ def _slow_wire(data: bytes, error: msgspec.ValidationError) -> _Wire:
 
 def _with_extra(payload: Any, unknown: dict[str, Any]) -> Any:
     if not isinstance(payload, dict):
-        return payload  # wrong all the same: the conversion says so
+        return payload  # wrong in any case: the conversion reports it
     extra = payload.get("extra", {})
     if not isinstance(extra, dict) or extra.keys() & unknown.keys():
         raise _Refused(
@@ -320,13 +320,13 @@ def _with_extra(payload: Any, unknown: dict[str, Any]) -> Any:
 
 
 def _explained(message: str) -> _Refused:
-    """Turn msgspec's words into ours: its own may quote the value."""
+    """Return msgspec's error in our words, because its own may quote the value."""
     if missing := re.match(r"Object missing required field `(\w+)`", message):
         return _Refused("missing_field", missing[1], f"{missing[1]} is required: {RULES[missing[1]]}")
     at = re.search(r"at `\$\.(\w+)", message)
     field = at[1] if at and at[1] in RULES else None
     if field is None:
-        return _Refused("invalid_value", detail="a field does not hold what it may hold")
+        return _Refused("invalid_value", detail="a field holds an invalid value")
     code = "wrong_type" if re.match(r"Expected `[^`]*`, got", message) else "invalid_value"
     return _Refused(code, field)
 
@@ -356,7 +356,7 @@ def _moment(text: str) -> datetime:
 
 
 def _after_leap_second(text: str) -> datetime:
-    """Count second 60, which RFC 3339 has at the end of a month in UTC, as the next: so does Postgres."""
+    """Return second 60, which RFC 3339 has at the end of a month in UTC, as the next, as Postgres does."""
     moment = _moment(f"{text[: _SECOND.start]}59{text[_SECOND.stop :]}") + timedelta(seconds=1)
     if (moment.day, moment.hour, moment.minute) != (1, 0, 0):
         raise ValueError
@@ -379,7 +379,7 @@ _DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
 
 
 def _decimal(field: str, value: Any, *, zero: bool = False) -> Decimal | None:
-    """Give a price exactly, in the one spelling equal prices share; raise _Refused for what it may not be."""
+    """Return a price exactly, in the one form that equal prices share; raise _Refused for an invalid one."""
     if value is None:
         return None
     kind = type(value)
@@ -393,7 +393,7 @@ def _decimal(field: str, value: Any, *, zero: bool = False) -> Decimal | None:
         raise _Refused("out_of_range", field)
     if type(value) is int:
         return Decimal(value)
-    # A short text without an exponent has few enough decimals, and costs a third of taking the number apart.
+    # A short text without an exponent has few enough decimals; this costs a third of `as_tuple`.
     text = str(value)
     if (len(text) > MAX_DECIMALS or "E" in text) and value.as_tuple().exponent < -MAX_DECIMALS:
         raise _Refused("too_precise", field)
@@ -428,7 +428,7 @@ def _depth(value: Any) -> int:
 
 
 def _hints(data: bytes) -> dict[str, str]:
-    """Return what can be told of a refused entry: id, ecosystem and agent, each only where it is valid."""
+    """Return a refused entry's id, ecosystem and agent, each only where it is valid."""
     try:
         fields = _any_decoder.decode(data)
     except (ValueError, RecursionError):

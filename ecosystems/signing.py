@@ -1,8 +1,8 @@
 """Signatures of a webhook request, both ways.
 
 Two schemes: Standard Webhooks 1.0 (https://www.standardwebhooks.com), HMAC-SHA256 over `id.timestamp.body`,
-and the legacy `X-Signature`, the hex HMAC-SHA256 of the body alone. All functions take and give bytes or
-ASCII text, and none of them parses the body.
+and the legacy `X-Signature`, the hex HMAC-SHA256 of the body alone. All functions work on bytes or ASCII
+text, and none of them parses the body.
 """
 
 import base64
@@ -49,13 +49,13 @@ def headers(secret: str, message_id: str, timestamp: int, body: bytes) -> dict[s
 def verify(
     secrets: list[str], message_id: str, timestamp: str, signatures: str, body: bytes, now: float
 ) -> bool:
-    """Tell whether any `v1` signature of the header was made with any of `secrets`, and recently.
+    """Return whether any `v1` signature of the header was made with any of `secrets`, and recently.
 
     The three texts are the header values as received. `now` is in seconds since the epoch.
     """
     if not (_ID.fullmatch(message_id) and _TIMESTAMP.fullmatch(timestamp)):
         return False
-    # In whole seconds, as the header is: else one of exactly the tolerance ago never passes.
+    # In whole seconds, like the header: otherwise a timestamp exactly at the tolerance would fail.
     if abs(int(now) - int(timestamp)) > TOLERANCE_S:
         return False
     given = signatures.split(" ")
@@ -72,7 +72,7 @@ def sign_legacy(secret: str, body: bytes) -> str:
 
 
 def verify_legacy(secrets: list[str], signature: str, body: bytes) -> bool:
-    """Tell whether `signature`, hex in either case, was made with any of `secrets`.
+    """Return whether `signature`, hex in either case, was made with any of `secrets`.
 
     A `whsec_` secret passes both as text, as the first generation of agents uses it, and decoded.
     """

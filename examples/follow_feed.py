@@ -8,8 +8,8 @@ Needs `requests`. The file is all that is remembered: a signal and its cursor ar
 written together or not at all, and reading goes on behind the last whole line. Keep the cursor in the same
 transaction as the signal if you write to a database instead.
 
-What is there already is read page by page over REST; then the stream tells what is new. Where the stream has
-an address of its own, as under `make run`, name it with `--stream`; where the plan or the operator offers
+What exists already is read page by page over REST; new signals come over the stream. Where the stream has
+a URL of its own, as under `make run`, name it with `--stream`; where the plan or the operator offers
 none, `--poll SECONDS` asks for pages instead.
 """
 
@@ -58,13 +58,13 @@ def main() -> None:
             except requests.RequestException as error:
                 failures += 1
                 pause = min(2.0**failures, LONGEST_PAUSE)
-                tell(f"{type(error).__name__}, again in {pause:.0f} s")
+                log(f"{type(error).__name__}, again in {pause:.0f} s")
             if options.once:
                 return
             time.sleep(pause)
 
 
-def tell(text: str) -> None:
+def log(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 
@@ -72,7 +72,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("hub", help="where the hub is, as https://hub.example.com")
     parser.add_argument("file", type=Path, help="where the signals go, a JSON object a line")
-    parser.add_argument("--stream", metavar="URL", help="the stream's address, if not the hub's")
+    parser.add_argument("--stream", metavar="URL", help="the stream's URL, if not the hub's")
     parser.add_argument("--poll", type=float, metavar="SECONDS", help="ask so often instead of streaming")
     parser.add_argument("--once", action="store_true", help="read to the end and stop")
     return parser.parse_args()
@@ -133,7 +133,7 @@ def events(session: requests.Session, hub: str, cursor: str | None) -> Iterator[
                 cursor = value
             elif not line:
                 if kind == "end":
-                    tell(f"the stream ended: {json.loads(data)['detail']}")
+                    log(f"the stream ended: {json.loads(data)['detail']}")
                     return
                 yield cursor, json.loads(data) if kind == "signal" else None
                 kind, data = "message", ""

@@ -155,5 +155,5 @@ def test_the_agents_unit_starts_an_agent(run_program, tmp_path):
 def test_the_commands_unit_names_commands_that_exist():
     text = (PROJECT / "docs" / GUIDE).read_text()
     named = set(re.findall(r"signal-hub@(\w+)", text))
-    assert named == {"consume_databases", "consume_streams", "watch", "deliver_webhooks", "tend_commerce"}
+    assert named == {"consume_databases", "consume_streams", "run_worker"}
     assert named <= set(get_commands())

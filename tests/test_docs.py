@@ -6,7 +6,6 @@ import pkgutil
 import re
 import shlex
 import subprocess
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -15,8 +14,8 @@ from django.core.management import call_command, get_commands, load_command_clas
 from django.db import connection
 from django.urls import resolve
 
+from config import variable_docs
 from ecosystems import env
-from ecosystems.market import credentials
 from ecosystems.market.symbols import instrument
 from ecosystems.signal import Signal, parse
 from tests.guides import blocks
@@ -41,47 +40,37 @@ def clear(monkeypatch):
     return monkeypatch
 
 
-@pytest.fixture
-def read(clear) -> set[str]:
-    """The variables that the code asks for."""
-    asked, real = set(), env.read
-
-    def listen(name, *arguments, **options):
-        asked.add(name)
-        return real(name, *arguments, **options)
-
-    clear.setattr(env, "read", listen)
-    clear.setattr(credentials, "read", listen)
-    env.load()
-    credentials.load()
-    return asked
-
-
 def starting() -> set[str]:
     """The names under `Starting programs`, which other programs read."""
     section = (DOCS / "configuration.md").read_text().partition("## Starting programs")[2]
     return {name for name, _ in ROW.findall(section)}
 
 
-def table() -> dict[str, str]:
-    """The variables of configuration.md with the last cell of their row, the default."""
-    text = (DOCS / "configuration.md").read_text().partition("## Starting programs")[0]
-    return {name: cells.rpartition(" | ")[2].strip() for name, cells in ROW.findall(text)}
+def test_the_tables_of_variables_are_generated():
+    page = (DOCS / "configuration.md").read_text()
+    assert variable_docs.page(page) == page
+    documented = [name for name, _ in ROW.findall(page) if name not in starting()]
+    assert documented == [variable.name for variable in env.VARIABLES.values()]
 
 
-def test_the_table_names_what_is_read(read):
-    assert set(table()) == read
+def test_the_template_is_generated():
+    template = (PROJECT / ".env.example").read_text()
+    assert variable_docs.template() == template
+    assert all(f"\n#{variable.name}=" in template for variable in env.VARIABLES.values())
 
 
-def test_the_template_names_what_is_read(read):
-    named = re.findall(r"^#([A-Z_]+)=", (PROJECT / ".env.example").read_text(), re.MULTILINE)
-    assert sorted(named) == sorted(read)
+@pytest.mark.parametrize("section", variable_docs.SECTIONS)
+def test_a_section_without_a_table_is_noticed(section):
+    page = (DOCS / "configuration.md").read_text()
+    with pytest.raises(ValueError, match=f"no table under the heading '{section}'"):
+        variable_docs.page(page.replace(f"## {section}\n", "## Another\n"))
 
 
 @page
-def test_pages_name_no_other_variables(page, read):
+def test_pages_name_no_other_variables(page):
     named = {name.removesuffix("_FILE") for name in VARIABLE.findall(page.read_text())}
-    assert named - read - starting() <= FOREIGN
+    known = {variable.name for variable in env.VARIABLES.values()}
+    assert named - known - starting() <= FOREIGN
 
 
 def test_what_starts_programs_is_read_by_them():
@@ -106,20 +95,17 @@ def test_every_value_of_the_template_is_accepted(clear, tmp_path):
         environment = env.load()
         environment.require_hub()
         assert environment.bus_backend() == ("redis", None)
-        assert credentials.load().oanda_token == "token"
+        assert environment.oanda_token == "token"
     finally:
         os.environ.clear()
         os.environ.update(before)
 
 
-def test_defaults_are_those_of_the_code(clear):
-    untouched = asdict(env.load()) | asdict(credentials.load())
-    given = {name: match[1] for name, text in table().items() if (match := re.fullmatch("`(.+)`", text))}
-    literal = {name: value for name, value in given.items() if value not in table()}
-    assert len(literal) > 10
-    for name, value in literal.items():
-        clear.setenv(name, value)
-    assert asdict(env.load()) | asdict(credentials.load()) == untouched
+@pytest.mark.parametrize("variable", env.VARIABLES.values(), ids=lambda variable: variable.name)
+def test_every_default_and_every_example_is_valid(clear, variable):
+    for text in filter(None, (variable.example, variable.default)):
+        clear.setenv(variable.name, text)
+        assert variable.read() is not None or text == "forever"
 
 
 SUFFIXES = "py|md|toml|in|txt|yml|yaml|json|html|css|js|service"

@@ -1,4 +1,4 @@
-"""Alerts, channels and the policy in the operator's admin."""
+"""Alerts, channels, notifications and the alert policy in the admin."""
 
 from typing import Any
 
@@ -18,11 +18,11 @@ from aggregator.alerts.messages import Notification
 from aggregator.models import Alert, AlertChannel, AlertNotification, AlertPolicy
 from ecosystems.env import HIDDEN
 
-TEST = Notification("info", "Signal Hub: a test", "This channel works: alerts will come here.")
+TEST = Notification("info", "Signal Hub: test message", "This channel works. Alerts will arrive here.")
 
 
 class ChannelForm(forms.ModelForm):  # type: ignore[type-arg]
-    """A channel with its URL, which goes in and never comes out again."""
+    """A channel with its URL, which is never shown again."""
 
     url = forms.CharField(
         label="URL",
@@ -30,8 +30,8 @@ class ChannelForm(forms.ModelForm):  # type: ignore[type-arg]
         required=False,
         strip=True,
         help_text=(
-            "As apprise writes it: tgram://token/chat, slack://…, mailto://…, json://host/path; see "
-            "github.com/caronc/apprise/wiki. Kept encrypted and not shown again; empty leaves it as it is."
+            "An Apprise URL, such as tgram://token/chat, slack://…, mailto://… or json://host/path; see "
+            "github.com/caronc/apprise/wiki. Stored encrypted and not shown again. Leave empty to keep it."
         ),
     )
 
@@ -44,10 +44,10 @@ class ChannelForm(forms.ModelForm):  # type: ignore[type-arg]
 
         url: str = self.cleaned_data["url"]
         if not url and self.instance.pk is None:
-            raise forms.ValidationError("A channel needs a URL.")
-        # One service a channel: of two in one text, a failure of one would send to the other again.
+            raise forms.ValidationError("Enter a URL.")
+        # One service a channel: of two, a failure of one would send to the other again.
         if url and (" " in url or apprise.Apprise.instantiate(url) is None):
-            raise forms.ValidationError("Apprise does not know such a URL.")
+            raise forms.ValidationError("Not a valid Apprise URL.")
         return url
 
 
@@ -64,12 +64,12 @@ class AlertChannelAdmin(ModelAdmin):  # type: ignore[misc]
         request: HttpRequest,
         obj: AlertChannel | None = None,
     ) -> tuple[str, ...]:
-        asked = ("name", "url", "enabled")
-        return ("name", "address", "url", "enabled", "last_sent_at", "last_error") if obj else asked
+        new = ("name", "url", "enabled")
+        return ("name", "address", "url", "enabled", "last_sent_at", "last_error") if obj else new
 
     @admin.display(description="address")
     def address(self, channel: AlertChannel) -> str:
-        """Show the service alone: tokens stand in every other part of a URL."""
+        """Return the URL's service alone: any other part may hold a token."""
         if not channel.encrypted_url:
             return ""
         try:
@@ -86,25 +86,25 @@ class AlertChannelAdmin(ModelAdmin):  # type: ignore[misc]
     def response_add(
         self, request: HttpRequest, obj: AlertChannel, post_url_continue: str | None = None
     ) -> HttpResponse:
-        """Stay on the new channel's page, where the test is."""
+        """Stay on the new channel's page, which has the test button."""
         response: HttpResponse = super().response_add(request, obj, post_url_continue)
         if "_addanother" in request.POST:
             return response
         return redirect("admin:aggregator_alertchannel_change", obj.pk)
 
     def response_change(self, request: HttpRequest, obj: AlertChannel) -> HttpResponse:
-        """Stay on the channel's page after a test, where its last error stands and its URL can be mended."""
+        """Stay on the channel's page after a test: it shows the last error, and the URL can be corrected."""
         response: HttpResponse = super().response_change(request, obj)
         if any(name.endswith("save_and_test") for name in request.POST):
             return redirect("admin:aggregator_alertchannel_change", obj.pk)
         return response
 
-    @admin.action(description="Send a test message", permissions=["change"])
+    @admin.action(description="Send test message", permissions=["change"])
     def send_test(self, request: HttpRequest, queryset: QuerySet[AlertChannel]) -> None:
         for channel in queryset:
             _test(request, channel)
 
-    @action(description="Save and send a test", permissions=["change"])  # type: ignore[untyped-decorator]
+    @action(description="Save and send test message", permissions=["change"])  # type: ignore[untyped-decorator]
     def save_and_test(self, request: HttpRequest, obj: AlertChannel) -> None:
         _test(request, obj)
 
@@ -112,9 +112,9 @@ class AlertChannelAdmin(ModelAdmin):  # type: ignore[misc]
 def _test(request: HttpRequest, channel: AlertChannel) -> None:
     error = delivery.deliver(channel, TEST)
     if error:
-        messages.error(request, f"{channel.name}: not sent: {error}.")
+        messages.error(request, f"{channel.name}: test message not sent: {error}.")
     else:
-        messages.success(request, f"{channel.name}: a test message was sent.")
+        messages.success(request, f"{channel.name}: test message sent.")
 
 
 @admin.register(Alert)
@@ -128,8 +128,8 @@ class AlertAdmin(ReadOnlyAdmin):
     @admin.display(description="state")
     def state(self, alert: Alert) -> str:
         if alert.resolved_at:
-            return "over"
-        return "open" if alert.fired_at else "found, not told yet"
+            return "resolved"
+        return "open" if alert.fired_at else "pending"
 
 
 @admin.register(AlertNotification)
@@ -159,5 +159,5 @@ class AlertPolicyAdmin(ModelAdmin):  # type: ignore[misc]
         return False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[AlertPolicy]:
-        AlertPolicy.current()  # there is always one to look at
+        AlertPolicy.current()  # creates the one row on the first visit
         return super().get_queryset(request)  # type: ignore[no-any-return]

@@ -1,9 +1,10 @@
-"""What the admin's index page shows, from rollups alone: its cost does not grow with the ledger."""
+"""The admin's index page. It reads rollups alone, so that its cost does not grow with the ledger."""
 
 import json
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 from django.conf import settings
@@ -12,39 +13,43 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.utils.http import urlencode
 
+from aggregator import followers
 from aggregator.admin import transport_guides
-from aggregator.answers import Background
 from aggregator.arrivals import liveness, queries
 from aggregator.arrivals.liveness import Liveness
-from aggregator.health.checks import CheckResult
-from aggregator.health.checks import Status as Health
+from aggregator.background import BackgroundValue
+from aggregator.health.checks import CheckResult, Status
 from aggregator.health.runner import check_runner
 from aggregator.health.stream_checks import NOT_CONFIGURED
 from aggregator.ingest import stream_state
 from aggregator.models import DeadLetter, SymbolAlias
 
-COUNTED = 1000
-"""Up to how many dead letters are counted."""
-SHOWN_AGENTS = 50
-ASK_EVERY_S = 5.0
-ASKED_WITHIN_S = 30.0
-"""How old an answer of the probes may be: a page that nobody has looked at for long begins anew."""
+MAX_TASKS_COUNTED = 1000
+"""Dead letters and symbols are counted up to this."""
+MAX_AGENTS_SHOWN = 50
+REFRESH_INTERVAL_S = 5.0
+SERVERS_TIMEOUT_S = 0.3
+"""How long a page waits for checks and streams, of which it can show what was known before."""
+STREAMS_STALE_S = 30.0
+"""How old that may be: a page that was not open for long waits for new figures."""
 NEW_FOR = timedelta(hours=2)
-"""How long after the hour of the first signal the page still tells how to send over the other transports."""
+"""How long after the hour of the first signal the page still shows how to use the other transports."""
+MIN_LAG_SHOWN = timedelta(seconds=2)
+"""Rollups are usually less than a second behind the ledger."""
 
-LOOKS = {
+LIVENESS_LABELS = {
     Liveness.LIVE: ("success", "sensors"),
     Liveness.LATE: ("warning", "hourglass_top"),
     Liveness.SILENT: ("danger", "sensors_off"),
     Liveness.CLOSED: ("info", "bedtime"),
     Liveness.NEVER: ("default", "pending"),
 }
-"""A label's colour and its sign: the colour is never the only one."""
+"""A label's colour and icon: colour is never the only sign."""
 
-HEALTH = {
-    Health.OK: ("success", "check_circle"),
-    Health.DEGRADED: ("warning", "warning"),
-    Health.FAILED: ("danger", "error"),
+STATUS_LABELS = {
+    Status.OK: ("success", "check_circle"),
+    Status.DEGRADED: ("warning", "warning"),
+    Status.FAILED: ("danger", "error"),
 }
 
 CHART_OPTIONS = json.dumps(
@@ -64,36 +69,42 @@ CHART_OPTIONS = json.dumps(
     }
 )
 
-_outcomes: Background[list[CheckResult]] = Background(
-    lambda: check_runner().outcomes(), ASK_EVERY_S, ASKED_WITHIN_S
-)
-_streams: Background[list[stream_state.StreamState]] = Background(
-    lambda: stream_state.stream_states(settings.ENVIRONMENT), ASK_EVERY_S, ASKED_WITHIN_S
-)
-_memory = queries.RollupCache()
+rollup_cache = queries.RollupCache()
+
+
+@cache
+def background_streams() -> BackgroundValue[list[stream_state.StreamState]]:
+    """Return this process's latest states of the streams."""
+    return BackgroundValue(
+        lambda: stream_state.stream_states(settings.ENVIRONMENT),
+        fresh_s=REFRESH_INTERVAL_S,
+        stale_s=STREAMS_STALE_S,
+        timeout_s=SERVERS_TIMEOUT_S,
+    )
 
 
 @dataclass
 class Card:
-    """An ecosystem, ready to be shown."""
+    """An ecosystem as the page shows it."""
 
     liveness: liveness.EcosystemLiveness
     variant: str
     icon: str
     p50: float | None
     p95: float | None
-    against_usual: str
+    compared: str
+    """The rate of the last hour, compared with the typical one."""
     chart: str
     chart_in_words: str
 
 
 def context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """Add to the index page's context what `live` renders anew every few seconds."""
-    return context | {"title": "Dashboard", "every_ms": 5000} | _live(request)
+    """Return the index page's context with all that `live` renders again every few seconds."""
+    return context | {"title": "Dashboard", "every_ms": int(REFRESH_INTERVAL_S * 1000)} | _live(request)
 
 
 def live(request: HttpRequest) -> HttpResponse:
-    """Render the part of the index page that changes."""
+    """Return the part of the index page that changes."""
     response = render(request, "admin/hub/live.html", _live(request))
     response["Cache-Control"] = "no-store"
     return response
@@ -101,60 +112,61 @@ def live(request: HttpRequest) -> HttpResponse:
 
 def _live(request: HttpRequest) -> dict[str, Any]:
     now = timezone.now()
-    taken = liveness.current_liveness(now, _memory, detailed=SHOWN_AGENTS)
-    agents = taken.agents or []
-    outcomes = _outcomes.latest()
-    checks = {outcome.name: outcome for outcome in outcomes or []}
+    hub = liveness.current_liveness(now, rollup_cache, detailed=MAX_AGENTS_SHOWN)
+    agents = hub.agents or []
+    results = check_runner().latest_results(SERVERS_TIMEOUT_S) or []
+    checks = {result.name: result for result in results}
     shown = {
         "now": now,
         "chart_options": CHART_OPTIONS,
-        "cards": [_card(each, now) for each in taken.ecosystems],
+        "cards": [_card(each, now) for each in hub.ecosystems],
         "transports": [
-            _transport(each, name, checks) for each in taken.ecosystems for name in liveness.TRANSPORTS
+            _transport(each, name, checks) for each in hub.ecosystems for name in liveness.TRANSPORTS
         ],
-        "agents": [_agent(agent) for agent in agents[:SHOWN_AGENTS]],
-        "knows_agents": taken.agents is not None,
-        "more_agents": max(0, len(agents) - SHOWN_AGENTS),
-        "streams": _streams.latest() or [],
-        "checks": [(outcome, *_look(outcome)) for outcome in outcomes or []],
-        "troubles": _troubles(outcomes or []),
+        "agents": [_agent(agent) for agent in agents[:MAX_AGENTS_SHOWN]],
+        "knows_agents": hub.agents is not None,
+        "more_agents": max(0, len(agents) - MAX_AGENTS_SHOWN),
+        "streams": background_streams().latest() or [],
+        "checks": [(result, *_check_label(result)) for result in results],
+        "problems": _problems(results),
+        "lag": _lag(),
         "letters": _unresolved(),
-        "unmapped": SymbolAlias.objects.filter(instrument="")[:COUNTED].count(),
+        "unmapped": SymbolAlias.objects.filter(instrument="")[:MAX_TASKS_COUNTED].count(),
     }
-    came = {name for each in taken.ecosystems for name, part in each.transports.items() if part.last_at}
-    if len(came) < len(liveness.TRANSPORTS) and _is_new(taken, now):
+    came = {name for each in hub.ecosystems for name, part in each.transports.items() if part.last_at}
+    if len(came) < len(liveness.TRANSPORTS) and _is_new(hub, now):
         shown |= {"came": came, "first_use": transport_guides.all_guides(request, came)}
     return shown
 
 
-def _is_new(taken: liveness.HubLiveness, now: datetime) -> bool:
-    """Tell whether nothing came yet, or so lately that the other transports may still be to be tried."""
-    firsts = [each.total.first_at for each in taken.ecosystems if each.total.first_at]
-    return all(at > now - NEW_FOR for at in [*firsts, *(agent.last_seen for agent in taken.agents or [])])
+def _is_new(hub: liveness.HubLiveness, now: datetime) -> bool:
+    """Return whether the hub got its first signal lately or not yet: other transports may still be tried."""
+    firsts = [each.total.first_at for each in hub.ecosystems if each.total.first_at]
+    return all(at > now - NEW_FOR for at in [*firsts, *(agent.last_seen for agent in hub.agents or [])])
 
 
 def _card(each: liveness.EcosystemLiveness, now: datetime) -> Card:
     total = each.total
     return Card(
         each,
-        *LOOKS[each.state],
+        *LIVENESS_LABELS[each.state],
         queries.percentile(total.lags, 0.5),
         queries.percentile(total.lags, 0.95),
-        _against_usual(total.hour, each.typical_hour),
+        _compared(total.hour, each.typical_hour),
         _chart(each, now),
         ", ".join(f"{figures.day:,} by {name}" for name, figures in each.transports.items()),
     )
 
 
-def _against_usual(hour: int, usual: float | None) -> str:
+def _compared(hour: int, usual: float | None) -> str:
     if not usual:
         return ""
     change = hour / usual - 1
-    return "as usual" if abs(change) < 0.05 else f"{change:+,.0%}"
+    return "typical" if abs(change) < 0.05 else f"{change:+,.0%}"
 
 
 def _chart(each: liveness.EcosystemLiveness, now: datetime) -> str:
-    """Return Chart.js data: a day by the hour, stacked by transport."""
+    """Return Chart.js data: the last 24 hours, stacked by transport."""
     first = now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=23)
     slots = [first + timedelta(hours=number) for number in range(24)]
     return json.dumps(
@@ -173,41 +185,49 @@ def _chart(each: liveness.EcosystemLiveness, now: datetime) -> str:
     )
 
 
-def _look(outcome: CheckResult, unset: str = NOT_CONFIGURED) -> tuple[str, str, str]:
-    """Return a probe's word, colour and sign; `unset` is the word for one of something not configured."""
-    if outcome.text == NOT_CONFIGURED:
+def _check_label(result: CheckResult, unset: str = NOT_CONFIGURED) -> tuple[str, str, str]:
+    """Return a check's word, colour and icon; `unset` is the word for what is not configured."""
+    if result.summary == NOT_CONFIGURED:
         return unset, "default", "remove"
-    return outcome.state, *HEALTH[outcome.state]
+    return result.status, *STATUS_LABELS[result.status]
 
 
 def _transport(each: liveness.EcosystemLiveness, name: str, checks: dict[str, CheckResult]) -> dict[str, Any]:
-    """Return a row of the table of transports; `check` is the probe of the server it goes over."""
+    """Return a row of the table of transports; `check` is that of the server it goes over."""
     own = f"database:{each.ecosystem}"
-    probe = {"database": own if own in checks else "database", "redis": "redis", "webhook": "endpoint"}[name]
-    outcome = checks.get(probe)
+    database = own if own in checks else "database"
+    result = checks.get({"database": database, "redis": "redis", "webhook": "endpoint"}[name])
     return {
         "ecosystem": each.ecosystem,
         "name": name,
         "figures": each.transports[name],
-        "check": outcome,
-        "look": _look(outcome, "not probed" if name == "webhook" else NOT_CONFIGURED) if outcome else None,
+        "check": result,
+        "label": _check_label(result, "not checked" if name == "webhook" else NOT_CONFIGURED)
+        if result
+        else None,
     }
 
 
 def _agent(agent: liveness.AgentLiveness) -> dict[str, Any]:
-    variant, icon = LOOKS[agent.state]
+    variant, icon = LIVENESS_LABELS[agent.state]
     query = urlencode({"ecosystem": agent.ecosystem, "agent": agent.name or "-"})
     return {"agent": agent, "variant": variant, "icon": icon, "query": query}
 
 
-def _troubles(outcomes: list[CheckResult]) -> dict[str, Any]:
-    """Return the probes that are not well, the worst first, and how many they are in words."""
-    found = [each for state in (Health.FAILED, Health.DEGRADED) for each in outcomes if each.state is state]
-    counts = Counter(each.state for each in found)
-    return {"found": found, "words": ", ".join(f"{count} {state}" for state, count in counts.items())}
+def _problems(results: list[CheckResult]) -> dict[str, Any]:
+    """Return the checks that are not ok, failed ones first, and their counts in words."""
+    found = [each for status in (Status.FAILED, Status.DEGRADED) for each in results if each.status is status]
+    counts = Counter(each.status for each in found)
+    return {"results": found, "words": ", ".join(f"{count} {status}" for status, count in counts.items())}
+
+
+def _lag() -> timedelta | None:
+    """Return how far the figures are behind the ledger, None where that is not noticeable."""
+    lag = followers.lags(["rollups"]).get("rollups", timedelta())
+    return lag if lag >= MIN_LAG_SHOWN else None
 
 
 def _unresolved() -> str:
-    """Return how many dead letters wait for somebody, counting no further than COUNTED."""
-    count = DeadLetter.objects.filter(resolved_at=None)[: COUNTED + 1].count()
-    return f"{COUNTED:,} and more" if count > COUNTED else f"{count:,}" if count else ""
+    """Return how many dead letters are unresolved, counted up to MAX_TASKS_COUNTED; "" for none."""
+    count = DeadLetter.objects.filter(resolved_at=None)[: MAX_TASKS_COUNTED + 1].count()
+    return f"{MAX_TASKS_COUNTED:,}+" if count > MAX_TASKS_COUNTED else f"{count:,}" if count else ""

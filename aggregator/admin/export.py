@@ -1,4 +1,4 @@
-"""Signals as CSV and JSON lines, as long as they may be, in little memory."""
+"""Exports of signals as CSV and JSON lines, in bounded memory."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""The ledger as an operator reads it."""
+"""The ledger's signals in the admin: list, search, one signal, export."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,6 +19,7 @@ from unfold.views import ChangeList
 from aggregator.admin.base import ReadOnlyAdmin, raw_json
 from aggregator.admin.export import FORMATS
 from aggregator.ledger import pager
+from aggregator.ledger.bisection import first_id
 from aggregator.models import ECOSYSTEM_CHOICES, TRANSPORT_CHOICES, TradingSignal
 from aggregator.templatetags.hub import ago, span
 from ecosystems import ECOSYSTEMS
@@ -26,8 +27,10 @@ from ecosystems import ECOSYSTEMS
 CURSORS = ("before", "after")
 PER_PAGE = 50
 MAX_SIGHTINGS = 200
-CLOCKS_DIFFER = timedelta(seconds=1)
-"""By how much less two machines' clocks may differ without anybody's fault."""
+MAX_CLOCK_DIFFERENCE = timedelta(seconds=1)
+"""Two machines' clocks may differ by as much without a fault."""
+MAX_ID_DELAY = timedelta(minutes=5)
+"""How much later than its `received_at`, the start of its transaction, a row may have got its id."""
 
 
 class EcosystemFilter(DropdownFilter):  # type: ignore[misc] # the package has no types
@@ -53,17 +56,17 @@ class TransportFilter(DropdownFilter):  # type: ignore[misc]
 
 
 def without_nul(text: str | None) -> str:
-    """Return an address's text without what Postgres cannot hold."""
+    """Return a URL parameter's text without what Postgres cannot store."""
     return (text or "").replace("\0", "")
 
 
 def agent_name(text: str) -> str:
-    """Return the agent that an address names: it writes the one without a name as a dash."""
+    """Return the agent that a URL parameter names: a dash is the unnamed one."""
     return "" if text == "-" else text
 
 
 class AgentFilter(TextFilter):  # type: ignore[misc]
-    title = "agent (exact; - for none)"
+    title = "agent (exact name; - for unnamed)"
     parameter_name = "agent"
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
@@ -72,7 +75,7 @@ class AgentFilter(TextFilter):  # type: ignore[misc]
 
 
 class ReceivedFilter(RangeDateTimeFilter):  # type: ignore[misc]
-    """Time of receipt, which bounds the ids to look through."""
+    """Time of receipt, which bounds the ids to look at."""
 
     low = pager.LOWEST
     high = pager.HIGHEST
@@ -80,10 +83,10 @@ class ReceivedFilter(RangeDateTimeFilter):  # type: ignore[misc]
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         start, end = self._moment("from", "00:00"), self._moment("to", "23:59:59.999999")
         if start:
-            self.low = pager.first_id(start - pager.SLACK)
+            self.low = first_id(start - MAX_ID_DELAY) - 1
             queryset = queryset.filter(received_at__gte=start)
         if end:
-            self.high = pager.first_id(end + pager.SLACK)
+            self.high = first_id(end + MAX_ID_DELAY)
             queryset = queryset.filter(received_at__lte=end)
         return queryset
 
@@ -95,7 +98,7 @@ class ReceivedFilter(RangeDateTimeFilter):  # type: ignore[misc]
 
 
 class _NoPages:
-    """Stands in for a paginator: pages are found by key."""
+    """Takes the place of Django's paginator: pages are found by key."""
 
     template_name = "admin/hub/keyset.html"
     num_pages = 1
@@ -103,7 +106,7 @@ class _NoPages:
 
 
 class KeysetChangeList(ChangeList):  # type: ignore[misc]
-    """A change list of `finding.Search`'s pages."""
+    """A change list of the pages of a `pager.Search`."""
 
     query: str
     search: pager.Search
@@ -121,11 +124,11 @@ class KeysetChangeList(ChangeList):  # type: ignore[misc]
         received = next((spec for spec in self.filter_specs if isinstance(spec, ReceivedFilter)), None)
         agent = without_nul(request.GET.get("agent"))
         if term.strip():
-            self.search = pager.search(base.order_by(), term.strip(), chosen)
+            self.search = pager.search(base, term.strip(), chosen)
         elif agent:
-            self.search = pager.Search(base.order_by(), [pager.Walk("agent_source", agent_name(agent))])
+            self.search = pager.Search(base, [("agent_source", agent_name(agent))])
         else:
-            self.search = pager.Search(base.order_by())
+            self.search = pager.Search(base)
         if received:
             self.search.low, self.search.high = received.low, received.high
         return base
@@ -137,7 +140,7 @@ class KeysetChangeList(ChangeList):  # type: ignore[misc]
         except OperationalError as error:
             if getattr(error.__cause__, "sqlstate", "") != "57014":
                 raise
-            messages.warning(request, "That takes too long: narrow it, for instance by time.")
+            messages.warning(request, "The search took too long. Narrow it, for instance by time.")
             self.page = pager.Page([])
         self.result_list = self.page.rows
         self.result_count = self.full_result_count = len(self.page.rows)
@@ -146,11 +149,11 @@ class KeysetChangeList(ChangeList):  # type: ignore[misc]
         self.paginator = _NoPages()
 
     def link(self, **cursor: int | None) -> str:
-        """Return the address of another page of this list."""
+        """Return the URL of another page of this list."""
         return self.get_query_string(cursor, remove=list(CURSORS))  # type: ignore[no-any-return]
 
-    def passed(self) -> datetime | None:
-        """Return when the last signal that an unfinished page has passed was received."""
+    def searched_back_to(self) -> datetime | None:
+        """Return when the oldest signal that an unfinished page looked at was received."""
         last = TradingSignal.objects.filter(pk=self.page.older or 0).values_list("received_at", flat=True)
         return last.first()
 
@@ -194,7 +197,7 @@ class SignalAdmin(ReadOnlyAdmin):
         return (("export.<str:form>", "aggregator_tradingsignal_export", self.export),)
 
     def export(self, request: HttpRequest, form: str, **_: Any) -> StreamingHttpResponse:
-        """Stream the signals that the list's address selects, as CSV or JSON lines."""
+        """Stream the signals that the list's URL selects, as CSV or JSON lines."""
         if form not in FORMATS:
             raise Http404
         if not self.has_view_permission(request):
@@ -238,7 +241,7 @@ class SignalAdmin(ReadOnlyAdmin):
     @admin.display(description="lag")
     def late(self, signal: TradingSignal) -> str:
         late = signal.received_at - signal.timestamp
-        return span(late) if late > -CLOCKS_DIFFER else f"{span(-late)} ahead"
+        return span(late) if late > -MAX_CLOCK_DIFFERENCE else f"{span(-late)} ahead"
 
     @admin.display(description="id")
     def number(self, signal: TradingSignal) -> int:
@@ -251,7 +254,7 @@ class SignalAdmin(ReadOnlyAdmin):
 
 
 def _around(signal: TradingSignal) -> dict[str, Any]:
-    """Return a signal's path and its neighbours, each by one step along an index."""
+    """Return how a signal arrived, and the signals before and after it, each by one look-up in an index."""
     rows = TradingSignal.objects.order_by()
     lines = (
         ("in the ledger", rows),
@@ -260,7 +263,7 @@ def _around(signal: TradingSignal) -> dict[str, Any]:
     )
     return {
         "sightings": signal.sightings.order_by("seen_at")[:MAX_SIGHTINGS],
-        "neighbours": [
+        "adjacent": [
             (
                 words,
                 _link(line.filter(pk__lt=signal.pk).order_by("-pk").first()),
@@ -275,5 +278,5 @@ def _link(signal: TradingSignal | None) -> str:
     if signal is None:
         return "—"
     address = reverse("admin:aggregator_tradingsignal_change", args=[signal.pk])
-    told = f"{signal.action} {signal.instrument or signal.symbol}, {signal.agent_source or '(unnamed)'}"
-    return format_html('<a href="{}"><bdi>{}</bdi></a> {}', address, told, ago(signal.received_at))
+    summary = f"{signal.action} {signal.instrument or signal.symbol}, {signal.agent_source or '(unnamed)'}"
+    return format_html('<a href="{}"><bdi>{}</bdi></a> {}', address, summary, ago(signal.received_at))

@@ -1,1 +1,1 @@
-"""Alerts: rules find what is wrong, a turn keeps book of it, notices travel over the operator's channels."""
+"""Alerts: rules find conditions, transitions record them, delivery sends notifications to the channels."""

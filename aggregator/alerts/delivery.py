@@ -1,9 +1,8 @@
-"""Notices to channels: each is claimed by a conditional UPDATE, begun by another, sent, and marked.
+"""Sends notifications to channels: each is claimed by a conditional UPDATE, started by another, sent, marked.
 
-A worker that dies between the first two has sent nothing: the notice is free again after two minutes. One
-that dies later leaves a notice of which nobody knows whether it came: it is sent once more, but only when the
-schedule would repeat an alert. Sooner it could come twice in a row; never, an end or an all-clear could be
-lost.
+A worker that dies between the first two has sent nothing: the notification is free again after two minutes.
+One that dies later leaves a notification that may or may not have arrived: it is sent once more, when the
+schedule would repeat an alert. Sooner, it could arrive twice in a row; never, a recovery could be lost.
 """
 
 import logging
@@ -12,32 +11,30 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db import connection, connections
+from django.db import connection
 from django.utils import timezone
 
 from aggregator import encryption
 from aggregator.alerts import messages
 from aggregator.alerts.messages import Notification
-from aggregator.background import DAEMONS
-from aggregator.models import AlertChannel, AlertNotification
+from aggregator.background import run_in_thread
+from aggregator.models import AlertChannel
 
 logger = logging.getLogger("signal_hub.alerts")
 
 PURPOSE = b"alert-channels"
 """What the key of the channels' URLs is derived for."""
-FIRST_RETRY = timedelta(seconds=30)
-LONGEST_RETRY = timedelta(hours=1)
-MOST_ATTEMPTS = 12
-"""Some five hours of trying."""
-WITHIN_S = 8.0
-"""How long a turn waits for the channels; one that takes longer goes on in its thread."""
-ANSWER_S = 30.0
-"""How long a service may take to answer: apprise's own 4 s would send again to one that is only slow."""
+FIRST_RETRY_DELAY = timedelta(seconds=30)
+MAX_RETRY_DELAY = timedelta(hours=1)
+MAX_ATTEMPTS = 12
+"""Some five hours of retries."""
+SEND_TIMEOUT_S = 8.0
+"""How long a caller waits for the channels; one that takes longer continues in its thread."""
+SERVICE_TIMEOUT_S = 30.0
+"""How long a service may take to answer: Apprise's own 4 s would send again to one that is only slow."""
 MARKDOWN_ONLY = ("Discord", "Guilded", "Mattermost", "Zulip")
-"""Services that know no other kind of text, and of which apprise lets one through as it is."""
-KEPT_FOR = timedelta(days=90)
-"""How long notifications are kept for an operator to look up."""
-REFUSED = "the service did not take it, or could not be reached"
+"""Services that know no other kind of text, one of which Apprise passes on unescaped."""
+REJECTED = "the service rejected it or could not be reached"
 
 DUE = """sent_at IS NULL AND given_up_at IS NULL AND due_at <= now()
     AND (claimed_until IS NULL OR claimed_until < now())"""
@@ -47,7 +44,7 @@ CHANNELS = f"""
     WHERE enabled AND id IN (SELECT channel_id FROM alert_notifications WHERE {DUE})
     ORDER BY id"""
 
-CLAIM = f"""
+CLAIM_NEXT = f"""
     UPDATE alert_notifications SET claimed_until = now() + interval '2 minutes'
     WHERE id = (
         SELECT id FROM alert_notifications
@@ -55,8 +52,8 @@ CLAIM = f"""
         ORDER BY due_at, id LIMIT 1 FOR UPDATE SKIP LOCKED)
     RETURNING id, claimed_until"""
 
-# What was begun before and has not ended was cut off. It has one more go: given up, unless that ends well.
-BEGIN = """
+# An attempt that was started and has not ended was interrupted. One more is made, which is the last.
+START_ATTEMPT = """
     UPDATE alert_notifications SET attempts = attempts + 1, started_at = now(),
         claimed_until = now() + make_interval(
             hours => coalesce((SELECT repeat_hours[1] FROM alert_policy WHERE id = 1), 1)),
@@ -69,10 +66,10 @@ SENT = """
     SET sent_at = now(), claimed_until = NULL, started_at = NULL, given_up_at = NULL
     WHERE id = %s"""
 
-LATER = """
+RETRY = """
     UPDATE alert_notifications SET claimed_until = NULL, started_at = NULL,
-        due_at = now() + make_interval(secs => %(wait)s),
-        given_up_at = CASE WHEN attempts >= %(most)s THEN now() END
+        due_at = now() + make_interval(secs => %(delay)s),
+        given_up_at = CASE WHEN attempts >= %(max)s THEN now() END
     WHERE id = %(id)s"""
 
 
@@ -88,70 +85,70 @@ class Target:
 
 
 class NotificationSender:
-    """Sends what is due, each channel's in a thread: one that hangs holds up no other, and no turn."""
+    """Sends what is due, each channel's in a thread: one that hangs delays no other, and no evaluation."""
 
     def __init__(self) -> None:
         self._running: dict[int, Future[int]] = {}
 
     def send_due(self) -> int:
-        """Send every notice that is due and nobody else has claimed; return how many were sent in time."""
-        ended = [self._running.pop(number) for number, each in list(self._running.items()) if each.done()]
+        """Send every notification that is due and not claimed by another worker; return how many were sent.
+
+        Returns after SEND_TIMEOUT_S at most; what is sent later counts in a later call.
+        """
+        ended = [self._running.pop(pk) for pk, each in list(self._running.items()) if each.done()]
         started = {
-            channel.pk: DAEMONS.submit(_send_channel, channel)
+            channel.pk: run_in_thread(_send_channel, channel)
             for channel in AlertChannel.objects.raw(CHANNELS)
             if channel.pk not in self._running
         }
-        in_time, _ = wait(started.values(), WITHIN_S)
-        self._running |= {number: each for number, each in started.items() if each not in in_time}
+        in_time, _ = wait(started.values(), SEND_TIMEOUT_S)
+        self._running |= {pk: each for pk, each in started.items() if each not in in_time}
         return sum(each.result() for each in (*ended, *in_time))
 
     def close(self) -> None:
-        """Wait for what is still under way, as long as a service may take: cut off, it would come again."""
-        wait(self._running.values(), ANSWER_S)
+        """Wait for what is being sent, as long as a service may take: interrupted, it would be sent again."""
+        wait(self._running.values(), SERVICE_TIMEOUT_S)
 
 
 def _send_channel(channel: AlertChannel) -> int:
-    """Send a channel's notices until one fails, which then waits; return how many were sent."""
+    """Send a channel's notifications until one fails, which is retried later; return how many were sent."""
     sent = 0
-    try:
-        while (claimed := _claim(channel)) is not None:
-            number, attempts, notice = claimed
-            error = deliver(channel, notice)
-            with connection.cursor() as cursor:
-                if error:
-                    pause = min(FIRST_RETRY * 2 ** (attempts - 1), LONGEST_RETRY).total_seconds()
-                    cursor.execute(LATER, {"id": number, "wait": pause, "most": MOST_ATTEMPTS})
-                    break
-                cursor.execute(SENT, [number])
-                sent += 1
-    finally:
-        connections.close_all()  # this thread's own; it ends here
+    while (claimed := _claim(channel)) is not None:
+        pk, attempts, notification = claimed
+        error = deliver(channel, notification)
+        with connection.cursor() as cursor:
+            if error:
+                delay = min(FIRST_RETRY_DELAY * 2 ** (attempts - 1), MAX_RETRY_DELAY).total_seconds()
+                cursor.execute(RETRY, {"id": pk, "delay": delay, "max": MAX_ATTEMPTS})
+                break
+            cursor.execute(SENT, [pk])
+            sent += 1
     return sent
 
 
 def _claim(channel: AlertChannel) -> tuple[int, int, Notification] | None:
-    """Claim and begin the channel's next notice; return its id, which attempt this is, and what to send."""
+    """Claim and start the channel's next notification; return its id, the number of this attempt and it."""
     with connection.cursor() as cursor:
-        cursor.execute(CLAIM, [channel.pk])
+        cursor.execute(CLAIM_NEXT, [channel.pk])
         claim: tuple[int, datetime] | None = cursor.fetchone()
         if claim is None:
             return None
-        import apprise  # noqa: F401 - takes a second, and is better cut off before it is begun
+        import apprise  # noqa: F401 - takes a second, and is better interrupted before the start
 
-        cursor.execute(BEGIN, claim)
+        cursor.execute(START_ATTEMPT, claim)
         row: tuple[int, datetime, str, str, str] | None = cursor.fetchone()
     if row is None:  # it took longer than the claim lasts
         return None
     attempts, created_at, *texts = row
-    notice = Notification(*texts)
-    return claim[0], attempts, messages.again(notice, created_at) if attempts > 1 else notice
+    notification = Notification(*texts)
+    return claim[0], attempts, messages.as_retry(notification, created_at) if attempts > 1 else notification
 
 
-def deliver(channel: AlertChannel, notice: Notification) -> str:
-    """Send a notice over one channel and note how that went; return why not, or ""."""
+def deliver(channel: AlertChannel, notification: Notification) -> str:
+    """Send a notification over one channel and save the result there; return the error, "" for none."""
     try:
         target = Target(channel.name, encryption.decrypt(channel.encrypted_url, PURPOSE))
-        error = "" if post(target, notice) else REFUSED
+        error = "" if post(target, notification) else REJECTED
     except encryption.DecryptionError as unreadable:
         error = str(unreadable)
     changed = {"last_error": error} | ({} if error else {"last_sent_at": timezone.now()})
@@ -161,8 +158,8 @@ def deliver(channel: AlertChannel, notice: Notification) -> str:
     return error
 
 
-def post(target: Target, notice: Notification) -> bool:
-    """Hand a notice to apprise; return whether the service took it. Never raises: a text may hold the URL."""
+def post(target: Target, notification: Notification) -> bool:
+    """Return whether the service accepted the notification. Never raises: a text may hold the URL."""
     # Imported here: it brings a hundred services, which a web request has no use for.
     import apprise
 
@@ -170,35 +167,35 @@ def post(target: Target, notice: Notification) -> bool:
     try:
         if not messenger.add(target.url):
             return False
-        write = messages.plain
+        escape = messages.without_mentions
         for service in messenger:
-            service.socket_read_timeout = max(service.socket_read_timeout, ANSWER_S)
+            service.socket_read_timeout = max(service.socket_read_timeout, SERVICE_TIMEOUT_S)
             if str(service.service_name) in MARKDOWN_ONLY:
-                write = messages.literal
+                escape = messages.as_markdown
         return bool(
             messenger.notify(
-                body=write(notice.body),
-                title=write(notice.title),
-                notify_type=apprise.NotifyType(notice.severity),
+                body=escape(notification.body),
+                title=escape(notification.title),
+                notify_type=apprise.NotifyType(notification.severity),
                 body_format=apprise.NotifyFormat.TEXT,
             )
         )
     except Exception as error:  # a hundred services' code
-        logger.warning("alert channel=%s apprise raised %s", target.name, type(error).__name__)
+        logger.warning("alert channel=%s Apprise raised %s", target.name, type(error).__name__)
         return False
 
 
-def broadcast(targets: Sequence[Target], notice: Notification) -> None:
-    """Send a notice to all at once, without the database, and log how that went."""
-    sendings = {target: DAEMONS.submit(post, target, notice) for target in targets}
-    wait(sendings.values(), WITHIN_S)
-    for target, each in sendings.items():
+def broadcast(targets: Sequence[Target], notification: Notification) -> None:
+    """Send a notification to all targets at once, without the database, and log the results."""
+    running = {target: run_in_thread(post, target, notification) for target in targets}
+    wait(running.values(), SEND_TIMEOUT_S)
+    for target, each in running.items():
         state = "not answered yet" if not each.done() else "sent" if each.result() else "not sent"
-        logger.warning("alert channel=%s %s: %s", target.name, state, notice.title)
+        logger.warning("alert channel=%s %s: %s", target.name, state, notification.title)
 
 
-def targets() -> list[Target]:
-    """Return the channels that can be used now."""
+def usable_targets() -> list[Target]:
+    """Return the enabled channels whose URL can be decrypted."""
     found = []
     for channel in AlertChannel.objects.filter(enabled=True).order_by("id"):
         try:
@@ -206,9 +203,3 @@ def targets() -> list[Target]:
         except encryption.DecryptionError as error:
             logger.warning("alert channel=%s %s", channel.name, error)
     return found
-
-
-def delete_old_notifications() -> int:
-    """Delete the notifications created more than KEPT_FOR ago; return how many."""
-    old = AlertNotification.objects.filter(created_at__lt=timezone.now() - KEPT_FOR)
-    return old.delete()[0]

@@ -1,7 +1,7 @@
-"""One turn of the alerts: what was found meets what is on record.
+"""Which alerts fire, repeat and resolve: the conditions just found meet the alerts on record.
 
-Every change is a conditional UPDATE or an INSERT under a unique constraint, and the notices are written in
-the same transaction: whichever of several workers makes the change also writes the notice, and no other.
+Every transition is a conditional UPDATE or an INSERT under a unique constraint, and its notifications are
+written in the same transaction: of several workers only the one that makes the transition writes them.
 """
 
 from collections.abc import Iterable
@@ -15,128 +15,121 @@ from aggregator.alerts import messages
 from aggregator.alerts.rules import Condition, Conditions
 
 HOLD = timedelta(seconds=40)
-"""For how long a probe or a stream must be bad before anybody is told: longer than a restart takes."""
-HELD = ("check_failed", "stream_lag")
+"""How long a check or a stream must be bad before its alert fires: longer than a restart takes."""
+HELD_RULES = ("check_failed", "stream_lag")
 GRACE = timedelta(seconds=60)
-"""How long after it was found last something is over: another worker may have looked a little earlier."""
+"""How long after a condition was last found its alert resolves: another worker may have looked earlier."""
 
-# Turns of several workers would only repeat one another, and deadlock.
-ENTER = "SELECT repeat_hours FROM alert_policy WHERE id = 1 FOR UPDATE SKIP LOCKED"
+# Workers that evaluate at once would only repeat one another, and deadlock.
+LOCK_POLICY = "SELECT repeat_hours FROM alert_policy WHERE id = 1 FOR UPDATE SKIP LOCKED"
 
-FOUND = """
+SAVE_FOUND = """
     INSERT INTO alerts (rule, subject, text, since, found_at, notifications)
     SELECT rule, subject, text, now(), now(), 0
     FROM unnest(%s::text[], %s::text[], %s::text[]) AS found (rule, subject, text)
     ON CONFLICT (rule, subject) WHERE resolved_at IS NULL
         DO UPDATE SET found_at = excluded.found_at, text = excluded.text"""
 
-GOES_ON = """
+SAVE_PAUSED = """
     UPDATE alerts SET found_at = now(), text = found.text
     FROM unnest(%s::text[], %s::text[], %s::text[]) AS found (rule, subject, text)
     WHERE resolved_at IS NULL AND alerts.rule = found.rule AND alerts.subject = found.subject"""
 
-BLIND = "UPDATE alerts SET found_at = now() WHERE resolved_at IS NULL AND rule = ANY (%s)"
+KEEP_UNKNOWN = "UPDATE alerts SET found_at = now() WHERE resolved_at IS NULL AND rule = ANY (%s)"
 
-ROW = "RETURNING rule, subject, text, since, notifications"
+CHANGED = "RETURNING rule, subject, text, since"
 
 FIRE = f"""
     UPDATE alerts SET fired_at = now(), notifications = 1,
         repeat_at = now() + make_interval(hours => %(first)s)
     WHERE resolved_at IS NULL AND fired_at IS NULL AND found_at = now()
-        AND (rule <> ALL (%(held)s) OR since <= now() - %(hold)s) {ROW}"""
+        AND (rule <> ALL (%(held)s) OR since <= now() - %(hold)s) {CHANGED}"""
 
 REPEAT = f"""
     UPDATE alerts SET notifications = notifications + 1,
         repeat_at = now() + make_interval(hours => (%(hours)s::int[])[least(notifications + 1, %(steps)s)])
     WHERE resolved_at IS NULL AND fired_at IS NOT NULL AND repeat_at <= now() AND (rule, subject) IN (
-        SELECT * FROM unnest(%(rules)s::text[], %(subjects)s::text[])) {ROW}"""
+        SELECT * FROM unnest(%(rules)s::text[], %(subjects)s::text[])) {CHANGED}"""
 
-END = f"""
+RESOLVE = f"""
     UPDATE alerts SET resolved_at = now()
-    WHERE resolved_at IS NULL AND fired_at IS NOT NULL AND found_at < now() - %(grace)s {ROW}"""
+    WHERE resolved_at IS NULL AND fired_at IS NOT NULL AND found_at < now() - %(grace)s {CHANGED}"""
 
-FORGET = """
+DELETE_UNFIRED = """
     DELETE FROM alerts WHERE resolved_at IS NULL AND fired_at IS NULL AND found_at < now() - %(grace)s"""
 
-TELL = """
+NOTIFY = """
     INSERT INTO alert_notifications (channel_id, severity, title, body, created_at, due_at, attempts)
     SELECT id, %s, %s, %s, now(), now(), 0 FROM alert_channels WHERE enabled ORDER BY id"""
 
 
 @dataclass(frozen=True)
-class ChangedAlert:
-    """An alert that this turn has changed."""
-
+class AlertChange:
     rule: str
     subject: str
     text: str
     since: datetime
-    notifications: int
 
 
 @dataclass(frozen=True)
 class Transitions:
-    fired: list[ChangedAlert]
-    repeated: list[ChangedAlert]
-    over: list[ChangedAlert]
+    fired: list[AlertChange]
+    repeated: list[AlertChange]
+    resolved: list[AlertChange]
 
-    def __bool__(self) -> bool:
-        return bool(self.fired or self.repeated or self.over)
+    def __len__(self) -> int:
+        return len(self.fired) + len(self.repeated) + len(self.resolved)
 
 
-def record_conditions(found: Conditions) -> Transitions | None:
-    """Bring the record up to what was found, and write notices of the changes.
+def record_conditions(conditions: Conditions) -> Transitions | None:
+    """Bring the alerts up to the conditions, write notifications of the transitions and return these.
 
-    Returns None where another worker is taking its turn just now.
+    Returns None while another worker does the same.
     """
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(ENTER)
-        entered = cursor.fetchone()
-        if entered is None:
+        cursor.execute(LOCK_POLICY)
+        locked = cursor.fetchone()
+        if locked is None:
             return None
-        changes = _book(cursor, found, entered[0] or [24])
-        if changes:
+        transitions = _update(cursor, conditions, locked[0] or [24])
+        if transitions:
             cursor.execute("SELECT now()")
-            create_notifications(cursor, messages.of_changes(changes, cursor.fetchone()[0]))
-    return changes
+            create_notifications(cursor, messages.of_transitions(transitions, cursor.fetchone()[0]))
+    return transitions
 
 
-def create_notifications(cursor: Any, notice: messages.Notification) -> None:
-    """Write a notice for every channel, in the caller's transaction."""
-    cursor.execute(TELL, [notice.severity, notice.title, notice.body])
+def create_notifications(cursor: Any, notification: messages.Notification) -> None:
+    """Write a notification for every channel, in the caller's transaction."""
+    cursor.execute(NOTIFY, [notification.severity, notification.title, notification.body])
 
 
-def _book(cursor: Any, found: Conditions, hours: list[int]) -> Transitions:
-    told = _columns(each for each in found.findings if not each.rests)
+def _update(cursor: Any, conditions: Conditions, hours: list[int]) -> Transitions:
+    active = _columns(each for each in conditions.found if not each.is_paused)
     values: dict[str, Any] = {
         "first": hours[0],
         "hours": hours,
         "steps": len(hours),
-        "held": list(HELD),
+        "held": list(HELD_RULES),
         "hold": HOLD,
         "grace": GRACE,
-        "rules": told[0],
-        "subjects": told[1],
+        "rules": active[0],
+        "subjects": active[1],
     }
-    cursor.execute(FOUND, told)
-    cursor.execute(GOES_ON, _columns(each for each in found.findings if each.rests))
-    cursor.execute(BLIND, [list(found.blind)])
-    changes = Transitions(*(_changed(cursor, query, values) for query in (FIRE, REPEAT, END)))
-    cursor.execute(FORGET, values)
-    return changes
+    cursor.execute(SAVE_FOUND, active)
+    cursor.execute(SAVE_PAUSED, _columns(each for each in conditions.found if each.is_paused))
+    cursor.execute(KEEP_UNKNOWN, [list(conditions.unknown_rules)])
+    transitions = Transitions(*(_changed(cursor, query, values) for query in (FIRE, REPEAT, RESOLVE)))
+    cursor.execute(DELETE_UNFIRED, values)
+    return transitions
 
 
-def _columns(findings: Iterable[Condition]) -> list[list[str]]:
+def _columns(conditions: Iterable[Condition]) -> list[list[str]]:
     """Return rules, subjects and texts, each pair of rule and subject once."""
-    texts = {(each.rule, each.subject): each.text for each in findings}
+    texts = {(each.rule, each.subject): each.text for each in conditions}
     ordered = sorted(texts)
-    return [
-        [rule for rule, _ in ordered],
-        [subject for _, subject in ordered],
-        [texts[key] for key in ordered],
-    ]
+    return [[rule for rule, _ in ordered], [subject for _, subject in ordered], [texts[k] for k in ordered]]
 
 
-def _changed(cursor: Any, query: str, values: dict[str, Any]) -> list[ChangedAlert]:
+def _changed(cursor: Any, query: str, values: dict[str, Any]) -> list[AlertChange]:
     cursor.execute(query, values)
-    return [ChangedAlert(*row) for row in sorted(cursor.fetchall())]
+    return [AlertChange(*row) for row in sorted(cursor.fetchall())]

@@ -1,133 +1,102 @@
-"""Who looks: a loop in every Celery worker's main process, or `manage.py watch`. Any number may run.
+"""The loop that evaluates the alert rules and sends what is due. Any number of processes may run it.
 
-No task of Celery's: those stop with the broker, with beat and with the workers, which is what it must tell.
+Not a task of Celery's: those stop with the broker, with beat and with the workers, which it has to report.
 """
 
-import asyncio
 import logging
-import threading
-from concurrent.futures import Future, wait
-from datetime import datetime
 
-from django.conf import settings
-from django.db import DEFAULT_DB_ALIAS, Error, connection, connections, transaction
+from django.db import DEFAULT_DB_ALIAS, Error, connection, transaction
 
 from aggregator.alerts import delivery, messages, rules, transitions
-from aggregator.alerts.database_outage import Blackout
-from aggregator.background import DAEMONS
+from aggregator.alerts.database_outage import DatabaseOutage
+from aggregator.background import BackgroundValue, NotReady
 from aggregator.health.checks import Status
 from aggregator.health.database_checks import DatabaseCheck
 from aggregator.health.runner import check_runner
 from aggregator.ledger import errors
 from aggregator.models import Alert, AlertPolicy
+from aggregator.worker import Loop
 
 logger = logging.getLogger("signal_hub.alerts")
 
-EVERY_S = 15.0
-PATIENCE_S = 5.0
-"""How long a look may take before the database is asked whether it still answers."""
+EVALUATION_TIMEOUT_S = 15.0
+"""How long an evaluation may take before the database is asked whether it still answers."""
+CLOSE_TIMEOUT_S = 30.0
 
-ALL_CLEAR = """
+CLAIM_ALL_CLEAR = """
     UPDATE alert_policy SET all_clear_on = (now() AT TIME ZONE 'UTC')::date
     WHERE id = 1 AND (now() AT TIME ZONE 'UTC')::time >= all_clear_at
         AND (all_clear_on IS NULL OR all_clear_on < (now() AT TIME ZONE 'UTC')::date)
-    RETURNING now()"""
+    RETURNING 1"""
 
-DAY = """
+LAST_DAY = """
     SELECT ecosystem, sum(accepted)::bigint, count(DISTINCT agent_source) FROM arrival_hours
     WHERE hour > now() - interval '24 hours' AND accepted > 0 GROUP BY ecosystem ORDER BY ecosystem"""
 
 
-class AlertWatcher:
-    """One watcher. Not for several threads."""
+class AlertWatcher(Loop):
+    """Evaluates the rules in a thread of its own, which hangs with a database that hangs. For one thread."""
+
+    idle_interval_s = 15.0
 
     def __init__(self) -> None:
-        self._blackout = Blackout(settings.ENVIRONMENT)
+        self._outage = DatabaseOutage()
         self._targets: list[delivery.Target] = []
         self._sender = delivery.NotificationSender()
         self._database = DatabaseCheck(DEFAULT_DB_ALIAS)
-        self._looking: Future[transitions.Transitions | None] | None = None
+        self._evaluation = BackgroundValue(self._evaluate, fresh_s=0.0, timeout_s=EVALUATION_TIMEOUT_S)
 
-    def run(self, stop: threading.Event) -> None:
-        """Look every EVERY_S until `stop` is set."""
-        while not stop.is_set():
-            try:
-                self.run_once()
-            except Exception:
-                # Whoever watches must not be the first to go.
-                logger.exception("a turn of the alerts failed")
-            stop.wait(EVERY_S)
-        self.close()
+    def run_once(self, *, wait: bool = False) -> int:  # noqa: ARG002 - there is nothing to wait for
+        """Evaluate the rules once; return how many alerts fired, repeated or resolved.
 
-    def run_once(self) -> transitions.Transitions | None:
-        """Look once, keep the book, send what is due; return what changed, None where others were at it.
-
-        A look hangs with a database that neither answers nor hangs up. It is left then, in a thread of its
-        own, and the next turn comes back to it.
+        An evaluation that hangs is left to itself, and the next call comes back to it. That the database is
+        away is no error: the operator is notified of it.
         """
-        self._looking = self._looking or DAEMONS.submit(self._look_apart)
-        while not wait([self._looking], PATIENCE_S).done:
-            if not self._database_answers():
-                self._blackout.goes_on(self._targets)
-                return None
-        looked, self._looking = self._looking, None
         try:
-            changes = looked.result()
+            changed = self._evaluation.get()
+        except NotReady:
+            if self._database.result().status is not Status.OK:
+                self._outage.continues(self._targets)
+            return 0
         except Error as error:
             if not errors.is_outage(error):
                 raise
-            self._blackout.goes_on(self._targets)
-            return None
-        self._blackout.is_over(self._targets)
-        return changes
+            self._outage.continues(self._targets)
+            return 0
+        self._outage.is_over(self._targets)
+        return changed
 
     def close(self) -> None:
-        """Wait for the notices under way."""
+        """Wait for what is being evaluated and sent."""
+        self._evaluation.join(CLOSE_TIMEOUT_S)
         self._sender.close()
 
-    def _database_answers(self) -> bool:
-        return asyncio.run(self._database.outcome()).state is Status.OK
-
-    def _look_apart(self) -> transitions.Transitions | None:
-        try:
-            return self._look()
-        finally:
-            connections.close_all()  # this thread's own; it ends here
-
-    def _look(self) -> transitions.Transitions | None:
+    def _evaluate(self) -> int:
         policy = AlertPolicy.current()
-        self._targets = delivery.targets()
-        changes = transitions.record_conditions(rules.evaluate(policy, check_runner().ask_all()))
+        self._targets = delivery.usable_targets()
+        changes = transitions.record_conditions(rules.evaluate(policy, check_runner().run_all()))
         if changes:
             _log(changes)
-        _all_clear()
+        create_all_clear()
         self._sender.send_due()
-        return changes
+        return len(changes or ())
 
 
-def _claimed(query: str, *parameters: float) -> datetime | None:
-    """Run a conditional UPDATE of the policy; return when, if this worker is the one that changed it."""
-    with connection.cursor() as cursor:
-        cursor.execute(query, parameters)
-        row = cursor.fetchone()
-    return row[0] if row else None
-
-
-def _all_clear() -> None:
-    """Write the daily notice, once a day among all workers."""
-    with transaction.atomic():
-        if not _claimed(ALL_CLEAR):
+def create_all_clear() -> None:
+    """Write the daily all-clear if it is due and no other worker has written it."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(CLAIM_ALL_CLEAR)
+        if cursor.fetchone() is None:
             return
-        alerts = Alert.objects.filter(resolved_at=None).exclude(fired_at=None).order_by("since", "id")
-        with connection.cursor() as cursor:
-            cursor.execute(DAY)
-            arrivals = cursor.fetchall()
-            transitions.create_notifications(
-                cursor, messages.all_clear(list(alerts.values_list("rule", "subject", "text")), arrivals)
-            )
+        open_alerts = Alert.objects.filter(resolved_at=None).exclude(fired_at=None).order_by("since", "id")
+        rows = open_alerts.values_list("rule", "subject", "text", "since")
+        cursor.execute(LAST_DAY)
+        message = messages.all_clear([transitions.AlertChange(*row) for row in rows], cursor.fetchall())
+        transitions.create_notifications(cursor, message)
 
 
 def _log(changes: transitions.Transitions) -> None:
-    for word, alerts in (("fired", changes.fired), ("goes on", changes.repeated), ("over", changes.over)):
+    kinds = {"fired": changes.fired, "repeated": changes.repeated, "resolved": changes.resolved}
+    for word, alerts in kinds.items():
         for alert in alerts:
             logger.warning("alert %s rule=%s subject=%s: %s", word, alert.rule, alert.subject, alert.text)

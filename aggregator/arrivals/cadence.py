@@ -1,4 +1,4 @@
-"""How often an agent usually sends, and for how long it may be silent before somebody should know."""
+"""How often each agent usually sends, and for how long it may be silent before an alert."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,23 +9,23 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from aggregator.arrivals.open_hours import OpenTime
+from aggregator.arrivals.rollups import UNCOUNTED_SINCE
 from ecosystems import ECOSYSTEMS
 
 LOOKBACK = timedelta(days=30)
-"""How far back arrivals teach; a silence is measured no further either."""
+"""Cadences are learned from so much time; a silence is measured no further back either."""
 MAX_ACTIVE_MINUTES = 1000
-"""How many of an agent's latest minutes with arrivals teach."""
+"""How many of an agent's latest minutes with arrivals its cadence is learned from."""
 MIN_GAPS = 20
 PERCENTILE = 0.95
-LEARN_INTERVAL = timedelta(hours=1)
 SILENCE_FACTOR = 3
-"""A silence is noticed at so many times the learned cadence. Of an agent whose signals come at random, as a
+"""A silence is too long at so many times the learned cadence. Of an agent whose signals come at random, as a
 strategy's do, one gap in 8,000 is as long: e ** (-3 * 3), with a 95th percentile of three times the mean."""
 MIN_ALLOWANCE = timedelta(minutes=3)
-"""Rollups are by the minute: no shorter silence is noticed of an agent whose cadence was learned."""
+"""Rollups are by the minute: of an agent whose cadence was learned no shorter silence is too long."""
 
 OVERLAP_MINUTES = 10
-"""How long a minute may get its first arrival after it was looked at: longer than any transaction."""
+"""How long after it was read a minute may get its first arrival: longer than any transaction."""
 
 # What came since it was learned last. The first time, a month: seconds on a hub with hundreds of agents.
 NEWS = """
@@ -41,18 +41,21 @@ NEWS = """
 
 KNOWN = "SELECT agent_id, minutes FROM agent_cadences WHERE agent_id = ANY (%s)"
 
-KEEP = """
+# Minutes that the follower of the ledger has yet to count are read the next time.
+KEEP = f"""
     INSERT INTO agent_cadences (agent_id, gap, gaps, minutes, learned_at)
-    SELECT agent_id, gap, gaps, minutes::int[], now()
+    SELECT agent_id, gap, gaps, minutes::int[], least(now(), {UNCOUNTED_SINCE})
     FROM unnest(%s::bigint[], %s::interval[], %s::int[], %s::text[])
         AS learned (agent_id, gap, gaps, minutes)
     JOIN agents ON agents.id = agent_id
     ORDER BY agent_id
     ON CONFLICT (agent_id) DO UPDATE SET gap = excluded.gap, gaps = excluded.gaps,
-        minutes = excluded.minutes, learned_at = now()"""
+        minutes = excluded.minutes, learned_at = excluded.learned_at"""
 
-AGENTS = """
-    SELECT ecosystem, agent_source, last_seen, expected_cadence, gap, coalesce(%s::timestamptz, now())
+# A silence ends where the follower of the ledger has come to: what it has yet to count is no silence.
+AGENTS = f"""
+    SELECT ecosystem, agent_source, last_seen, expected_cadence, gap,
+        least(coalesce(%s::timestamptz, now()), {UNCOUNTED_SINCE})
     FROM agents LEFT JOIN agent_cadences ON agent_id = agents.id
     WHERE signals > 0 AND ecosystem = ANY (%s)
     ORDER BY ecosystem, agent_source"""
@@ -70,7 +73,7 @@ class Silence:
     allowed: timedelta | None
     """None while too little is known of the agent."""
     excused: bool = False
-    """Whether it is nobody's fault just now: the market is closed, or has only just opened again."""
+    """Whether the market explains it: it is closed, or has only just opened again."""
 
     @property
     def too_long(self) -> bool:
@@ -87,7 +90,7 @@ def allowance(expected: timedelta | None, learned: timedelta | None) -> timedelt
 def silences(now: datetime | None = None, ecosystems: Sequence[str] = ECOSYSTEMS) -> list[Silence]:
     """Return the silence of every agent of the ecosystems, in one query.
 
-    By the database's clock, which also wrote when they were seen: this machine's may be off.
+    By the database's clock, which also set when they were seen: this machine's may be wrong.
     """
     with connection.cursor() as cursor:
         cursor.execute(AGENTS, [now, list(ecosystems)])
@@ -124,14 +127,14 @@ def learn_cadences(now: datetime | None = None) -> int:
 
 
 def _moment(minute: int) -> datetime:
-    """Return when a minute began that is counted since 1970, as a cadence keeps them."""
+    """Return the start of a minute that is counted from 1970, as a cadence keeps them."""
     return datetime.fromtimestamp(minute * 60, UTC)
 
 
 def usual_gap(clock: OpenTime, minutes: Iterable[datetime]) -> tuple[timedelta | None, int]:
     """Return the PERCENTILE of the open time between minutes with arrivals, and how many gaps there were.
 
-    None for fewer than FEWEST_GAPS. A percentile, because one outage must not teach that outages are usual.
+    None for fewer than MIN_GAPS. A percentile, because one outage must not make outages look usual.
     """
     marks = [clock.until(minute) for minute in minutes]
     gaps = sorted(after - before for before, after in pairwise(marks))

@@ -1,13 +1,13 @@
-"""Is it alive? What the rollups, the agents' cadences and the trading hours say together."""
+"""Liveness of agents and ecosystems, from the rollups, the agents' cadences and the trading hours."""
 
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from aggregator.answers import Background
 from aggregator.arrivals import cadence, queries
 from aggregator.arrivals.open_hours import OpenTime
+from aggregator.background import BackgroundValue
 from aggregator.health import freshness_check
 from ecosystems import ECOSYSTEMS
 from ecosystems.market import calendars
@@ -15,11 +15,11 @@ from ecosystems.market import calendars
 TRANSPORTS = ("database", "redis", "webhook")
 DAY = timedelta(days=1)
 TYPICAL_PERIOD = timedelta(days=7)
-"""What the usual rate is the mean of, counting the hours in which the market was open."""
+"""The typical rate is the mean of so much time, counting the hours in which the market was open."""
 MIN_OPEN_TIME = timedelta(hours=1)
-"""How much open time must have passed before a rate is called usual."""
+"""How much open time must have passed before a rate is called typical."""
 UNKNOWN_AGENT_ALLOWANCE = timedelta(minutes=15)
-"""For how long an agent counts as live of which too little is known to have a cadence."""
+"""For how long an agent counts as live whose cadence is not known yet."""
 
 
 class Liveness(StrEnum):
@@ -40,9 +40,9 @@ class AgentLiveness:
     state: Liveness
     last_seen: datetime
     allowed: timedelta | None
-    """The longest silence that is no cause for worry; None while it is not known."""
+    """The longest silence that is expected; None while it is not known."""
     day: queries.AgentDay = field(default_factory=queries.AgentDay)
-    """Asked for only of those at the head of the list."""
+    """Read only of those at the head of the list."""
 
 
 @dataclass
@@ -55,7 +55,7 @@ class ArrivalFigures:
     duplicates: int = 0
     refused: int = 0
     first_at: datetime | None = None
-    """The hour of the first arrival within USUAL."""
+    """The hour of the first arrival within TYPICAL_PERIOD."""
     last_at: datetime | None = None
     lags: list[int] = field(default_factory=lambda: queries.Recent().lags)
     by_hour: dict[datetime, int] = field(default_factory=dict)
@@ -84,11 +84,11 @@ class HubLiveness:
 
 
 def _load_calendars() -> bool:
-    """Trading calendars take seconds to load, once in a process."""
-    return bool([calendars.is_open(name, datetime.now().astimezone()) for name in ECOSYSTEMS])
+    """Load the trading calendars, which takes seconds, once in a process."""
+    return bool([calendars.is_market_open(name, datetime.now().astimezone()) for name in ECOSYSTEMS])
 
 
-_calendars = Background(_load_calendars, float("inf"))
+calendars_loaded = BackgroundValue(_load_calendars, fresh_s=float("inf"), timeout_s=0.3)
 
 
 def current_liveness(
@@ -98,31 +98,31 @@ def current_liveness(
     cache = cache or queries.RollupCache()
     recent = cache.recent(now)
     week = cache.by_hour(now - TYPICAL_PERIOD, now)
-    silences = cadence.silences(now) if _calendars.latest() else None
+    silences = cadence.silences(now) if calendars_loaded.latest() else None
     agents = _agents(silences, now, detailed) if silences is not None else None
-    # As the probe and the alert judge it, so that the page does not contradict itself.
+    # As the check and the alert decide it, so that the page does not contradict them.
     silent = {
         name
         for name in ECOSYSTEMS
-        if freshness_check.silent([each for each in silences or [] if each.ecosystem == name])
+        if freshness_check.is_silent([each for each in silences or [] if each.ecosystem == name])
     }
     ecosystems = [_ecosystem(name, now, recent, week, agents, silent) for name in ECOSYSTEMS]
     return HubLiveness(ecosystems, agents)
 
 
 def _agents(silences: list[cadence.Silence], now: datetime, detailed: int) -> list[AgentLiveness]:
-    """Return the agents, those first that somebody should look at."""
-    pulses = [
+    """Return the agents, the most urgent first."""
+    found = [
         AgentLiveness(each.ecosystem, each.agent_source, liveness_of(each, now), each.last_seen, each.allowed)
         for each in silences
     ]
     # Those that are live keep their places by name: by last sight they would change them at every look.
-    pulses.sort(key=lambda agent: timedelta() if agent.state is Liveness.LIVE else now - agent.last_seen)
-    pulses.sort(key=lambda agent: BY_URGENCY.index(agent.state))
-    days = queries.agent_days([(agent.ecosystem, agent.name) for agent in pulses[:detailed]], now)
-    for agent in pulses:
+    found.sort(key=lambda agent: timedelta() if agent.state is Liveness.LIVE else now - agent.last_seen)
+    found.sort(key=lambda agent: BY_URGENCY.index(agent.state))
+    days = queries.agent_days([(agent.ecosystem, agent.name) for agent in found[:detailed]], now)
+    for agent in found:
         agent.day = days.get((agent.ecosystem, agent.name), agent.day)
-    return pulses
+    return found
 
 
 def liveness_of(silence: cadence.Silence, now: datetime) -> Liveness:
@@ -130,7 +130,7 @@ def liveness_of(silence: cadence.Silence, now: datetime) -> Liveness:
     allowed = silence.allowed or UNKNOWN_AGENT_ALLOWANCE
     if now - silence.last_seen <= allowed / 2:
         return Liveness.LIVE
-    if not calendars.is_open(silence.ecosystem, now):
+    if not calendars.is_market_open(silence.ecosystem, now):
         return Liveness.CLOSED
     if silence.silent_for <= allowed / 2:
         return Liveness.LATE
@@ -157,15 +157,15 @@ def _ecosystem(
         _together(states, total, now, is_silent=name in silent),
         total,
         figures,
-        _usual(name, all_hours, now) if agents is not None else None,
-        agents is None or calendars.is_open(name, now),
-        calendars.next_change(name, now) if agents is not None else None,
+        _typical_hour(name, all_hours, now) if agents is not None else None,
+        agents is None or calendars.is_market_open(name, now),
+        calendars.next_market_change(name, now) if agents is not None else None,
         _in_words(Counter(states)),
     )
 
 
 def _in_words(states: Counter[Liveness]) -> str:
-    """Return how many agents are how: `1 silent, 2 live`."""
+    """Return how many agents have which liveness: `1 silent, 2 live`."""
     return ", ".join(f"{states[state]:,} {state}" for state in BY_URGENCY if states[state])
 
 
@@ -209,7 +209,7 @@ def _sum(parts: list[ArrivalFigures]) -> ArrivalFigures:
     )
 
 
-def _usual(ecosystem: str, week: list[queries.Hour], now: datetime) -> float | None:
+def _typical_hour(ecosystem: str, week: list[queries.Hour], now: datetime) -> float | None:
     """Return the mean rate of the past week's open hours, without the current one and the first.
 
     Of both a part may be missing: a new hub began within its first hour.

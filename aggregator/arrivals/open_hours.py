@@ -1,4 +1,4 @@
-"""Time as a market counts it: hours in which it is closed do not make an agent late."""
+"""Open time: hours in which a market is closed do not make an agent late."""
 
 from bisect import bisect_right
 from datetime import UTC, datetime, timedelta
@@ -11,12 +11,12 @@ class OpenTime:
     """How long one market was open since `start`, up to any moment before `end`."""
 
     def __init__(self, ecosystem: str, start: datetime, end: datetime) -> None:
-        self._open = calendars.is_open(ecosystem, start)
+        self._open = calendars.is_market_open(ecosystem, start)
         self._marks = [start.astimezone(UTC)]
-        change = calendars.next_change(ecosystem, start)
+        change = calendars.next_market_change(ecosystem, start)
         while change is not None and change < end:
             self._marks.append(change)
-            change = calendars.next_change(ecosystem, change)
+            change = calendars.next_market_change(ecosystem, change)
         self._end, self._changes_at = end, change
         self._passed = [timedelta()]
         for number, (before, after) in enumerate(pairwise(self._marks)):
@@ -35,9 +35,10 @@ class OpenTime:
         return self.until(last) - self.until(first)
 
     def is_closed_or_just_opened(self, grace: timedelta) -> bool:
-        """Say whether the market is closed at `end`, or opened less than `grace` before it.
+        """Return whether the market is closed at `end`, or opened less than `grace` before it.
 
-        The grace is at most half of the session, so that what is slower than sessions is judged all the same.
+        The grace is at most half of the session, so that an agent that sends less than once a session can be
+        late too.
         """
         if not self._is_open(len(self._marks) - 1):
             return True
@@ -47,5 +48,5 @@ class OpenTime:
         return self._end - opened_at < grace
 
     def _is_open(self, number: int) -> bool:
-        """Whether the market is open between mark `number` and the next: it changes at each."""
+        """Return whether the market is open between mark `number` and the next: it changes at each."""
         return self._open == (number % 2 == 0)

@@ -1,4 +1,4 @@
-"""Removes rows that nothing reads any more: never of the ledger, and no dead letter that is unresolved."""
+"""Removing rows that nothing reads any more: never of the ledger, and no unresolved dead letter."""
 
 import logging
 import time
@@ -9,12 +9,12 @@ from django.db import connection
 logger = logging.getLogger("signal_hub.retention")
 
 MAX_PRUNED_ROWS = 5000
-"""Rows of one statement, which is a transaction of its own: short, so that nobody waits for its locks."""
+"""Rows of one statement, which is a transaction of its own: short, so that its locks are."""
 PRUNE_TIMEOUT_S = 5.0
-"""How long one turn takes at most; what is left then is for the next."""
+"""How long one call takes at most; what is left is for the next."""
 
 # Rows are skipped that another worker is removing. A minute goes only when the counters of `/metrics`, which
-# must never fall, have it in them: `totals.fold`.
+# must never fall, have it in them: see `counters.fold`.
 OLD = {
     "arrival_minutes": """minute < now() - make_interval(days => %(days)s)
         AND minute <= (SELECT max(through) FROM arrival_totals) ORDER BY minute""",
@@ -24,6 +24,7 @@ OLD = {
     "sightings": """id <= (
             SELECT max(id) FROM (SELECT id FROM sightings ORDER BY id LIMIT %(batch)s) AS first)
         AND seen_at < now() - make_interval(days => %(days)s)""",
+    "alert_notifications": "created_at < now() - make_interval(days => %(days)s)",
 }
 
 REMOVE = {
@@ -37,7 +38,7 @@ REMOVE = {
 def prune(keep_days: Mapping[str, int | None]) -> dict[str, int]:
     """Remove rows older than a table's days; return how many went, by table.
 
-    As often as one likes, from as many processes as one likes.
+    Any number of processes may do so at any time.
     """
     until = time.monotonic() + PRUNE_TIMEOUT_S
     gone = {table: _prune(table, days, until) for table, days in keep_days.items() if days is not None}

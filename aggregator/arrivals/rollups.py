@@ -1,138 +1,79 @@
-"""Rollups of what came in: written with each batch, read by the dashboard, the alerts and the metrics.
+"""The follower that counts recorded signals, for the dashboard, the alerts and the metrics.
 
-Their size depends on how many agents there are and for how long, never on how many signals came. What the
-dashboard asks of them is in `aggregator.arrivals.queries`.
+The rollups' size depends on how many agents there are and for how long, never on how many signals came. What
+the dashboard asks of them is in `aggregator.arrivals.queries`.
 """
 
-from collections import Counter
-from collections.abc import Iterable
-from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from aggregator.ledger.entries import Fate, Result
+from aggregator.arrivals import rollup_writer
+from aggregator.arrivals.rollup_writer import LAG_BOUNDS, Arrivals
+from aggregator.followers import Follower
 from ecosystems.market.symbols import has_certain_name
-from ecosystems.signal import Signal
 
-LAG_BOUNDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 86_400)
-"""Upper bounds, in seconds, of the buckets in `arrival_minutes.lags`; one more is for what is later still."""
-
-# The upserts of the rollups, after a relation `batch` with one row an agent. `seen_at` is when the agent was
-# heard of, which for what comes out of the dead letters was long ago.
-UPSERTS = """
-    hours AS (
-        INSERT INTO arrival_hours AS rollup (hour, ecosystem, agent_source, transport, accepted, duplicates,
-            conflicts, refused, last_at)
-        SELECT date_trunc('hour', now()), ecosystem, agent_source, transport, accepted, duplicates, conflicts,
-            refused, seen_at FROM batch
-        ON CONFLICT (hour, ecosystem, agent_source, transport) DO UPDATE SET
-            accepted = rollup.accepted + excluded.accepted,
-            duplicates = rollup.duplicates + excluded.duplicates,
-            conflicts = rollup.conflicts + excluded.conflicts, refused = rollup.refused + excluded.refused,
-            last_at = greatest(rollup.last_at, excluded.last_at)),
-    minutes AS (
-        INSERT INTO arrival_minutes AS rollup
-            (minute, ecosystem, agent_source, transport, accepted, duplicates, conflicts, refused, lags)
-        SELECT date_trunc('minute', now()), ecosystem, agent_source, transport, accepted, duplicates,
-            conflicts, refused, lags FROM batch
-        ON CONFLICT (minute, ecosystem, agent_source, transport) DO UPDATE SET
-            accepted = rollup.accepted + excluded.accepted,
-            duplicates = rollup.duplicates + excluded.duplicates,
-            conflicts = rollup.conflicts + excluded.conflicts, refused = rollup.refused + excluded.refused,
-            lags = ARRAY(
-                SELECT coalesce(before, 0) + coalesce(more, 0)
-                FROM unnest(rollup.lags, excluded.lags) WITH ORDINALITY AS each (before, more, bucket)
-                ORDER BY bucket)),
-    known AS (
-        INSERT INTO agents (ecosystem, agent_source, first_seen, last_seen, last_transport, signals)
-        SELECT ecosystem, agent_source, seen_at, seen_at, transport, accepted FROM batch WHERE ecosystem <> ''
-        ON CONFLICT (ecosystem, agent_source) DO UPDATE SET signals = agents.signals + excluded.signals,
-            last_seen = greatest(agents.last_seen, excluded.last_seen),
-            last_transport = CASE WHEN excluded.last_seen < agents.last_seen THEN agents.last_transport
-                ELSE excluded.last_transport END)"""
-
-# Bounds and lag are negated, since a lag that equals a bound is within it.
-BUCKET = f"""{len(LAG_BOUNDS)} - width_bucket("timestamp" - received_at, ARRAY[{
-    ", ".join(f"'-{bound} seconds'" for bound in reversed(LAG_BOUNDS))
-}]::interval[])"""
-
-# Counts the signals of a relation `recorded`, in the statement that records them: whoever writes it has no
-# second thing to wait for. Takes `seen_at`; what has one was kept here since, and does not count as late.
-COUNT_RECORDED = f"""
-    batch AS MATERIALIZED (
-        SELECT ecosystem, agent_source, transport, coalesce(seen_at, now()) AS seen_at, count(*) AS accepted,
-            0 AS duplicates, 0 AS conflicts, 0 AS refused, CASE WHEN seen_at IS NULL THEN ARRAY[{
+# Agents with rights of their own may write any time into `received_at`. Bounds and lag are negated, since a
+# lag that equals a bound is within it. A replayed signal has no lag: it was kept here since it came.
+COUNT = f"""
+    SELECT ecosystem, agent_source, transport, date_trunc('minute', recorded_at)::text, max(seen_at)::text,
+        count(*), ARRAY[{
     ", ".join(f"count(*) FILTER (WHERE bucket = {bucket})" for bucket in range(len(LAG_BOUNDS) + 1))
-}] ELSE ARRAY[]::bigint[] END AS lags
-        FROM (SELECT %s::timestamptz AS seen_at) AS heard,
-            (SELECT ecosystem, agent_source, transport, {BUCKET} AS bucket FROM recorded) AS late
-        GROUP BY ecosystem, agent_source, transport, seen_at ORDER BY ecosystem, agent_source),
-    {UPSERTS}"""
+}]
+    FROM (
+        SELECT ecosystem, agent_source, transport, recorded_at,
+            coalesce(first_received_at, came_at) AS seen_at,
+            CASE WHEN first_received_at IS NULL THEN {len(LAG_BOUNDS)} - width_bucket("timestamp" - came_at,
+                ARRAY[{", ".join(f"'-{bound} seconds'" for bound in reversed(LAG_BOUNDS))}]::interval[])
+            END AS bucket
+        FROM trading_signals
+        CROSS JOIN LATERAL (
+            SELECT CASE WHEN received_at BETWEEN '2000-01-01Z' AND recorded_at THEN received_at
+                ELSE recorded_at END AS came_at) AS arrival
+        WHERE position > %(after)s AND position <= %(upto)s) AS recorded
+    GROUP BY 1, 2, 3, 4"""
 
-# Follows it where symbols have no certain name: takes those, as `nameless` returns them.
-COUNT_NAMELESS = """,
-    symbols AS (
-        INSERT INTO symbol_aliases AS known (ecosystem, symbol, instrument, first_seen, last_seen, signals)
-        SELECT ecosystem, symbol, '', now(), now(), count(*)
-        FROM recorded JOIN json_to_recordset(%s::json) AS nameless (ecosystem text, symbol text)
-            USING (ecosystem, symbol)
-        GROUP BY ecosystem, symbol ORDER BY ecosystem, symbol
-        ON CONFLICT (ecosystem, symbol) DO UPDATE SET last_seen = excluded.last_seen,
-            first_seen = coalesce(known.first_seen, excluded.first_seen),
-            signals = known.signals + excluded.signals)"""
+SYMBOLS = """
+    SELECT ecosystem, symbol, count(*) FROM trading_signals
+    WHERE position > %(after)s AND position <= %(upto)s GROUP BY 1, 2"""
 
-COUNT_REST = f"""
-    WITH batch AS MATERIALIZED (
-        SELECT ecosystem, agent_source, %s AS transport, now() AS seen_at, 0 AS accepted,
-            duplicates, conflicts, refused, '{{}}'::bigint[] AS lags
-        FROM json_to_recordset(%s::json) AS rest (ecosystem text, agent_source text, duplicates bigint,
-            conflicts bigint, refused bigint)
-        ORDER BY ecosystem, agent_source),
-    {UPSERTS}
-    SELECT"""
+ADD_SYMBOLS = """
+    INSERT INTO symbol_aliases AS known (ecosystem, symbol, instrument, first_seen, last_seen, signals)
+    SELECT ecosystem, symbol, '', now(), now(), signals
+    FROM json_to_recordset(%(symbols)s::json) AS uncertain (ecosystem text, symbol text, signals bigint)
+    ORDER BY ecosystem, symbol
+    ON CONFLICT (ecosystem, symbol) DO UPDATE SET last_seen = excluded.last_seen,
+        first_seen = coalesce(known.first_seen, excluded.first_seen),
+        signals = known.signals + excluded.signals"""
 
-Agent = tuple[str, str]
-"""An ecosystem and an agent's name."""
-
-
-def nameless(signals: Iterable[Signal]) -> str | None:
-    """Return the parameter of COUNT_NAMELESS; None where each symbol's spelling says what it is."""
-    names = {(signal.ecosystem, signal.symbol) for signal in signals}
-    uncertain = [
-        {"ecosystem": ecosystem, "symbol": symbol}
-        for ecosystem, symbol in names
-        if not has_certain_name(ecosystem, symbol)
-    ]
-    return as_json(uncertain) if uncertain else None
+# What reads the rollups takes nothing for final that the follower may still add to.
+UNCOUNTED_SINCE = """(
+        SELECT recorded_at FROM trading_signals
+        WHERE position > coalesce((SELECT position FROM followers WHERE name = 'rollups'), 0)
+        ORDER BY position LIMIT 1)"""
+"""When the oldest signal was recorded that is not counted yet; null if all are."""
 
 
-def count_rest(cursor: Any, results: Iterable[Result], transport: str, seen_at: datetime | None) -> None:
-    """Count by agent what was settled without being recorded, in one query of the caller's transaction.
+class RollupFollower(Follower):
+    """Counts recorded signals by minute, hour and agent, and the symbols whose spelling is ambiguous."""
 
-    With a `seen_at` it is a replay, and all of it was counted when it came in: else an operator's replaying
-    would raise the alert of an agent that is refused too often.
-    """
-    if seen_at is not None:
-        return
-    counts: dict[Agent, Counter[Fate]] = {}
-    for result in results:
-        subject = result.refusal or result.signal
-        if subject and result.is_final and result.fate is not Fate.ACCEPTED:
-            counts.setdefault((subject.ecosystem, subject.agent_source), Counter())[result.fate] += 1
-    batch = [
-        {
-            "ecosystem": ecosystem,
-            "agent_source": agent,
-            "duplicates": fates[Fate.DUPLICATE],
-            "conflicts": fates[Fate.CONFLICT],
-            "refused": fates[Fate.REFUSED],
-        }
-        for (ecosystem, agent), fates in counts.items()
-    ]
-    if batch:
-        cursor.execute(COUNT_REST, [transport, as_json(batch)])
+    name = "rollups"
 
-
-def as_json(rows: list[dict[str, Any]]) -> str:
-    return msgspec.json.encode(rows).decode()
+    def apply(self, cursor: Any, after: int, upto: int) -> None:
+        between = {"after": after, "upto": upto}
+        cursor.execute(COUNT, between)
+        arrivals = [
+            Arrivals(
+                ecosystem, agent, transport, minute=minute, seen_at=seen_at, accepted=accepted, lags=lags
+            )
+            for ecosystem, agent, transport, minute, seen_at, accepted, lags in cursor.fetchall()
+        ]
+        cursor.execute(SYMBOLS, between)
+        uncertain = [
+            {"ecosystem": ecosystem, "symbol": symbol, "signals": signals}
+            for ecosystem, symbol, signals in cursor.fetchall()
+            if not has_certain_name(ecosystem, symbol)
+        ]
+        rollup_writer.add(cursor, arrivals)
+        if uncertain:
+            cursor.execute(ADD_SYMBOLS, {"symbols": msgspec.json.encode(uncertain).decode()})

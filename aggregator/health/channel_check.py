@@ -1,29 +1,27 @@
-"""Probe of the alert channels themselves: one that takes nothing is noticed before it is needed."""
+"""The check of the alert channels themselves: one that rejects messages is noticed before it is needed."""
 
 from django.template.defaultfilters import pluralize
 
 from aggregator.health.checks import Degraded, Status
-from aggregator.health.database_checks import DatabaseDependentCheck, needed
+from aggregator.health.database_checks import DatabaseDependentCheck, database_required
 from aggregator.models import AlertChannel
 
 
 class AlertChannelsCheck(DatabaseDependentCheck):
-    """Whether every channel took what was last sent over it. Only degrades."""
+    """Every channel accepted the last message sent over it. Only degrades."""
 
-    worst = Status.DEGRADED
-    lasts_s = 15.0
+    max_status = Status.DEGRADED
+    fresh_s = 5.0
 
     def __init__(self) -> None:
         super().__init__("alerts")
 
-    def probe(self) -> tuple[str, str]:
-        with needed():
+    def run(self) -> tuple[str, str]:
+        with database_required():
             channels = list(AlertChannel.objects.filter(enabled=True).order_by("name"))
         broken = [channel.name for channel in channels if channel.last_error]
         if broken:
-            raise Degraded("a channel does not take alerts", ", ".join(broken))
-        return (
-            ("", f"{len(channels)} channel{pluralize(len(channels))}")
-            if channels
-            else ("no channel", "add one in the admin")
-        )
+            raise Degraded("a channel rejects alerts", ", ".join(broken))
+        if not channels:
+            return "no channel", "add one in the admin"
+        return "", f"{len(channels)} channel{pluralize(len(channels))}"

@@ -1,110 +1,126 @@
-"""What a probe is. A thin layer on django-health-check's `HealthCheck`: states, and texts for two readers."""
+"""What a health check is: one question, answered in a thread of its own and within a time limit."""
 
-import threading
+import logging
+import time
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from datetime import timedelta
 from enum import StrEnum
+from typing import ClassVar
 
-from django.db import connections
-from health_check import HealthCheck
-from health_check.exceptions import HealthCheckException, ServiceUnavailable, ServiceWarning
+from aggregator.background import BackgroundValue, NotReady
 
-from aggregator.background import DAEMONS
+logger = logging.getLogger("signal_hub.health")
+
+NOT_RUN = "not run yet"
 
 
 class Status(StrEnum):
     OK = "ok"
     DEGRADED = "degraded"
-    """The hub works, but something needs a look."""
+    """The hub works, but something needs attention."""
     FAILED = "failed"
     """Signals cannot come in, or were lost."""
 
 
-def worst(states: list[Status]) -> Status:
-    """Return the worst of the states; ok for none."""
-    return max(states, key=list(Status).index, default=Status.OK)
+SEVERITY = list(Status)
+
+
+def worst(statuses: list[Status]) -> Status:
+    """Return the worst of the statuses; ok for none."""
+    return max(statuses, key=SEVERITY.index, default=Status.OK)
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What a probe found."""
+    """The result of one run of a check."""
 
     name: str
-    state: Status
-    text: str = ""
-    """A few words for anybody: no names of hosts or agents, no figures."""
+    status: Status
+    summary: str = ""
+    """A few words for the public: no names of hosts or agents, no figures."""
     detail: str = ""
     """More for an operator. Neither ever holds a secret or a URL."""
     seconds: float = 0.0
 
-
-class Degraded(ServiceWarning):  # type: ignore[misc] # the package has no types
-    """What a probe raises for the state of that name; see Outcome for the two texts."""
-
-    def __init__(self, text: str, detail: str = "") -> None:
-        super().__init__(text)
-        self.detail = detail
+    @property
+    def text(self) -> str:
+        return "; ".join(filter(None, (self.summary, self.detail)))
 
 
-class Failed(ServiceUnavailable):  # type: ignore[misc]
-    """What a probe raises for the state of that name; see Outcome for the two texts."""
+class CheckError(Exception):
+    """Raised by a check that does not pass; with the two texts of a CheckResult."""
 
-    def __init__(self, text: str, detail: str = "") -> None:
-        super().__init__(text)
-        self.detail = detail
+    status: ClassVar[Status]
+
+    def __init__(self, summary: str, detail: str = "") -> None:
+        super().__init__(summary)
+        self.summary, self.detail = summary, detail
 
 
-class Check(HealthCheck):  # type: ignore[misc]
-    """One question. A subclass answers it in `probe`, in a thread of its own."""
+class Degraded(CheckError):
+    status = Status.DEGRADED
 
-    timeout = timedelta(seconds=2)
-    lasts_s = 0.0
-    """For how long a good answer need not be asked for again."""
-    background = False
-    """Whether nobody waits for the answer: a poll gets the one before."""
-    worst = Status.FAILED
-    """What this probe makes of the hub at most, also when it does not come back."""
+
+class Failed(CheckError):
+    status = Status.FAILED
+
+
+class Check(ABC):
+    """One question about the hub, asked by `run`; any number of threads may ask for the result."""
+
+    timeout_s = 3.0
+    """How long an answer may take. A run that takes longer counts as hung until it returns."""
+    fresh_s = 0.0
+    """How long a result is given out without another run."""
+    in_background = False
+    """Whether polls get the result of the run before in place of waiting for this one."""
+    max_status = Status.FAILED
+    """The worst status that this check can give the hub, also when it hangs."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._note = ("", "")
-        self._idle = threading.Lock()
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name}>"
-
-    def probe(self) -> tuple[str, str] | None:
-        """Return the two texts of an Outcome, or None for no words; raise Degraded or Failed."""
-        raise NotImplementedError
-
-    def hung(self, how: str) -> Degraded | Failed:
-        """Return what it means that `probe` does not come back; `how` is more for an operator."""
-        return Failed("does not answer", how)
-
-    def run(self) -> None:
-        """Ask once. What hangs in one attempt is not asked again before it has come back."""
-        if not self._idle.acquire(blocking=False):
-            raise ServiceUnavailable("the attempt before hangs")
-        try:
-            self._note = self.probe() or ("", "")
-        finally:
-            connections.close_all()  # this thread's own; it ends here
-            self._idle.release()
-
-    async def outcome(self) -> CheckResult:
-        """Ask, within the timeout. Never raises."""
-        result = await self.get_result(DAEMONS)
-        if result.error is None:
-            return CheckResult(self.name, Status.OK, *self._note, seconds=result.time_taken)
-        error = result.error
-        if type(error) is ServiceUnavailable:  # the timeout's, or `run`'s own
-            error = self.hung(str(error.message).lower())
-        found = Status.DEGRADED if isinstance(error, ServiceWarning) else Status.FAILED
-        text, detail = _texts(error)
-        return CheckResult(
-            self.name, min(found, self.worst, key=list(Status).index), text, detail, result.time_taken
+        stale_s = float("inf") if self.in_background else 0.0
+        self._result = BackgroundValue(
+            self._run, fresh_s=self.fresh_s, stale_s=stale_s, timeout_s=self.timeout_s
         )
 
+    @abstractmethod
+    def run(self) -> tuple[str, str] | None:
+        """Return the summary and detail of a CheckResult, None for no words; raise Degraded or Failed.
 
-def _texts(error: HealthCheckException) -> tuple[str, str]:
-    return str(error.message), str(getattr(error, "detail", ""))
+        Called in a thread of its own, never twice at once. It may hang; anything else that it raises is a
+        bug, and fails the check.
+        """
+
+    def hung(self, detail: str) -> CheckError:
+        """Return what it means that `run` does not return."""
+        return Failed("does not answer", detail)
+
+    def result(self, *, wait: bool = False) -> CheckResult:
+        """Return the result, after `timeout_s` at most.
+
+        Without `wait` a check in the background gives the result of the run before, NOT_RUN for none.
+        """
+        wait = wait or not self.in_background
+        if (self._result.running_for_s() or 0.0) < self.timeout_s:
+            try:
+                return self._result.get(self.timeout_s if wait else 0.0)
+            except NotReady:
+                if not wait:
+                    return CheckResult(self.name, Status.OK, NOT_RUN)
+        return self._as_result(self.hung(f"no answer within {self.timeout_s:g} s"), self.timeout_s)
+
+    def _run(self) -> CheckResult:
+        began = time.monotonic()
+        try:
+            summary, detail = self.run() or ("", "")
+        except CheckError as error:
+            return self._as_result(error, time.monotonic() - began)
+        except Exception as error:
+            logger.exception("check=%s raised %s", self.name, type(error).__name__)
+            return self._as_result(Failed("unknown error"), time.monotonic() - began)
+        return CheckResult(self.name, Status.OK, summary, detail, time.monotonic() - began)
+
+    def _as_result(self, error: CheckError, seconds: float) -> CheckResult:
+        status = min(error.status, self.max_status, key=SEVERITY.index)
+        return CheckResult(self.name, status, error.summary, error.detail, seconds)

@@ -1,4 +1,4 @@
-"""Probes of Postgres: does it answer, and is its schema this program's?"""
+"""Checks of Postgres: that it answers, and that its schema is this program's."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,46 +11,49 @@ from django.db.migrations.recorder import MigrationRecorder
 from aggregator.health.checks import Check, Degraded, Failed
 from aggregator.ledger.errors import sqlstate
 
+UNKNOWN = "unknown without the database"
+
 
 class DatabaseCheck(Check):
-    """Whether a database answers a query."""
+    """A database answers a query."""
 
     def __init__(self, alias: str) -> None:
         super().__init__("database" if alias == DEFAULT_DB_ALIAS else f"database:{alias}")
         self.alias = alias
 
-    def probe(self) -> None:
+    def run(self) -> None:
         try:
             with connections[self.alias].cursor() as cursor:
                 cursor.execute("SELECT 1")
         except Error as error:
-            raise Failed("does not answer", told(error)) from error
-
-
-CANNOT_TELL = "cannot tell without the database"
+            raise Failed("does not answer", error_text(error)) from error
 
 
 class DatabaseDependentCheck(Check):
-    """A probe of something else that reads the database: that it is down or hangs is told by its own."""
+    """A check of something else that reads the database. It degrades while the database is away, whose own
+    check fails then: an operator should not look for a second cause.
+    """
 
-    def hung(self, how: str) -> Degraded:
-        return Degraded(CANNOT_TELL, how)
+    def hung(self, detail: str) -> Degraded:
+        return Degraded(UNKNOWN, detail)
 
 
 class MigrationsCheck(DatabaseDependentCheck):
-    """Whether every database has the tables that this program expects."""
+    """Every database has the tables that this program expects."""
 
-    lasts_s = 30.0
+    fresh_s = 5.0
 
     def __init__(self) -> None:
         super().__init__("migrations")
 
-    def probe(self) -> None:
+    def run(self) -> None:
         commands, missing = [], []
         for alias in connections:
-            with needed():
+            with database_required():
                 applied = MigrationRecorder(connections[alias]).applied_migrations()
-            absent = [f"{app}.{name}" for app, name in expected(alias) if (app, name) not in applied]
+            absent = [
+                f"{app}.{name}" for app, name in expected_migrations(alias) if (app, name) not in applied
+            ]
             if absent:
                 commands.append("migrate" if alias == DEFAULT_DB_ALIAS else f"migrate --database {alias}")
                 missing.append(f"{alias}: {', '.join(absent)}")
@@ -60,22 +63,22 @@ class MigrationsCheck(DatabaseDependentCheck):
 
 
 @cache
-def expected(alias: str) -> list[tuple[str, str]]:
+def expected_migrations(alias: str) -> list[tuple[str, str]]:
     """Return the last migration of each app that has tables in the database `alias`, as (app, name)."""
     leaves: list[tuple[str, str]] = MigrationLoader(None).graph.leaf_nodes()
     return [leaf for leaf in leaves if alias == DEFAULT_DB_ALIAS or leaf[0] == "aggregator"]
 
 
 @contextmanager
-def needed() -> Iterator[None]:
-    """For what a DependentProbe reads."""
+def database_required() -> Iterator[None]:
+    """Turn errors of the database into the Degraded of a DatabaseDependentCheck."""
     try:
         yield
     except Error as error:
-        raise Degraded(CANNOT_TELL, told(error)) from error
+        raise Degraded(UNKNOWN, error_text(error)) from error
 
 
-def told(error: Error) -> str:
-    """Return what the server or libpq says, without the address that libpq puts before it."""
+def error_text(error: Error) -> str:
+    """Return what the server or libpq reports, without the address that libpq puts before it."""
     first = str(error).strip().partition("\n")[0]
     return " ".join(filter(None, (sqlstate(error), first.rpartition(" failed: ")[2].strip())))

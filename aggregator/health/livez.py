@@ -1,4 +1,4 @@
-"""`GET /livez`: whether the process answers, whatever it depends on."""
+"""`GET /livez`: 200 as long as the process answers, whatever it depends on."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,29 +7,31 @@ from asgiref.sync import iscoroutinefunction
 from django.http import HttpRequest, HttpResponse
 from django.utils.decorators import sync_and_async_middleware
 
-PATH = "/livez"
+LIVEZ_PATH = "/livez"
 
 
 @sync_and_async_middleware
 def livez(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:
-    """Answer before anything else looks at the request: load balancers and Kubernetes ask by an address that
-    no ALLOWED_HOSTS lists.
+    """Answer before any other middleware sees the request: load balancers and Kubernetes ask by an address
+    that no ALLOWED_HOSTS lists.
     """
     if iscoroutinefunction(get_response):
 
         async def answer_async(request: HttpRequest) -> HttpResponse:
-            response: HttpResponse = alive(request) if request.path == PATH else await get_response(request)
+            response: HttpResponse = (
+                alive(request) if request.path == LIVEZ_PATH else await get_response(request)
+            )
             return response
 
         return answer_async
 
     def answer(request: HttpRequest) -> HttpResponse:
-        response: HttpResponse = alive(request) if request.path == PATH else get_response(request)
+        response: HttpResponse = alive(request) if request.path == LIVEZ_PATH else get_response(request)
         return response
 
     return answer
 
 
 def alive(_request: HttpRequest) -> HttpResponse:
-    """The answer, also as a view: so that the address is known like any other."""
+    """Return the answer. Also a view, so that the address is known like any other."""
     return HttpResponse("ok", content_type="text/plain", headers={"Cache-Control": "no-store"})

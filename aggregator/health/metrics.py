@@ -1,7 +1,6 @@
 """`GET /metrics` for Prometheus.
 
-Everything is read from Postgres and Redis at the scrape, so that the answer is right and the same whichever
-process gives it, however many there are.
+Everything is read from Postgres and Redis at the scrape, so that every process gives the same answer.
 """
 
 import logging
@@ -18,7 +17,8 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from aggregator.arrivals import counters
-from aggregator.arrivals.rollups import LAG_BOUNDS
+from aggregator.arrivals.rollup_writer import LAG_BOUNDS
+from aggregator.background import BackgroundValue, NotReady
 from aggregator.health.checks import Status
 from aggregator.health.runner import check_runner
 from aggregator.http import api_keys
@@ -30,8 +30,8 @@ from aggregator.models import Agent, DeadLetter
 
 logger = logging.getLogger("signal_hub.metrics")
 
-MOST_AGENTS = 500
-"""Agents with a series of their own, those seen last; Prometheus pays for every series ever made."""
+MAX_AGENTS = 500
+"""Agents with a series of their own, those seen last; Prometheus keeps every series it was ever given."""
 VERDICTS = ("accepted", "duplicate", "conflict", "refused")
 
 Families = Iterator[Metric]
@@ -74,18 +74,18 @@ def agents() -> Families:
     """Yield when each of the agents seen last was last seen."""
     seen = GaugeMetricFamily(
         "signal_hub_agent_last_seen_timestamp_seconds",
-        f"When an agent last sent something; of the {MOST_AGENTS} seen last.",
+        f"When an agent last sent something; of the {MAX_AGENTS} seen last.",
         labels=["ecosystem", "agent"],
     )
     rows = Agent.objects.order_by("-last_seen").values_list("ecosystem", "agent_source", "last_seen")
-    for ecosystem, agent, last_seen in rows[:MOST_AGENTS]:
+    for ecosystem, agent, last_seen in rows[:MAX_AGENTS]:
         seen.add_metric([ecosystem, agent], last_seen.timestamp())
     yield seen
     yield GaugeMetricFamily("signal_hub_agents", "Agents that were ever seen.", value=Agent.objects.count())
 
 
 def streams() -> Families:
-    """Yield what waits in each stream; nothing of one that cannot be asked."""
+    """Yield what waits in each stream; nothing for a stream that cannot be read."""
     gauges = {
         name: GaugeMetricFamily(f"signal_hub_stream_{name}", text, labels=["stream"])
         for name, text in {
@@ -109,26 +109,26 @@ def streams() -> Families:
 
 
 def checks() -> Families:
-    """Yield each probe's state, as one series of value 1 among three, and how long it took."""
-    states = GaugeMetricFamily(
+    """Yield the status of each check, as one series of value 1 among three, and how long it took."""
+    statuses = GaugeMetricFamily(
         "signal_hub_check", "Whether a check has a status.", labels=["check", "status"]
     )
     seconds = GaugeMetricFamily("signal_hub_check_seconds", "How long a check took.", labels=["check"])
-    for outcome in check_runner().outcomes():
-        seconds.add_metric([outcome.name], outcome.seconds)
-        for state in Status:
-            states.add_metric([outcome.name, state], float(outcome.state is state))
-    yield states
+    for result in check_runner().results():
+        seconds.add_metric([result.name], result.seconds)
+        for status in Status:
+            statuses.add_metric([result.name, status], float(result.status is status))
+    yield statuses
     yield seconds
 
 
 def core_is_down() -> bool:
-    """Say whether the core database fails, by its probe: whoever asked it would wait, or hang with it."""
-    return any(each.name == "database" and each.state is Status.FAILED for each in check_runner().outcomes())
+    """Return whether the core database fails its check: a query would wait for it, or hang with it."""
+    return any(each.name == "database" and each.status is Status.FAILED for each in check_runner().results())
 
 
 class HubCollector(Collector):
-    """All of it. A part that cannot be read is left out and counted, so that the others are still seen."""
+    """All metrics. A part that cannot be read is left out and counted, so that the others are still seen."""
 
     PARTS: tuple[Callable[[], Families], ...] = (checks, streams, arrivals, dead_letters, agents)
     OF_THE_DATABASE = frozenset({arrivals, dead_letters, agents})
@@ -182,33 +182,40 @@ class MetricsView(View):
 
 
 READER_KNOWN_FOR_S = 900.0
-"""How long after its last scrape a key is still believed while the core database cannot be asked."""
-_readers: dict[bytes, float] = {}
-"""When each key, by its digest, was last let in by this process."""
+"""For how long after its last scrape a key stays valid while the core database cannot be asked."""
+IDENTIFY_TIMEOUT_S = 5.0
+_readers: dict[bytes, BackgroundValue[api_keys.Principal | None]] = {}
+"""The owner of each key that has scraped, by the key's digest."""
 
 
 def require_reader(request: HttpRequest) -> None:
-    """Raise Unauthenticated or Problem 403 unless the request may read it all; Outage if nobody can tell.
+    """Raise Unauthenticated or Problem 403 unless the request may read everything; Outage if that is unknown.
 
-    Who scrapes is let in during an outage too: that is what the figures are for.
+    A key that has scraped shortly before is valid during an outage too, which is when the figures are needed.
     """
     value = api_keys.key_in_headers(request_headers(request.META))
     if value is None:
         _require_staff(request)
         return
     manager = api_keys.auth_manager(settings.ENVIRONMENT)
-    digest = manager.digest(value)
-    try:
+
+    def identify() -> api_keys.Principal | None:
         if core_is_down():
             raise Outage("the database cannot be asked whose key this is")
-        _require_scope(manager.identify(value))
-    except Outage:
-        if time.monotonic() - _readers.get(digest, float("-inf")) > READER_KNOWN_FOR_S:
-            raise
+        return manager.identify(value)
+
+    digest = manager.digest(value)
+    reader = _readers.get(digest) or BackgroundValue(
+        identify, fresh_s=0.0, stale_s=READER_KNOWN_FOR_S, timeout_s=IDENTIFY_TIMEOUT_S
+    )
+    try:
+        _require_scope(reader.get())
+    except NotReady as error:
+        raise Outage("the database cannot be asked whose key this is") from error
     except (Problem, api_keys.Unauthenticated):
         _readers.pop(digest, None)
         raise
-    _readers[digest] = time.monotonic()
+    _readers[digest] = reader
 
 
 def _require_scope(sender: api_keys.Principal | None) -> None:

@@ -1,85 +1,58 @@
-"""Probes of the hub's other programs, of its public address and of the disk it runs on."""
+"""Checks of the hub's public address and of the disk it runs on."""
 
 import shutil
 from pathlib import Path
 
-import redis
 import requests
 
-from aggregator.health import heartbeats
 from aggregator.health.checks import Check, Degraded, Failed, Status
-from aggregator.health.stream_checks import NOT_CONFIGURED, client
+from aggregator.health.stream_checks import NOT_CONFIGURED
 
 GIB = 1 << 30
 
 
-class HeartbeatCheck(Check):
-    """Whether Celery's workers, or beat, are alive: as soon as one was ever seen, one is expected.
-
-    A hub that runs `consume_streams` and `consume_databases` instead has none, and that is fine.
-    """
-
-    def __init__(self, kind: str, url: str | None) -> None:
-        super().__init__("celery:workers" if kind == heartbeats.WORKER else "celery:beat")
-        self.kind, self.url = kind, url
-
-    def probe(self) -> tuple[str, str]:
-        if not self.url:
-            return NOT_CONFIGURED, ""
-        try:
-            ages = heartbeats.ages(client(self.url))[self.kind]
-        except redis.RedisError as error:
-            raise Degraded("cannot tell without Redis", type(error).__name__) from error
-        if not ages:
-            return "none seen", "expected only where Celery runs the consumers"
-        told = ", ".join(f"{name} {age:.0f} s ago" for name, age in sorted(ages.items(), key=lambda x: x[1]))
-        if min(ages.values()) > heartbeats.ALIVE_S:
-            raise Failed("silent", f"last seen: {told}; if no longer used, DEL {heartbeats.KEY} in Redis")
-        return "", told
-
-
 class EndpointCheck(Check):
-    """Whether the hub can be reached under AGG_SIGNAL_ENDPOINT: a GET, which the door refuses unread.
+    """The hub can be reached under AGG_SIGNAL_ENDPOINT: a GET gets the webhook's 405.
 
-    Nobody waits for it: a server of one thread could not answer itself meanwhile. Only degrades, because many
-    networks do not let a server reach its own public address.
+    In the background, since a server of one thread cannot answer itself while a poll waits for it. Only
+    degrades, because many networks do not let a server reach its own public address.
     """
 
-    worst = Status.DEGRADED
-    background = True
-    lasts_s = 30.0
+    max_status = Status.DEGRADED
+    in_background = True
+    fresh_s = 30.0
 
     def __init__(self, url: str | None) -> None:
         super().__init__("endpoint")
         self.url = url
 
-    def probe(self) -> tuple[str, str] | None:
+    def run(self) -> tuple[str, str] | None:
         if not self.url:
             return NOT_CONFIGURED, ""
         try:
             with requests.get(self.url, timeout=(1, 1), allow_redirects=False, stream=True) as response:
                 status = response.status_code
-                is_ours = status == 405 and "POST" in response.headers.get("Allow", "")
+                is_webhook = status == 405 and "POST" in response.headers.get("Allow", "")
         except requests.RequestException as error:
             raise Degraded("cannot be reached from here", type(error).__name__) from error
-        if not is_ours:
-            raise Degraded("answers, but not as the hub's door does", f"GET gave {status}, not 405")
+        if not is_webhook:
+            raise Degraded("answers, but not as the webhook does", f"GET gave {status}, not 405")
         return None
 
 
 class DiskCheck(Check):
-    """Whether there is room on the disk that the hub runs on."""
+    """There is room on the disk that the hub runs on."""
 
     def __init__(self, path: Path) -> None:
         super().__init__("disk")
         self.path = path
 
-    def probe(self) -> tuple[str, str]:
+    def run(self) -> tuple[str, str]:
         usage = shutil.disk_usage(self.path)
         share = usage.free / usage.total
-        told = f"{usage.free / GIB:.1f} GiB free, {share:.0%}"
+        detail = f"{usage.free / GIB:.1f} GiB free, {share:.0%}"
         if share < 0.02 or usage.free < GIB / 4:
-            raise Failed("full", told)
+            raise Failed("full", detail)
         if share < 0.1 and usage.free < 10 * GIB:
-            raise Degraded("nearly full", told)
-        return "", told
+            raise Degraded("nearly full", detail)
+        return "", detail

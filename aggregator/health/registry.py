@@ -1,20 +1,23 @@
-"""Which probes this hub has, by its settings."""
+"""The checks of this hub, by its settings."""
 
 from django.conf import settings
 from django.db import connections
 
-from aggregator.health import heartbeats
 from aggregator.health.channel_check import AlertChannelsCheck
 from aggregator.health.checks import Check
 from aggregator.health.database_checks import DatabaseCheck, MigrationsCheck
+from aggregator.health.follower_check import FollowersCheck
 from aggregator.health.freshness_check import FreshnessCheck
-from aggregator.health.program_checks import DiskCheck, EndpointCheck, HeartbeatCheck
+from aggregator.health.program_checks import DiskCheck, EndpointCheck
 from aggregator.health.stream_checks import RedisCheck, StreamCheck
+from aggregator.health.worker_check import WorkerCheck
 from ecosystems import ECOSYSTEMS
+
+FOLLOWERS = ("rollups",)
 
 
 def configured_checks() -> list[Check]:
-    """Return a probe for everything that is configured, in the order to show them."""
+    """Return a check for everything that is configured, in the order of display."""
     environment = settings.ENVIRONMENT
     topics = environment.stream_topics if environment.redis_url else ()
     return [
@@ -22,8 +25,8 @@ def configured_checks() -> list[Check]:
         MigrationsCheck(),
         RedisCheck(environment.redis_url),
         *(StreamCheck(environment, topic) for topic in topics),
-        HeartbeatCheck(heartbeats.WORKER, environment.redis_url),
-        HeartbeatCheck(heartbeats.BEAT, environment.redis_url),
+        FollowersCheck(FOLLOWERS),
+        WorkerCheck(list(settings.WORKER_LOOPS)),
         EndpointCheck(environment.signal_endpoint),
         DiskCheck(settings.BASE_DIR),
         AlertChannelsCheck(),

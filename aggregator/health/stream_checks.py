@@ -1,31 +1,37 @@
-"""Probes of Redis and of the streams in it."""
+"""Checks of Redis and of the streams in it."""
 
 from dataclasses import replace
 from functools import lru_cache
+from typing import Any
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
-from aggregator.health import heartbeats
 from aggregator.health.checks import Check, Degraded, Failed
-from aggregator.health.database_checks import CANNOT_TELL, DatabaseDependentCheck
+from aggregator.health.database_checks import DatabaseDependentCheck
 from aggregator.ingest import stream_state, trimming
 from ecosystems.env import Environment
 
 NOT_CONFIGURED = "not configured"
+CLIENT_TIMEOUT_S = 1.5
 
 
-client = lru_cache(maxsize=4)(heartbeats.connect)
-"""Return a client of a URL, always the same one."""
+@lru_cache(maxsize=4)
+def client(url: str) -> Any:
+    """Return a client of a URL, always the same one, that gives up soon; its answers are bytes."""
+    options = {"socket_timeout": CLIENT_TIMEOUT_S, "socket_connect_timeout": CLIENT_TIMEOUT_S}
+    return redis.Redis.from_url(url, protocol=2, retry=Retry(NoBackoff(), 0), **options)
 
 
 class RedisCheck(Check):
-    """Whether Redis answers, where one is configured."""
+    """Redis answers, where one is configured."""
 
     def __init__(self, url: str | None) -> None:
         super().__init__("redis")
         self.url = url
 
-    def probe(self) -> tuple[str, str] | None:
+    def run(self) -> tuple[str, str] | None:
         if not self.url:
             return NOT_CONFIGURED, ""
         try:
@@ -36,13 +42,13 @@ class RedisCheck(Check):
 
 
 class StreamCheck(DatabaseDependentCheck):
-    """Whether one stream is read to its end, and nothing of it was lost. Its client of Redis never hangs."""
+    """One stream is read to its end, and nothing of it was lost. Its Redis client never hangs."""
 
     def __init__(self, environment: Environment, topic: str) -> None:
         super().__init__(f"stream:{topic}")
         self.environment = replace(environment, stream_topics=(topic,))
 
-    def probe(self) -> tuple[str, str]:
+    def run(self) -> tuple[str, str]:
         state = stream_state.stream_states(self.environment)[0]
         if state.error:
             raise Failed("cannot be read", state.error)
@@ -53,14 +59,14 @@ class StreamCheck(DatabaseDependentCheck):
                 f" {trimming.TRIMMED_UNREAD}",
             )
         if state.trimmed_unread is None:
-            raise Degraded(f"{CANNOT_TELL} whether entries were lost")
+            raise Degraded("unknown without the database whether entries were lost")
         oldest = state.oldest_pending_s or 0.0
-        figures = (
+        detail = (
             f"lag {'' if state.lag_exact else 'about '}{state.lag}, pending {state.pending}"
             f" (oldest {oldest:.0f} s), consumers {state.consumers}, length {state.length}"
         )
         if state.lag and not state.consumers:
-            raise Degraded("nobody reads it", figures)
+            raise Degraded("no consumers", detail)
         if state.is_behind:
-            raise Degraded("behind", figures)
-        return "", figures
+            raise Degraded("behind", detail)
+        return "", detail

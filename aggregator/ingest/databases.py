@@ -1,22 +1,24 @@
-"""The database door: records the rows that agents inserted, here and in the ecosystems' own databases."""
+"""Ingest from databases: rows that agents inserted, here and in the ecosystems' own databases."""
 
 from django.db import DEFAULT_DB_ALIAS, close_old_connections, connections
 
 from aggregator.ledger import inserted_rows
+from aggregator.worker import Loop
 
 MAX_ROWS = 1000
-DATABASE_POLL_INTERVAL_S = 0.25
-"""How long to wait when a database had nothing new: what its signals wait at most."""
 
 
-class DatabaseConsumer:
+class DatabaseConsumer(Loop):
     """Records the rows of one database."""
+
+    idle_interval_s = 0.25
+    """What a database's signals wait at most while nothing else is new."""
 
     def __init__(self, alias: str) -> None:
         self.alias = alias
 
-    def run_once(self, *, wait: bool = False) -> int:  # noqa: ARG002 - the consumers' protocol; nothing to wait on
-        """Record one batch; return how many rows were settled.
+    def run_once(self, *, wait: bool = False) -> int:  # noqa: ARG002 - the consumers' protocol; there is nothing to wait for
+        """Record one batch; return how many rows have a final result.
 
         Raises Outage; the rows stay where they are.
         """
@@ -30,7 +32,7 @@ class DatabaseConsumer:
         return sum(result.is_final for result in results)
 
     def close(self) -> None:
-        """Give the thread's connections back."""
+        """Close the thread's connections."""
         connections.close_all()
 
 

@@ -1,4 +1,4 @@
-"""How the configured streams stand: what waits in them, who reads them, what was lost."""
+"""The state of the configured streams: entries that wait, consumers, entries that were lost."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,11 +17,11 @@ from ecosystems.env import Environment
 
 STATE_TIMEOUT_S = 2
 MAX_COUNTED = 1000
-"""Unread entries that are counted one by one where Redis does not tell; beyond that it is an estimate."""
+"""Unread entries that are counted one by one where Redis has no count; more are estimated."""
 MAX_LAG = 10_000
-"""Unread entries from which on the hub is behind: seconds of work for one consumer."""
+"""With more unread entries than this the hub is behind: seconds of work for one consumer."""
 MAX_PENDING_AGE_S = 300.0
-"""Age of an unacknowledged entry from which on the hub is behind."""
+"""With an older unacknowledged entry than this the hub is behind."""
 CONSUMER_TIMEOUT_MS = 60_000
 """A consumer that has not asked for entries for so long is taken to be gone; a live one asks each second."""
 
@@ -37,7 +37,7 @@ class StreamState:
     lag: int = 0
     """Entries that no consumer of the group has read."""
     lag_exact: bool = True
-    """False where `lag` is an estimate, of at least COUNTED."""
+    """False where `lag` is an estimate, of at least MAX_COUNTED."""
     pending: int = 0
     """Entries read and not acknowledged yet."""
     oldest_pending_s: float | None = None
@@ -46,19 +46,19 @@ class StreamState:
     """Consumers that asked for entries within the last minute."""
     trimmed_unread: int | None = 0
     """Entries that the cap removed unread and no operator has resolved, noticed by a consumer or not;
-    None when Postgres does not tell."""
+    None when Postgres does not answer."""
 
     @property
     def is_behind(self) -> bool:
-        """Whether what waits is more than a busy moment explains."""
+        """Return whether more waits than a busy moment explains."""
         return self.lag > MAX_LAG or (self.oldest_pending_s or 0.0) > MAX_PENDING_AGE_S
 
 
 def stream_states(environment: Environment, *, ask_postgres: bool = True) -> list[StreamState]:
     """Return the state of each configured stream; empty without CORE_REDIS_URL.
 
-    Never raises for a server that is down: that is what `error` (Redis) and a `trimmed_unread` of None
-    (Postgres) say.
+    Never raises for a server that is down: then `error` (Redis) or a `trimmed_unread` of None (Postgres) says
+    so.
     """
     if not environment.redis_url:
         return []
@@ -90,15 +90,15 @@ def _client(url: str) -> redis.Redis:
 
 def _state(client: redis.Redis, stream: str, trimmed: int | None) -> StreamState:
     try:
-        return _ask(client, stream, trimmed)
+        return _read_state(client, stream, trimmed)
     except redis.RedisError as error:
         # An answer's text names no server; a connection's may.
         answered = isinstance(error, redis.ResponseError)
-        told = str(error).rpartition("caused error: ")[2] if answered else type(error).__name__
-        return StreamState(stream, told, trimmed_unread=trimmed)
+        text = str(error).rpartition("caused error: ")[2] if answered else type(error).__name__
+        return StreamState(stream, text, trimmed_unread=trimmed)
 
 
-def _ask(client: Any, stream: str, trimmed: int | None) -> StreamState:
+def _read_state(client: Any, stream: str, trimmed: int | None) -> StreamState:
     if not client.exists(stream):
         return StreamState(stream, trimmed_unread=trimmed)
     pipeline = client.pipeline(transaction=True)
@@ -110,7 +110,7 @@ def _ask(client: Any, stream: str, trimmed: int | None) -> StreamState:
     if unnoticed is not None:
         trimmed = (trimmed or 0) + unnoticed.deliveries
     group = next((item for item in groups if item["name"] == GROUP.encode()), None)
-    if group is None:  # nobody has read from it yet
+    if group is None:  # no consumer has read from it yet
         return StreamState(stream, length=info["length"], lag=info["length"], trimmed_unread=trimmed)
     lag, exact = _lag(client, stream, info, group)
     oldest = client.xpending_range(stream, GROUP, "-", "+", 1) if group["pending"] else []
@@ -121,20 +121,20 @@ def _ask(client: Any, stream: str, trimmed: int | None) -> StreamState:
         lag_exact=exact,
         pending=group["pending"],
         oldest_pending_s=max(0.0, seconds - _ms(oldest[0]["message_id"]) / 1000) if oldest else None,
-        consumers=_alive(client, stream),
+        consumers=_active_consumers(client, stream),
         trimmed_unread=trimmed,
     )
 
 
-def _alive(client: Any, stream: str) -> int:
-    """Return how many consumers there are that still ask.
+def _active_consumers(client: Any, stream: str) -> int:
+    """Return how many consumers still ask for entries.
 
-    Before 7.2 Redis notes who asked only when there was something to read. Where nobody seems to ask, those
-    are counted who wait for entries just now, of whatever stream of this database.
+    Before 7.2 Redis notes that a consumer asked only when there was something to read. Where none seems to
+    ask, clients are counted that wait for entries at the moment, of any stream of this database.
     """
-    alive: int = sum(each["idle"] < CONSUMER_TIMEOUT_MS for each in client.xinfo_consumers(stream, GROUP))
-    if alive:
-        return alive
+    active: int = sum(each["idle"] < CONSUMER_TIMEOUT_MS for each in client.xinfo_consumers(stream, GROUP))
+    if active:
+        return active
     database = str(client.connection_pool.connection_kwargs.get("db") or 0)
     try:
         clients = client.client_list(_type="normal")
@@ -151,12 +151,12 @@ def _alive(client: Any, stream: str) -> int:
 def _lag(client: Any, stream: str, info: Any, group: Any) -> tuple[int, bool]:
     """Return how many entries the group has not read, and whether that was counted.
 
-    Redis tells since 7.0, but for streams from which entries were deleted. Else up to COUNTED are counted;
-    more are estimated from the times in the entries' ids.
+    Redis counts since 7.0, except in streams from which entries were deleted. Else up to MAX_COUNTED are
+    counted here; more are estimated from the times in the entries' ids.
     """
-    told = group.get("lag")
-    if told is not None:
-        return told, True
+    lag = group.get("lag")
+    if lag is not None:
+        return lag, True
     read = group["last-delivered-id"]
     if read == info["last-generated-id"] or not info["length"]:
         return 0, True

@@ -1,13 +1,11 @@
-"""The Redis door: a consumer group on the streams `<prefix>:<topic>`.
+"""Ingest from Redis: a consumer group on the streams `<prefix>:<topic>`.
 
 An entry is acknowledged after the ledger has committed it, never before. What a consumer leaves behind when
-it dies is claimed by another; what nobody manages to record in five deliveries becomes a dead letter.
+it dies is claimed by another; what is not recorded in five deliveries becomes a dead letter.
 """
 
-import gc
 import os
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,12 +13,14 @@ from typing import Any
 
 import msgspec
 import redis
+from django.conf import settings
 from django.db import close_old_connections
 
 from aggregator import ledger
 from aggregator.ingest import trimming
-from aggregator.ledger.entries import EXHAUSTED, Entry, Result
-from aggregator.ledger.errors import Outage
+from aggregator.ledger import Entry, Outage, Result
+from aggregator.ledger.entries import EXHAUSTED
+from aggregator.worker import Loop
 from ecosystems.env import Environment
 from ecosystems.signal import Refusal
 
@@ -30,19 +30,11 @@ MAX_STREAM_BATCH = 2000
 BLOCK_MS = 1000
 """How long a read waits for an entry: also how long a SIGTERM may have to wait."""
 SOCKET_TIMEOUT_S = 10
-SWITCH_INTERVAL_S = 0.0002
-"""How long the thread that writes waits, each time Postgres has answered, for the one that reads ahead."""
 CLAIM_IDLE_MS = 60_000
 CLAIM_INTERVAL_S = 15
 MAX_DELIVERIES = 5
 
 NO_PAYLOAD = Refusal("no_payload", "the stream entry has no field named payload")
-
-
-def tune_process() -> None:
-    """Tune the interpreter for a program that does little else than consume streams."""
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
-    gc.freeze()  # Objects that stay for ever: examining them again and again took a fifth of the time.
 
 
 def connect_for_streams(url: str) -> redis.Redis:
@@ -64,7 +56,7 @@ def connect_for_streams(url: str) -> redis.Redis:
     return client
 
 
-class StreamConsumer:
+class StreamConsumer(Loop):
     """One consumer of the group.
 
     While one batch is written, a thread reads and prepares the next: the one waits for Postgres while the
@@ -96,30 +88,30 @@ class StreamConsumer:
         return cls(connect_for_streams(environment.redis_url), streams, read_ahead=True)
 
     def run_once(self, *, wait: bool = True) -> int:
-        """Record one batch; return how many entries were settled.
+        """Record one batch; return how many entries were acknowledged.
 
         `wait` lets it wait up to BLOCK_MS for the first entry. Raises Outage or a redis.RedisError; entries
-        that were read by then are held and come first the next time.
+        that have been read are held and come first the next time.
         """
         close_old_connections()
-        batch = self._held = self._held or self._take(wait=wait)
+        batch = self._held = self._held or self._next_batch(wait=wait)
         if self._read_ahead and batch.validated and self._next is None:
-            self._next = self._reader.submit(self._fetch, wait=wait)
+            self._next = self._reader.submit(self._read_batch, wait=wait)
         try:
             results = ledger.write(batch, "redis")
         except Outage:
-            self._keep_in_hand()
+            self._renew_claims()
             raise
         self._held = None
-        return self.acknowledge([entry for entry, _, _ in batch.validated], results)
+        return self.acknowledge(batch.entries, results)
 
-    def _take(self, *, wait: bool) -> ledger.Batch:
+    def _next_batch(self, *, wait: bool) -> ledger.Batch:
         if self._next is None:
-            return self._fetch(wait=wait)
+            return self._read_batch(wait=wait)
         fetched, self._next = self._next, None
         return fetched.result()
 
-    def _fetch(self, *, wait: bool) -> ledger.Batch:
+    def _read_batch(self, *, wait: bool) -> ledger.Batch:
         return ledger.Batch(ledger.validate(self.claim() or self.read(wait=wait)))
 
     def read(self, *, wait: bool) -> list[Entry]:
@@ -135,21 +127,21 @@ class StreamConsumer:
         return list(_entries(reply))
 
     def _read_stream(self, stream: str) -> list[Entry]:
-        """Read without waiting, and look in the same instant whether anything was trimmed before it."""
+        """Read without waiting, and check in the same instant whether anything was trimmed before it."""
 
-        def look_and_read() -> Any:
+        def check_and_read() -> Any:
             pipeline = self.redis.pipeline(transaction=True)
             pipeline.xinfo_stream(stream)
             pipeline.xinfo_groups(stream)
             pipeline.xreadgroup(GROUP, self.name, {stream: ">"}, count=MAX_STREAM_BATCH)
             return pipeline.execute()
 
-        info, groups, reply = self._in_group(look_and_read)
+        info, groups, reply = self._in_group(check_and_read)
         lost = trimming.trimmed_gap(stream, GROUP, info, groups)
         return [*([lost] if lost else []), *_entries(reply)]
 
     def claim(self) -> list[Entry]:
-        """Take over, now and then, what another consumer was given a minute ago and has not acknowledged."""
+        """Claim, every CLAIM_INTERVAL_S, what other consumers have had for a minute and not acknowledged."""
         if time.monotonic() < self._claim_at:
             return []
         claimed = [entry for stream in self.streams for entry in self._claim_stream(stream)]
@@ -185,26 +177,26 @@ class StreamConsumer:
         ]
 
     def acknowledge(self, entries: Sequence[Entry], results: Sequence[Result]) -> int:
-        """Acknowledge what is on record; return how many that were."""
-        settled: dict[str, list[str]] = {}
+        """Acknowledge the entries whose results are final; return how many there are."""
+        final: dict[str, list[str]] = {}
         for entry, result in zip(entries, results, strict=True):
             if result.is_final and entry.entry_id:  # a gap in the stream has none
-                settled.setdefault(entry.stream, []).append(entry.entry_id)
-        for stream, entry_ids in settled.items():
+                final.setdefault(entry.stream, []).append(entry.entry_id)
+        for stream, entry_ids in final.items():
             self.redis.xack(stream, GROUP, *entry_ids)
-        return sum(map(len, settled.values()))
+        return sum(map(len, final.values()))
 
-    def _keep_in_hand(self) -> None:
-        """Tell Redis that what was read is still ours, and take its delivery back: it waits for Postgres.
+    def _renew_claims(self) -> None:
+        """Claim again what was read and waits for Postgres, without counting it as delivered.
 
-        Claimed by one consumer after another, or by one that is started again and again, it would have been
-        delivered five times before the outage is over.
+        Else one consumer after another, or one that is started again and again, would have used up the five
+        deliveries before the outage is over.
         """
         waiting = [self._held] if self._held else []
         if self._next and self._next.done() and not self._next.exception():
             waiting.append(self._next.result())
         counts: dict[tuple[str, int], list[Any]] = {}
-        for entry in (entry for batch in waiting for entry, _, _ in batch.validated):
+        for entry in (entry for batch in waiting for entry in batch.entries):
             if entry.entry_id:
                 before = entry.deliveries - (entry.refusal is not EXHAUSTED)
                 counts.setdefault((entry.stream, before), []).append(entry.entry_id)
@@ -212,10 +204,10 @@ class StreamConsumer:
             for (stream, before), entry_ids in counts.items():
                 self.redis.xclaim(stream, GROUP, self.name, 0, entry_ids, retrycount=before, justid=True)
         except redis.RedisError:
-            pass  # it is away too: the next turn tells it
+            pass  # Redis is away too; the next read raises that
 
     def close(self) -> None:
-        """Record what was read ahead, leave the group if nothing is left in hand, close the connection."""
+        """Record what was read ahead, leave the group if nothing is pending, and close the connection."""
         self._read_ahead = False
         try:
             while self._held or self._next:
@@ -223,17 +215,17 @@ class StreamConsumer:
         except (Outage, redis.RedisError):
             pass  # what was read ahead stays pending
         self._reader.shutdown()
-        self._keep_in_hand()
+        self._renew_claims()
         try:
             for stream in self.streams:
                 if not self.redis.xpending_range(stream, GROUP, "-", "+", 1, consumername=self.name):
                     self.redis.xgroup_delconsumer(stream, GROUP, self.name)
         except redis.RedisError:
-            pass  # the group forgets nothing: the entries are claimed by the next consumer
+            pass  # the entries stay pending: the next consumer claims them
         self.redis.close()
 
     def _in_group(self, command: Callable[[], Any]) -> Any:
-        """Run a command; where the group or the stream is gone, make it from the stream's start first."""
+        """Run a command; create the group from the stream's start first where it or the stream is gone."""
         try:
             return command()
         except redis.ResponseError as error:
@@ -248,6 +240,11 @@ class StreamConsumer:
         return command()
 
 
+def configured_consumer() -> StreamConsumer:
+    """Return a consumer of the hub's streams, for the worker."""
+    return StreamConsumer.from_environment(settings.ENVIRONMENT)
+
+
 def _entries(reply: Any) -> Iterable[Entry]:
     for name, messages in reply or []:
         stream = name.decode()
@@ -256,9 +253,9 @@ def _entries(reply: Any) -> Iterable[Entry]:
 
 
 def _entry(stream: str, entry_id: bytes, fields: list[bytes], delivered: int) -> Entry:
-    """Return what a message holds; `fields` are names and values in turn.
+    """Return a message's entry; `fields` are names and values in turn.
 
-    `delivered` is how often it was given to a consumer before this time.
+    `delivered` is how often it was delivered before this time.
     """
     refusal = EXHAUSTED if delivered >= MAX_DELIVERIES else None
     if len(fields) == 2 and fields[0] == b"payload":

@@ -1,7 +1,7 @@
-"""Entries that a stream's cap removed before anyone read them.
+"""Entries that a stream's cap removed before they were read.
 
-They are gone; what is left to do is to count them, loudly: as a dead letter that makes the health check fail
-until an operator has resolved it.
+They are lost. They are counted in a dead letter, which makes the health check fail until an operator has
+resolved it.
 """
 
 from typing import Any
@@ -35,7 +35,7 @@ def trimmed_gap(stream: str, group: str, info: dict[str, Any], groups: list[dict
 def _lost(info: dict[str, Any], group: dict[str, Any]) -> int:
     """Count what was trimmed unread: exactly since Redis 7, which counts; before that 1 stands for some.
 
-    Before Redis 7 nothing tells a group that has never read from one whose first entries were trimmed.
+    Before Redis 7 a group that has never read looks like one whose first entries were trimmed.
     """
     read = group.get("entries-read")
     never_read = group["last-delivered-id"] == b"0-0"
@@ -45,7 +45,7 @@ def _lost(info: dict[str, Any], group: dict[str, Any]) -> int:
 
 
 def trimmed_pending(stream: str, entry_id: bytes) -> Entry:
-    """Return a dead letter for an entry that was trimmed while a consumer had it in hand."""
+    """Return a dead letter for an entry that was trimmed while it was pending."""
     return _letter(stream, entry_id.decode(), 1)
 
 
@@ -61,6 +61,6 @@ def _letter(stream: str, entry_id: str, lost: int, **where: str) -> Entry:
 
 
 def entry_order(entry_id: bytes) -> tuple[int, int]:
-    """Return what a stream's entries are sorted by."""
+    """Return the numbers that a stream's entries are sorted by."""
     milliseconds, _, sequence = entry_id.partition(b"-")
     return int(milliseconds), int(sequence)

@@ -1,4 +1,4 @@
-"""The webhook door: `POST /api/signals`. It translates; the ledger decides."""
+"""Ingest over HTTP: `POST /api/signals`. It translates; the ledger decides."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -21,7 +21,7 @@ commits = GroupCommit("webhook")
 
 @csrf_exempt
 def signals(request: HttpRequest) -> HttpResponse:
-    """Take one signal or an array of them, signed; answer when they are committed."""
+    """Record one signal or an array of them, signed; answer when they are committed."""
     if request.method != "POST":
         refusal = Problem(405, "method_not_allowed", "Send signals by POST.", headers={"Allow": "POST"})
         return refusal.response()
@@ -32,7 +32,7 @@ def respond(meta: Mapping[str, Any], read: Callable[[int], bytes]) -> HttpRespon
     """Answer a POST, whatever happens. `meta` is WSGI's environment, `read` reads the body."""
     try:
         return receive(meta, read)
-    except Exception as error:  # it becomes an answer, and a line in the log
+    except Exception as error:  # as_problem turns it into an answer and a log event
         return as_problem(error).response()
 
 

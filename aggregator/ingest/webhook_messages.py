@@ -1,4 +1,4 @@
-"""The webhook's two sides: what a request must look like, and which answer a batch gets."""
+"""The webhook's requests and answers: the entries of a body, and the answer to a batch's results."""
 
 from collections.abc import Sequence
 
@@ -30,7 +30,7 @@ def entries_of(body: bytes, sender: Principal, max_signals: int) -> list[Entry]:
 
 
 def answer(results: Sequence[Result]) -> HttpResponse:
-    """Return the success that the results make, or raise the Problem."""
+    """Return the answer to a batch of which something is on record; raise Problem for any other."""
     fates = [result.fate for result in results]
     if Fate.DEFERRED in fates:
         raise unavailable("An open transaction holds the same signal; send it again later.", "busy")
@@ -53,7 +53,7 @@ def answer(results: Sequence[Result]) -> HttpResponse:
 
 
 def _refused(results: Sequence[Result], refused: list[tuple[int, Refusal]]) -> Problem:
-    """Return the Problem of a request of which nothing was taken."""
+    """Return the Problem of a request of which nothing is on record."""
     first = refused[0][1]
     if len(refused) == 1 and first.code in BODY_CODES:
         return Problem(400, first.code, f"The body is no signal: {first.detail}.")

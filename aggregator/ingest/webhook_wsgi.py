@@ -1,4 +1,4 @@
-"""The webhook door in front of Django, in the WSGI application itself."""
+"""The webhook in front of Django, in the WSGI application itself."""
 
 from collections.abc import Callable, Iterable
 from functools import lru_cache
@@ -17,9 +17,9 @@ Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 def before_django(django: Application) -> Application:
-    """Return a WSGI application that takes signals itself and leaves everything else to `django`.
+    """Return a WSGI application that answers requests with signals itself and passes all others to `django`.
 
-    Django's request, middleware and signals cost a signal more than its checks and its share of a commit.
+    Django's request, middleware and signals cost more than a signal's checks and its share of a commit.
     """
 
     security = {secure: _security_headers(secure=secure) for secure in (False, True)}
@@ -60,16 +60,16 @@ def _security_headers(*, secure: bool) -> list[tuple[str, str]]:
 
 
 def _is_secure(environ: dict[str, Any]) -> bool:
-    """Say what `HttpRequest.is_secure` does."""
+    """Return what `HttpRequest.is_secure` would."""
     if settings.SECURE_PROXY_SSL_HEADER:
         header, secure = settings.SECURE_PROXY_SSL_HEADER
-        if (told := environ.get(header)) is not None:
-            return bool(told.partition(",")[0].strip() == secure)
+        if (value := environ.get(header)) is not None:
+            return bool(value.partition(",")[0].strip() == secure)
     return bool(environ.get("wsgi.url_scheme") == "https")
 
 
 @lru_cache(maxsize=256)
 def _is_known(host: str) -> bool:
-    """Tell whether the hub goes by this name; Django answers those who got it wrong."""
+    """Return whether this is one of the hub's host names; requests with any other are answered by Django."""
     name, _ = split_domain_port(host)
     return bool(name) and validate_host(name, settings.ALLOWED_HOSTS)

@@ -1,27 +1,7 @@
 """The ledger: the only code that writes `trading_signals`."""
 
-from aggregator.ledger.record import (
-    AS_JSON,
-    ENTER,
-    RECORDED_AT,
-    Batch,
-    Validated,
-    bury,
-    count_rest,
-    record,
-    validate,
-    write,
-)
+from aggregator.ledger.entries import Entry, Fate, Result
+from aggregator.ledger.errors import Outage
+from aggregator.ledger.record import Batch, Validated, record, validate, write
 
-__all__ = [
-    "AS_JSON",
-    "ENTER",
-    "RECORDED_AT",
-    "Batch",
-    "Validated",
-    "bury",
-    "count_rest",
-    "record",
-    "validate",
-    "write",
-]
+__all__ = ["Batch", "Entry", "Fate", "Outage", "Result", "Validated", "record", "validate", "write"]

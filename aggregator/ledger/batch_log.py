@@ -1,4 +1,4 @@
-"""One log event a batch: how many came to which end, and the first ids. Never a body."""
+"""One log event a batch: how many entries met which fate, and the first ids. Never a body."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from aggregator.ledger.entries import Fate, Result
 logger = structlog.get_logger("signal_hub.ledger")
 
 MAX_LOGGED_IDS = 5
-"""Ids in one event: a batch has up to thousands. The rest is in the ledger, by time."""
+"""Ids in one event: a batch has up to thousands. The ledger has the rest, by time."""
 
 
 def log_batch(results: Sequence[Result], transport: str) -> None:

@@ -1,58 +1,52 @@
-"""Where entries go that cannot become signals: kept as they came, with the reason."""
+"""Dead letters: entries that could not become signals, kept with their bytes and the reason."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
-from aggregator.ledger.entries import Entry
+from aggregator.ledger import sql
+from aggregator.ledger.entries import Entry, Result
 from ecosystems.signal import Refusal
 
-KEEP = """
-    INSERT INTO dead_letters (fingerprint, transport, code, field, detail, raw, ecosystem, signal_id,
-        agent_source, sender, stream, entry_id, deliveries, times, first_at, last_at)
-    SELECT fingerprint, %s, code, field, detail, raw, ecosystem, signal_id, agent_source, sender, stream,
-        entry_id, deliveries, times, now(), now()
-    FROM unnest(%s::bytea[], %s::text[], %s::text[], %s::text[], %s::bytea[], %s::text[], %s::text[],
-        %s::text[], %s::text[], %s::text[], %s::text[], %s::int[], %s::int[])
-        AS dead (fingerprint, code, field, detail, raw, ecosystem, signal_id, agent_source, sender, stream,
-            entry_id, deliveries, times)
-    ORDER BY fingerprint
-    ON CONFLICT (fingerprint) DO UPDATE SET times = dead_letters.times + excluded.times,
-        deliveries = greatest(dead_letters.deliveries, excluded.deliveries),
-        last_at = excluded.last_at, resolved_at = NULL"""
 
-
-def write_dead_letters(cursor: Any, dead: Iterable[tuple[Entry, Refusal]], transport: str) -> None:
-    """Keep the entries, in one query of the caller's transaction.
+def write_dead_letters(
+    cursor: Any, entries: Sequence[Entry], results: Sequence[Result], transport: str
+) -> None:
+    """Keep the entries that were refused for good, in one query of the caller's transaction.
 
     The very same bytes from the same place for the same reason are one dead letter that counts its times:
-    a stream entry that is delivered again after a crash, or a sender who repeats itself.
+    a stream entry that is delivered again after a crash, or a sender that repeats itself.
     """
-    rows: dict[bytes, list[Any]] = {}
-    for entry, refusal in dead:
-        mark = fingerprint(entry, refusal, transport)
-        if mark in rows:
-            rows[mark][-1] += 1
-        else:
-            rows[mark] = [
-                mark,
-                refusal.code,
-                refusal.field or "",
-                refusal.detail,
-                entry.raw,
-                refusal.ecosystem,
-                refusal.signal_id or "",
-                refusal.agent_source,
-                entry.sender,
-                entry.stream,
-                entry.entry_id,
-                entry.deliveries,
-                1,
-            ]
-    if rows:
-        cursor.execute(KEEP, [transport, *map(list, zip(*rows.values(), strict=True))])
+    letters: dict[bytes, dict[str, Any]] = {}
+    for entry, result in zip(entries, results, strict=True):
+        if result.refusal is not None and result.is_final:
+            letter = _letter(entry, result.refusal, transport)
+            letters.setdefault(letter["fingerprint"], letter)["times"] += 1
+    if letters:
+        rows = list(letters.values())
+        columns = {name: [row[name] for row in rows] for name in rows[0]}
+        cursor.execute(sql.WRITE_DEAD_LETTERS, {"transport": transport, **columns})
+
+
+def _letter(entry: Entry, refusal: Refusal, transport: str) -> dict[str, Any]:
+    return {
+        "fingerprint": fingerprint(entry, refusal, transport),
+        "code": refusal.code,
+        "field": refusal.field or "",
+        "detail": refusal.detail,
+        "raw": entry.raw,
+        "ecosystem": refusal.ecosystem,
+        "signal_id": refusal.signal_id or "",
+        "agent_source": refusal.agent_source,
+        "sender": entry.sender,
+        "stream": entry.stream,
+        "entry_id": entry.entry_id,
+        "deliveries": entry.deliveries,
+        "times": 0,
+    }
 
 
 def fingerprint(entry: Entry, refusal: Refusal, transport: str) -> bytes:
+    """Return what identifies a dead letter."""
     origin = "\0".join((transport, refusal.code, entry.sender, entry.stream, entry.entry_id))
     return hashlib.sha256(origin.encode() + b"\0" + entry.raw).digest()

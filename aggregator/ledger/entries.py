@@ -1,4 +1,4 @@
-"""What goes into the ledger and what becomes of it."""
+"""Entries, which go into the ledger, and the result of each."""
 
 from enum import StrEnum
 
@@ -19,7 +19,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     entry_id: str = ""
     deliveries: int = 1
     refusal: Refusal | None = None
-    """Set where a door has already found that this can be no signal."""
+    """Set where it is already known that this can be no signal."""
 
 
 class Fate(StrEnum):
@@ -34,13 +34,15 @@ class Fate(StrEnum):
 
 
 class Result(msgspec.Struct, frozen=True, gc=False):
+    """The fate of one entry, with its signal, or with the reason why it is not on record."""
+
     fate: Fate
     signal: Signal | None = None
     refusal: Refusal | None = None
 
     @property
     def is_final(self) -> bool:
-        """Whether the entry is on record, so that its door may acknowledge it."""
+        """Return whether the entry is kept, as a signal or a dead letter, so that it may be acknowledged."""
         return self.fate is not Fate.DEFERRED
 
 

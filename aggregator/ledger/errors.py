@@ -1,7 +1,7 @@
-"""Which database errors are an outage, which are the data's own fault, and which are bugs.
+"""Database errors, classified: an outage, the data's own fault, or a bug.
 
-Judged by SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html), since exception classes
-put a lost connection and a missing column under the same name.
+They are classified by SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html), since
+exception classes put a lost connection and a missing column under the same name.
 """
 
 from collections.abc import Iterator
@@ -36,9 +36,10 @@ def sqlstate(error: BaseException) -> str:
 
 
 def is_outage(error: BaseException) -> bool:
+    """Return whether waiting may help, whatever was sent."""
     state = sqlstate(error)
     if not state:
-        # No server answered, or the connection broke under way.
+        # No server answered, or the connection broke.
         return isinstance(
             error, (OperationalError, InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)
         )

@@ -1,7 +1,7 @@
 """Several requests, one transaction: a commit costs more than a row.
 
-Whoever finds nobody writing writes at once, so that a lone request never waits for company. Whoever comes
-while a transaction is under way queues, and all of the queue goes into the next one.
+A request that finds no transaction under way writes at once, so that a lone request never waits for others.
+One that comes during a transaction queues, and all of the queue goes into the next transaction.
 """
 
 import threading
@@ -15,15 +15,14 @@ from structlog.contextvars import bound_contextvars
 
 from aggregator import ledger
 from aggregator.http.request_log import current_request_id
-from aggregator.ledger.entries import Entry, Result
-from aggregator.ledger.errors import Outage
+from aggregator.ledger import Entry, Outage, Result
 
 MAX_GROUP_SIGNALS = 5000
 """Signals in one transaction; a request of more is one of its own."""
 RECORD_TIMEOUT_S = 8.0
 """How long a request waits for its turn: agents give up after ten seconds."""
 CONNECTION_CHECK_INTERVAL_S = 1.0
-"""How often the connection is looked at, and replaced where it is old or dead: that costs a round trip."""
+"""How often the connection is checked, and replaced where it is old or dead: that costs a round trip."""
 MAX_LOGGED_REQUESTS = 20
 """Ids of requests in the log event of one transaction."""
 
@@ -49,29 +48,29 @@ class GroupCommit:
         self._queue: list[_Ticket] = []
         self._writing = False
         self._connection: BaseDatabaseWrapper | None = None
-        self._looked_at = 0.0
+        self._checked_at = 0.0
 
     def record(self, entries: Sequence[Entry]) -> list[Result]:
-        """Do what `ledger.record` does, with others; raises Outage as that does, or after PATIENCE_S."""
+        """Do what `ledger.record` does, together with others; raises Outage also after RECORD_TIMEOUT_S."""
         ticket = _Ticket(ledger.validate(entries))
         with self._lock:
             self._queue.append(ticket)
             ticket.leads, self._writing = not self._writing, True
         if not ticket.leads and not ticket.asleep.acquire(timeout=RECORD_TIMEOUT_S):
-            self._give_up(ticket)
+            self._withdraw(ticket)
         if ticket.leads:
             self._lead()
         if ticket.error is not None:
             raise ticket.error
-        assert ticket.results is not None, "the group's leader answers everyone in it"
+        assert ticket.results is not None, "the group's leader answers all tickets in it"
         return ticket.results
 
     def _lead(self) -> None:
-        """Write the queue, the caller's ticket first, and hand the lead to whoever came since."""
+        """Write the queue, the caller's ticket first, and pass the lead to the first that came since."""
         with self._lock:
-            group = self._take()
+            group = self._next_group()
         try:
-            with self._connected(), bound_contextvars(**_requests(group)):
+            with self._connected(), bound_contextvars(**_request_ids(group)):
                 batch = ledger.Batch([validated for ticket in group for validated in ticket.validated])
                 results = ledger.write(batch, self.transport)
             for ticket in group:
@@ -101,14 +100,14 @@ class GroupCommit:
                 self._connection.inc_thread_sharing()
             connections[DEFAULT_DB_ALIAS] = self._connection
         try:
-            if time.monotonic() - self._looked_at > CONNECTION_CHECK_INTERVAL_S:
+            if time.monotonic() - self._checked_at > CONNECTION_CHECK_INTERVAL_S:
                 close_old_connections()
-                self._looked_at = time.monotonic()
+                self._checked_at = time.monotonic()
             yield
         finally:
             connections[DEFAULT_DB_ALIAS] = before
 
-    def _take(self) -> list[_Ticket]:
+    def _next_group(self) -> list[_Ticket]:
         size, count = 0, 0
         for ticket in self._queue:
             size += len(ticket.validated)
@@ -118,8 +117,8 @@ class GroupCommit:
         group, self._queue = self._queue[:count], self._queue[count:]
         return group
 
-    def _give_up(self, ticket: _Ticket) -> None:
-        """Leave the queue and raise Outage, unless the lead came in this very moment."""
+    def _withdraw(self, ticket: _Ticket) -> None:
+        """Leave the queue and raise Outage, unless the ticket was given the lead just now."""
         with self._lock:
             if ticket.leads:
                 return
@@ -128,7 +127,7 @@ class GroupCommit:
         raise Outage("the database did not answer in time")
 
 
-def _requests(group: Sequence[_Ticket]) -> dict[str, str]:
+def _request_ids(group: Sequence[_Ticket]) -> dict[str, str]:
     """Return the ids of the requests of a group, for the log; of a lone one its own context has the id."""
     ids = [ticket.request_id for ticket in group[:MAX_LOGGED_REQUESTS] if ticket.request_id]
     return {"request_ids": ",".join(ids)} if len(group) > 1 and ids else {}

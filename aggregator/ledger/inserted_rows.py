@@ -1,99 +1,56 @@
-"""Rows that agents inserted into `trading_signals`, here or in an ecosystem's own database, recorded.
+"""Recording the rows that agents insert into `trading_signals`, here or in an ecosystem's own database.
 
-The core database's own get their positions where they are; copies of the others go the way of all signals.
+Those of the core database get their positions where they are; copies of the others are recorded like all
+signals.
 """
 
 import logging
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 from django.db import connection, connections, transaction
 
-from aggregator import ledger
-from aggregator.arrivals import rollups
-from aggregator.ledger import batch_log, staging
+from aggregator.ledger import batch_log, sql, staging
+from aggregator.ledger.dead_letters import write_dead_letters
 from aggregator.ledger.entries import Entry, Fate, Result
 from aggregator.ledger.errors import classified
+from aggregator.ledger.record import record, validate
+from aggregator.ledger.unrecorded import count_unrecorded
 from ecosystems.market.symbols import instrument
 from ecosystems.signal import Refusal, Signal
 
 logger = logging.getLogger("signal_hub.consumer")
 
-CLAIM = f"""
-    SELECT id, {ledger.AS_JSON} FROM trading_signals
-    WHERE position IS NULL{{unmarked}} ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED"""
-# Elsewhere the digest is the mark of what is on record, whose position may not be known yet.
-CLAIM_HERE, CLAIM_THERE = CLAIM.format(unmarked=""), CLAIM.format(unmarked=" AND digest IS NULL")
-
-# Which table this is, whatever address, user or pooler leads to it.
-TABLE = """
-    SELECT pg_postmaster_start_time(), oid, 'trading_signals'::regclass::oid
-    FROM pg_database WHERE datname = current_database()"""
-
-ADOPT = f"""
-    {ledger.ENTER}
-    WITH numbered AS MATERIALIZED (
-        SELECT ord, action, instrument, digest, nextval('trading_signals_position_seq') AS position
-        FROM {staging.FEW} AS staged),
-    recorded AS (
-        UPDATE trading_signals AS ledger SET action = numbered.action, instrument = numbered.instrument,
-            digest = numbered.digest, position = numbered.position, recorded_at = {ledger.RECORDED_AT}
-        FROM numbered WHERE ledger.id = numbered.ord
-        RETURNING ledger.ecosystem, ledger.agent_source, ledger.symbol, 'database' AS transport,
-            ledger."timestamp",
-            CASE WHEN isfinite(ledger.received_at) THEN ledger.received_at ELSE now() END AS received_at),
-    {rollups.COUNT_RECORDED}{{count_nameless}}
-    SELECT"""
-
-REMOVE = "DELETE FROM trading_signals WHERE id = ANY (%s)"
-
 
 def record_inserted_rows(limit: int) -> list[Result]:
-    """Record up to `limit` rows that agents inserted into this database; return their results.
+    """Record up to `limit` rows that agents inserted into the core database; return their results.
 
-    Rows of transactions that are still open are not seen, and hold up nobody. A row that breaks a rule which
+    Rows of transactions that are still open are not seen, and delay no others. A row that breaks a rule which
     no CHECK can express moves to the dead letters. Raises Outage.
     """
     with classified(), transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(CLAIM_HERE, [limit])
-        rows = cursor.fetchall()
-        validated = ledger.validate([_row_entry("default", *row) for row in rows])
-        signals = [
-            (row_id, signal, digest)
-            for (row_id, _), (_, signal, digest) in zip(rows, validated, strict=True)
-            if isinstance(signal, Signal)
-        ]
+        entries = _claim(cursor, sql.CLAIM_INSERTED, limit, "default")
+        validated = validate(entries)
         results = [
             Result(Fate.REFUSED, refusal=signal)
             if isinstance(signal, Refusal)
             else Result(Fate.ACCEPTED, signal)
             for _, signal, _ in validated
         ]
-        ledger.bury(cursor, [entry for entry, _, _ in validated], results, "database")
-        _remove_buried(cursor, rows, results)
+        # The ledger's lock comes last: whoever holds it waits for nothing else.
+        write_dead_letters(cursor, entries, results, "database")
+        _delete_refused(cursor, entries, results)
+        count_unrecorded(cursor, results, "database")
+        signals = [
+            (int(entry.entry_id), signal, digest)
+            for entry, signal, digest in validated
+            if isinstance(signal, Signal)
+        ]
         if signals:
-            nameless = rollups.nameless(signal for _, signal, _ in signals)
-            cursor.execute(
-                ADOPT.format(count_nameless=rollups.COUNT_NAMELESS if nameless else ""),
-                [staging.as_json(signals), None, *([nameless] if nameless else [])],
-            )
-        if len(signals) < len(validated):
-            ledger.count_rest(cursor, results, "database")
+            cursor.execute(sql.RECORD_INSERTED, {"signals": staging.as_json(signals)})
     batch_log.log_batch(results, "database")
     return results
-
-
-MARK = """
-    UPDATE trading_signals AS source
-    SET digest = recorded.digest, instrument = recorded.instrument, position = recorded.position
-    FROM unnest(%s::bigint[], %s::bytea[], %s::text[], %s::bigint[])
-        AS recorded (id, digest, instrument, position)
-    WHERE source.id = recorded.id"""
-
-GIVEN = """
-    SELECT wanted.ord, ledger.instrument, ledger.position
-    FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS wanted (ecosystem, signal_id, ord)
-    JOIN trading_signals AS ledger USING (ecosystem, signal_id)"""
 
 
 def record_rows_of(alias: str, limit: int) -> list[Result]:
@@ -103,59 +60,71 @@ def record_rows_of(alias: str, limit: int) -> list[Result]:
     again, as duplicates. Raises Outage for either database.
     """
     with classified(), transaction.atomic(using=alias), connections[alias].cursor() as cursor:
-        cursor.execute(CLAIM_THERE, [limit])
-        rows = cursor.fetchall()
-        results = ledger.record([_row_entry(alias, *row) for row in rows], "database")
-        kept = [
-            (row_id, result.signal)
-            for (row_id, _), result in zip(rows, results, strict=True)
+        entries = _claim(cursor, sql.CLAIM_INSERTED_ELSEWHERE, limit, alias)
+        results = record(entries, "database")
+        recorded = [
+            (int(entry.entry_id), result.signal)
+            for entry, result in zip(entries, results, strict=True)
             if result.signal and result.fate in {Fate.ACCEPTED, Fate.DUPLICATE}
         ]
-        if kept:
-            cursor.execute(MARK, _marks(kept))
-        _remove_buried(cursor, rows, results)
+        if recorded:
+            cursor.execute(sql.MARK_INSERTED, _marks(recorded))
+        _delete_refused(cursor, entries, results)
     return results
 
 
 @cache
 def is_core_database(alias: str) -> bool:
-    """Tell whether an ecosystem's own database is the core one by another URL. Raises Outage.
+    """Return whether an ecosystem's own database is the core one by another URL. Raises Outage.
 
     Its rows would find themselves on record, as duplicates, and never get a position.
     """
     with classified(), connections[alias].cursor() as own, connection.cursor() as core:
-        same: bool = own.execute(TABLE).fetchone() == core.execute(TABLE).fetchone()
+        same: bool = own.execute(sql.FIND_TABLE).fetchone() == core.execute(sql.FIND_TABLE).fetchone()
     if same:
         logger.warning("CORE_%s_DB_URL leads to the core database: its rows are read once", alias.upper())
     return same
 
 
-def _row_entry(alias: str, row_id: int, as_json: str) -> Entry:
-    return Entry(as_json.encode(), sender=f"database:{alias}", entry_id=str(row_id))
+def _claim(cursor: Any, statement: str, limit: int, alias: str) -> list[Entry]:
+    """Lock rows for the transaction; return them as entries with the rows' ids."""
+    cursor.execute(statement, {"limit": limit})
+    return [
+        Entry(as_json.encode(), sender=f"database:{alias}", entry_id=str(row_id))
+        for row_id, as_json in cursor.fetchall()
+    ]
 
 
-def _remove_buried(cursor: Any, rows: list[tuple[int, str]], results: list[Result]) -> None:
+def _delete_refused(cursor: Any, entries: Sequence[Entry], results: Sequence[Result]) -> None:
     """Delete the rows that are dead letters now, so that their ids are free for a corrected signal."""
-    dead = [
-        row_id
-        for (row_id, _), result in zip(rows, results, strict=True)
+    refused = [
+        int(entry.entry_id)
+        for entry, result in zip(entries, results, strict=True)
         if result.fate in {Fate.REFUSED, Fate.CONFLICT}
     ]
-    if dead:
-        cursor.execute(REMOVE, [dead])
+    if refused:
+        cursor.execute(sql.DELETE_INSERTED, {"ids": refused})
 
 
-def _marks(kept: list[tuple[int, Signal]]) -> list[list[Any]]:
-    """Return the columns of MARK: what the core database gave to these signals."""
-    signals = [signal for _, signal in kept]
+def _marks(recorded: list[tuple[int, Signal]]) -> dict[str, list[Any]]:
+    """Return the parameters of MARK_INSERTED: what the core database gave to these signals."""
+    signals = [signal for _, signal in recorded]
+    identities = {
+        "ecosystems": [signal.ecosystem for signal in signals],
+        "signal_ids": [signal.signal_id for signal in signals],
+    }
     with connection.cursor() as cursor:
-        cursor.execute(GIVEN, [[s.ecosystem for s in signals], [s.signal_id for s in signals]])
-        given = {number: (name, position) for number, name, position in cursor.fetchall()}
-    found = [given.get(number, ("", None)) for number in range(1, len(kept) + 1)]
-    return [
-        [row_id for row_id, _ in kept],
-        [signal.digest() for signal in signals],
-        # A duplicate of a row that is not recorded yet has no name there.
-        [name or instrument(s.ecosystem, s.symbol) for (name, _), s in zip(found, signals, strict=True)],
-        [position for _, position in found],
-    ]
+        cursor.execute(sql.FIND_POSITIONS, identities)
+        given = {number: row for number, *row in cursor.fetchall()}
+    found = [given.get(number, ("", None, None)) for number in range(1, len(recorded) + 1)]
+    return {
+        "ids": [row_id for row_id, _ in recorded],
+        "digests": [signal.digest() for signal in signals],
+        # A duplicate of a row that is not recorded yet has no instrument there.
+        "instruments": [
+            name or instrument(signal.ecosystem, signal.symbol)
+            for (name, _, _), signal in zip(found, signals, strict=True)
+        ],
+        "positions": [position for _, position, _ in found],
+        "times": [recorded_at for _, _, recorded_at in found],
+    }

@@ -1,4 +1,4 @@
-"""Sending dead letters through the ledger again, after whatever was wrong has been mended."""
+"""Recording dead letters again, after what was wrong has been corrected."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,13 +11,12 @@ from django.utils import timezone
 from aggregator import ledger
 from aggregator.ingest import trimming
 from aggregator.ingest.streams import NO_PAYLOAD
+from aggregator.ledger import Entry, Fate, Result
 from aggregator.ledger.dead_letters import fingerprint
-from aggregator.ledger.entries import Entry, Fate, Result
 from aggregator.models import ApiKey, DeadLetter
 
 UNREPLAYABLE = (trimming.TRIMMED_UNREAD, NO_PAYLOAD.code)
-"""Letters that never held a signal: they stand for something lost."""
-SETTLED = (Fate.ACCEPTED, Fate.DUPLICATE)
+"""Codes of letters that never held a signal: they stand for something lost."""
 
 
 def replay(letters: Sequence[DeadLetter]) -> dict[int, Fate | None]:
@@ -29,14 +28,14 @@ def replay(letters: Sequence[DeadLetter]) -> dict[int, Fate | None]:
     fates: dict[int, Fate | None] = {letter.pk: None for letter in letters}
     playable = [letter for letter in letters if letter.code not in UNREPLAYABLE]
     playable.sort(key=attrgetter("transport", "pk"))
-    allowed = _ecosystems(playable)
+    allowed = _allowed_ecosystems(playable)
     for transport, group in groupby(playable, key=attrgetter("transport")):
         batch = list(group)
         entries = [_entry(letter, allowed.get(letter.sender)) for letter in batch]
         # A dead agent must not look alive: its letters came in when they did.
-        seen_at = min(letter.last_at for letter in batch)
-        results = ledger.record(entries, transport, seen_at)
-        _settle(batch, entries, results, transport)
+        first_received_at = min(letter.last_at for letter in batch)
+        results = ledger.record(entries, transport, first_received_at)
+        _update_letters(batch, entries, results, transport)
         fates.update({letter.pk: result.fate for letter, result in zip(batch, results, strict=True)})
     return fates
 
@@ -58,24 +57,24 @@ def _entry(letter: DeadLetter, ecosystems: frozenset[str] | None) -> Entry:
     )
 
 
-def _ecosystems(letters: Sequence[DeadLetter]) -> dict[str, frozenset[str] | None]:
-    """Return what each sender may write to by now: replaying must not widen what a key was given."""
+def _allowed_ecosystems(letters: Sequence[DeadLetter]) -> dict[str, frozenset[str] | None]:
+    """Return what each sender may write to now: replaying must not widen what a key was given."""
     ids = {letter.sender.removeprefix("key:") for letter in letters if letter.sender.startswith("key:")}
     keys = ApiKey.objects.filter(key_id__in=ids)
     return {f"key:{key.key_id}": frozenset(key.ecosystems) if key.ecosystems else None for key in keys}
 
 
-def _settle(
+def _update_letters(
     letters: Sequence[DeadLetter], entries: Sequence[Entry], results: Sequence[Result], transport: str
 ) -> None:
-    """Resolve what is settled; what is refused as before did not come in once more."""
-    resolved, again = [], []
+    """Resolve letters with a final result; one that is refused as before did not come in once more."""
+    resolved, refused_again = [], []
     for letter, entry, result in zip(letters, entries, results, strict=True):
-        if result.refusal is None:
-            resolved.append(letter.pk)
-        elif result.is_final and fingerprint(entry, result.refusal, transport) == bytes(letter.fingerprint):
-            again.append(letter.pk)
-        elif result.is_final:
+        if not result.is_final:
+            continue
+        if result.refusal and fingerprint(entry, result.refusal, transport) == bytes(letter.fingerprint):
+            refused_again.append(letter.pk)
+        else:
             resolved.append(letter.pk)
     DeadLetter.objects.filter(pk__in=resolved).update(resolved_at=timezone.now())
-    DeadLetter.objects.filter(pk__in=again).update(times=F("times") - 1)
+    DeadLetter.objects.filter(pk__in=refused_again).update(times=F("times") - 1)

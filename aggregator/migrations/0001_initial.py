@@ -54,6 +54,7 @@ CREATE TABLE trading_signals (
             <= 65536 END),
     transport text NOT NULL DEFAULT 'database' CHECK (transport IN ('database', 'redis', 'webhook')),
     received_at timestamptz NOT NULL DEFAULT now(),
+    first_received_at timestamptz,
     recorded_at timestamptz,
     instrument text NOT NULL DEFAULT '',
     digest bytea CHECK (octet_length(digest) = 32),
@@ -69,7 +70,7 @@ CREATE TABLE trading_signals (
 CREATE SEQUENCE trading_signals_position_seq AS bigint OWNED BY trading_signals.position;
 
 CREATE TABLE ledger_lock ();
-COMMENT ON TABLE ledger_lock IS 'Empty: whoever gives positions locks it until its commit';
+COMMENT ON TABLE ledger_lock IS 'Empty: a transaction that gives positions locks it until its commit';
 
 CREATE INDEX trading_signals_unrecorded ON trading_signals (id) WHERE position IS NULL;
 CREATE INDEX trading_signals_instrument ON trading_signals (instrument, id);
@@ -95,6 +96,8 @@ COMMENT ON COLUMN trading_signals.raw_payload IS
     'A JSON object of at most 64 KiB and 32 levels: whatever else the agent wants kept';
 COMMENT ON COLUMN trading_signals.transport IS 'How it came first: database, redis or webhook';
 COMMENT ON COLUMN trading_signals.received_at IS 'When the database or the hub received it';
+COMMENT ON COLUMN trading_signals.first_received_at IS
+    'Of a replayed dead letter: when it came in; null for all others';
 COMMENT ON COLUMN trading_signals.recorded_at IS
     'When the hub recorded it, never smaller than that of a lower position; null until recorded';
 COMMENT ON COLUMN trading_signals.instrument IS 'Canonical symbol, given by the hub; empty until recorded';
@@ -143,6 +146,7 @@ class Migration(migrations.Migration):
                         ('raw_payload', models.JSONField()),
                         ('transport', models.TextField(choices=[('database', 'database'), ('redis', 'redis'), ('webhook', 'webhook')])),
                         ('received_at', models.DateTimeField()),
+                        ('first_received_at', models.DateTimeField(help_text='Of a replayed dead letter: when it came in.', null=True)),
                         ('digest', models.BinaryField(null=True)),
                         ('recorded_at', models.DateTimeField(help_text='When the hub recorded it.', null=True)),
                         ('position', models.BigIntegerField(null=True, unique=True)),
@@ -308,7 +312,7 @@ class Migration(migrations.Migration):
                 ('duplicates', models.BigIntegerField(default=0)),
                 ('conflicts', models.BigIntegerField(default=0)),
                 ('refused', models.BigIntegerField(default=0)),
-                ('lags', django.contrib.postgres.fields.ArrayField(base_field=models.BigIntegerField(), default=list, help_text='How many were recorded within each of `arrivals.LAG_BOUNDS` after their timestamp.', size=None)),
+                ('lags', django.contrib.postgres.fields.ArrayField(base_field=models.BigIntegerField(), default=list, help_text='How many were recorded within each of `rollup_writer.LAG_BOUNDS` after their timestamp.', size=None)),
             ],
             options={
                 'db_table': 'arrival_minutes',
@@ -321,7 +325,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('ecosystem', models.TextField()),
                 ('transport', models.TextField()),
-                ('measure', models.TextField(help_text='A verdict, or lag:N for the Nth bucket of the lags.')),
+                ('measure', models.TextField(help_text='A fate, or lag:N for the Nth bucket of the lags.')),
                 ('total', models.BigIntegerField()),
                 ('through', models.DateTimeField()),
             ],
@@ -367,7 +371,18 @@ class Migration(migrations.Migration):
             ],
             options={
                 'db_table': 'followers',
-                'db_table_comment': 'Cursors of what reads the ledger behind the writer',
+                'db_table_comment': 'Cursors of the followers, which read the ledger behind its writer',
+            },
+        ),
+        migrations.CreateModel(
+            name='PeriodicJob',
+            fields=[
+                ('name', models.TextField(primary_key=True, serialize=False)),
+                ('last_run_at', models.DateTimeField()),
+            ],
+            options={
+                'db_table': 'periodic_jobs',
+                'db_table_comment': 'When each periodic job ran last, among all workers',
             },
         ),
         migrations.CreateModel(
@@ -398,7 +413,23 @@ class Migration(migrations.Migration):
                 'verbose_name': 'symbol alias',
                 'verbose_name_plural': 'symbol aliases',
                 'db_table': 'symbol_aliases',
-                'db_table_comment': 'Instruments of symbols whose spelling does not tell, as an operator mapped them',
+                'db_table_comment': 'Instruments of symbols whose spelling does not determine one, as an operator mapped them',
+            },
+        ),
+        migrations.CreateModel(
+            name='WorkerLoop',
+            fields=[
+                ('pk', models.CompositePrimaryKey('worker', 'loop', blank=True, editable=False, primary_key=True, serialize=False)),
+                ('worker', models.TextField(help_text='Host and process id.')),
+                ('loop', models.TextField()),
+                ('seen_at', models.DateTimeField(help_text='When the worker wrote this last.')),
+                ('ok_at', models.DateTimeField(help_text='When the loop last did a batch, or found nothing to do.')),
+                ('crashes', models.IntegerField(help_text='How often it crashed within the last minutes.')),
+                ('problem', models.TextField(help_text='The last outage or crash; empty when that is over.')),
+            ],
+            options={
+                'db_table': 'worker_loops',
+                'db_table_comment': 'How the loops of each worker fare, for the health check',
             },
         ),
         migrations.CreateModel(

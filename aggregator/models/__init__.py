@@ -9,6 +9,7 @@ from aggregator.models.dead_letters import DeadLetter
 from aggregator.models.followers import FollowerCursor
 from aggregator.models.signals import Sighting, TradingSignal
 from aggregator.models.symbol_aliases import SymbolAlias
+from aggregator.models.worker import PeriodicJob, WorkerLoop
 
 __all__ = [
     "ECOSYSTEM_CHOICES",
@@ -25,7 +26,9 @@ __all__ = [
     "ArrivalTotal",
     "DeadLetter",
     "FollowerCursor",
+    "PeriodicJob",
     "Sighting",
     "SymbolAlias",
     "TradingSignal",
+    "WorkerLoop",
 ]

@@ -5,7 +5,7 @@ from django.db import models
 
 
 class Agent(models.Model):
-    """An agent as the hub knows it: from what it sent."""
+    """An agent, known from what it sent."""
 
     ecosystem = models.TextField()
     agent_source = models.TextField("agent", blank=True)
@@ -27,7 +27,7 @@ class Agent(models.Model):
 
 
 class AgentCadence(models.Model):
-    """How often an agent usually sends, as its arrivals teach; see `aggregator.arrivals.cadence`."""
+    """How often an agent usually sends, learned from its arrivals; see `aggregator.arrivals.cadence`."""
 
     agent = models.OneToOneField(Agent, on_delete=models.CASCADE, primary_key=True, related_name="cadence")
     gap = models.DurationField(

@@ -1,11 +1,11 @@
-"""Rollups of what came in."""
+"""Rollups of arrivals."""
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
 
 class ArrivalMinute(models.Model):
-    """What came in one minute from one agent over one transport."""
+    """Arrivals of one minute from one agent over one transport."""
 
     minute = models.DateTimeField()
     ecosystem = models.TextField()
@@ -18,7 +18,7 @@ class ArrivalMinute(models.Model):
     lags = ArrayField(
         models.BigIntegerField(),
         default=list,
-        help_text="How many were recorded within each of `arrivals.LAG_BOUNDS` after their timestamp.",
+        help_text="How many were recorded within each of `rollup_writer.LAG_BOUNDS` after their timestamp.",
     )
 
     class Meta:
@@ -32,7 +32,7 @@ class ArrivalMinute(models.Model):
 
 
 class ArrivalHour(models.Model):
-    """The same by hour: what a day's chart and a week's usual rate are read from."""
+    """The same by hour: for a day's chart and a week's typical rate."""
 
     hour = models.DateTimeField()
     ecosystem = models.TextField()
@@ -59,7 +59,7 @@ class ArrivalTotal(models.Model):
 
     ecosystem = models.TextField()
     transport = models.TextField()
-    measure = models.TextField(help_text="A verdict, or lag:N for the Nth bucket of the lags.")
+    measure = models.TextField(help_text="A fate, or lag:N for the Nth bucket of the lags.")
     total = models.BigIntegerField()
     through = models.DateTimeField()
 

@@ -6,7 +6,7 @@ from aggregator.models.choices import TRANSPORT_CHOICES
 
 
 class DeadLetter(models.Model):
-    """What could not become a signal, exactly as it came, and why."""
+    """An entry that could not become a signal, with its bytes and the reason."""
 
     fingerprint = models.BinaryField(
         unique=True, help_text="SHA-256 of where it came from, why, and its bytes."

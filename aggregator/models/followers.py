@@ -1,4 +1,4 @@
-"""Cursors of what follows the ledger."""
+"""Cursors of the ledger's followers."""
 
 from django.db import models
 
@@ -12,7 +12,7 @@ class FollowerCursor(models.Model):
 
     class Meta:
         db_table = "followers"
-        db_table_comment = "Cursors of what reads the ledger behind the writer"
+        db_table_comment = "Cursors of the followers, which read the ledger behind its writer"
 
     def __str__(self) -> str:
         return f"{self.name} at {self.position}"

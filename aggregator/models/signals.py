@@ -26,6 +26,9 @@ class TradingSignal(models.Model):
     raw_payload = models.JSONField()
     transport = models.TextField(choices=TRANSPORT_CHOICES)
     received_at = models.DateTimeField()
+    first_received_at = models.DateTimeField(
+        null=True, help_text="Of a replayed dead letter: when it came in."
+    )
     digest = models.BinaryField(null=True)
     recorded_at = models.DateTimeField(null=True, help_text="When the hub recorded it.")
     position = models.BigIntegerField(null=True, unique=True)
@@ -50,8 +53,7 @@ class TradingSignal(models.Model):
 class Sighting(models.Model):
     """A signal that came again with the same content: over which transport, and when."""
 
-    # No constraint in the database: its check would wait for a row that `adoption.adopt` has claimed, while
-    # `adopt` waits for the ledger's lock that this transaction holds.
+    # No constraint in the database: its check would wait for a row that `record_inserted_rows` has claimed.
     signal = models.ForeignKey(
         TradingSignal, on_delete=models.CASCADE, related_name="sightings", db_constraint=False
     )

@@ -6,7 +6,7 @@ from aggregator.models.choices import ECOSYSTEM_CHOICES
 
 
 class SymbolAlias(models.Model):
-    """A symbol whose instrument cannot be told from its spelling: seen so far, or mapped by an operator."""
+    """A symbol whose spelling does not determine the instrument: seen so far, or mapped by an operator."""
 
     ecosystem = models.TextField(choices=ECOSYSTEM_CHOICES)
     symbol = models.TextField(help_text="As the agent writes it.")
@@ -19,7 +19,9 @@ class SymbolAlias(models.Model):
 
     class Meta:
         db_table = "symbol_aliases"
-        db_table_comment = "Instruments of symbols whose spelling does not tell, as an operator mapped them"
+        db_table_comment = (
+            "Instruments of symbols whose spelling does not determine one, as an operator mapped them"
+        )
         verbose_name = "symbol alias"
         verbose_name_plural = "symbol aliases"
         constraints = [models.UniqueConstraint(fields=["ecosystem", "symbol"], name="symbol_aliases_key")]

@@ -74,10 +74,10 @@ def label(text: str, variant: str, icon: str, size: str = "md") -> SafeString:
 
 @register.simple_tag
 def keyset_links(changes: Any) -> dict[str, Any]:
-    """Return the addresses of the pages around one of `KeysetChangeList`; empty where there is none."""
+    """Return the URLs of the pages around one of `KeysetChangeList`; empty where there is none."""
     page = changes.page
     return {
         "newer": changes.link(after=page.newer) if page.newer is not None else "",
         "older": changes.link(before=page.older) if page.older is not None else "",
-        "passed": changes.passed() if page.unfinished else None,
+        "searched_back_to": changes.searched_back_to() if page.unfinished else None,
     }

@@ -1,4 +1,4 @@
-"""`GET me` and `GET usage`: free of charge, and open to customers without a live subscription."""
+"""`GET me` and `GET usage`: not counted, and open to customers without a live subscription."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ class AccountDetail(ReaderView):
 
     @documented(
         serializers.Me,
-        summary="See who I am and what I may",
+        summary="Get the customer, key and plan",
         description="Not counted, and open to customers without a live subscription.",
         operation_id="get_me",
         problems=UNPAID,
@@ -45,7 +45,7 @@ class UsageDetail(ReaderView):
 
     @documented(
         serializers.UsageReport,
-        summary="See what I used",
+        summary="Get usage and limits",
         description="Not counted, and open to customers without a live subscription.",
         operation_id="get_usage",
         problems=UNPAID,

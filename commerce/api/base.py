@@ -1,4 +1,4 @@
-"""What all of `/api/v1/` shares: who reads, how much of the day is left, and how errors look."""
+"""What all views of `/api/v1/` share: authentication, the day's limits, validation and errors."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -33,7 +33,7 @@ from commerce.usage import LimitReached
 
 @contextmanager
 def counting_failures(address: str) -> Iterator[None]:
-    """Count a failed authentication of an address; raises Problem 429 when those are too many."""
+    """Count a failed authentication against an address. Raises Problem 429 when there were too many."""
     try:
         yield
     except Problem as problem:
@@ -54,7 +54,7 @@ class ReaderKeyAuthentication(BaseAuthentication):
 
 
 class JSONOnly(BaseContentNegotiation):
-    """One form for all, whatever is accepted: a 406 would help nobody."""
+    """JSON, whatever `Accept` says: a 406 would help no client."""
 
     def select_parser(self, request: Request, parsers: Iterable[Any]) -> Any:  # noqa: ARG002
         return next(iter(parsers))
@@ -78,7 +78,7 @@ class JSONBody(JSONParser):
 
 
 class ReaderView(APIView):
-    """A view for customers. `self.reader` is who asks."""
+    """A view for customers. `self.reader` is the customer's key."""
 
     authentication_classes = [ReaderKeyAuthentication]
     permission_classes = []
@@ -106,14 +106,11 @@ class ReaderView(APIView):
     def http_method_not_allowed(self, *_args: Any, **_kwargs: Any) -> Any:
         allowed = ", ".join(name.upper() for name in self.http_method_names if hasattr(self, name))
         raise Problem(
-            405, "method_not_allowed", "This address takes other methods.", headers={"Allow": allowed}
+            405, "method_not_allowed", "The method is not allowed here.", headers={"Allow": allowed}
         )
 
     def count_signals(self, wanted: int) -> int:
-        """Return how many of `wanted` signals may be given out, having counted them.
-
-        Raises LimitReached when that is none.
-        """
+        """Count up to `wanted` signals and return how many may be sent. Raises LimitReached for none."""
         granted = usage.count_signals(self.entitlement.customer_id, wanted, self.entitlement.signals_per_day)
         if self.used:
             self.used = replace(self.used, signals=self.used.signals + granted)
@@ -141,7 +138,7 @@ class ReaderView(APIView):
 
 
 def problem_of(error: Exception) -> Problem:
-    """Return any exception as the Problem that a customer gets."""
+    """Return the Problem that a customer gets for an exception."""
     match error:
         case LimitReached():
             return quota_headers.limit_reached_problem(error)
@@ -151,8 +148,8 @@ def problem_of(error: Exception) -> Problem:
 
 
 def valid(serializer: type[Serializer[Any]], data: Any) -> dict[str, Any]:
-    """Return the checked values. Raises Problem 400 with `errors`; it quotes nothing that was sent."""
-    # A plain dict: from a QueryDict, DRF takes an empty value for none.
+    """Return the validated values. Raises Problem 400 with `errors`, which quote nothing that was sent."""
+    # A plain dict: in a QueryDict, DRF treats an empty value as absent.
     checked = serializer(data=data.dict() if isinstance(data, QueryDict) else data)
     if checked.is_valid():
         return dict(checked.validated_data)
@@ -175,17 +172,17 @@ def _flat(found: Any) -> list[Any]:
 
 def _detail(serializer: type[Serializer[Any]], field: str) -> str:
     declared = getattr(serializer, "_declared_fields", {}).get(field)
-    return str(getattr(declared, "help_text", None) or "It is not valid.")
+    return str(getattr(declared, "help_text", None) or "Not valid.")
 
 
 def json(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> HttpResponse:
-    """Return what msgspec can encode as a JSON answer."""
+    """Return a JSON response of what msgspec can encode."""
     return HttpResponse(
         msgspec.json.encode(content), status=status, content_type="application/json", headers=headers
     )
 
 
 def matches(request: HttpRequest | Request, etag: str) -> bool:
-    """Tell whether `If-None-Match` names this ETag, by weak comparison (RFC 9110, section 13.1.2)."""
+    """Return whether `If-None-Match` names this ETag, by weak comparison (RFC 9110, section 13.1.2)."""
     known = [part.strip() for part in request.META.get("HTTP_IF_NONE_MATCH", "").split(",")]
     return "*" in known or etag.removeprefix("W/") in {part.removeprefix("W/") for part in known}

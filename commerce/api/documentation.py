@@ -1,4 +1,4 @@
-"""How the API's views are documented: shared answers, headers, and what of the hub is in the schema."""
+"""The OpenAPI documentation of the API's views: shared responses and headers, and which endpoints it has."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,19 +15,19 @@ PROBLEMS = {
     400: "A parameter or field is not valid; `errors` names it.",
     401: "No valid API key.",
     403: "The key may not read, or no subscription is live.",
-    404: "There is no such thing, or not for this reader.",
-    405: "The address takes other methods.",
-    409: "It contradicts what is there, or the plan has no room for it.",
-    421: "This process serves no streams; the operator routes this address to the one that does.",
-    429: "A limit is used up; `Retry-After` tells for how long.",
-    503: "The hub cannot answer now; `Retry-After` tells when to try again.",
+    404: "Not found, or not visible to this reader.",
+    405: "The method is not allowed here.",
+    409: "It conflicts with what exists, or exceeds the plan.",
+    421: "This process serves no streams; the operator routes this path to the one that does.",
+    429: "A limit is reached; `Retry-After` says when it resets.",
+    503: "The hub is unavailable; `Retry-After` says when to try again.",
 }
 ALWAYS = (400, 401, 403, 429, 503)
 
 RATE_LIMIT = [
     OpenApiParameter(name, str, OpenApiParameter.HEADER, response=[200], description=text)
     for name, text in (
-        ("RateLimit", "What is left of the day's limits, by draft-ietf-httpapi-ratelimit-headers."),
+        ("RateLimit", "What remains of the day's limits, by draft-ietf-httpapi-ratelimit-headers."),
         ("RateLimit-Policy", "The day's limits."),
     )
 ]
@@ -36,18 +36,20 @@ RETRY_AFTER = OpenApiParameter(
 )
 IF_NONE_MATCH = [
     OpenApiParameter(
-        "If-None-Match", str, OpenApiParameter.HEADER, description="The ETag of an answer before."
+        "If-None-Match", str, OpenApiParameter.HEADER, description="The ETag of an earlier response."
     ),
-    OpenApiParameter("ETag", str, OpenApiParameter.HEADER, response=[200], description="Names this answer."),
+    OpenApiParameter(
+        "ETag", str, OpenApiParameter.HEADER, response=[200], description="The response's ETag."
+    ),
 ]
 
 
 def documented(
     answer: Any, *, summary: str, description: str = "", problems: tuple[int, ...] = ALWAYS, **options: Any
 ) -> Callable[..., Any]:
-    """Return the decorator that documents a method: its answers, and those that all of the API may give.
+    """Return the decorator that documents a method: its responses, and those that every endpoint may give.
 
-    `answer` is the serializer of a 200, or a dict of answers by status.
+    `answer` is the serializer of a 200, or a dict of responses by status.
     """
     answers = answer if isinstance(answer, dict) else {200: answer}
     failures = {

@@ -1,51 +1,41 @@
-"""`GET instruments` and `GET agents`: what there is to filter by."""
+"""`GET instruments` and `GET agents`: the values that the feed can be filtered by."""
 
-from typing import Any
-
-from django.db.models import Q
 from django.http import HttpResponse
 from rest_framework.request import Request
 
+from aggregator.models import ECOSYSTEM_CHOICES
 from commerce.api import serializers
 from commerce.api.base import ReaderView, json, valid
 from commerce.api.documentation import documented
 from commerce.feed import listing
 
-CATCH_UP = 5
-"""Batches that a request takes in itself, where no periodic work keeps the roll-up fresh."""
+SHORT_PAGES = "A page may have fewer entries than `limit` and still a `next`."
 
 
-class SeriesView(ReaderView):
-    """One column of the series beside the ecosystem, each pair once, in order."""
+class ListingView(ReaderView):
+    """The values of a column of the visible signals, with their ecosystems."""
 
-    column: str
+    column: listing.Column
 
-    def page(self, request: Request) -> tuple[list[tuple[str, str]], str | None]:
-        """Return a page of pairs and the `after` of the next one."""
+    def page(self, request: Request) -> tuple[list[listing.Entry], str | None]:
+        """Return a page of entries and the `after` of the next one."""
         query = valid(serializers.ListingQuery, request.query_params)
-        listing.roll_up(CATCH_UP)
-        rows: Any = listing.visible(self.entitlement.scope)
-        if ecosystem := query.get("ecosystem"):
-            rows = rows.filter(ecosystem=ecosystem)
-        if after := query.get("after"):
-            known, _, value = after.partition("/")
-            rows = rows.filter(
-                Q(ecosystem__gt=known) | Q(**{"ecosystem": known, f"{self.column}__gt": value})
-            )
-        names = rows.order_by("ecosystem", self.column).values_list("ecosystem", self.column).distinct()
-        found = list(names[: query["limit"] + 1])
-        more = len(found) > query["limit"]
-        found = found[: query["limit"]]
-        return found, "/".join(found[-1]) if more else None
+        scope = self.entitlement.scope
+        known = {query["ecosystem"]} if "ecosystem" in query else {name for name, _ in ECOSYSTEM_CHOICES}
+        ecosystems = known if scope.ecosystems is None else known & scope.ecosystems
+        ecosystem, _, value = query.get("after", "").partition("/")
+        after = (ecosystem, value) if ecosystem else None
+        found, following = listing.page(scope, self.column, ecosystems, after, query["limit"])
+        return found, "/".join(following) if following else None
 
 
-class InstrumentList(SeriesView):
+class InstrumentList(ListingView):
     column = "instrument"
 
     @documented(
         serializers.InstrumentPage,
         summary="List the instruments",
-        description="The instruments of the visible signals, in order: what `instrument` can filter by.",
+        description=f"The instruments of the visible signals: what `instrument` can filter by. {SHORT_PAGES}",
         operation_id="list_instruments",
         parameters=[serializers.ListingQuery],
     )
@@ -56,13 +46,13 @@ class InstrumentList(SeriesView):
         )
 
 
-class AgentList(SeriesView):
+class AgentList(ListingView):
     column = "agent_source"
 
     @documented(
         serializers.AgentPage,
         summary="List the agents",
-        description="The agents of the visible signals, in order: what `agent` can filter by.",
+        description=f"The agents of the visible signals: what `agent` can filter by. {SHORT_PAGES}",
         operation_id="list_agents",
         parameters=[serializers.ListingQuery],
     )

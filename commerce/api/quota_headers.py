@@ -1,6 +1,6 @@
-"""A day's limits as HTTP tells them: `RateLimit`, `RateLimit-Policy` and the 429.
+"""A day's limits in HTTP: the headers `RateLimit` and `RateLimit-Policy`, and the 429.
 
-By draft-ietf-httpapi-ratelimit-headers-11, with its problem type for quotas that are used up.
+By draft-ietf-httpapi-ratelimit-headers-11, with its problem type for exceeded quotas.
 """
 
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ QUOTA_EXCEEDED = "https://iana.org/assignments/http-problem-types#quota-exceeded
 
 
 def rate_limit_headers(entitlement: Entitlement, used: Usage) -> dict[str, str]:
-    """Return the headers that tell the limits and what is left of them; none where nothing is limited."""
+    """Return the headers with the limits and what remains of them; none where nothing is limited."""
     wait = seconds_until(used.resets_at)
     left, policies = [], []
     for name, limit, count in (
@@ -27,12 +27,12 @@ def rate_limit_headers(entitlement: Entitlement, used: Usage) -> dict[str, str]:
 
 
 def limit_reached_problem(reached: LimitReached) -> Problem:
-    """Return the 429 that tells which limit is used up and when that ends."""
+    """Return the 429 that names the limit that is reached and when it resets."""
     wait = seconds_until(reached.resets_at)
     return Problem(
         429,
         f"{reached.policy}_used_up",
-        f"The {reached.limit} {reached.policy} of this day are used up.",
+        f"The {reached.limit} {reached.policy} of this day are used up. Resets at 00:00 UTC.",
         headers={
             "Retry-After": str(wait),
             "RateLimit": f'"{reached.policy}";r=0;t={wait}',

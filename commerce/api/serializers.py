@@ -1,4 +1,4 @@
-"""What the API takes, and (for its documentation) what it gives."""
+"""The API's parameters and, for its documentation, its responses."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ class CursorField(serializers.RegexField):
 
 
 class CursorQuery(serializers.Serializer[Any]):
-    cursor = CursorField(help_text="It is no cursor of this feed.")
+    cursor = CursorField(help_text="Not a cursor of this feed.")
 
 
 class FilterQuery(serializers.Serializer[Any]):
@@ -80,7 +80,7 @@ class ListingQuery(serializers.Serializer[Any]):
         required=False,
         max_length=160,
         trim_whitespace=False,
-        help_text="The `next` of the page before.",
+        help_text="The `next` of the previous page.",
     )
     limit = serializers.IntegerField(
         required=False,
@@ -92,11 +92,11 @@ class ListingQuery(serializers.Serializer[Any]):
 
 
 class Signal(serializers.Serializer[Any]):
-    cursor = serializers.CharField(help_text="Reading goes on behind this signal with `after` set to it.")
+    cursor = serializers.CharField(help_text="Use it as `after` to go on behind this signal.")
     signal_id = serializers.CharField()
     ecosystem = serializers.ChoiceField(ECOSYSTEMS)
-    timestamp = serializers.DateTimeField(help_text="When the agent saw it.")
-    received_at = serializers.DateTimeField(help_text="When the hub took it.")
+    timestamp = serializers.DateTimeField(help_text="When the agent generated it.")
+    received_at = serializers.DateTimeField(help_text="When the hub received it.")
     instrument = serializers.CharField(help_text="The canonical symbol.")
     symbol = serializers.CharField(help_text="The symbol as the agent writes it.")
     action = serializers.ChoiceField(SIGNAL_ACTIONS)
@@ -115,7 +115,7 @@ class SignalPage(serializers.Serializer[Any]):
     signals = Signal(many=True)
     next = serializers.CharField(help_text="The cursor for the next request, also when there is no more yet.")
     has_more = serializers.BooleanField(
-        help_text="Whether there is more to read at once. A page may be empty and have more behind it: "
+        help_text="Whether there is more to read now. A page may be empty and have more behind it: "
         "a request looks at a bounded part of the feed."
     )
 
@@ -182,8 +182,8 @@ class UsageOfDay(serializers.Serializer[Any]):
 class UsageReport(serializers.Serializer[Any]):
     requests = Counter()
     signals = Counter()
-    resets_at = serializers.DateTimeField(help_text="When the day ends.")
-    days = UsageOfDay(many=True, help_text="The last 30 days with any use, newest first.")
+    resets_at = serializers.DateTimeField(help_text="When the limits reset.")
+    days = UsageOfDay(many=True, help_text="The last 30 days with usage, newest first.")
 
 
 class FieldError(serializers.Serializer[Any]):
@@ -202,4 +202,4 @@ class ProblemDetails(serializers.Serializer[Any]):
     code = serializers.CharField()
     request_id = serializers.CharField()
     errors = FieldError(many=True, required=False)  # type: ignore[assignment]
-    resets_at = serializers.DateTimeField(required=False, help_text="When a used up limit is whole again.")
+    resets_at = serializers.DateTimeField(required=False, help_text="When the limit resets.")

@@ -24,7 +24,7 @@ class SignalList(ReaderView):
     @documented(
         {200: serializers.SignalPage, **NOT_MODIFIED},
         summary="Read the feed",
-        description="Signals in the order of their recording; by `next`, each comes exactly once.",
+        description="Signals in the order they were recorded. Following `next` returns each exactly once.",
         operation_id="list_signals",
         parameters=[serializers.SignalQuery, *IF_NONE_MATCH],
     )
@@ -40,7 +40,7 @@ class SignalList(ReaderView):
         return json(answer, headers={"ETag": self.etag(page)})
 
     def etag(self, page: feed.Page) -> str:
-        """Return a weak ETag: `next` may move on while there is nothing new to this reader."""
+        """Return a weak ETag: `next` may move while this reader has nothing new."""
         about = (self.entitlement.scope.payload, page.has_more, [signal.position for signal in page.signals])
         return f'W/"{hashlib.sha256(repr(about).encode()).hexdigest()[:32]}"'
 
@@ -56,6 +56,6 @@ class SignalDetail(ReaderView):
     def get(self, _request: Request, ecosystem: str, signal_id: str) -> HttpResponse:
         signal = feed.find(self.entitlement.scope, ecosystem, signal_id)
         if signal is None:
-            raise Problem(404, "not_found", "There is no such signal in this subscription.")
+            raise Problem(404, "not_found", "No such signal in this subscription.")
         self.count_signals(1)
         return json(signal_serializer.serialize(signal, self.entitlement.scope))

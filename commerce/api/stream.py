@@ -1,4 +1,4 @@
-"""`GET stream` where it is not served: in the processes that answer everything else."""
+"""`GET stream` in the processes that do not serve it: documentation, and a 421."""
 
 from django.http import HttpResponse
 from drf_spectacular.utils import OpenApiParameter
@@ -11,7 +11,7 @@ from commerce.api.documentation import ALWAYS, EVENT_STREAM, documented
 
 
 class Stream(ReaderView):
-    """Documents the stream, which `config.asgi` serves before any view is asked."""
+    """The documentation of the stream, which `config.asgi` serves without a view."""
 
     counted = False
 
@@ -19,7 +19,7 @@ class Stream(ReaderView):
         EVENT_STREAM,
         summary="Follow the feed",
         description="Server-Sent Events: `event: signal`, with the cursor as `id` and the signal as `data`. "
-        "An `id` without data moves the cursor on. `event: end` holds the problem that ends the stream.",
+        "An `id` without data moves the cursor. `event: end` holds the problem that ends the stream.",
         operation_id="stream_signals",
         parameters=[
             serializers.StreamQuery,

@@ -1,4 +1,4 @@
-"""Where the addresses under `/api/v1/` lead."""
+"""The URLs under `/api/v1/`."""
 
 from django.urls import path
 

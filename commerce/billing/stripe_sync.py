@@ -14,15 +14,19 @@ import stripe
 from django.db import connection, transaction
 from django.utils import timezone
 
+from aggregator.ledger.errors import Outage, classified
 from commerce.billing import prices, subscriptions
 from commerce.billing.prices import PriceTerms
-from commerce.billing.stripe_client import api_client
+from commerce.billing.stripe_client import api_client, stripe_is_configured
 from commerce.models import Customer, Plan, Subscription
 
 logger = logging.getLogger("signal_hub.billing")
 
 GRACE_PERIOD = timedelta(days=7)
 """How long a subscription grants access after a failed payment: about as long as Stripe retries."""
+
+RENEWAL_DELAY = timedelta(hours=1)
+"""Stripe tries a renewal's payment about an hour after its period began."""
 
 SUBSCRIPTION_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
 
@@ -50,6 +54,28 @@ def refresh_subscription(subscription_id: str) -> str:
     """
     with subscription_lock(subscription_id):
         return sync_subscription(subscription_id, timezone.now())
+
+
+def refresh_overdue_subscriptions() -> int:
+    """Refresh subscriptions whose renewal is overdue, since an event may be lost; return how many."""
+    if not stripe_is_configured():
+        return 0
+    overdue = Subscription.objects.filter(
+        state__in=Subscription.LIVE,
+        stripe_subscription_id__isnull=False,
+        period_ends_at__lt=timezone.now() - RENEWAL_DELAY,
+    )
+    refreshed = 0
+    for subscription in overdue:
+        number = str(subscription.stripe_subscription_id)
+        try:
+            with classified():
+                refresh_subscription(number)
+        except (stripe.StripeError, NoMatchingPlan, Outage) as error:
+            logger.warning("could not refresh stripe subscription=%s: %s", number, error)
+        else:
+            refreshed += 1
+    return refreshed
 
 
 def has_open_subscription(customer: Customer) -> bool:

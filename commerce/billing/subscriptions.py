@@ -48,8 +48,9 @@ def start_trial_or_free(customer: Customer, plan: Plan) -> Subscription | None:
     return None
 
 
-def expire_ended(now: datetime) -> int:
+def expire_subscriptions() -> int:
     """Expire subscriptions at their end, past due ones at the end of their grace period; return how many."""
+    now = timezone.now()
     over = Q(state__in=Subscription.LIVE, ends_at__lte=now) | Q(
         state=Subscription.State.PAST_DUE, grace_until__lte=now
     )

@@ -1,4 +1,4 @@
-"""Cursors: a position of the ledger as a text that readers keep and give back.
+"""Cursors: a position of the ledger as a text that readers keep and send back.
 
 Opaque, so that its form may change, and checked, so that a mangled one is refused instead of silently
 skipping signals. Not signed: a cursor grants nothing, and must outlive every secret of the hub.
@@ -16,7 +16,7 @@ _BODY = struct.Struct(">Bq")
 
 
 class InvalidCursor(ValueError):
-    """The text is no cursor of this feed."""
+    """The text is not a cursor of this feed."""
 
 
 def encode(position: int) -> str:

@@ -5,7 +5,6 @@ frontier when nothing else was found: no signal can appear behind it later. A pa
 still have more to come: a reader goes on while `has_more`.
 """
 
-import time
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,38 +12,30 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import connection
 from django.db.models import BigIntegerField, BooleanField, Func, Q, QuerySet, Value
 
-from aggregator.ledger.pager import EACH_INSTRUMENT
+from aggregator.ledger import pager
 from aggregator.models import TradingSignal
 from commerce import entitlements
 from commerce.entitlements import Scope
-from commerce.ledger_window import Window
 from ecosystems.signal import EARLIEST, MAX_AHEAD
 
-SPAN = 20_000
-"""Positions that one query looks at. A filter that finds little would else read the ledger to its end."""
-WIDEST_SPAN = 32 * SPAN
-QUICK_S = 0.002
-"""A query faster than this had an index for its filter, or a gap: the next one may look at twice as much."""
-DENSE = SPAN // 200
-"""What is found so often in a first span is read on by spans, whatever the ledger's size."""
-RARE = 10_000
+PAGE_TIMEOUT_S = 0.25
+"""After how long a reader gets what was found so far."""
+DENSE = pager.MAX_PASSED // 200
+"""What the first step of a walk finds so often is found by further steps, whatever the ledger's size."""
+MAX_RARE = 10_000
 """So many signals of instruments or of an agent are looked up one by one. At 5,000,000 signals, 500 of them
-of one instrument, their page took 31 requests of LOOK_FOR_S by spans; by their ids it takes one."""
-LOOK_FOR_S = 0.25
-"""How long one page is looked for before the reader gets what was found so far."""
-MOST_INSTRUMENTS = 5_000
-"""So many the ledger may have, and so many of them a plan's patterns may match, to be looked up by name."""
-MOST_LOOKED_UP = 200
+of one instrument, their page took 31 requests of PAGE_TIMEOUT_S by a walk; by their ids it takes one."""
+MAX_INSTRUMENTS = 5_000
+MAX_MATCHING = 200
+"""How many instruments the ledger may have, and a plan's patterns may match, to be looked up by name."""
 
-# Of the ledger itself, not of `feed_series`: that keeps the names that signals had when they came, and an
-# operator may have mended them since.
-INSTRUMENTS = f"""{EACH_INSTRUMENT}
+INSTRUMENTS = f"""{pager.each_value("instrument")}
     SELECT coalesce(max(step), 0), coalesce(array_agg(name) FILTER (WHERE name ~ %s), '{{}}') FROM known"""
 
 
 @dataclass(frozen=True)
 class Filters:
-    """What of the visible signals a reader wants; None means all."""
+    """A reader's filters on the visible signals; None means all."""
 
     ecosystem: str | None = None
     instrument: str | None = None
@@ -53,13 +44,13 @@ class Filters:
     since: datetime | None = None
     """The earliest `timestamp`, aware."""
 
-    def condition(self, *, in_order: bool = False) -> Q:
+    def condition(self) -> Q:
         """Return the condition for rows of `entitlements.visible`."""
         wanted = {
             "ecosystem": self.ecosystem,
-            "passed_instrument" if in_order else "instrument": self.instrument,
+            "instrument": self.instrument,
             "action": self.action,
-            "passed_agent" if in_order else "agent_source": self.agent,
+            "agent_source": self.agent,
             "timestamp__gte": self.since,
         }
         return Q(**{name: value for name, value in wanted.items() if value is not None})
@@ -91,44 +82,27 @@ def read(scope: Scope, filters: Filters, after: int, limit: int) -> Page:
     """
     since = max(filters.since, EARLIEST) - MAX_AHEAD if filters.since else None
     window = scope.window(since)
-    passed = entitlements.visible(scope, window, in_order=True).filter(filters.condition(in_order=True))
-    passed = passed.order_by("position")
-    start, wanted = max(after, window.floor), limit + 1
-    found, position = _by_spans(passed, start, min(start + SPAN, window.frontier), wanted)
-    if position < window.frontier and len(found) < min(wanted, DENSE):
-        ids = _few(scope, filters)
+    walk = pager.Walk(entitlements.visible(scope, window).filter(filters.condition()), "position")
+    position, wanted = max(after, window.floor), limit + 1
+    found, last = walk.find(position, window.frontier, wanted, timeout_s=0)
+    if last is not None and len(found) < min(wanted, DENSE):
+        ids = _rare_ids(scope, filters)
         if ids is not None:
-            rows = entitlements.visible(scope, Window(position, window.frontier)).filter(filters.condition())
-            found += _among(ids, rows.order_by("position"), wanted - len(found))
-            position = window.frontier
-    more, position = _by_spans(passed, position, window.frontier, wanted - len(found))
-    found += more
+            beyond = walk.rows.filter(position__gt=last).order_by("position")
+            found, last = found + _first_among(ids, beyond, wanted - len(found)), None
+    if last is not None and len(found) < wanted:
+        more, last = walk.find(last, window.frontier, wanted - len(found), PAGE_TIMEOUT_S)
+        found += more
     if len(found) > limit:
         return Page(found[:limit], _position(found[limit - 1]), has_more=True)
+    position = window.frontier if last is None else last
     return Page(found, max(position, after), has_more=position < window.frontier)
 
 
-Rows = QuerySet[TradingSignal]
+def _rare_ids(scope: Scope, filters: Filters) -> list[int] | None:
+    """Return the ids of all signals of the wanted instruments or agent; None where there are over MAX_RARE.
 
-
-def _by_spans(rows: Rows, position: int, frontier: int, wanted: int) -> tuple[list[TradingSignal], int]:
-    """Return the next rows up to `frontier`, and how far was looked for them: LOOK_FOR_S, or a query more."""
-    found: list[TradingSignal] = []
-    span, now = SPAN, time.monotonic()
-    deadline = now + LOOK_FOR_S
-    while position < frontier and len(found) < wanted and now < deadline:
-        started, upto = now, min(position + span, frontier)
-        found += rows.filter(position__gt=position, position__lte=upto)[: wanted - len(found)]
-        position, now = upto, time.monotonic()
-        if now - started < QUICK_S:
-            span = min(span * 2, WIDEST_SPAN)
-    return found, position
-
-
-def _few(scope: Scope, filters: Filters) -> list[int] | None:
-    """Return the ids of all signals of the wanted instruments or agent; None where they are not RARE.
-
-    An index alone answers it. Rows that come later lie behind any frontier that was fixed before.
+    One index holds the answer. Signals that are recorded later lie behind the frontier.
     """
     lookups = []
     if filters.instrument is not None:
@@ -138,24 +112,24 @@ def _few(scope: Scope, filters: Filters) -> list[int] | None:
     if filters.agent is not None:
         lookups.append(Q(agent_source=filters.agent))
     for condition in lookups:
-        ids = list(TradingSignal.objects.filter(condition).values_list("pk", flat=True)[: RARE + 1])
-        if len(ids) <= RARE:
+        ids = list(TradingSignal.objects.filter(condition).values_list("pk", flat=True)[: MAX_RARE + 1])
+        if len(ids) <= MAX_RARE:
             return ids
     return None
 
 
 def _instruments(scope: Scope) -> list[str] | None:
-    """Return the ledger's instruments that `scope` covers; None where either are too many to look at."""
+    """Return the ledger's instruments that `scope` covers; None where there are too many of either."""
     with connection.cursor() as cursor:
-        cursor.execute(INSTRUMENTS, [MOST_INSTRUMENTS, entitlements.patterns_regex(scope.instruments)])
+        cursor.execute(INSTRUMENTS, ["", MAX_INSTRUMENTS + 1, entitlements.patterns_regex(scope.instruments)])
         steps, names = cursor.fetchone()
-    return names if steps <= MOST_INSTRUMENTS and len(names) <= MOST_LOOKED_UP else None
+    return names if steps <= MAX_INSTRUMENTS and len(names) <= MAX_MATCHING else None
 
 
-class _IsAnyOf(Func):
-    """Whether a column is one of an array's values: one parameter, where `__in` would make one of each.
+class _EqualsAny(Func):
+    """Equality with one of an array's values: a single parameter, where `__in` makes one of each value.
 
-    Of 10,000 the parsing alone would take longer than looking them up.
+    Parsing 10,000 parameters takes longer than looking the values up.
     """
 
     template = "(%(expressions)s))"
@@ -163,12 +137,12 @@ class _IsAnyOf(Func):
     output_field = BooleanField()
 
 
-def _among(ids: list[int], rows: Rows, wanted: int) -> list[TradingSignal]:
+def _first_among(ids: list[int], rows: QuerySet[TradingSignal], wanted: int) -> list[TradingSignal]:
     """Return the first of `rows` that have one of `ids`.
 
-    In two steps, neither with a LIMIT, for which the database would look through the ledger in its order.
+    In two queries, neither with a LIMIT: for one, Postgres would read the ledger in its order.
     """
-    chosen = _IsAnyOf("pk", Value(ids, output_field=ArrayField(BigIntegerField())))
+    chosen = _EqualsAny("pk", Value(ids, output_field=ArrayField(BigIntegerField())))
     places = sorted(rows.filter(chosen).order_by().values_list("position", "pk"))
     return list(rows.filter(pk__in=[pk for _, pk in places[:wanted]]))
 

@@ -1,4 +1,4 @@
-"""A signal as readers get it: the one form of REST, streams and deliveries."""
+"""A signal as readers get it, the same over REST, streams and webhooks."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -14,7 +14,7 @@ class PublicSignal(msgspec.Struct, frozen=True, kw_only=True):
     """The fields of the contract's section 2, the canonical instrument, and the signal's own cursor.
 
     Prices are decimal strings, so that no reader's JSON library turns them into floats. Numbers of the
-    payload stay numbers, with all the digits that the agent gave them.
+    payload stay numbers, with all the digits that the agent sent.
     """
 
     cursor: str
@@ -41,7 +41,7 @@ encoder = msgspec.json.Encoder()
 
 
 def serialize(signal: TradingSignal, scope: Scope) -> PublicSignal:
-    """Return what a reader with `scope` gets of a signal of `entitlements.visible`."""
+    """Return what a reader with `scope` gets of a signal from `entitlements.visible`."""
     return PublicSignal(
         cursor=cursors.encode(signal.position or 0),
         signal_id=signal.signal_id,

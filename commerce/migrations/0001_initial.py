@@ -23,16 +23,6 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-            name='SeriesProgress',
-            fields=[
-                ('id', models.PositiveSmallIntegerField(primary_key=True, serialize=False)),
-                ('position', models.BigIntegerField()),
-            ],
-            options={
-                'db_table': 'feed_series_progress',
-            },
-        ),
-        migrations.CreateModel(
             name='Customer',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
@@ -73,21 +63,6 @@ class Migration(migrations.Migration):
             ],
             options={
                 'db_table': 'endpoints',
-            },
-        ),
-        migrations.CreateModel(
-            name='FeedSeries',
-            fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('ecosystem', models.TextField()),
-                ('instrument', models.TextField()),
-                ('agent_source', models.TextField()),
-                ('first_position', models.BigIntegerField()),
-                ('last_position', models.BigIntegerField()),
-            ],
-            options={
-                'db_table': 'feed_series',
-                'constraints': [models.UniqueConstraint(fields=('ecosystem', 'instrument', 'agent_source'), name='feed_series_key')],
             },
         ),
         migrations.CreateModel(

@@ -2,18 +2,16 @@
 
 from commerce.models.billing import StripeEvent, SubscriptionPrice
 from commerce.models.subscriptions import Customer, Plan, ReaderKey, Subscription
-from commerce.models.usage import FeedSeries, SeriesProgress, StreamSlot, UsageDay
+from commerce.models.usage import StreamSlot, UsageDay
 from commerce.models.webhooks import Attempt, Endpoint, Message
 
 __all__ = [
     "Attempt",
     "Customer",
     "Endpoint",
-    "FeedSeries",
     "Message",
     "Plan",
     "ReaderKey",
-    "SeriesProgress",
     "StreamSlot",
     "StripeEvent",
     "Subscription",

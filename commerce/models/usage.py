@@ -32,31 +32,3 @@ class StreamSlot(models.Model):
     class Meta:
         db_table = "stream_slots"
         indexes = [models.Index(fields=["process"], name="stream_slots_process")]
-
-
-class SeriesProgress(models.Model):
-    """Up to which position the ledger is rolled up into series: one row."""
-
-    id = models.PositiveSmallIntegerField(primary_key=True)
-    position = models.BigIntegerField()
-
-    class Meta:
-        db_table = "feed_series_progress"
-
-
-class FeedSeries(models.Model):
-    """Where in the ledger an agent's signals for an instrument lie."""
-
-    ecosystem = models.TextField()
-    instrument = models.TextField()
-    agent_source = models.TextField()
-    first_position = models.BigIntegerField()
-    last_position = models.BigIntegerField()
-
-    class Meta:
-        db_table = "feed_series"
-        constraints = [
-            models.UniqueConstraint(
-                fields=["ecosystem", "instrument", "agent_source"], name="feed_series_key"
-            )
-        ]

@@ -17,7 +17,8 @@ from aggregator.models import TradingSignal
 from commerce.entitlements import Scope
 from commerce.feed import signal_serializer
 from commerce.webhooks.http_client import AttemptResult
-from config import mail
+
+SMTP = "django.core.mail.backends.smtp.EmailBackend"
 
 TELEGRAM = re.compile(
     r"(?P<token>[0-9]{6,12}:[A-Za-z0-9_-]{30,50})/(?P<chat>-?[0-9]{1,20}|@[A-Za-z][A-Za-z0-9_]{4,31})"
@@ -176,7 +177,7 @@ def send(channel: str, address: str, signal: TradingSignal | None) -> AttemptRes
 def _notify(channel: Channel, address: str, signal: TradingSignal | None) -> bool:
     text = render(channel.template, channel.escape, signal)
     subject = _subject(signal) if channel.has_subject else ""
-    if channel is CHANNELS["email"] and settings.EMAIL_BACKEND != mail.SMTP:
+    if channel is CHANNELS["email"] and settings.EMAIL_BACKEND != SMTP:
         # Debug prints mail. Where no EMAIL_URL is set there is none, and Django would say it had sent it.
         return bool(settings.EMAIL_URL and send_mail(subject, text, settings.DEFAULT_FROM_EMAIL, [address]))
     found = channel.form.fullmatch(address)

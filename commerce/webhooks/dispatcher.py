@@ -2,7 +2,6 @@
 
 import logging
 import threading
-import time
 from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -10,7 +9,8 @@ from dataclasses import dataclass, field
 from django.db import close_old_connections
 
 from aggregator.ledger.errors import Outage, classified
-from commerce.webhooks import claims, message_retention, owner_notifications
+from aggregator.worker import Loop
+from commerce.webhooks import claims, owner_notifications
 from commerce.webhooks.turns import Turn
 
 logger = logging.getLogger("signal_hub.messages")
@@ -21,7 +21,6 @@ FAILING_THREADS = 4
 SLOW_TURNS = 8
 """For each of those threads so many turns may be under way: all but one in it wait for slow answers."""
 IDLE_S = 0.5
-PRUNE_EVERY_S = 3600.0
 
 
 @dataclass
@@ -68,8 +67,10 @@ class Lane:
         self.requests.shutdown(wait=True)
 
 
-class Dispatcher:
-    """A consumer (see `aggregator.consuming`) of endpoints that have work; it ends when `stop` is set."""
+class Dispatcher(Loop):
+    """The loop over endpoints that have work; what it has under way ends when `stop` is set."""
+
+    idle_interval_s = IDLE_S
 
     def __init__(
         self,
@@ -82,7 +83,6 @@ class Dispatcher:
         # In a thread of their own: a mail server that hangs must not hold up the messages.
         self.chores_pool = ThreadPoolExecutor(1, thread_name_prefix="deliver-chores")
         self.chores: Future[None] | None = None
-        self.prune_at = 0.0
 
     def run_once(self, *, wait: bool) -> int:
         """Start what can be started; return how many attempts were made since. Raises Outage.
@@ -108,14 +108,11 @@ class Dispatcher:
         return [turn for lane in self.lanes for turn in lane.turns]
 
     def _do_chores(self) -> None:
-        """Tell owners what they are yet to be told, and once an hour forget what is old."""
+        """Tell owners what they are yet to be told."""
         close_old_connections()
         try:
             with classified():
                 owner_notifications.send_due()
-                if time.monotonic() >= self.prune_at:
-                    self.prune_at = time.monotonic() + PRUNE_EVERY_S
-                    message_retention.delete_old_messages(self.stop)
         except Outage:
             pass  # the next turn attempts again
         except Exception:

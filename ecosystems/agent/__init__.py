@@ -1,1 +1,1 @@
-"""A trading agent: its loop, its command line, its checks before the start, and backtests."""
+"""A trading agent: its loop, its command line, its preflight checks, and backtests."""

@@ -1,9 +1,9 @@
-"""What a strategy's signals would have earned on past candles.
+"""Backtests: what a strategy's signals would have earned on past candles.
 
 One position at a time, in the whole equity, unlevered. A signal is filled at the next candle's open. While a
-position is open, a signal the other way turns it round and one the same way is passed over. When one candle
-touches stop and target the stop counts, since candles do not tell which came first; a candle that opens
-beyond either is filled at its open. Prices and results are `Decimal`.
+position is open, a signal for the other side reverses it and one for the same side is skipped. When one
+candle touches both stop and target the stop counts, since a candle does not say which came first; one that
+opens beyond either is filled at its open. Prices and results are `Decimal`.
 """
 
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ from ecosystems.market.candles import Candle
 from ecosystems.signal import Signal
 from ecosystems.strategies import Strategy
 
-Reason = Literal["stop", "target", "turned", "end"]
+ExitReason = Literal["stop", "target", "reversal", "end"]
 ONE = Decimal(1)
 CURVE_POINTS = 4096
 
@@ -30,12 +30,12 @@ class Trade(msgspec.Struct, frozen=True):
     entry: Decimal
     closed_at: datetime
     exit: Decimal
-    reason: Reason
+    reason: ExitReason
     profit: Decimal
 
     @property
     def gain(self) -> Decimal:
-        """The profit as a share of what was put in."""
+        """The profit as a share of the entry price."""
         return self.profit / self.entry
 
     @property
@@ -45,7 +45,7 @@ class Trade(msgspec.Struct, frozen=True):
         return self.profit / abs(self.entry - self.signal.stop_loss)
 
 
-class Curve:
+class EquityCurve:
     """Equity over time, thinned to at most CURVE_POINTS, so that it fits any length of history."""
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class Curve:
         self._count = 0
 
     def add(self, at: datetime, equity: Decimal, *, last: bool = False) -> None:
-        """Take the next point, not earlier than those before it; the last one is always kept."""
+        """Add the next point, not earlier than those before it; the last one is always kept."""
         if last or self._count % self._every == 0:
             self.points.append((at, equity))
         self._count += 1
@@ -66,7 +66,7 @@ class Curve:
 class Backtest:
     """A strategy under test; `fee` is the share of the price that each fill costs (0.001 is 0.1 %).
 
-    `trades`, `passed_over` (signals without a fill), `equity` (1 at the start), `drawdown` (the deepest fall
+    `trades`, `skipped` (signals without a fill), `equity` (1 at the start), `drawdown` (the deepest fall
     from a peak, as a share, measured at closes) and `curve` grow with each candle.
     """
 
@@ -77,37 +77,37 @@ class Backtest:
         self.fee = fee
         self.candles = 0
         self.trades: list[Trade] = []
-        self.passed_over = 0
+        self.skipped = 0
         self.equity = ONE
         self.drawdown = Decimal(0)
-        self.curve = Curve()
+        self.curve = EquityCurve()
         self._peak = ONE
         self._pending: Signal | None = None
         self._position: _Position | None = None
         self._last: Candle | None = None
 
     def run(self, candles: Iterable[Candle]) -> None:
-        """Take all candles and close what is open at the end."""
+        """Add all candles and close what is open at the end."""
         for candle in candles:
             self.step(candle)
         self.finish()
 
     def step(self, candle: Candle) -> Signal | None:
-        """Take the next candle; return the signal the strategy gives at its close."""
+        """Add the next candle; return the strategy's signal at its close."""
         self.candles += 1
         if self._pending is not None:
             self._fill(self._pending, candle)
-        if self._position is not None and (way_out := self._position.way_out(candle)):
-            self._close(candle.timestamp, *way_out)
+        if self._position is not None and (exit_ := self._position.exit(candle)):
+            self._close(candle.timestamp, *exit_)
         self._mark(candle)
         self._last = candle
         self._pending = self.strategy.on_candle(candle)
         return self._pending
 
     def finish(self) -> None:
-        """Close an open position at the last close; a signal that waits for an open stays unfilled."""
+        """Close an open position at the last close; a signal that still waits for an open is skipped."""
         if self._pending is not None:
-            self.passed_over += 1
+            self.skipped += 1
             self._pending = None
         if self._last is None:
             return
@@ -128,25 +128,25 @@ class Backtest:
         return total / len(self.trades) if self.trades else None
 
     def _fill(self, signal: Signal, candle: Candle) -> None:
-        """Open a position at the candle's open, unless there is one that way or the price has run away."""
+        """Open a position at the candle's open, unless there is one or the price is beyond stop or target."""
         self._pending = None
         held = self._position
         if signal.action == "HOLD" or (held is not None and held.signal.action == signal.action):
-            self.passed_over += 1
+            self.skipped += 1
             return
         if held is not None:
-            self._close(candle.timestamp, candle.open, "turned")
+            self._close(candle.timestamp, candle.open, "reversal")
         stop, target = signal.stop_loss, signal.take_profit
         low, high = (stop, target) if signal.action == "BUY" else (target, stop)
         if stop is None or target is None or low is None or high is None or not low < candle.open < high:
-            self.passed_over += 1
+            self.skipped += 1
             return
         self._position = _Position(signal, candle.timestamp, candle.open, stop, target)
 
-    def _close(self, at: datetime, price: Decimal, reason: Reason) -> None:
+    def _close(self, at: datetime, price: Decimal, reason: ExitReason) -> None:
         position = self._position
         assert position is not None
-        profit = position.worth(price) - self.fee * (position.entry + price)
+        profit = position.profit(price) - self.fee * (position.entry + price)
         trade = Trade(position.signal, position.opened_at, position.entry, at, price, reason, profit)
         self.trades.append(trade)
         self.equity = max(self.equity * (1 + trade.gain), Decimal(0))
@@ -156,7 +156,7 @@ class Backtest:
         """Value the equity at the candle's close; a position's entry fee is paid, its exit fee is not."""
         value = self.equity
         if (held := self._position) is not None:
-            open_profit = held.worth(candle.close) - self.fee * held.entry
+            open_profit = held.profit(candle.close) - self.fee * held.entry
             value = max(value * (1 + open_profit / held.entry), Decimal(0))
         self._peak = max(self._peak, value)
         self.drawdown = max(self.drawdown, 1 - value / self._peak)
@@ -170,11 +170,11 @@ class _Position(msgspec.Struct, frozen=True):
     stop: Decimal
     target: Decimal
 
-    def worth(self, price: Decimal) -> Decimal:
-        """Return what one unit has won at `price`, before fees."""
+    def profit(self, price: Decimal) -> Decimal:
+        """Return the profit of one unit at `price`, before fees."""
         return price - self.entry if self.signal.action == "BUY" else self.entry - price
 
-    def way_out(self, candle: Candle) -> tuple[Decimal, Reason] | None:
+    def exit(self, candle: Candle) -> tuple[Decimal, ExitReason] | None:
         """Return price and reason if the candle touches stop or target."""
         if self.signal.action == "BUY":
             if candle.low <= self.stop:

@@ -10,23 +10,23 @@ from pathlib import Path
 from typing import Any
 
 from ecosystems import ECOSYSTEMS, env
-from ecosystems.agent.loop import Agent
-from ecosystems.agent.preflight import objections
+from ecosystems.agent.loop import Agent, Publisher
+from ecosystems.agent.preflight import failed_checks
 from ecosystems.agent.progress import Progress
 from ecosystems.bus import BusError, EventBus
-from ecosystems.bus.outbox import FOLDER
-from ecosystems.market import credentials
-from ecosystems.market.candles import Feed, FeedError, duration
-from ecosystems.market.feeds import open_feed
+from ecosystems.bus.outbox import OUTBOX_FOLDER
+from ecosystems.market.candles import duration
+from ecosystems.market.feed_choice import open_feed
+from ecosystems.market.feeds import Feed, FeedError
 from ecosystems.shutdown import stop_on_signals
 from ecosystems.signal import Signal
-from ecosystems.strategies import BUILT_IN, Strategy, load
+from ecosystems.strategies import BUILT_IN, Strategy, load_strategy
 
 logger = logging.getLogger("signal_hub.agent")
 
 
 class Misconfigured(Exception):
-    """The agent cannot start as it is told to; the text is one line that says what to mend."""
+    """The agent cannot start as it is configured; the text is one line that says what to correct."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -44,23 +44,28 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--speed", type=speed, metavar="N", help="replay N times as fast as the market (default: at once)"
     )
-    parser.add_argument("--agent", metavar="NAME", help="its name in every signal (ECOSYSTEM-STRATEGY)")
-    parser.add_argument("--once", action="store_true", help="handle what has closed by now and end")
+    parser.add_argument("--agent", metavar="NAME", help="name in its signals (default: ECOSYSTEM-STRATEGY)")
+    parser.add_argument("--once", action="store_true", help="handle the candles that have closed, then end")
     parser.add_argument("--dry-run", action="store_true", help="print signals instead of sending them")
-    parser.add_argument("--outbox", type=Path, metavar="PATH", help=f"(a file of its own in {FOLDER})")
+    parser.add_argument(
+        "--outbox",
+        type=Path,
+        metavar="PATH",
+        help=f"(default: one of its own in {OUTBOX_FOLDER})",
+    )
     parser.add_argument(
         "--catch-up",
-        type=span,
+        type=time_span,
         default=timedelta(days=1),
         metavar="TIME",
-        help="after a restart, give the missed signals of that time, as 6h (1d)",
+        help="after a restart, send the missed signals of this long, as 6h (default: 1d)",
     )
     parser.add_argument(
         "--heartbeat",
-        type=span,
+        type=time_span,
         default=timedelta(minutes=15),
         metavar="TIME",
-        help="send a sign of life so often, as 5m, or never with 0 (15m); replays send none",
+        help="interval of heartbeats, as 5m; 0 for none (default: 15m; replays send none)",
     )
 
 
@@ -68,23 +73,23 @@ def parameter(text: str) -> tuple[str, str]:
     """Return name and value of `fast=12`."""
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
-        raise ArgumentTypeError(f"{text!r} is none: write name=value, as in fast=12")
+        raise ArgumentTypeError(f"invalid parameter {text!r}: write name=value, as in fast=12")
     return name, value
 
 
 def speed(text: str) -> float:
-    """Return how many times as fast as the market."""
+    """Return a factor of the market's own speed."""
     if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,6})?", text) or float(text) == 0:
-        raise ArgumentTypeError(f"{text!r} is none: write a number above 0, as in 60")
+        raise ArgumentTypeError(f"invalid speed {text!r}: write a number above 0, as in 60")
     return float(text)
 
 
-def span(text: str) -> timedelta:
-    """Return a length of time, written like a timeframe; 0 is none."""
+def time_span(text: str) -> timedelta:
+    """Return a length of time, written like a timeframe or as 0."""
     try:
         return timedelta(0) if text == "0" else duration(text)
     except ValueError:
-        raise ArgumentTypeError(f"{text!r} is no length of time: write it like 90s, 15m, 6h, 2d") from None
+        raise ArgumentTypeError(f"invalid length of time {text!r}: write it like 90s, 15m, 6h, 2d") from None
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -105,24 +110,23 @@ def run(options: dict[str, Any]) -> None:
     """Run a trading agent until SIGTERM, or until its replay is over and delivered."""
     stop = stop_on_signals()
     try:
-        environment, market_access = env.load(), credentials.load()
-        feed = open_feed(options["feed"], options["ecosystem"], market_access)
+        environment = env.load()
+        feed = open_feed(options["feed"], options["ecosystem"], environment)
         strategy = strategy_of(options, feed)
         if options["dry_run"]:
-            follow(agent_of(options, strategy, feed, Printer(), None, stop), options, stop)
+            work(agent_of(options, strategy, feed, PrintingPublisher(), None, stop), options, stop)
             return
         path = outbox_of(options, strategy)
         if is_finite(options):
-            next(
-                feed.candles(strategy.symbol, strategy.timeframe, None), None
-            )  # a file that is none is said now
-        if faults := objections(environment, options["ecosystem"]):
-            raise Misconfigured(faults[0])
+            # Reads the first candle, so that an invalid file is reported before the checks of the network.
+            next(feed.candles(strategy.symbol, strategy.timeframe, None), None)
+        if failed := failed_checks(environment, options["ecosystem"]):
+            raise Misconfigured(failed[0])
         with EventBus.from_environment(environment, ecosystem=options["ecosystem"], outbox=path) as bus:
-            sink = BusSink(bus)
-            agent = agent_of(options, strategy, feed, sink, path, stop)
-            follow(agent, options, stop)
-            sink.drain(stop, wait=not options["once"] and agent.finite)
+            publisher = BusPublisher(bus)
+            agent = agent_of(options, strategy, feed, publisher, path, stop)
+            work(agent, options, stop)
+            publisher.drain(stop, wait=not options["once"] and agent.finite)
     except (ValueError, FeedError, BusError, env.InvalidEnvironment) as error:
         raise Misconfigured(str(error)) from error
 
@@ -130,13 +134,13 @@ def run(options: dict[str, Any]) -> None:
 def strategy_of(options: dict[str, Any], feed: Feed) -> Strategy[Any]:
     """Return the strategy that the options describe. Raises ValueError with one line."""
     if options["speed"] is not None and options["feed"].startswith("live"):
-        raise ValueError("--speed paces a replay: a live feed goes at the market's speed")
-    kind = load(options["strategy"])
+        raise ValueError("--speed is for replays: a live feed has the market's own speed")
+    strategy_class = load_strategy(options["strategy"])
     market = (options["ecosystem"], options["symbol"], options["timeframe"])
-    name = options["agent"] or f"{options['ecosystem']}-{kind.name}"
+    name = options["agent"] or f"{options['ecosystem']}-{strategy_class.name}"
     if not 0 < len(name) <= 128 or not name.isprintable():
         raise ValueError("--agent: a name has 1 to 128 printable characters")
-    return kind(*market, name, tags=feed.tags, **dict(options["param"]))
+    return strategy_class(*market, name, tags=feed.tags, **dict(options["param"]))
 
 
 def outbox_of(options: dict[str, Any], strategy: Strategy[Any]) -> Path:
@@ -145,14 +149,14 @@ def outbox_of(options: dict[str, Any], strategy: Strategy[Any]) -> Path:
     if given is not None:
         return given
     parts = (strategy.agent, strategy.ecosystem, strategy.symbol, strategy.timeframe, strategy.name)
-    return FOLDER / (re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(parts))[:200] + ".sqlite3")
+    return OUTBOX_FOLDER / (re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(parts))[:200] + ".sqlite3")
 
 
 def agent_of(
     options: dict[str, Any],
     strategy: Strategy[Any],
     feed: Feed,
-    sink: "BusSink | Printer",
+    publisher: Publisher,
     outbox: Path | None,
     stop: threading.Event,
 ) -> Agent:
@@ -163,7 +167,7 @@ def agent_of(
     return Agent(
         strategy,
         feed,
-        sink,
+        publisher,
         progress=Progress(path, *market, strategy.name, strategy.parameters),
         stop=stop,
         finite=finite,
@@ -174,31 +178,31 @@ def agent_of(
 
 
 def is_finite(options: dict[str, Any]) -> bool:
-    """Tell whether the feed ends by itself."""
+    """Return whether the feed ends by itself."""
     return bool(options["feed"].startswith("csv:"))
 
 
-def follow(agent: Agent, options: dict[str, Any], stop: threading.Event) -> None:
-    """Let the agent work, and say what it did."""
+def work(agent: Agent, options: dict[str, Any], stop: threading.Event) -> None:
+    """Run the agent and log what it did."""
     agent.start()
     if not stop.is_set():
         agent.run_once() if options["once"] else agent.run()
     logger.info("agent: %d candles gave %d signals", agent.handled, agent.signals)
 
 
-class Printer:
-    """A sink that prints signals, one a line of JSON."""
+class PrintingPublisher:
+    """Prints signals, one a line of JSON."""
 
     def publish(self, signals: list[Signal]) -> None:
         for each in signals:
             print(each.to_json().decode(), flush=True)  # noqa: T201
 
-    def is_clear(self) -> bool:
+    def all_delivered(self) -> bool:
         return True
 
 
-class BusSink:
-    """A sink that publishes through a bus with an outbox."""
+class BusPublisher:
+    """Publishes signals through a bus with an outbox."""
 
     def __init__(self, bus: EventBus) -> None:
         self._bus = bus
@@ -206,16 +210,16 @@ class BusSink:
     def publish(self, signals: list[Signal]) -> None:
         self._bus.publish_many(signals)
 
-    def is_clear(self) -> bool:
+    def all_delivered(self) -> bool:
         return self.pending() == 0
 
     def pending(self) -> int:
-        """How many deliveries wait in the outbox."""
+        """Return how many deliveries wait in the outbox."""
         counts = self._bus.outbox.counts() if self._bus.outbox else {}
         return sum(count for (_, state), count in counts.items() if state == "pending")
 
     def drain(self, stop: threading.Event, *, wait: bool) -> None:
-        """Deliver what is in the outbox: with `wait` all of it however long that takes, else one try."""
+        """Deliver what is in the outbox: with `wait` all of it, whatever time that takes, else in one try."""
         while wait and not stop.is_set() and self.pending():
             stop.wait(0.1)
         self._bus.flush(seconds=5.0)

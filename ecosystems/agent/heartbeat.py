@@ -1,6 +1,6 @@
-"""An agent's sign of life: an analytics signal that advises nothing, so that quiet differs from dead.
+"""Heartbeats: analytics signals that advise nothing, so that a silent agent differs from a dead one.
 
-It takes the way of every signal, since an agent has no other, and the hub notes when an agent was last heard.
+They are sent like every signal, and the hub records when it last received one of an agent.
 """
 
 import hashlib
@@ -16,9 +16,9 @@ TAG = "heartbeat"
 
 
 def heartbeat(strategy: "Strategy[Any]", at: datetime) -> Signal:
-    """Return the sign of life for a time.
+    """Return the heartbeat for a time.
 
-    It follows from the time alone, so that an agent that starts again repeats it harmlessly.
+    Its id follows from the time, so that an agent that is restarted repeats it harmlessly.
     """
     facts = (
         f"{strategy.agent}\n{strategy.ecosystem}\n{strategy.symbol}\n{strategy.timeframe}\n{strategy.name}"

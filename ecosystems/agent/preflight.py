@@ -1,11 +1,11 @@
-"""What can be told of the way to the hub before an agent starts: a wrong key or URL is said at once.
+"""Checks of the connection to the hub before an agent starts: a wrong key or URL is reported at once.
 
-An outage is no objection: the outbox is there for it.
+An outage fails no check: the outbox bridges it.
 """
 
 import logging
 import socket
-import time
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,10 +13,9 @@ import psycopg
 import redis
 import requests
 
-from ecosystems import signing
-from ecosystems.bus.redis import client_of
+from ecosystems.bus.configuration import webhook_transport
+from ecosystems.bus.redis import make_client
 from ecosystems.bus.transport import BusError
-from ecosystems.bus.webhook import ANSWER_S, CONNECT_S
 
 if TYPE_CHECKING:
     from ecosystems.env import Environment
@@ -26,15 +25,15 @@ logger = logging.getLogger("signal_hub.agent")
 DATABASE_REFUSALS = {
     "authentication failed": "refuses the user or the password",
     "does not exist": "has no such database or role",
-    "could not translate host name": "has a host name that nobody knows",
-    "no pg_hba.conf entry": "does not let this server in",
+    "could not translate host name": "has a host name that cannot be resolved",
+    "no pg_hba.conf entry": "does not admit this server",
     "certificate verify failed": "has a certificate that cannot be verified",
 }
-"""Parts of libpq's texts, which is all that it gives when a connection cannot be made."""
+"""Parts of libpq's texts, which are all that it offers when a connection cannot be made."""
 
 
-def objections(environment: "Environment", ecosystem: str) -> list[str]:
-    """Return a line for each way to the hub that cannot work as it is configured; warn of outages."""
+def failed_checks(environment: "Environment", ecosystem: str) -> list[str]:
+    """Return a line for each transport that cannot work as it is configured; warn of outages."""
     found = []
     match environment.bus_backend()[0]:
         case "webhook":
@@ -48,27 +47,14 @@ def objections(environment: "Environment", ecosystem: str) -> list[str]:
 
 
 def _webhook(environment: "Environment") -> str | None:
-    """Post an empty array: a hub that knows the sender answers 400, and keeps nothing."""
-    body = b"[]"
-    headers = signing.headers(
-        environment.event_webhook_secret or "", f"msg_{time.time_ns()}", int(time.time()), body
-    )
-    headers["Content-Type"] = "application/json"
-    if environment.api_keys:
-        headers["X-API-Key"] = environment.api_keys[0][1]
+    """Post an empty array, to which a hub that knows the sender answers 400 and keeps nothing."""
     try:
-        response = requests.post(
-            environment.event_webhook_url or "",
-            data=body,
-            headers=headers,
-            timeout=(CONNECT_S, ANSWER_S),
-            allow_redirects=False,
-            auth=lambda request: request,
-        )
+        with closing(webhook_transport(environment)) as transport:
+            response = transport.post(b"[]")
     except requests.RequestException as error:
         if "Name or service not known" in str(error) or "nodename nor servname" in str(error):
-            return "CORE_EVENT_WEBHOOK_URL has a host name that nobody knows: check its spelling"
-        return _later("the webhook", type(error).__name__)
+            return "CORE_EVENT_WEBHOOK_URL has a host name that cannot be resolved: check its spelling"
+        return _outage("the webhook", type(error).__name__)
     status = response.status_code
     if status == 400 and _code(response.content) == "empty":
         return None
@@ -78,8 +64,8 @@ def _webhook(environment: "Environment") -> str | None:
             "CORE_API_KEYS must be the hub's, and the key must have the scope to publish"
         )
     if status == 429 or status >= 500:
-        return _later("the webhook", f"status {status}")
-    return f"there is no hub at CORE_EVENT_WEBHOOK_URL (it answers {status}): it ends in /api/signals"
+        return _outage("the webhook", f"status {status}")
+    return f"there is no hub at CORE_EVENT_WEBHOOK_URL (it answers {status}): the URL ends in /api/signals"
 
 
 def _code(body: bytes) -> str:
@@ -91,7 +77,7 @@ def _code(body: bytes) -> str:
 
 def _redis(url: str) -> str | None:
     try:
-        with client_of(url) as client:
+        with make_client(url) as client:
             client.ping()
     except BusError as error:
         return str(error)
@@ -101,8 +87,8 @@ def _redis(url: str) -> str | None:
         return f"Redis refuses CORE_REDIS_URL: {error}"
     except (redis.RedisError, OSError) as error:
         if isinstance(error.__cause__ or error.__context__, socket.gaierror):
-            return "CORE_REDIS_URL has a host name that nobody knows: check its spelling"
-        return _later("Redis", type(error).__name__)
+            return "CORE_REDIS_URL has a host name that cannot be resolved: check its spelling"
+        return _outage("Redis", type(error).__name__)
     return None
 
 
@@ -117,18 +103,18 @@ def _database(url: str, variable: str) -> str | None:
     except psycopg.Error as error:
         for part, meaning in DATABASE_REFUSALS.items():
             if part in str(error):
-                return f"the database of {variable} {meaning}: check it, or `manage.py agent_role` makes one"
-        return _later("the database", type(error).__name__)
+                return f"the database of {variable} {meaning}: check it, or run `manage.py agent_role`"
+        return _outage("the database", type(error).__name__)
     if not row or row[0] is None:
-        return f"the database of {variable} has no table trading_signals: `manage.py migrate` makes it"
+        return f"the database of {variable} has no table trading_signals: `manage.py migrate` creates it"
     return (
         None
         if row[0]
-        else f"the role of {variable} may not insert: `manage.py agent_role` makes one that may"
+        else f"the role of {variable} may not insert: `manage.py agent_role` creates one that may"
     )
 
 
-def _later(what: str, why: str) -> str | None:
-    """Warn of an outage, which is no objection."""
+def _outage(what: str, why: str) -> str | None:
+    """Warn of an outage, which fails no check."""
     logger.warning("agent: %s cannot be reached now (%s): signals wait in the outbox", what, why)
     return None

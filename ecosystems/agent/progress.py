@@ -1,4 +1,4 @@
-"""How far an agent has come: the last candle it handled, kept in a file beside its outbox."""
+"""An agent's progress: the last candle that it handled, in a file beside its outbox."""
 
 import hashlib
 import logging
@@ -18,15 +18,15 @@ class _Content(msgspec.Struct):
 
 
 class Progress:
-    """The opening time of the last candle whose signal, if it gave one, is on the disk or sent.
+    """The opening time of the last candle whose signal, if any, is on the disk or sent.
 
-    Written after the outbox, never before: what is lost with a crash is repeated under the same ids.
+    Saved after the outbox, never before it: what a crash loses is repeated under the same ids.
     """
 
     def __init__(self, path: Path | None, *subject: Any) -> None:
-        """`subject` is what the agent trades and how: with another one the file's content does not count.
+        """`subject` is what the agent trades and how: progress of another subject is ignored.
 
-        Without a path nothing is kept.
+        Without a path nothing is saved.
         """
         self.path = path
         self.last: datetime | None = None
@@ -38,15 +38,15 @@ class Progress:
         try:
             content = msgspec.json.decode(path.read_bytes(), type=_Content)
         except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-            logger.warning("agent: %s cannot be read, so it begins anew: %s", path, error)
+            logger.warning("agent: starts anew, because %s cannot be read: %s", path, error)
             return None
         if content.subject != self._subject:
-            logger.warning("agent: %s is of another market, feed or strategy: it begins anew", path)
+            logger.warning("agent: starts anew, because %s is of another market, feed or strategy", path)
             return None
         return content.last.astimezone(UTC)
 
     def save(self, last: datetime) -> None:
-        """Keep the time of a candle (aware), unless a later one is kept.
+        """Save the time of a candle (aware), unless a later one is saved.
 
         A file that cannot be written costs repeats after a restart, not signals.
         """

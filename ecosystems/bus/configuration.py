@@ -1,4 +1,4 @@
-"""Which transports a bus has: what the environment says, or what a caller asks for instead."""
+"""The transports of a bus: those of the environment, or one that a caller asks for instead."""
 
 import logging
 from collections import defaultdict
@@ -11,20 +11,21 @@ from ecosystems.bus.memory import MemoryTransport
 from ecosystems.bus.transport import BusError, Transport
 
 if TYPE_CHECKING:
+    from ecosystems.bus.webhook import WebhookTransport
     from ecosystems.env import Environment
 
-Override = Literal["memory", "redis", "webhook", "database"]
+TransportName = Literal["memory", "redis", "webhook", "database"]
 
 logger = logging.getLogger("signal_hub.bus")
 
 
 def transports_of(
-    environment: "Environment", ecosystem: str | None = None, backend: Override | None = None
+    environment: "Environment", ecosystem: str | None = None, backend: TransportName | None = None
 ) -> list[Transport]:
     """Return the transports for signals of `ecosystem`, or of all of them.
 
     Without `backend`: the environment's, by its fallback order, and the databases whose URLs are set. With
-    `backend`: that one alone, and BusError where the environment lacks what it needs.
+    `backend`: that one alone; raises BusError where the environment lacks what it needs.
     """
     ecosystems = ECOSYSTEMS if ecosystem is None else (ecosystem,)
     if backend == "database":
@@ -56,17 +57,22 @@ def _chosen(environment: "Environment") -> Transport:
                 maxlen=environment.stream_maxlen,
             )
         case "webhook":
-            from ecosystems.bus.webhook import WebhookTransport
-
-            return WebhookTransport(
-                environment.event_webhook_url or "",
-                environment.event_webhook_secret or "",
-                api_key=environment.api_keys[0][1] if environment.api_keys else None,
-                max_signals=environment.webhook_max_signals,
-                max_bytes=environment.webhook_max_bytes,
-            )
+            return webhook_transport(environment)
         case "memory":
             return MemoryTransport()
+
+
+def webhook_transport(environment: "Environment") -> "WebhookTransport":
+    """Return the webhook transport, whose URL and secret must be set."""
+    from ecosystems.bus.webhook import WebhookTransport
+
+    return WebhookTransport(
+        environment.event_webhook_url or "",
+        environment.event_webhook_secret or "",
+        api_key=environment.api_keys[0][1] if environment.api_keys else None,
+        max_signals=environment.webhook_max_signals,
+        max_bytes=environment.webhook_max_bytes,
+    )
 
 
 def _databases(environment: "Environment", ecosystems: Sequence[str]) -> list[Transport]:

@@ -7,21 +7,31 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from ecosystems import ECOSYSTEMS
-from ecosystems.bus.transport import CONFIRMED, BusError, Entry, Fate, Refused, Transport, postpone, stopped
+from ecosystems.bus.transport import (
+    CONFIRMED,
+    BusError,
+    Entry,
+    Fate,
+    Refused,
+    Transport,
+    last_postponement,
+    postpone,
+)
+from ecosystems.http_errors import one_line
 from ecosystems.signal import Signal
 
-BATCH = 1000
+INSERT_BATCH = 1000
 
-REFUSING = ("22", "23", "42501")
+REFUSING_SQLSTATES = ("22", "23", "42501")
 """SQLSTATEs that concern the row: bad data, a broken constraint, an ecosystem that the role may not write.
 
-Everything else is an outage or a server to be mended, and the rows can be inserted afterwards.
+Everything else is an outage, or a server to be repaired, after which the rows can be inserted.
 """
 
 CONNECTION: dict[str, Any] = {
     "application_name": "signal-hub-agent",
     "connect_timeout": 5,
-    # A server that vanished without a word is noticed within half a minute, not after two hours.
+    # A lost connection is noticed within half a minute, not after two hours.
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 3,
@@ -52,7 +62,7 @@ class DatabaseTransport(Transport):
     """
 
     def __init__(self, url: str, *, ecosystems: Iterable[str] = ECOSYSTEMS, name: str = "database") -> None:
-        """`url` is `postgres://…`; `ecosystems` are those whose rows belong into that database.
+        """`url` is `postgres://…`; `ecosystems` are those whose rows belong in that database.
 
         Connects at the first use. Raises BusError for a URL that Postgres's client does not understand.
         """
@@ -62,16 +72,16 @@ class DatabaseTransport(Transport):
         try:
             self._options = CONNECTION | conninfo_to_dict(url)
         except psycopg.ProgrammingError as error:
-            # Any other text of libpq's may quote the URL, and with it the password.
+            # Other texts of libpq may quote the URL, and with it the password.
             known = str(error).startswith("invalid URI query parameter")
             why = str(error) if known else "it may hold postgres://user:password@host:5432/name"
             raise BusError(f"the database URL is not valid: {why.strip()}") from None
 
     def send(self, entries: Sequence[Entry]) -> list[Fate]:
         fates: list[Fate] = []
-        for start in range(0, len(entries), BATCH):
-            fates += self._insert([entry.signal() for entry in entries[start : start + BATCH]])
-            if stop := stopped(fates):
+        for start in range(0, len(entries), INSERT_BATCH):
+            fates += self._insert([entry.signal() for entry in entries[start : start + INSERT_BATCH]])
+            if stop := last_postponement(fates):
                 return fates + [stop] * (len(entries) - len(fates))
         return fates
 
@@ -80,7 +90,7 @@ class DatabaseTransport(Transport):
         try:
             self._execute(batch)
         except psycopg.Error as error:
-            if not (error.sqlstate or "").startswith(REFUSING):
+            if not (error.sqlstate or "").startswith(REFUSING_SQLSTATES):
                 self.close()
                 return postpone(len(batch), _reason(error))
             if len(batch) == 1:
@@ -89,7 +99,7 @@ class DatabaseTransport(Transport):
             return [CONFIRMED] * len(batch)
         middle = len(batch) // 2
         fates = self._insert(batch[:middle])
-        if stop := stopped(fates):
+        if stop := last_postponement(fates):
             return fates + [stop] * (len(batch) - middle)
         return fates + self._insert(batch[middle:])
 
@@ -131,5 +141,5 @@ def _columns(batch: list[Signal]) -> list[list[Any]]:
 
 
 def _reason(error: psycopg.Error) -> str:
-    """One line without the row's values, which Postgres gives in the detail."""
-    return " ".join((error.diag.message_primary or str(error)).split()) or type(error).__name__
+    """Return the error in one line without the row's values, which Postgres puts into the detail."""
+    return one_line(error.diag.message_primary or error)

@@ -1,4 +1,4 @@
-"""The memory transport: subscribers in the same process, and nobody else."""
+"""The memory transport: subscribers in the same process alone."""
 
 import logging
 from collections import defaultdict
@@ -20,12 +20,12 @@ class MemoryTransport(Transport):
         self._subscribers: dict[str, list[Callback]] = defaultdict(list)
 
     def send(self, entries: Sequence[Entry]) -> list[Fate]:
-        """Call the subscribers; a signal counts as confirmed however they take it."""
+        """Call the subscribers; a signal counts as confirmed whatever they raise."""
         for entry in entries:
             if callbacks := tuple(self._subscribers[entry.topic]):
                 signal = entry.signal()
                 for callback in callbacks:
-                    call(callback, signal)
+                    call_subscriber(callback, signal)
         return [CONFIRMED] * len(entries)
 
     def subscribe(self, callback: Callback, topic: str) -> Unsubscribe:
@@ -39,15 +39,15 @@ class MemoryTransport(Transport):
         return unsubscribe
 
     def listeners(self) -> int:
-        """How many subscriptions there are, over all topics."""
+        """Return the number of subscriptions to all topics."""
         return sum(map(len, self._subscribers.values()))
 
     def close(self) -> None:
         self._subscribers.clear()
 
 
-def call(callback: Callback, signal: Signal) -> None:
-    """Give a signal to a subscriber; log what it raises, so that it harms nobody else."""
+def call_subscriber(callback: Callback, signal: Signal) -> None:
+    """Call a subscriber; log what it raises, so that others still get the signal."""
     try:
         callback(signal)
     except Exception:

@@ -10,15 +10,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ecosystems.bus.outbox_database import OutboxError, OutboxFull, clear_errors, connect, own
+from ecosystems import ROOT
+from ecosystems.bus.outbox_database import OutboxError, OutboxFull, connect, explained_errors, lock
 from ecosystems.bus.transport import Confirmed, Entry, Fate, Refused
 
-__all__ = ["Kept", "Outbox", "OutboxError", "OutboxFull"]
+__all__ = ["Outbox", "OutboxEntry", "OutboxError", "OutboxFull"]
 
-FOLDER = Path(__file__).resolve().parents[2] / ".data" / "outbox"
-"""Where the project's own agents keep their outboxes: one file `<agent>.sqlite3` each."""
+OUTBOX_FOLDER = ROOT / ".data" / "outbox"
+"""The default folder of agents' outboxes, one file `<agent>.sqlite3` each."""
 
-MAX_BYTES = 256 * 1024 * 1024
+MAX_OUTBOX_BYTES = 256 * 1024 * 1024
 """Room for some 400,000 usual signals."""
 
 DAMAGED = Refused("damaged", "the outbox's file was changed by something else: the checksum is wrong")
@@ -30,16 +31,16 @@ Routes = Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True)
-class Kept:
-    """A signal in the outbox and how far one transport is with it."""
+class OutboxEntry:
+    """A signal in the outbox and the state of its delivery by one transport."""
 
     id: int
     """Grows in the order of publishing."""
     entry: Entry
-    taken_at: str
+    added_at: str
     transport: str
     state: str
-    """`pending` or `parked`."""
+    """`pending` or `refused`."""
     code: str
     detail: str
 
@@ -47,39 +48,39 @@ class Kept:
 class Outbox:
     """Keeps each signal until every transport has confirmed it, per transport and in order.
 
-    One process publishes through a file; others may look into it with `owner=False`. Safe for several
+    One process publishes through a file; others may read it with `owner=False`. Safe for several
     threads. Every method raises OutboxError when the file cannot be used; what is in it stays.
     """
 
-    def __init__(self, path: Path | str, *, max_bytes: int = MAX_BYTES, owner: bool = True) -> None:
+    def __init__(self, path: Path | str, *, max_bytes: int = MAX_OUTBOX_BYTES, owner: bool = True) -> None:
         """Open the file, or create it as its owner. Raises OutboxError."""
         self.path = Path(path).expanduser().resolve()
         self._max_bytes = max_bytes
         self._mutex = threading.RLock()
         if owner:
-            with clear_errors(self.path):
+            with explained_errors(self.path):
                 self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock = own(self.path) if owner else None
+        self._lock = lock(self.path) if owner else None
         try:
-            self._connection = connect(self.path, create=owner)
+            self.connection = connect(self.path, create=owner)
         except BaseException:
             if self._lock is not None:
                 self._lock.close()
             raise
 
     def put(self, entries: Sequence[Entry], routes: Routes) -> None:
-        """Take entries, all or none; they are on the disk when this returns.
+        """Add entries, all or none; they are on the disk when this returns.
 
         Raises OutboxFull when they do not fit: nothing that is inside is dropped to make room.
         """
-        taken_at = datetime.now(UTC).isoformat(timespec="seconds")
+        added_at = datetime.now(UTC).isoformat(timespec="seconds")
         with self._transaction() as connection:
             row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'signals'").fetchone()
             numbered = list(enumerate(entries, start=(row[0] if row else 0) + 1))
             connection.executemany(
                 "INSERT INTO signals VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (
-                    (number, *(e.ecosystem, e.signal_id, e.topic, e.payload), zlib.crc32(e.payload), taken_at)
+                    (number, *(e.ecosystem, e.signal_id, e.topic, e.payload), zlib.crc32(e.payload), added_at)
                     for number, e in numbered
                 ),
             )
@@ -90,13 +91,13 @@ class Outbox:
             if self._bytes() > self._max_bytes:
                 raise OutboxFull(
                     f"the outbox {self.path} is full ({self._max_bytes:,} bytes): new signals are refused "
-                    "until the hub has taken what waits there"
+                    "until the hub has received what waits there"
                 )
 
     def pending(self, transport: str, limit: int) -> list[tuple[int, Entry]]:
         """Return the ids and entries that `transport` shall send next, oldest first.
 
-        An entry that is no longer what was put in is parked on the way.
+        An entry that has changed since it was added is marked as refused.
         """
         with self._reading() as connection:
             rows = connection.execute(
@@ -107,16 +108,18 @@ class Outbox:
             ).fetchall()
         damaged = [row[0] for row in rows if zlib.crc32(row[4]) != row[5]]
         if damaged:
-            logger.error("EventBus: signals %s of the outbox %s are damaged and parked", damaged, self.path)
-            self.settle(transport, [(number, DAMAGED) for number in damaged])
+            logger.error(
+                "EventBus: signals %s of the outbox %s are damaged and marked as refused", damaged, self.path
+            )
+            self.record(transport, [(number, DAMAGED) for number in damaged])
             return self.pending(transport, limit)
         return [(row[0], Entry(*row[1:5])) for row in rows]
 
-    def settle(self, transport: str, fates: Iterable[tuple[int, Fate]]) -> None:
-        """Let go of what `transport` confirmed, park what was refused, keep the rest as it is."""
+    def record(self, transport: str, fates: Iterable[tuple[int, Fate]]) -> None:
+        """Remove what `transport` confirmed, mark what it refused, keep the rest as it is."""
         fates = list(fates)
         confirmed = [(transport, number) for number, fate in fates if isinstance(fate, Confirmed)]
-        parked = [
+        refused = [
             (fate.code, fate.detail, transport, number) for number, fate in fates if isinstance(fate, Refused)
         ]
         with self._transaction() as connection:
@@ -124,9 +127,9 @@ class Outbox:
                 "DELETE FROM deliveries WHERE transport = ? AND state = 'pending' AND signal = ?", confirmed
             )
             connection.executemany(
-                "UPDATE deliveries SET state = 'parked', code = ?, detail = ? "
+                "UPDATE deliveries SET state = 'refused', code = ?, detail = ? "
                 "WHERE transport = ? AND state = 'pending' AND signal = ?",
-                parked,
+                refused,
             )
             connection.executemany(
                 "DELETE FROM signals WHERE id = ?1 "
@@ -134,11 +137,11 @@ class Outbox:
                 ((number,) for _, number in confirmed),
             )
 
-    def adopt(self, routes: Routes) -> int:
-        """Hand what waits for transports that `routes` no longer names to those it does; return how many.
+    def reassign(self, routes: Routes) -> int:
+        """Assign what waits for transports that are not in `routes` to those that are; return how many.
 
-        So an agent whose transport was changed goes on with its backlog. Where the other transport had
-        already sent a signal, the ledger counts a duplicate.
+        So an agent keeps its backlog when its transport is changed. Where the former transport had sent a
+        signal already, the ledger counts a duplicate.
         """
         names = {name for transports in routes.values() for name in transports}
         with self._transaction() as connection:
@@ -167,41 +170,43 @@ class Outbox:
             rows = connection.execute("SELECT transport, state, count(*) FROM deliveries GROUP BY 1, 2")
             return {(transport, state): count for transport, state, count in rows}
 
-    def kept(self, state: str | None = None, number: int | None = None, limit: int = -1) -> Iterator[Kept]:
-        """Return what is inside, oldest first; of one state or one signal where asked for."""
+    def entries(
+        self, state: str | None = None, number: int | None = None, limit: int = -1
+    ) -> Iterator[OutboxEntry]:
+        """Return what is inside, oldest first; optionally of one state or of one signal."""
         with self._reading() as connection:
             rows = connection.execute(
-                "SELECT id, ecosystem, signal_id, topic, CAST(payload AS BLOB), taken_at, "
+                "SELECT id, ecosystem, signal_id, topic, CAST(payload AS BLOB), added_at, "
                 "transport, state, code, detail "
                 "FROM signals JOIN deliveries ON signal = id "
                 "WHERE (?1 IS NULL OR state = ?1) AND (?2 IS NULL OR id = ?2) "
                 "ORDER BY id, transport LIMIT ?3",
                 (state, number, limit),
             ).fetchall()
-        return (Kept(row[0], Entry(*row[1:5]), *row[5:]) for row in rows)
+        return (OutboxEntry(row[0], Entry(*row[1:5]), *row[5:]) for row in rows)
 
     def retry(self, numbers: Iterable[int] | None = None) -> int:
-        """Let parked signals be sent again, all of them by default; return how many deliveries that is."""
-        return self._each(
-            "UPDATE deliveries SET state = 'pending', code = '', detail = '' WHERE state = 'parked'",
+        """Make refused signals pending again, by default all of them; return the number of deliveries."""
+        return self._change(
+            "UPDATE deliveries SET state = 'pending', code = '', detail = '' WHERE state = 'refused'",
             "signal",
             numbers,
         )
 
     def drop(self, numbers: Iterable[int] | None = None) -> int:
-        """Give up signals: those named, or by default the parked ones; return how many."""
+        """Delete signals: the named ones, or by default the refused ones; return how many."""
         if numbers is None:
-            numbers = {kept.id for kept in self.kept("parked")}
-        return self._each("DELETE FROM signals WHERE true", "id", numbers)
+            numbers = {entry.id for entry in self.entries("refused")}
+        return self._change("DELETE FROM signals WHERE true", "id", numbers)
 
     def close(self) -> None:
-        """Close the file and give up its ownership."""
+        """Close the file and release its lock."""
         with self._mutex:
-            self._connection.close()
+            self.connection.close()
             if self._lock is not None:
                 self._lock.close()
 
-    def _each(self, statement: str, column: str, numbers: Iterable[int] | None) -> int:
+    def _change(self, statement: str, column: str, numbers: Iterable[int] | None) -> int:
         with self._transaction() as connection:
             if numbers is None:
                 return connection.execute(statement).rowcount
@@ -210,27 +215,27 @@ class Outbox:
             )
 
     def _bytes(self) -> int:
-        """How much of the file is in use; free pages are filled again."""
+        """Return how much of the file is in use; free pages are filled again."""
         pages, free, size = (
-            self._connection.execute(f"PRAGMA {name}").fetchone()[0]
+            self.connection.execute(f"PRAGMA {name}").fetchone()[0]
             for name in ("page_count", "freelist_count", "page_size")
         )
         return int((pages - free) * size)
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        with self._mutex, clear_errors(self.path):
-            yield self._connection
+        with self._mutex, explained_errors(self.path):
+            yield self.connection
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Commit what is done inside, or nothing of it."""
-        with self._mutex, clear_errors(self.path):
-            self._connection.execute("BEGIN IMMEDIATE")
+        """Commit everything that is done inside, or nothing."""
+        with self._mutex, explained_errors(self.path):
+            self.connection.execute("BEGIN IMMEDIATE")
             try:
-                yield self._connection
-                self._connection.execute("COMMIT")
+                yield self.connection
+                self.connection.execute("COMMIT")
             except BaseException:
-                if self._connection.in_transaction:  # SQLite itself rolls back when the disk is full
-                    self._connection.execute("ROLLBACK")
+                if self.connection.in_transaction:  # SQLite itself rolls back when the disk is full
+                    self.connection.execute("ROLLBACK")
                 raise

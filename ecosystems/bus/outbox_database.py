@@ -1,4 +1,4 @@
-"""The outbox's SQLite file: how it is made, opened, owned and what its errors mean."""
+"""The outbox's SQLite file: its schema, how it is opened and locked, and the meaning of its errors."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -6,11 +6,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ecosystems.bus.transport import BusError
+from ecosystems.http_errors import one_line
 
 APPLICATION_ID = 0x53484F42
 """Marks the file as an outbox (SQLite's `application_id`): "SHOB"."""
 
-VERSION = 1
+SCHEMA_VERSION = 2
 
 SCHEMA = f"""
 CREATE TABLE signals (
@@ -20,11 +21,11 @@ CREATE TABLE signals (
     topic TEXT NOT NULL,
     payload BLOB NOT NULL,
     checksum INTEGER NOT NULL,
-    taken_at TEXT NOT NULL
+    added_at TEXT NOT NULL
 );
 CREATE TABLE deliveries (
     transport TEXT NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('pending', 'parked')),
+    state TEXT NOT NULL CHECK (state IN ('pending', 'refused')),
     signal INTEGER NOT NULL REFERENCES signals (id) ON DELETE CASCADE,
     code TEXT NOT NULL DEFAULT '',
     detail TEXT NOT NULL DEFAULT '',
@@ -32,12 +33,12 @@ CREATE TABLE deliveries (
 ) WITHOUT ROWID;
 CREATE INDEX deliveries_of_signal ON deliveries (signal);
 PRAGMA application_id = {APPLICATION_ID};
-PRAGMA user_version = {VERSION};
+PRAGMA user_version = {SCHEMA_VERSION};
 """
-"""A signal stays while it has a delivery; AUTOINCREMENT, because an id in flight must not be given anew."""
+"""A signal stays while it has a delivery. AUTOINCREMENT: the id of a signal on its way is never reused."""
 
-BUSY_S = 10.0
-"""How long a write waits for another program's, such as `manage.py outbox`."""
+BUSY_TIMEOUT_S = 10.0
+"""How long a write waits for another program's, for instance of `manage.py outbox`."""
 
 
 class OutboxError(BusError):
@@ -48,21 +49,23 @@ class OutboxFull(OutboxError):
     """The outbox has no room for more: a new signal is refused, an old one is never dropped."""
 
 
-class _Damaged(sqlite3.DatabaseError):
-    """What SQLite's own check found, in its words."""
+class _DamageFound(sqlite3.DatabaseError):
+    """SQLite's own check has found damage; the text is SQLite's."""
 
 
 def connect(path: Path, *, create: bool) -> sqlite3.Connection:
     """Open the outbox at `path`, durable to the last commit (WAL, synchronous=FULL).
 
-    Raises OutboxError when it is not there and `create` is off, is damaged, or is no outbox.
+    Raises OutboxError when it is missing and `create` is off, is damaged, or is not an outbox.
     """
-    with clear_errors(path):
+    with explained_errors(path):
         if create:
             path.touch(mode=0o600)
         elif not path.is_file():
             raise OutboxError(f"there is no outbox at {path}")
-        connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(
+            path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        )
         try:
             _prepare(connection, path)
         except BaseException:
@@ -71,13 +74,13 @@ def connect(path: Path, *, create: bool) -> sqlite3.Connection:
         return connection
 
 
-def own(path: Path) -> sqlite3.Connection:
+def lock(path: Path) -> sqlite3.Connection:
     """Return a lock on the outbox that ends with this process, however that ends.
 
     It is an SQLite lock too, on an empty file beside the outbox: portable, where `flock` is not, and the
-    outbox itself stays open for `manage.py outbox`. Raises OutboxError when another process has it.
+    outbox itself stays open for `manage.py outbox`. Raises OutboxError when another process holds it.
     """
-    with clear_errors(path):
+    with explained_errors(path):
         lock = sqlite3.connect(f"{path}.lock", timeout=0, isolation_level=None, check_same_thread=False)
         try:
             lock.execute("PRAGMA journal_mode = MEMORY")  # no journal beside a file that stays empty
@@ -87,14 +90,14 @@ def own(path: Path) -> sqlite3.Connection:
             if _name(error) != "BUSY":
                 raise
             raise OutboxError(
-                f"the outbox {path} is used by another process: give each agent one of its own"
+                f"the outbox {path} is used by another process: each agent needs its own"
             ) from error
         return lock
 
 
 @contextmanager
-def clear_errors(path: Path) -> Iterator[None]:
-    """Turn what SQLite and the file system raise into OutboxErrors that say what to do."""
+def explained_errors(path: Path) -> Iterator[None]:
+    """Turn errors of SQLite and of the file system into OutboxErrors that say what to do."""
     try:
         yield
     except sqlite3.Error as error:
@@ -113,23 +116,22 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     if (application_id, version, tables) == (0, 0, 0):
         for statement in SCHEMA.split(";"):
             connection.execute(statement)
-    elif (application_id, version) != (APPLICATION_ID, VERSION):
-        raise OutboxError(f"{path} is a database, but no outbox of this version: choose another path")
+    elif (application_id, version) != (APPLICATION_ID, SCHEMA_VERSION):
+        raise OutboxError(f"{path} is a database, but not an outbox of this version: choose another path")
     connection.execute("COMMIT")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA journal_size_limit = 16777216")
-    (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    if verdict != "ok":
-        raise _Damaged(verdict)
+    (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if found != "ok":
+        raise _DamageFound(found)
 
 
 def _meaning(error: sqlite3.Error) -> str:
     name = _name(error)
-    if name in {"CORRUPT", "NOTADB"} or isinstance(error, _Damaged):
-        found = " ".join(str(error).split())
+    if name in {"CORRUPT", "NOTADB"} or isinstance(error, _DamageFound):
         return (
-            f"is damaged ({found}) and was left as it is: move it away with its -wal file to go on with "
-            "a new one; `sqlite3 FILE .recover` gets back what can be read"
+            f"is damaged ({one_line(error)}) and was left unchanged: move it away with its -wal file to "
+            "continue with a new one; `sqlite3 FILE .recover` restores what can be read"
         )
     known = {
         "FULL": "could not be written: the disk is full",
@@ -142,5 +144,5 @@ def _meaning(error: sqlite3.Error) -> str:
 
 
 def _name(error: sqlite3.Error) -> str:
-    """SQLite's name of the error, as `FULL` or `IOERR`; errors that Python itself raises have none."""
+    """Return SQLite's name of the error, as `FULL` or `IOERR`; empty for an error of Python's own."""
     return str(getattr(error, "sqlite_errorname", "")).removeprefix("SQLITE_").partition("_")[0]

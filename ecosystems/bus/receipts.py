@@ -1,4 +1,4 @@
-"""What became of published signals."""
+"""The results of publishing, by transport."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -9,8 +9,8 @@ from ecosystems.signal import Signal
 
 
 @dataclass(frozen=True)
-class Parked:
-    """A signal that was refused for good, with the refuser's reason."""
+class RefusedSignal:
+    """A signal that a transport refused for good, and why."""
 
     signal: Signal
     transport: str
@@ -24,21 +24,21 @@ class Parked:
 
 @dataclass(frozen=True)
 class Delivery:
-    """What one transport made of the signals that were given to it."""
+    """The result of sending signals through one transport."""
 
     transport: str
     confirmed: int = 0
-    parked: tuple[Parked, ...] = ()
+    refused: tuple[RefusedSignal, ...] = ()
     pending: tuple[Signal, ...] = ()
-    """Signals that it is not known to hold, in their order."""
+    """Signals that it has not confirmed, in their order."""
     reason: str = ""
     """Why they are pending."""
     after: float | None = None
-    """The wait in seconds that the other side asked for."""
+    """The wait in seconds that the receiver asked for."""
 
     @classmethod
     def of(cls, transport: str, entries: Sequence[Entry], fates: Sequence[Fate]) -> Self:
-        """Sum up one call of `Transport.send`."""
+        """Return the result of one call of `Transport.send`."""
         confirmed = sum(isinstance(fate, Confirmed) for fate in fates)
         if confirmed == len(fates):
             return cls(transport, confirmed)
@@ -48,7 +48,7 @@ class Delivery:
             transport,
             confirmed,
             tuple(
-                Parked(entry.signal(), transport, fate.code, fate.detail)
+                RefusedSignal(entry.signal(), transport, fate.code, fate.detail)
                 for entry, fate in pairs
                 if isinstance(fate, Refused)
             ),
@@ -58,19 +58,19 @@ class Delivery:
         )
 
     def problems(self) -> list[str]:
-        """Return a sentence for each thing that went wrong, the first refusal standing for all of them."""
+        """Return a sentence for each thing that went wrong, with the first refusal as an example of all."""
         found = []
-        if self.parked:
-            more = f" (and {len(self.parked) - 1} more)" if len(self.parked) > 1 else ""
-            found.append(f"{self.parked[0]}{more}")
+        if self.refused:
+            more = f" (and {len(self.refused) - 1} more)" if len(self.refused) > 1 else ""
+            found.append(f"{self.refused[0]}{more}")
         if self.pending:
-            found.append(f"{self.transport} did not confirm {counted(len(self.pending))}: {self.reason}")
+            found.append(f"{self.transport} did not confirm {_counted(len(self.pending))}: {self.reason}")
         return found
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """What each transport made of one call of `publish`, `publish_many` or `flush`."""
+    """The results of one call of `publish`, `publish_many` or `flush`, one for each transport."""
 
     deliveries: tuple[Delivery, ...] = ()
 
@@ -80,8 +80,8 @@ class Receipt:
         return sum(delivery.confirmed for delivery in self.deliveries)
 
     @property
-    def parked(self) -> tuple[Parked, ...]:
-        return tuple(parked for delivery in self.deliveries for parked in delivery.parked)
+    def refused(self) -> tuple[RefusedSignal, ...]:
+        return tuple(refused for delivery in self.deliveries for refused in delivery.refused)
 
     @property
     def pending(self) -> tuple[Signal, ...]:
@@ -90,19 +90,19 @@ class Receipt:
 
     @property
     def complete(self) -> bool:
-        """Whether every transport confirmed every signal."""
-        return not any(delivery.parked or delivery.pending for delivery in self.deliveries)
+        """True if every transport confirmed every signal."""
+        return not any(delivery.refused or delivery.pending for delivery in self.deliveries)
 
 
 class Unsent(BusError):
-    """Signals were not confirmed and nothing keeps them; `receipt.pending` may be published again."""
+    """Signals were not confirmed and no outbox keeps them; `receipt.pending` may be published again."""
 
     def __init__(self, receipt: Receipt) -> None:
         super().__init__("; ".join(text for delivery in receipt.deliveries for text in delivery.problems()))
         self.receipt = receipt
 
 
-def counted(count: int) -> str:
+def _counted(count: int) -> str:
     return f"{count} signal" if count == 1 else f"{count} signals"
 
 
@@ -111,11 +111,11 @@ def _unique(signals: Iterable[Signal]) -> Iterable[Signal]:
 
 
 def merged(deliveries: Iterable[Delivery]) -> Receipt:
-    """Sum up deliveries of several batches, one for each transport; the last one tells what is pending."""
+    """Merge the deliveries of several batches into one for each transport; the last has what is pending."""
     found: dict[str, Delivery] = {}
     for new in deliveries:
         old = found.get(new.transport, Delivery(new.transport))
         found[new.transport] = replace(
-            new, confirmed=old.confirmed + new.confirmed, parked=old.parked + new.parked
+            new, confirmed=old.confirmed + new.confirmed, refused=old.refused + new.refused
         )
     return Receipt(tuple(found.values()))

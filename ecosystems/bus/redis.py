@@ -11,7 +11,7 @@ from redis.backoff import NoBackoff
 from redis.connection import AbstractConnection
 from redis.retry import Retry
 
-from ecosystems.bus.memory import call
+from ecosystems.bus.memory import call_subscriber
 from ecosystems.bus.transport import (
     CONFIRMED,
     BusError,
@@ -23,16 +23,17 @@ from ecosystems.bus.transport import (
     Unsubscribe,
     postpone,
 )
+from ecosystems.http_errors import one_line
 from ecosystems.signal import Refusal, parse
 
-BATCH = 500
-"""Commands of one pipeline: many enough to hide the round trip, few enough for the buffers on the way."""
+PIPELINE_LENGTH = 500
+"""Commands of one pipeline: enough to hide the round trip, few enough for the buffers on the way."""
 
-CONNECT_S = 5
-ANSWER_S = 10
+REDIS_CONNECT_TIMEOUT_S = 5
+REDIS_READ_TIMEOUT_S = 10
 BLOCK_MS = 1000
-"""How long a subscriber's read waits in Redis; well below ANSWER_S, or a quiet stream would look dead."""
-READ = 500
+"""How long a subscriber's read waits in Redis: less than the read timeout, which means an outage."""
+READ_COUNT = 500
 
 logger = logging.getLogger("signal_hub.bus")
 
@@ -40,9 +41,9 @@ logger = logging.getLogger("signal_hub.bus")
 class RedisTransport(Transport):
     """Appends with XADD and counts an entry as confirmed when Redis has given it an id.
 
-    Redis judges no signal, so none is ever refused: whatever it answers, a wrong password included, the
-    signal can be sent again once the cause is mended. Batches are pipelined without a transaction: one that
-    breaks off half way is sent again as a whole, and the ledger drops the repeats.
+    Redis validates no signal, so none is ever refused: after any error, a wrong password included, the
+    signal can be sent again once the cause is fixed. Batches are pipelined without a transaction: one that
+    breaks off halfway is sent again as a whole, and the ledger drops the repeats.
     """
 
     name = "redis"
@@ -50,12 +51,12 @@ class RedisTransport(Transport):
     def __init__(self, url: str, *, prefix: str = "core_signals", maxlen: int = 1_000_000) -> None:
         """`url` is `redis://`, `rediss://` or `unix://`; `maxlen` caps the stream, roughly (MAXLEN ~).
 
-        Connects at the first use. Raises BusError for a URL that is none.
+        Connects at the first use. Raises BusError for an invalid URL.
         """
         self._url = url
         self._prefix = prefix
         self._maxlen = maxlen
-        self._client = client_of(url)
+        self._client = make_client(url)
         self._subscriptions: list[_Subscription] = []
 
     def send(self, entries: Sequence[Entry]) -> list[Fate]:
@@ -64,7 +65,7 @@ class RedisTransport(Transport):
             with self._connection() as connection:
                 self._append(connection, entries, fates)
         except (redis.RedisError, OSError) as error:
-            return fates + postpone(len(entries) - len(fates), _one_line(error))
+            return fates + postpone(len(entries) - len(fates), one_line(error))
         stop = next((fate for fate in fates if isinstance(fate, Postponed)), Postponed(""))
         return fates + [stop] * (len(entries) - len(fates))
 
@@ -75,8 +76,8 @@ class RedisTransport(Transport):
         """
         heads = {topic: self._command_head(topic) for topic in {entry.topic for entry in entries}}
         unread = 0
-        for start in range(0, len(entries), BATCH):
-            batch = entries[start : start + BATCH]
+        for start in range(0, len(entries), PIPELINE_LENGTH):
+            batch = entries[start : start + PIPELINE_LENGTH]
             # redis-py's own pipeline spends three times as long on packing as Redis does on the commands.
             packed = b"".join(
                 b"%b$%d\r\n%b\r\n" % (heads[entry.topic], len(entry.payload), entry.payload)
@@ -92,7 +93,7 @@ class RedisTransport(Transport):
 
     @contextmanager
     def _connection(self) -> Iterator[AbstractConnection]:
-        """Lend an open connection: one that Redis has closed meanwhile is opened again."""
+        """Yield an open connection; one that Redis has closed is opened again."""
         pool = self._client.connection_pool
         connection = pool.get_connection()
         try:
@@ -112,10 +113,10 @@ class RedisTransport(Transport):
     def subscribe(self, callback: Callback, topic: str) -> Unsubscribe:
         """Call `callback`, from a thread of its own, with what is appended from now on.
 
-        Reads beside the hub's consumer group and takes nothing from it. After an outage of Redis it goes on
-        where it was. Raises BusError when Redis cannot be reached now.
+        Reads independently of the hub's consumer group. After an outage of Redis it continues where it
+        was. Raises BusError when Redis cannot be reached now.
         """
-        subscription = _Subscription(client_of(self._url), f"{self._prefix}:{topic}", callback)
+        subscription = _Subscription(make_client(self._url), f"{self._prefix}:{topic}", callback)
         self._subscriptions.append(subscription)
         return subscription.stop
 
@@ -150,7 +151,7 @@ class _Subscription:
         try:
             last: Any = self._client.xrevrange(self._key, count=1)
         except (redis.RedisError, OSError) as error:
-            raise BusError(f"cannot subscribe to {self._key}: {_one_line(error)}") from error
+            raise BusError(f"cannot subscribe to {self._key}: {one_line(error)}") from error
         return last[0][0] if last else b"0-0"
 
     def _run(self) -> None:
@@ -158,12 +159,12 @@ class _Subscription:
             try:
                 self._read()
             except (redis.RedisError, OSError) as error:
-                logger.warning("EventBus: the subscription to %s waits: %s", self._key, _one_line(error))
+                logger.warning("EventBus: the subscription to %s waits: %s", self._key, one_line(error))
                 self._stopped.wait(1)
         self._client.close()
 
     def _read(self) -> None:
-        answer: Any = self._client.xread({self._key: self._after}, count=READ, block=BLOCK_MS)
+        answer: Any = self._client.xread({self._key: self._after}, count=READ_COUNT, block=BLOCK_MS)
         for entry_id, fields in answer[0][1] if answer else ():
             if self._stopped.is_set():
                 return
@@ -172,16 +173,14 @@ class _Subscription:
             if isinstance(signal, Refusal):
                 logger.warning("EventBus: entry %s of %s: %s", entry_id, self._key, signal.detail)
             else:
-                call(self._callback, signal)
+                call_subscriber(self._callback, signal)
 
 
-def client_of(url: str) -> redis.Redis:
-    """Return a client that gives up in time and leaves retries to its caller. Raises BusError."""
-    options: dict[str, Any] = {"socket_timeout": ANSWER_S, "socket_connect_timeout": CONNECT_S}
-    if url.startswith("unix:"):
-        del options["socket_connect_timeout"]
-    else:
-        options["socket_keepalive"] = True
+def make_client(url: str) -> redis.Redis:
+    """Return a client with timeouts, which leaves retries to its caller. Raises BusError."""
+    options: dict[str, Any] = {"socket_timeout": REDIS_READ_TIMEOUT_S}
+    if not url.startswith("unix:"):
+        options |= {"socket_connect_timeout": REDIS_CONNECT_TIMEOUT_S, "socket_keepalive": True}
     try:
         # RESP2, which Redis 6.2 and every later one answer in the same shapes.
         return redis.Redis.from_url(url, protocol=2, retry=Retry(NoBackoff(), 0), **options)
@@ -195,9 +194,5 @@ def _answer(connection: AbstractConnection) -> Fate:
     try:
         connection.read_response()
     except redis.ResponseError as error:
-        return Postponed(_one_line(error))
+        return Postponed(one_line(error))
     return CONFIRMED
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

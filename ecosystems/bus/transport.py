@@ -1,4 +1,4 @@
-"""What a transport is: signals go in, one fate for each comes out."""
+"""The interface of a transport: it sends signals and returns the fate of each."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -15,15 +15,15 @@ Unsubscribe = Callable[[], None]
 
 
 class BusError(Exception):
-    """The bus cannot do what was asked; the text is one line made for an operator."""
+    """The bus cannot do what was asked; the text is one line for the operator."""
 
 
 class Unsupported(BusError):
-    """The transport has no such ability."""
+    """The transport does not offer this."""
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
-    """A valid signal as it travels. Light, since there may be many: it keeps the JSON alone."""
+    """A valid signal on its way: its JSON and what identifies it, since there may be many in memory."""
 
     ecosystem: str
     signal_id: str
@@ -32,23 +32,23 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
     def signal(self) -> Signal:
         """Return the signal, normalised."""
-        judged = parse(self.payload, now=_NEVER)
-        assert isinstance(judged, Signal), "the entry was made from a valid signal"
-        return judged
+        signal = parse(self.payload, now=_NEVER)
+        assert isinstance(signal, Signal), "the entry was made from a valid signal"
+        return signal
 
 
 _NEVER = datetime(9999, 1, 1, tzinfo=UTC)
-"""A clock that finds no timestamp too new: that was judged when the entry was made."""
+"""A clock for which no timestamp is too new: that was checked when the entry was made."""
 
 
 @dataclass(frozen=True, slots=True)
 class Confirmed:
-    """The other side holds the signal: in the stream, in the table, or committed by the hub."""
+    """The receiver holds the signal: in the stream, in the table, or committed by the hub."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The other side will never take the signal as it is; sending it again changes nothing."""
+    """The receiver will never accept the signal; sending it again changes nothing."""
 
     code: str
     detail: str
@@ -58,7 +58,7 @@ class Refused:
 class Postponed:
     """The signal may or may not have arrived: send it again, which the ledger makes harmless.
 
-    `after` is the wait in seconds that the other side asked for.
+    `after` is the wait in seconds that the receiver asked for.
     """
 
     reason: str
@@ -71,20 +71,20 @@ CONFIRMED = Confirmed()
 
 
 class Transport(ABC):
-    """One way out. Used by one sending thread at a time."""
+    """One way to send signals. Used by one sending thread at a time."""
 
     name: str
     ecosystems: frozenset[str] = frozenset(ECOSYSTEMS)
     """The ecosystems whose signals it carries."""
     local: bool = False
-    """Whether it ends in this process, where no outage is to be outlived."""
+    """Whether it ends in this process, where no outage is possible."""
 
     @abstractmethod
     def send(self, entries: Sequence[Entry]) -> list[Fate]:
         """Send in the given order; return one fate for each entry, in the same order.
 
-        Never raises for what an outage or a refusal brings. After a postponed batch nothing further is
-        tried, so that what follows does not overtake it.
+        Never raises for an outage or a refusal. After a postponed batch nothing further is
+        tried, so that later signals do not overtake it.
         """
 
     def subscribe(self, callback: Callback, topic: str) -> Unsubscribe:  # noqa: ARG002
@@ -92,7 +92,7 @@ class Transport(ABC):
         raise Unsupported(f"the {self.name} transport only sends: subscribe through memory or redis")
 
     def close(self) -> None:
-        """Let go of connections and threads; the transport is not used afterwards."""
+        """Close connections and end threads; the transport is not used afterwards."""
         return
 
 
@@ -101,6 +101,6 @@ def postpone(count: int, reason: str, after: float | None = None) -> list[Fate]:
     return [Postponed(reason, after)] * count
 
 
-def stopped(fates: Sequence[Fate]) -> Postponed | None:
+def last_postponement(fates: Sequence[Fate]) -> Postponed | None:
     """Return the postponement that ends a series of batches, if there is one."""
     return fates[-1] if fates and isinstance(fates[-1], Postponed) else None

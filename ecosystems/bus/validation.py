@@ -1,4 +1,4 @@
-"""The publisher's own judgement: what the hub would refuse never leaves the agent."""
+"""Validation before sending: what the hub would refuse never leaves the agent."""
 
 import math
 from datetime import datetime
@@ -11,7 +11,7 @@ from ecosystems.signal import Refusal, Signal, parse
 
 
 class InvalidSignal(BusError):
-    """A signal breaks the schema; nothing of the call it came with was sent. `refusal` says why."""
+    """A signal breaks the schema; nothing of the call it came with was sent. `refusal` has the reason."""
 
     def __init__(self, signal: Signal, refusal: Refusal) -> None:
         super().__init__(f"signal {signal.signal_id!r:.140} is not valid: {refusal.detail}")
@@ -19,24 +19,24 @@ class InvalidSignal(BusError):
         self.refusal = refusal
 
 
-def judge(signal: Signal, now: datetime) -> bytes:
-    """Return the signal's JSON if the hub, at `now`, will find it valid. Raises InvalidSignal."""
+def validate(signal: Signal, now: datetime) -> bytes:
+    """Return the signal's JSON if the hub, at `now`, will accept it. Raises InvalidSignal."""
     try:
         payload = signal.to_json()
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidSignal(signal, Refusal("not_json", f"it has no JSON form ({error})")) from error
-    # The encoder writes NaN and infinities as null, which would pass. Only surplus nulls are worth a look.
+    # The encoder writes NaN and infinities as null, which would pass: look for them where nulls are too many.
     nulls = payload.count(b"null")
     if nulls and nulls > _absent(signal) and not _finite(msgspec.structs.astuple(signal)):
         raise InvalidSignal(signal, Refusal("not_finite", "it holds a NaN or an infinity"))
-    judged = parse(payload, now)
-    if isinstance(judged, Refusal):
-        raise InvalidSignal(signal, judged)
+    parsed = parse(payload, now)
+    if isinstance(parsed, Refusal):
+        raise InvalidSignal(signal, parsed)
     return payload
 
 
 def _absent(signal: Signal) -> int:
-    """How many nulls the signal's JSON has by right, those in `raw_payload` aside."""
+    """Return how many of the signal's own fields are null, those in `raw_payload` aside."""
     optional = (signal.entry_price, signal.stop_loss, signal.take_profit, signal.volume, signal.confidence)
     return sum([value is None for value in optional])
 

@@ -11,19 +11,19 @@ import requests.auth
 import urllib3
 
 from ecosystems import signing
-from ecosystems.bus.transport import Entry, Fate, Transport, postpone, stopped
+from ecosystems.bus.transport import Entry, Fate, Transport, last_postponement, postpone
 from ecosystems.bus.webhook_answers import fates_of
-from ecosystems.http_errors import causes
+from ecosystems.http_errors import error_chain
 
-CONNECT_S = 5
-ANSWER_S = 10
+WEBHOOK_CONNECT_TIMEOUT_S = 5
+WEBHOOK_READ_TIMEOUT_S = 10
 
 
 class WebhookTransport(Transport):
     """Posts signals in batches over one kept-alive connection; each request is tried once.
 
     Standard Webhooks headers; the message id is a hash of the body, so that a batch that is sent again
-    keeps its id, as that specification asks for.
+    keeps its id, as that specification requires.
     """
 
     name = "webhook"
@@ -50,7 +50,7 @@ class WebhookTransport(Transport):
         fates: list[Fate] = []
         while len(fates) < len(entries):
             fates += self._deliver(self._batch(entries, len(fates)))
-            if stop := stopped(fates):
+            if stop := last_postponement(fates):
                 return fates + [stop] * (len(entries) - len(fates))
         return fates
 
@@ -69,25 +69,30 @@ class WebhookTransport(Transport):
         """Post one batch, in halves where it is too large as a whole."""
         body = _body(batch)
         try:
-            response = self._post(body)
-        # requests' own errors are OSErrors; a few of urllib3's and of the host name's encoding get past it.
+            response = self.post(body)
+        # requests' own errors are OSErrors; it passes on a few of urllib3's and of the host name's encoding.
         except (OSError, urllib3.exceptions.HTTPError, UnicodeError) as error:
-            return postpone(len(batch), _why(error))
+            return postpone(len(batch), _reason(error))
         if response.status_code == 413 and len(batch) > 1:
             self._max_bytes = min(self._max_bytes, len(body) // 2)
             middle = len(batch) // 2
             fates = self._deliver(batch[:middle])
-            if stop := stopped(fates):
+            if stop := last_postponement(fates):
                 return fates + [stop] * (len(batch) - middle)
             return fates + self._deliver(batch[middle:])
         now = datetime.now(UTC)
         return fates_of(response.status_code, response.headers, response.content, len(batch), now)
 
-    def _post(self, body: bytes) -> requests.Response:
+    def post(self, body: bytes) -> requests.Response:
+        """Send a signed request; raises what `requests` raises."""
         message_id = "msg_" + hashlib.sha256(body).hexdigest()[:32]
         headers = signing.headers(self._secret, message_id, int(time.time()), body)
         return self._session.post(
-            self._url, data=body, headers=headers, timeout=(CONNECT_S, ANSWER_S), allow_redirects=False
+            self._url,
+            data=body,
+            headers=headers,
+            timeout=(WEBHOOK_CONNECT_TIMEOUT_S, WEBHOOK_READ_TIMEOUT_S),
+            allow_redirects=False,
         )
 
     def close(self) -> None:
@@ -95,7 +100,7 @@ class WebhookTransport(Transport):
 
 
 class _Bearer(requests.auth.AuthBase):
-    """Sends the API key. Without a key it sends nothing, and keeps requests from looking into `~/.netrc`."""
+    """Sends the API key. Without one it sends none, and keeps requests from reading `~/.netrc`."""
 
     def __init__(self, api_key: str | None) -> None:
         self._api_key = api_key
@@ -107,19 +112,19 @@ class _Bearer(requests.auth.AuthBase):
 
 
 def _body(batch: Sequence[Entry]) -> bytes:
-    """One signal travels as an object, several as an array."""
+    """Return one signal as an object, several as an array."""
     if len(batch) == 1:
         return batch[0].payload
     return b"[%b]" % b",".join(entry.payload for entry in batch)
 
 
-def _why(error: Exception) -> str:
-    """Say what went wrong without the URL, whose path or query may be a secret."""
+def _reason(error: Exception) -> str:
+    """Return the error without the URL, whose path or query may be a secret."""
     if isinstance(error, requests.ConnectTimeout):
-        return f"no connection within {CONNECT_S} s"
+        return f"no connection within {WEBHOOK_CONNECT_TIMEOUT_S} s"
     if isinstance(error, requests.Timeout):
-        return f"no answer within {ANSWER_S} s"
-    found = causes(error)
+        return f"no answer within {WEBHOOK_READ_TIMEOUT_S} s"
+    found = error_chain(error)
     for cause in found:
         if isinstance(cause, ssl.SSLError):
             return (

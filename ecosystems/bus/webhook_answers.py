@@ -1,4 +1,4 @@
-"""What the hub's answer to a POST means for each signal of the request (the contract's section 4)."""
+"""The fate of each signal of a request, by the hub's answer (docs/webhook.md)."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -10,10 +10,10 @@ import msgspec
 from ecosystems.bus.transport import CONFIRMED, Fate, Refused, postpone
 from ecosystems.http_errors import retry_after
 
-REFUSING = frozenset({400, 401, 403, 409, 411, 413, 415, 422})
-"""Statuses that say: not this request, however often. All others ask for another try."""
+REFUSING_STATUSES = frozenset({400, 401, 403, 409, 411, 413, 415, 422})
+"""Statuses that refuse a request for good. After all others it is sent again."""
 
-MAX_TEXT = 500
+MAX_ANSWER_TEXT = 500
 
 
 class _Rejection(msgspec.Struct):
@@ -23,7 +23,7 @@ class _Rejection(msgspec.Struct):
 
 
 class _Outcome(msgspec.Struct):
-    """Body of 200 and 202. A page of somebody else's that answers 200 does not decode as one."""
+    """Body of 200 and 202. A page of another server that answers 200 does not decode as one."""
 
     status: Literal["accepted", "duplicate"]
     rejected: list[_Rejection] = []
@@ -47,16 +47,16 @@ def fates_of(status: int, headers: Mapping[str, str], body: bytes, count: int, n
         try:
             outcome = msgspec.json.decode(body, type=_Outcome)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            return postpone(count, f"{status} from something that is no hub: check the webhook URL")
-        return _with(outcome.rejected, [CONFIRMED] * count)
+            return postpone(count, f"{status} from a server that is not a hub: check the webhook URL")
+        return _with_rejections(outcome.rejected, [CONFIRMED] * count)
     problem = _problem(body)
-    if status in REFUSING:
+    if status in REFUSING_STATUSES:
         detail = _clean(problem.detail or problem.title) or f"the hub answered {status}"
         refused = Refused(_clean(problem.code) or f"http_{status}", detail)
-        return _with(problem.errors, [refused] * count)
+        return _with_rejections(problem.errors, [refused] * count)
     reason = f"the hub answered {status}" + (f": {text}" if (text := _clean(problem.detail)) else "")
     if 300 <= status < 400:
-        reason += " (redirects are not followed: set the URL it leads to)"
+        reason += " (redirects are not followed: set the URL that it points to)"
     return postpone(count, reason, retry_after(headers.get("Retry-After", ""), now))
 
 
@@ -67,13 +67,16 @@ def _problem(body: bytes) -> _Problem:
         return _Problem()
 
 
-def _with(rejections: list[_Rejection], fates: list[Fate]) -> list[Fate]:
-    """Put each named signal's own reason in its place; one signal may break several rules."""
+def _with_rejections(rejections: list[_Rejection], fates: list[Fate]) -> list[Fate]:
+    """Return the fates with each rejected signal's own reason; one signal may break several rules."""
     reasons: dict[int, list[_Rejection]] = defaultdict(list)
     for rejection in rejections:
         reasons[rejection.index].append(rejection)
     return [
-        Refused(_clean(reasons[index][0].code), _clean("; ".join(reason.detail for reason in reasons[index])))
+        Refused(
+            _clean(reasons[index][0].code),
+            _clean("; ".join(rejection.detail for rejection in reasons[index])),
+        )
         if index in reasons
         else fate
         for index, fate in enumerate(fates)
@@ -81,5 +84,5 @@ def _with(rejections: list[_Rejection], fates: list[Fate]) -> list[Fate]:
 
 
 def _clean(text: str) -> str:
-    """One printable line, whatever the other side wrote: it ends in logs and on terminals."""
-    return "".join(letter for letter in " ".join(text.split()) if letter.isprintable())[:MAX_TEXT]
+    """Return the receiver's text as one printable line, for logs and terminals."""
+    return "".join(letter for letter in " ".join(text.split()) if letter.isprintable())[:MAX_ANSWER_TEXT]

@@ -1,4 +1,4 @@
-"""When crypto trades: always."""
+"""The trading hours of crypto: always open."""
 
 from datetime import datetime
 

@@ -14,23 +14,24 @@ from urllib.parse import urlsplit, urlunsplit
 import ccxt  # type: ignore[import-untyped]
 
 from ecosystems.crypto.symbols import canonical
-from ecosystems.market.candles import Candle, FeedError, duration
-from ecosystems.market.feeds import (
+from ecosystems.http_errors import one_line
+from ecosystems.market.candles import Candle, duration
+from ecosystems.market.feeds import FeedError, FeedOutage
+from ecosystems.market.live_feeds import (
     TIMEOUT_S,
-    FeedOutage,
-    candle_of,
     closed_candles,
+    make_candle,
     now_utc,
+    requested_wait,
     unreachable,
-    wait_asked,
 )
 
-PAGE = 500
-"""Candles of a request where ccxt does not know how many the exchange gives."""
+CCXT_PAGE = 500
+"""Candles of a request where ccxt does not know the exchange's limit."""
 
 
 class CcxtFeed:
-    """Candles of one exchange."""
+    """Candles of one exchange; `exchange` is its client."""
 
     def __init__(
         self, exchange: str, *, url: str | None = None, clock: Callable[[], datetime] = now_utc
@@ -39,28 +40,28 @@ class CcxtFeed:
         if exchange not in ccxt.exchanges:
             likely = get_close_matches(exchange.lower(), ccxt.exchanges, 3) or ["binance", "kraken"]
             raise FeedError(f"ccxt knows no exchange {exchange!r}: try {', '.join(likely)}")
-        # As text, prices stay what the exchange wrote.
-        self._exchange: Any = getattr(ccxt, exchange)(
+        # As text, prices keep every digit that the exchange wrote.
+        self.exchange: Any = getattr(ccxt, exchange)(
             {"number": str, "timeout": int(TIMEOUT_S * 1000), "enableLastJsonResponse": True}
         )
-        if not self._exchange.has["fetchOHLCV"]:
-            raise FeedError(f"{exchange} gives no candles: choose another exchange that ccxt knows")
+        if not self.exchange.has["fetchOHLCV"]:
+            raise FeedError(f"{exchange} has no candles: choose another exchange that ccxt knows")
         if url:
-            self._exchange.urls["api"] = _moved(self._exchange.urls["api"], url)
+            self.exchange.urls["api"] = _with_host(self.exchange.urls["api"], url)
         self.tags: tuple[str, ...] = ()
-        self._name = exchange
+        self.name = exchange
         self._clock = clock
         self._skew = timedelta(0)
 
     def candles(self, symbol: str, timeframe: str, since: datetime | None = None) -> Iterator[Candle]:
         """Yield the closed candles that opened at `since` or later; without it, those of some time back.
 
-        Raises FeedError, FeedOutage for what may pass, and ValueError for a timeframe that is none.
+        Raises FeedError, FeedOutage for what may pass, and ValueError for an invalid timeframe.
         """
         length = duration(timeframe)
-        if timeframe not in (self._exchange.timeframes or {}):
-            known = ", ".join(self._exchange.timeframes or {})
-            raise FeedError(f"{self._name} has no timeframe {timeframe!r}: it has {known}")
+        if timeframe not in (self.exchange.timeframes or {}):
+            known = ", ".join(self.exchange.timeframes or {})
+            raise FeedError(f"{self.name} has no timeframe {timeframe!r}: it has {known}")
         market = self._market(symbol)
         count = self._page_size(market)
         return closed_candles(
@@ -73,44 +74,44 @@ class CcxtFeed:
         )
 
     def _market(self, symbol: str) -> str:
-        """Return the exchange's market that `symbol` writes. Raises FeedError with likely ones."""
-        markets = self._call(self._exchange.load_markets)
+        """Return the exchange's name of the market. Raises FeedError with suggestions."""
+        markets = self._call(self.exchange.load_markets)
         for name in (symbol, canonical(symbol)):
             if name in markets:
                 return str(name)
         likely = get_close_matches(canonical(symbol) or symbol.upper(), list(markets), 3)
         hint = f"try {', '.join(likely)}" if likely else "write it like BTC/USDT"
-        raise FeedError(f"{self._name} has no market {symbol!r}: {hint}")
+        raise FeedError(f"{self.name} has no market {symbol!r}: {hint}")
 
     def _page_size(self, market: str) -> int:
-        """How many candles a request gives, by ccxt's own table of what exchanges can do."""
-        features = self._exchange.feature_value(market, "fetchOHLCV", "limit", PAGE)
-        return int(features or PAGE)
+        """Return how many candles a request returns, by ccxt's own table of the exchanges' features."""
+        features = self.exchange.feature_value(market, "fetchOHLCV", "limit", CCXT_PAGE)
+        return int(features or CCXT_PAGE)
 
     def _page(self, market: str, timeframe: str, count: int, start: datetime) -> list[Candle]:
         since = -(-int(start.timestamp() * 1_000_000) // 1000)
-        rows = self._call(partial(self._exchange.fetch_ohlcv, market, timeframe, since, count))
-        if self._exchange.last_json_response is None:
-            raise FeedOutage(f"the answer is not {self._name}'s: check CCXT_URL")
+        rows = self._call(partial(self.exchange.fetch_ohlcv, market, timeframe, since, count))
+        if self.exchange.last_json_response is None:
+            raise FeedOutage(f"the answer is not {self.name}'s: check CCXT_URL")
         self._note_clock()
         # An exchange may list a candle in which nothing was traded, without prices.
         return [
-            candle_of(datetime.fromtimestamp(at / 1000, UTC), *prices, volume or 0)
+            make_candle(datetime.fromtimestamp(at / 1000, UTC), *prices, volume or 0)
             for at, *prices, volume in rows
             if None not in prices
         ]
 
     def _note_clock(self) -> None:
-        """Remember by how much this machine's clock is ahead: it would take half-built candles for closed."""
+        """Remember by how much this machine's clock is ahead, which would make open candles look closed."""
         try:
-            theirs = parsedate_to_datetime(self._headers().get("Date", ""))
+            server_time = parsedate_to_datetime(self._headers().get("Date", ""))
         except (TypeError, ValueError):
             return
-        ahead = self._clock() - theirs.astimezone(UTC) - timedelta(seconds=1)
+        ahead = self._clock() - server_time.astimezone(UTC) - timedelta(seconds=1)
         self._skew = max(ahead, timedelta(0))
 
     def _headers(self) -> Mapping[str, str]:
-        headers: Mapping[str, str] = self._exchange.last_response_headers or {}
+        headers: Mapping[str, str] = self.exchange.last_response_headers or {}
         return headers
 
     def _call(self, request: Callable[[], Any]) -> Any:
@@ -118,32 +119,30 @@ class CcxtFeed:
             return request()
         except (ccxt.RateLimitExceeded, ccxt.DDoSProtection) as error:
             raise FeedOutage(
-                f"{self._name} limits the rate of requests", wait_asked(self._headers())
+                f"{self.name} limits the rate of requests", requested_wait(self._headers())
             ) from error
         except (ccxt.AuthenticationError, ccxt.RestrictedLocation) as error:
-            raise FeedError(f"{self._name} refuses: {_line(error)}; choose another exchange") from error
+            raise FeedError(
+                f"{self.name} refuses: {one_line(error)[:300]}; choose another exchange"
+            ) from error
         except ccxt.NetworkError as error:
             if error.__cause__ is not None and getattr(error.__cause__, "response", None) is None:
-                raise unreachable(self._name, error.__cause__, "check the network and CCXT_URL") from error
+                raise unreachable(self.name, error.__cause__, "check the network and CCXT_URL") from error
             raise FeedOutage(
-                f"{self._name} does not answer: {_line(error)}", wait_asked(self._headers())
+                f"{self.name} does not answer: {one_line(error)[:300]}", requested_wait(self._headers())
             ) from error
         except (ccxt.BadSymbol, ccxt.BadRequest, ccxt.NotSupported) as error:
-            raise FeedError(f"{self._name} refuses the request: {_line(error)}") from error
+            raise FeedError(f"{self.name} refuses the request: {one_line(error)[:300]}") from error
         except ccxt.BaseError as error:
-            raise FeedOutage(f"{self._name} answered with an error: {_line(error)}") from error
+            raise FeedOutage(f"{self.name} answered with an error: {one_line(error)[:300]}") from error
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            # What ccxt raises for an answer of another shape than the exchange's.
-            raise FeedOutage(f"the answer is not {self._name}'s: check CCXT_URL") from error
+            # What ccxt raises for an answer that is not shaped like the exchange's.
+            raise FeedOutage(f"the answer is not {self.name}'s: check CCXT_URL") from error
 
 
-def _moved(urls: Any, url: str) -> Any:
+def _with_host(urls: Any, url: str) -> Any:
     """Return ccxt's addresses, a text or a tree of them, with another scheme and host."""
     if isinstance(urls, dict):
-        return {name: _moved(each, url) for name, each in urls.items()}
+        return {name: _with_host(each, url) for name, each in urls.items()}
     parts = urlsplit(url)
     return urlunsplit(urlsplit(urls)._replace(scheme=parts.scheme, netloc=parts.netloc))
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

@@ -1,7 +1,7 @@
 """Canonical names of crypto markets, in ccxt's unified notation.
 
 `BTC/USDT` is a spot market, `BTC/USDT:USDT` a perpetual settled in USDT, `BTC/USD:BTC` one settled in the
-coin (https://docs.ccxt.com, "Symbols And Market Ids"). The spellings taken here are those of the venues'
+coin (https://docs.ccxt.com, "Symbols And Market Ids"). The accepted spellings are those of the venues'
 own APIs and of TradingView, whose `.P` marks a perpetual.
 """
 
@@ -41,9 +41,9 @@ ALIASES = {"XBT": "BTC", "XDG": "DOGE"}
 INVERSE_VENUES = frozenset(("BINANCE", "BYBIT", "OKX"))
 """Venues whose perpetuals quoted in USD are settled in the base coin."""
 
-PAIR = re.compile(r"([A-Z0-9]{1,20})([-_/])([A-Z][A-Z0-9]{0,19})")
+WRITTEN_PAIR = re.compile(r"([A-Z0-9]{1,20})([-_/])([A-Z][A-Z0-9]{0,19})")
 SETTLED = re.compile(r"([A-Z0-9]{1,20})/([A-Z][A-Z0-9]{0,19}):([A-Z][A-Z0-9]{0,19})")
-PREFIXED = re.compile(r"([A-Z][A-Z0-9_]*):(.+)")
+VENUE_PREFIX = re.compile(r"([A-Z][A-Z0-9_]*):(.+)")
 PERPETUAL = re.compile(r"(.+?)(\.P|[-_/]SWAP|[-_/]?PERP|-PERPETUAL)")
 KRAKEN = re.compile(
     r"X(XBT|ETH|XRP|LTC|XDG|ETC|ZEC|XMR|REP|XLM|MLN)/?(?:Z(USD|EUR|GBP|JPY|CAD|AUD)|X(XBT|ETH))"
@@ -53,9 +53,9 @@ BITFINEX = re.compile(r"t[A-Z0-9]{6,}")
 
 
 def canonical(symbol: str) -> str | None:
-    """Return the ccxt name of the market that `symbol` writes, or None where there is more than one reading.
+    """Return the ccxt name of the market that `symbol` means, or None if that is ambiguous.
 
-    Takes any text and never raises. `BTCUSDT`, `BTC-USDT` and `BINANCE:BTCUSDT` give `BTC/USDT`;
+    Accepts any text and never raises. `BTCUSDT`, `BTC-USDT` and `BINANCE:BTCUSDT` give `BTC/USDT`;
     `BTCUSDT.P` and `BTC-USDT-SWAP` give `BTC/USDT:USDT`. `canonical(canonical(x)) == canonical(x)`.
     """
     if BITFINEX.fullmatch(symbol):
@@ -65,7 +65,7 @@ def canonical(symbol: str) -> str | None:
         base, quote, settle = (ALIASES.get(asset, asset) for asset in settled.groups())
         return None if base == quote else f"{base}/{quote}:{settle}"
     venue = ""
-    if prefixed := PREFIXED.fullmatch(text):
+    if prefixed := VENUE_PREFIX.fullmatch(text):
         venue, text = prefixed.groups()
         if SETTLED.fullmatch(text):
             return canonical(text)
@@ -104,7 +104,7 @@ def _perpetual(text: str, mark: str, venue: str) -> str | None:
     base, quote = pair
     if quote in STABLES:
         return _market(base, quote, quote)
-    own_spelling = mark == "-SWAP" or (mark == "_PERP" and PAIR.fullmatch(text) is None)
+    own_spelling = mark == "-SWAP" or (mark == "_PERP" and WRITTEN_PAIR.fullmatch(text) is None)
     bitmex = venue == "BITMEX" and base == "XBT"
     if quote == "USD" and (own_spelling or bitmex or venue in INVERSE_VENUES):
         return _market(base, quote, base)
@@ -129,11 +129,11 @@ def _quoteless(base: str, mark: str) -> str | None:
 
 def _split(text: str) -> tuple[str, str] | None:
     """Return base and quote of a written or run-together pair, None when there is no one reading."""
-    if pair := PAIR.fullmatch(text):
+    if pair := WRITTEN_PAIR.fullmatch(text):
         base, separator, quote = pair.groups()
         if separator == "/" or quote in STABLES | FIATS or base not in STABLES | FIATS:
             return base, quote
-        # Quote first, as Upbit writes it. KRW is nowhere a base; USDT-BTC may be either way round.
+        # Quote first, as Upbit writes it. KRW is never a base; USDT-BTC may be either way round.
         return (quote, base) if base == "KRW" else None
     if not text.isalnum() or text in LONE_ASSETS:
         return None

@@ -1,19 +1,19 @@
-"""When spot forex trades: from Sunday 17:00 to Friday 17:00 in New York, its daylight saving included.
+"""The trading hours of spot forex: Sunday 17:00 to Friday 17:00 in New York, with its daylight saving.
 
 17:00 New York is where the market's day rolls over and where OANDA, FXCM and TradingView cut the week. A
-broker's own holiday hours are not known here.
+broker's own holiday hours are not covered.
 """
 
 from datetime import UTC, datetime, time, timedelta
 
-from ecosystems.market.time_zones import LAST, NEW_YORK, new_york
+from ecosystems.market.new_york_time import LAST, NEW_YORK, new_york
 
 ROLLOVER = time(17)
 FRIDAY, SATURDAY, SUNDAY = 4, 5, 6
 
 
 def is_open(at: datetime, symbol: str | None = None) -> bool:  # noqa: ARG001 - one interface for all ecosystems
-    """Say whether the market trades at `at` (aware); the opening minute is in, the closing one out."""
+    """Return whether the market trades at `at` (aware); the opening minute is in, the closing one out."""
     local = new_york(at)
     if local.weekday() == SUNDAY:
         return local.time() >= ROLLOVER

@@ -13,20 +13,21 @@ import msgspec
 import requests
 
 from ecosystems.forex.symbols import canonical
-from ecosystems.market.candles import Candle, FeedError, duration
-from ecosystems.market.feeds import (
+from ecosystems.http_errors import one_line
+from ecosystems.market.candles import Candle, duration
+from ecosystems.market.feeds import FeedError, FeedOutage
+from ecosystems.market.live_feeds import (
     TIMEOUT_S,
-    FeedOutage,
-    candle_of,
     closed_candles,
+    make_candle,
     now_utc,
+    requested_wait,
     unreachable,
-    wait_asked,
 )
 
 PRACTICE, LIVE = "https://api-fxpractice.oanda.com", "https://api-fxtrade.oanda.com"
-PAGE = 1000
-"""Candles of a request; OANDA gives up to 5000."""
+OANDA_PAGE = 1000
+"""Candles of a request; OANDA returns up to 5000."""
 
 GRANULARITY = {
     **{f"{n}s": f"S{n}" for n in (5, 10, 15, 30)},
@@ -69,23 +70,23 @@ class OandaFeed:
         """`url` replaces OANDA's host. Raises FeedError without a token."""
         if not token:
             raise FeedError(
-                "OANDA_TOKEN is not set: make a personal access token in OANDA's account management"
+                "OANDA_TOKEN is not set: create a personal access token in OANDA's account management"
             )
         self.tags: tuple[str, ...] = ()
-        self._where = "live" if live else "practice"
+        self._account = "live" if live else "practice"
         self._url = url or (LIVE if live else PRACTICE)
         self._clock = clock
         self._session = requests.Session()
         self._session.headers.update(
             {"Authorization": f"Bearer {token}", "Accept-Datetime-Format": "RFC3339"}
         )
-        # Keeps requests from replacing the token by what `~/.netrc` says of the host.
+        # Keeps requests from replacing the token by one of `~/.netrc` for this host.
         self._session.auth = lambda request: request
 
     def candles(self, symbol: str, timeframe: str, since: datetime | None = None) -> Iterator[Candle]:
         """Yield the closed candles that opened at `since` or later; without it, those of some time back.
 
-        Raises FeedError, FeedOutage for what may pass, and ValueError for a timeframe that is none.
+        Raises FeedError, FeedOutage for what may pass, and ValueError for an invalid timeframe.
         """
         length = duration(timeframe)
         if timeframe not in GRANULARITY:
@@ -96,13 +97,13 @@ class OandaFeed:
             ecosystem="forex",
             since=since,
             length=length,
-            span=PAGE * length,
+            span=OANDA_PAGE * length,
             clock=self._clock,
         )
 
     def _page(self, instrument: str, granularity: str, start: datetime) -> list[Candle]:
         begin = start.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        query = {"price": "M", "granularity": granularity, "from": begin, "count": str(PAGE)}
+        query = {"price": "M", "granularity": granularity, "from": begin, "count": str(OANDA_PAGE)}
         try:
             response = self._session.get(
                 f"{self._url}/v3/instruments/{instrument}/candles",
@@ -121,31 +122,31 @@ class OandaFeed:
             raise FeedOutage("the answer is not OANDA's: check OANDA_URL") from error
 
     def _refusal(self, response: requests.Response, instrument: str) -> FeedError:
-        """Say what an answer other than 200 means, and how to mend it."""
-        status, said = response.status_code, _said(response.content)
+        """Return the error for an answer other than 200, with what to do about it."""
+        status, message = response.status_code, _quoted_message(response.content)
         if status in {401, 403}:
-            other = "practice" if self._where == "live" else "live"
+            other = "practice" if self._account == "live" else "live"
             return FeedError(
-                f"OANDA refuses OANDA_TOKEN ({status}{said}): it must be a token of a {self._where} account; "
-                f"one of a {other} account needs OANDA_ENVIRONMENT={other}"
+                f"OANDA refuses OANDA_TOKEN ({status}{message}): it must be a token of a {self._account} "
+                f"account; one of a {other} account needs OANDA_ENVIRONMENT={other}"
             )
-        if status in {400, 404} and "instrument" in said:
-            return FeedError(f"OANDA has no instrument {instrument}{said}: write it like EUR_USD")
+        if status in {400, 404} and "instrument" in message:
+            return FeedError(f"OANDA has no instrument {instrument}{message}: write it like EUR_USD")
         if status == 429 or status >= 500:
-            return FeedOutage(f"OANDA answered {status}{said}", wait_asked(response.headers))
-        return FeedError(f"OANDA answered {status}{said}: check OANDA_URL and the options")
+            return FeedOutage(f"OANDA answered {status}{message}", requested_wait(response.headers))
+        return FeedError(f"OANDA answered {status}{message}: check OANDA_URL and the options")
 
 
 def _candle(stick: _Candlestick) -> Candle:
     at = datetime.fromisoformat(stick.time).astimezone(UTC)
-    return candle_of(at, stick.mid.o, stick.mid.h, stick.mid.l, stick.mid.c, stick.volume)
+    return make_candle(at, stick.mid.o, stick.mid.h, stick.mid.l, stick.mid.c, stick.volume)
 
 
-def _said(body: bytes) -> str:
-    """OANDA's own words on an error, as `: words`."""
+def _quoted_message(body: bytes) -> str:
+    """Return OANDA's own message, as `: message`; empty where there is none."""
     try:
         fields: Any = msgspec.json.decode(body)
-        words = str(fields["errorMessage"])
+        message = str(fields["errorMessage"])
     except (msgspec.DecodeError, UnicodeDecodeError, TypeError, KeyError):
         return ""
-    return ": " + " ".join(words.split())[:200]
+    return f": {one_line(message)[:200]}"

@@ -10,7 +10,7 @@ CURRENCY_CODES = """
 CURRENCIES = frozenset(CURRENCY_CODES.split())
 """ISO 4217 codes that brokers quote, the offshore CNH, and the metals' codes (XAU is an ounce of gold)."""
 
-PAIR = re.compile(r"([A-Za-z]{3})[-_/.]?([A-Za-z]{3})(.*)")
+CURRENCY_PAIR = re.compile(r"([A-Za-z]{3})[-_/.]?([A-Za-z]{3})(.*)")
 PREFIX = re.compile(r"[A-Za-z][A-Za-z0-9_]*:")
 YAHOO = re.compile(r"([A-Z]{3}|[A-Z]{6})=X")
 BROKER_SUFFIX = re.compile(
@@ -20,16 +20,16 @@ ATTACHED_SUFFIX = re.compile(r"[bcimrxz]|micro|mini|pro|raw|ecn")
 
 
 def canonical(symbol: str) -> str | None:
-    """Return `EUR/USD` for EURUSD, EUR_USD, OANDA:EUR_USD, EURUSD=X or a broker's EURUSD.m; None if unsure.
+    """Return `EUR/USD` for EURUSD, EUR_USD, OANDA:EUR_USD, EURUSD=X a broker's EURUSD.m; None if uncertain.
 
-    Takes any text and never raises. Only pairs of two different known codes are mapped, so an index or a
+    Accepts any text and never raises. Only pairs of two different known codes are mapped, so an index or a
     stock quoted by a forex broker (SPX500_USD) keeps its name.
     """
     text = symbol[match.end() :] if (match := PREFIX.match(symbol)) else symbol
     if yahoo := YAHOO.fullmatch(text.upper()):
         code = yahoo[1]
         text = code if len(code) == 6 else f"USD{code}"  # Yahoo's JPY=X is the price of a dollar in yen
-    pair = PAIR.fullmatch(text)
+    pair = CURRENCY_PAIR.fullmatch(text)
     if pair is None or not _is_suffix(text, pair[3]):
         return None
     base, quote = pair[1].upper(), pair[2].upper()
@@ -39,7 +39,7 @@ def canonical(symbol: str) -> str | None:
 
 
 def _is_suffix(text: str, suffix: str) -> bool:
-    """Say whether what follows the pair is a MetaTrader broker's account suffix and not part of a name.
+    """Return whether the text after the pair is a MetaTrader broker's account suffix, not part of a name.
 
     Without a separator only the brokers' own spelling is certain: the pair in capitals, the suffix not.
     """

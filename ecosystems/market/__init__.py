@@ -1,1 +1,1 @@
-"""What agents know of markets: candles and where they come from, trading calendars, symbols."""
+"""Markets: candles and their feeds, trading calendars, symbols."""

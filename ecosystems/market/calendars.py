@@ -1,4 +1,4 @@
-"""Whether an ecosystem's market is open: what a quiet agent means depends on it."""
+"""The trading hours of every ecosystem's market. An agent may be silent while its market is closed."""
 
 from datetime import datetime
 from typing import Protocol
@@ -8,22 +8,22 @@ from ecosystems.forex import calendar as forex
 from ecosystems.stock import calendar as stock
 
 
-class Hours(Protocol):
-    """What each ecosystem's `hours` module offers."""
+class Calendar(Protocol):
+    """The functions that each ecosystem's `calendar` module has."""
 
     def is_open(self, at: datetime, symbol: str | None = None) -> bool: ...
 
     def next_change(self, at: datetime) -> datetime | None: ...
 
 
-HOURS: dict[str, Hours] = {"crypto": crypto, "forex": forex, "stock": stock}
+CALENDARS: dict[str, Calendar] = {"crypto": crypto, "forex": forex, "stock": stock}
 
 
-def is_open(ecosystem: str, at: datetime, symbol: str | None = None) -> bool:
-    """Say whether `ecosystem` trades at `at` (aware). Raises KeyError for one that is not registered."""
-    return HOURS[ecosystem].is_open(at, symbol)
+def is_market_open(ecosystem: str, at: datetime, symbol: str | None = None) -> bool:
+    """Return whether `ecosystem` trades at `at` (aware). Raises KeyError for an unknown ecosystem."""
+    return CALENDARS[ecosystem].is_open(at, symbol)
 
 
-def next_change(ecosystem: str, at: datetime) -> datetime | None:
+def next_market_change(ecosystem: str, at: datetime) -> datetime | None:
     """Return when `ecosystem` next opens or closes after `at`, in UTC; None if it never does."""
-    return HOURS[ecosystem].next_change(at)
+    return CALENDARS[ecosystem].next_change(at)

@@ -1,4 +1,4 @@
-"""Candles without a live market: a CSV file replayed, paced or not, and the choice between such feeds."""
+"""Candles of a CSV file, replayed at once or paced."""
 
 import csv
 import time
@@ -7,27 +7,17 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
-from ecosystems.market.candles import Candle, Feed, FeedError, duration
-from ecosystems.market.synthetic_feed import SyntheticFeed
+from ecosystems.market.candles import Candle, duration
+from ecosystems.market.feeds import FeedError
 
 HEADER = ["timestamp", "open", "high", "low", "close", "volume"]
 FIRST_CANDLES = 100
 
 
-def open_feed(spec: str, ecosystem: str) -> Feed:
-    """Return the feed that `--feed` names: `csv:PATH`, `synthetic` or `synthetic:SEED`. Raises FeedError."""
-    kind, _, rest = spec.partition(":")
-    if kind == "csv" and rest:
-        return CsvFeed(Path(rest))
-    if kind == "synthetic" and (not rest or rest.isdecimal()):
-        return SyntheticFeed(ecosystem, int(rest or 0))
-    raise FeedError(f"feed {spec!r} is none of csv:PATH, synthetic and synthetic:SEED")
-
-
 def paced(
     candles: Iterable[Candle], timeframe: str, speed: float, wait: Callable[[float], object] = time.sleep
 ) -> Iterator[Candle]:
-    """Yield candles `speed` times as fast as the market made them; gaps are not waited out."""
+    """Yield candles `speed` times as fast as the market made them; without waiting for gaps."""
     pause = duration(timeframe).total_seconds() / speed
     for candle in candles:
         wait(pause)
@@ -47,8 +37,7 @@ class CsvFeed:
     def candles(self, symbol: str, timeframe: str, since: datetime | None = None) -> Iterator[Candle]:  # noqa: ARG002
         """Yield the file's candles from `since` on; the file is one market's, so `symbol` decides nothing.
 
-        Raises FeedError, with the line's number where it is a line's fault, and ValueError for a timeframe
-        that is none.
+        Raises FeedError, with the number of a faulty line, and ValueError for an invalid timeframe.
         """
         spacing = _Spacing(timeframe)
         for number, row in self._rows():
@@ -74,7 +63,7 @@ class CsvFeed:
         except OSError as error:
             raise FeedError(f"{self.path} cannot be read: {error.strerror}") from error
         except (UnicodeDecodeError, csv.Error) as error:
-            raise FeedError(f"{self.path} is no CSV file in UTF-8: {error}") from error
+            raise FeedError(f"{self.path} is not a CSV file in UTF-8: {error}") from error
 
 
 def _candle(row: list[str]) -> Candle:
@@ -84,13 +73,13 @@ def _candle(row: list[str]) -> Candle:
     try:
         at = datetime.fromisoformat(row[0])
     except ValueError:
-        raise ValueError(f"timestamp {row[0][:40]!r} is no ISO 8601 time") from None
+        raise ValueError(f"timestamp {row[0][:40]!r} is not an ISO 8601 time") from None
     try:
         opening, high, low, close, volume = map(Decimal, row[1:])
-        # A NaN raises in these comparisons, like text that is no number.
+        # A NaN raises in these comparisons, as text that is not a number does in Decimal.
         sound = 0 < low <= opening <= high and low <= close <= high and volume >= 0
     except InvalidOperation:
-        raise ValueError("a price or the volume is no number") from None
+        raise ValueError("a price or the volume is not a number") from None
     if not sound or not high.is_finite() or not volume.is_finite():
         raise ValueError("prices must be above 0 and between low and high, the volume 0 or more")
     at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
@@ -98,7 +87,7 @@ def _candle(row: list[str]) -> Candle:
 
 
 class _Spacing:
-    """Tells a file of other candles than those of the timeframe by the times between them.
+    """Notices by the times between candles that a file holds candles of another timeframe.
 
     Nights and weekends leave gaps, so candles may be far apart, but not all of the first hundred.
     """
@@ -111,7 +100,7 @@ class _Spacing:
         self._last: datetime | None = None
 
     def check(self, at: datetime) -> None:
-        """Take the next candle's time; ValueError if it cannot follow."""
+        """Add the next candle's time. Raises ValueError if it cannot follow."""
         if self._last is not None:
             if at <= self._last:
                 raise ValueError(f"{at.isoformat()} is not later than the candle before it")

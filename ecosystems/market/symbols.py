@@ -1,4 +1,4 @@
-"""The instrument a signal is about: one name, however its agent writes the symbol."""
+"""The canonical name of an instrument, however an agent writes its symbol."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -16,9 +16,9 @@ CANONICAL: dict[str, Callable[[str], str | None]] = {
 
 @lru_cache(maxsize=65_536)
 def instrument(ecosystem: str, symbol: str) -> str:
-    """Return the canonical name of `symbol`, or `symbol` as written when it has no certain one.
+    """Return the canonical name of `symbol`, or `symbol` as written where it has none that is certain.
 
-    Raises KeyError for an ecosystem that is not registered. Cached, as it is called for each signal; the
+    Raises KeyError for an unknown ecosystem. Cached, because it is called for each signal; the
     bound (some 10 MB when full) keeps a sender of made-up symbols from filling the memory.
     """
     return CANONICAL[ecosystem](symbol) or symbol

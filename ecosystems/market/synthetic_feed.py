@@ -1,4 +1,4 @@
-"""A made-up market for demonstrations and tests, labelled as such in every signal it leads to."""
+"""A made-up market for demonstrations and tests, labelled as such in every signal that is made from it."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ PERIODS = tuple(2**k for k in range(17))
 """Periods of the market's waves in minutes, up to some six weeks."""
 STEP = 0.0003
 """Size of the one-minute wave, as a share of the price."""
-DEFAULT_COUNT = 1000
+SYNTHETIC_CANDLES = 1000
 
 
 class SyntheticFeed:
@@ -34,14 +34,14 @@ class SyntheticFeed:
         self._clock = clock
 
     def candles(self, symbol: str, timeframe: str, since: datetime | None = None) -> Iterator[Candle]:
-        """Yield every candle from `since` on that is closed by now; without it, the newest thousand.
+        """Yield every closed candle from `since` on; without it, the newest thousand.
 
-        Raises ValueError for a timeframe that is none.
+        Raises ValueError for an invalid timeframe.
         """
         seconds = int(duration(timeframe).total_seconds())
         key = crc32(f"{self._seed}:{symbol}".encode())
         now = int(self._clock().timestamp()) // seconds
-        first = now - DEFAULT_COUNT if since is None else -(-since.timestamp() // seconds)
+        first = now - SYNTHETIC_CANDLES if since is None else -(-since.timestamp() // seconds)
         for number in range(int(first), now):
             yield self._candle(key, number * seconds, seconds)
 

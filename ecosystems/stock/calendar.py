@@ -1,4 +1,4 @@
-"""When US stocks trade: the regular session of the New York Stock Exchange, holidays and half days included.
+"""The trading hours of US stocks: the regular session of the NYSE, holidays and half days included.
 
 Extended hours do not count: candles, stops and fills of the strategies here are those of the regular session.
 """
@@ -7,16 +7,16 @@ from bisect import bisect_right
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 
-from ecosystems.market.time_zones import LAST, NEW_YORK, new_york
+from ecosystems.market.new_york_time import LAST, NEW_YORK, new_york
 
 KNOWN_YEARS = range(1990, 2200)
-"""Years that `exchange_calendars` is asked about: pandas ends in 2262, and nobody trades before 1990 here."""
+"""Years that `exchange_calendars` is asked for: pandas ends in 2262, no record begins before 1990."""
 
 OPEN, CLOSE = time(9, 30), time(16)
 
 
 def is_open(at: datetime, symbol: str | None = None) -> bool:  # noqa: ARG001 - one interface for all ecosystems
-    """Say whether the regular session is on at `at` (aware); the opening minute is in, the closing one out.
+    """Return whether the regular session is on at `at` (aware), from the opening to before the closing.
 
     Outside KNOWN_YEARS a week has five full days and no holidays. Raises ImportError without the package
     `exchange_calendars`.
@@ -42,14 +42,14 @@ def _changes(year: int) -> tuple[datetime, ...]:
     """Return a year's openings and closings in turn, in UTC.
 
     One year at a time (80 ms, then cached), because a calendar of `exchange_calendars` ends a year after it
-    was made: a process that runs for longer would walk off it.
+    was made: a process that runs for longer would pass its end.
     """
     sessions = _known_sessions(year) if year in KNOWN_YEARS else _plain_sessions(year)
     return tuple(change for session in sessions for change in session)
 
 
 def _known_sessions(year: int) -> list[tuple[datetime, datetime]]:
-    # Imported here, for it brings pandas: an agent of another ecosystem needs neither.
+    # Imported here, because it brings pandas: an agent of another ecosystem needs neither.
     from exchange_calendars.exchange_calendar_xnys import (  # type: ignore[import-untyped]
         XNYSExchangeCalendar,
     )

@@ -12,19 +12,19 @@ US_EXCHANGE_NAMES = """
 US_EXCHANGES = frozenset(US_EXCHANGE_NAMES.split())
 """Prefixes of venues that share one ticker space: TradingView's, Google's and Yahoo's names, and MICs."""
 
-PREFIXED = re.compile(r"([A-Z][A-Z0-9_]*):(.+)")
+EXCHANGE_PREFIX = re.compile(r"([A-Z][A-Z0-9_]*):(.+)")
 CLASS_SHARE = re.compile(r"([A-Z]{1,5})[-/]([A-Z])")
 TICKER = re.compile(r"[A-Z0-9]{1,10}(?:\.[A-Z0-9]{1,4})?")
 
 
 def canonical(symbol: str) -> str | None:
-    """Return the ticker in capitals: AAPL for NASDAQ:AAPL or aapl.us, BRK.B for BRK-B; None if unsure.
+    """Return the ticker in capitals: AAPL for NASDAQ:AAPL or aapl.us, BRK.B for BRK-B; None if uncertain.
 
-    Takes any text and never raises. A prefix that is not a US exchange is kept by giving None: LSE:VOD and
-    NASDAQ:VOD are different lines, in different currencies. So is an exchange suffix (VOD.L).
+    Accepts any text and never raises. A prefix that is not a US exchange gives None, for LSE:VOD and
+    NASDAQ:VOD are different listings, in different currencies. So does an exchange suffix (VOD.L).
     """
     text = symbol.upper()
-    if prefixed := PREFIXED.fullmatch(text):
+    if prefixed := EXCHANGE_PREFIX.fullmatch(text):
         exchange, text = prefixed.groups()
         if exchange not in US_EXCHANGES:
             return None

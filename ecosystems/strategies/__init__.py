@@ -1,24 +1,15 @@
-"""Strategies: candles in, signals out, nothing else. A file each, and the interface they share.
+"""Strategies turn candles into signals, one file each, and nothing else.
 
-The same candles give the same signals with the same ids, so an agent that starts again repeats itself
+The same candles give the same signals with the same ids, so an agent that is restarted repeats them
 harmlessly. A strategy keeps no more than its indicators need, however many candles it is given.
 """
 
-import hashlib
-import re
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from importlib import import_module
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Any
 
-import msgspec
+from ecosystems.strategies.strategy import Decision, Multiple, Parameters, Period, Strategy
 
-from ecosystems import ECOSYSTEMS
-from ecosystems.market.candles import Candle, duration
-from ecosystems.market.symbols import instrument
-from ecosystems.signal import Signal
-from ecosystems.strategies.prices import brackets
+__all__ = ["BUILT_IN", "Decision", "Multiple", "Parameters", "Period", "Strategy", "load_strategy"]
 
 BUILT_IN = {
     "ema_crossover": "ecosystems.strategies.ema_crossover:EmaCrossover",
@@ -26,156 +17,15 @@ BUILT_IN = {
     "donchian_breakout": "ecosystems.strategies.donchian_breakout:DonchianBreakout",
 }
 
-Period = Annotated[int, msgspec.Meta(ge=2, le=1000)]
-"""Candles an indicator looks back. The bound keeps the warm-up within what venues hand out."""
-Multiple = Annotated[float, msgspec.Meta(gt=0, le=100)]
 
-
-class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What every strategy can be set to: the stop and the target, in average true ranges from the entry."""
-
-    atr_period: Period = 14
-    stop_atr: Multiple = 2.0
-    target_atr: Multiple = 3.0
-
-
-class Decision(msgspec.Struct, frozen=True):
-    """What a strategy makes of a candle; `risk` and `reward` are distances from its close, in price."""
-
-    action: Literal["BUY", "SELL"]
-    confidence: float
-    risk: float
-    reward: float
-
-
-P = TypeVar("P", bound=Parameters)
-
-
-class Strategy(ABC, Generic[P]):
-    """One strategy on one market. A subclass gives `name`, `schema`, `prepare`, `history` and `decide`."""
-
-    name: str
-    schema: type[P]
-
-    def __init__(
-        self,
-        ecosystem: str,
-        symbol: str,
-        timeframe: str,
-        agent: str,
-        *,
-        tags: Sequence[str] = (),
-        **parameters: object,
-    ) -> None:
-        """Set the strategy up; `tags` go on every signal. Raises ValueError with a line for the operator."""
-        if ecosystem not in ECOSYSTEMS:
-            raise ValueError(f"no ecosystem {ecosystem!r}: one of {', '.join(ECOSYSTEMS)}")
-        if not re.fullmatch(r"[!-~]{1,64}", symbol):
-            raise ValueError("a symbol is 1 to 64 printable ASCII characters without spaces")
-        self.ecosystem = ecosystem
-        self.symbol = symbol
-        self.timeframe = timeframe
-        self.agent = agent
-        self.tags = tuple(tags)
-        self.parameters = _checked(self.name, self.schema, parameters)
-        self._length = duration(timeframe)
-        self._instrument = instrument(ecosystem, symbol)
-        self._settings = msgspec.to_builtins(self.parameters)
-        self._last: datetime | None = None
-        self.prepare()
-
-    @abstractmethod
-    def prepare(self) -> None:
-        """Make the indicators; `self.parameters` is there and checked."""
-
-    @property
-    @abstractmethod
-    def history(self) -> int:
-        """How many candles of warm-up make what follows independent of where the candles began."""
-
-    @abstractmethod
-    def decide(self, candle: Candle) -> Decision | None:
-        """Take the next candle and say whether to trade on it."""
-
-    def on_candle(self, candle: Candle) -> Signal | None:
-        """Take the next closed candle; return the signal it gives, stamped with the candle's close.
-
-        A candle that is not newer than the last one is passed over: refetched gaps and restarts overlap.
-        """
-        if self._last is not None and candle.timestamp <= self._last:
-            return None
-        self._last = candle.timestamp
-        decision = self.decide(candle)
-        return None if decision is None else self._signal(candle, decision)
-
-    def warm_up(self, candles: Iterable[Candle]) -> None:
-        """Take candles of the past without giving signals."""
-        for candle in candles:
-            self.on_candle(candle)
-
-    def _signal(self, candle: Candle, decision: Decision) -> Signal | None:
-        prices = brackets(self.ecosystem, candle.close, decision.action, decision.risk, decision.reward)
-        if prices is None:
-            return None
-        entry, stop, target = prices
-        return Signal(
-            signal_id=self.signal_id(candle),
-            ecosystem=self.ecosystem,
-            timestamp=candle.timestamp + self._length,
-            symbol=self.symbol,
-            action=decision.action,
-            entry_price=entry,
-            stop_loss=stop,
-            take_profit=target,
-            # Rounded, so that the last bits of an average's start cannot make a repeated signal another one.
-            confidence=round(decision.confidence, 4),
-            agent_source=self.agent,
-            tags=self.tags,
-            raw_payload={
-                "strategy": self.name,
-                "timeframe": self.timeframe,
-                "candle": candle.timestamp.isoformat(),
-                "parameters": self._settings,
-            },
-        )
-
-    def signal_id(self, candle: Candle) -> str:
-        """Return the id of the signal that `candle` gives: readable, and at most 124 characters.
-
-        The digest holds what would make it another signal: agent, market, timeframe, parameters and time.
-        """
-        opened = candle.timestamp.astimezone(UTC)
-        facts = (
-            self.agent,
-            self.ecosystem,
-            self._instrument,
-            self.timeframe,
-            self.name,
-            self._settings,
-            opened.isoformat(),
-        )
-        digest = hashlib.sha256(msgspec.json.encode(facts, order="sorted")).hexdigest()[:16]
-        name = re.sub(r"[^!-~]", "_", self.name)[:24]
-        return f"{name}:{self._instrument}:{opened:%Y%m%dT%H%M%SZ}:{digest}"
-
-
-def _checked(name: str, schema: type[P], parameters: dict[str, object]) -> P:
-    """Return the parameters, numbers in text form (from a command line) included."""
-    try:
-        return msgspec.convert(parameters, schema, strict=False)
-    except msgspec.ValidationError as error:
-        text = re.sub(r" - at `\$\.?(\w*)`", r" for \1", str(error))
-        raise ValueError(f"{name}: {text}; it takes {', '.join(schema.__struct_fields__)}") from error
-
-
-def load(name: str) -> type[Strategy[Any]]:
+def load_strategy(name: str) -> type[Strategy[Any]]:
     """Return a built-in strategy, or the class at `package.module:Class`.
 
-    Raises ValueError with one line that says what is wrong with `name`.
+    Raises ValueError with a line for the operator.
     """
     module, colon, attribute = BUILT_IN.get(name, name).partition(":")
     if not colon:
-        raise ValueError(f"no strategy {name!r}: one of {', '.join(BUILT_IN)}, or package.module:Class")
+        raise ValueError(f"unknown strategy {name!r}: one of {', '.join(BUILT_IN)}, or package.module:Class")
     try:
         found = getattr(import_module(module), attribute)
     except (ImportError, AttributeError, TypeError, ValueError) as error:
@@ -183,6 +33,3 @@ def load(name: str) -> type[Strategy[Any]]:
     if not (isinstance(found, type) and issubclass(found, Strategy)):
         raise ValueError(f"strategy {name!r} is not a subclass of ecosystems.strategies.Strategy")
     return found
-
-
-__all__ = ["BUILT_IN", "Decision", "Multiple", "Parameters", "Period", "Strategy", "load"]

@@ -1,8 +1,8 @@
 """Breakout: the close leaves the channel of the candles before it."""
 
 from ecosystems.market.candles import Candle
-from ecosystems.strategies import Decision, Parameters, Period, Strategy
-from ecosystems.strategies.indicators import Atr, Channel, settled_after
+from ecosystems.strategies.indicators import Atr, Channel, warm_up_length
+from ecosystems.strategies.strategy import Decision, Parameters, Period, Strategy
 
 
 class DonchianParameters(Parameters, frozen=True, kw_only=True):
@@ -15,7 +15,7 @@ class DonchianBreakout(Strategy[DonchianParameters]):
     """BUY when the close rises above the highest high of the `channel` candles before it, SELL when it falls
     below their lowest low.
 
-    Only the first close outside counts, not those that go on outside on the same side. Confidence is 0.5
+    Only the first close outside counts, not later ones on the same side. Confidence is 0.5
     for a close on the channel's edge and rises with the distance, to 1 at one average true range. It ranks
     signals of this strategy; it is not a probability.
     """
@@ -24,7 +24,7 @@ class DonchianBreakout(Strategy[DonchianParameters]):
     schema = DonchianParameters
 
     def prepare(self) -> None:
-        """Make the channel and the range."""
+        """Create the channel and the range."""
         self._channel = Channel(self.parameters.channel)
         self._atr = Atr(self.parameters.atr_period)
         self._bounds: tuple[float, float] | None = None
@@ -32,11 +32,11 @@ class DonchianBreakout(Strategy[DonchianParameters]):
 
     @property
     def history(self) -> int:
-        """How many candles of warm-up channel and range need."""
-        return max(self.parameters.channel + 1, settled_after(self.parameters.atr_period, wilder=True))
+        """The length of the warm-up that channel and range need."""
+        return max(self.parameters.channel + 1, warm_up_length(self.parameters.atr_period, wilder=True))
 
     def decide(self, candle: Candle) -> Decision | None:
-        """Take the next candle and say whether its close left the channel."""
+        """Add the next candle; decide to trade if its close left the channel."""
         close, atr = float(candle.close), self._atr.add(candle)
         bounds, self._bounds = self._bounds, self._channel.add(candle)
         if bounds is None:

@@ -1,11 +1,11 @@
 """Trend following: a fast moving average crosses a slow one."""
 
 from ecosystems.market.candles import Candle
-from ecosystems.strategies import Decision, Parameters, Period, Strategy
-from ecosystems.strategies.indicators import Atr, Ema, settled_after
+from ecosystems.strategies.indicators import Atr, Ema, warm_up_length
+from ecosystems.strategies.strategy import Decision, Parameters, Period, Strategy
 
 STEEP = 0.2
-"""Average true ranges by which the averages part in one candle when a crossing is as clear as it gets."""
+"""Change of the gap in one candle, in average true ranges, from which a crossing has full confidence."""
 
 
 class EmaParameters(Parameters, frozen=True, kw_only=True):
@@ -31,7 +31,7 @@ class EmaCrossover(Strategy[EmaParameters]):
     schema = EmaParameters
 
     def prepare(self) -> None:
-        """Make the two averages and the range."""
+        """Create the two averages and the range."""
         self._fast = Ema(self.parameters.fast)
         self._slow = Ema(self.parameters.slow)
         self._atr = Atr(self.parameters.atr_period)
@@ -39,13 +39,13 @@ class EmaCrossover(Strategy[EmaParameters]):
 
     @property
     def history(self) -> int:
-        """How many candles of warm-up the averages need."""
+        """The length of the warm-up that the averages need."""
         return max(
-            settled_after(self.parameters.slow), settled_after(self.parameters.atr_period, wilder=True)
+            warm_up_length(self.parameters.slow), warm_up_length(self.parameters.atr_period, wilder=True)
         )
 
     def decide(self, candle: Candle) -> Decision | None:
-        """Take the next candle and say whether the averages crossed on it."""
+        """Add the next candle; decide to trade if the averages crossed on it."""
         close = float(candle.close)
         fast, slow, atr = self._fast.add(close), self._slow.add(close), self._atr.add(candle)
         before = self._gap

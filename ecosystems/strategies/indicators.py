@@ -1,6 +1,6 @@
 """talipp's indicators with a bounded memory and types.
 
-talipp keeps every value it was ever given. Here the oldest are purged; all that is needed to go on stays.
+talipp keeps every value. Here the oldest are purged; what is needed to continue stays.
 """
 
 import math
@@ -12,7 +12,7 @@ from talipp.ohlcv import OHLCV  # type: ignore[import-untyped]
 from ecosystems.market.candles import Candle
 
 SEED_SHARE = 1e-15
-"""What is left of a moving average's first value once it is settled: less than a float's precision."""
+"""The remaining weight of an average's first value after the warm-up: below a float's precision."""
 
 
 class _Bounded:
@@ -20,7 +20,7 @@ class _Bounded:
 
     def __init__(self, indicator: Any, period: int) -> None:
         self._indicator = indicator
-        # Fewer than period + 1 values, and talipp takes the next one for the first and seeds itself anew.
+        # With fewer than period + 1 values talipp treats the next one as the first and starts again.
         self._keep = 2 * period + 64
 
     def _add(self, value: Any) -> Any:
@@ -37,7 +37,7 @@ class Ema(_Bounded):
         super().__init__(EMA(period), period)
 
     def add(self, value: float) -> float | None:
-        """Take the next value; return the average, None until `period` values are there."""
+        """Add the next value; return the average, None before `period` values."""
         average: float | None = self._add(value)
         return average
 
@@ -49,7 +49,7 @@ class Rsi(_Bounded):
         super().__init__(RSI(period), period)
 
     def add(self, value: float) -> float | None:
-        """Take the next value; return the index, None until `period` + 1 values are there."""
+        """Add the next value; return the index, None before `period` + 1 values."""
         index: float | None = self._add(value)
         return index
 
@@ -61,7 +61,7 @@ class Atr(_Bounded):
         super().__init__(ATR(period), period)
 
     def add(self, candle: Candle) -> float | None:
-        """Take the next candle; return the range, None until `period` candles are there."""
+        """Add the next candle; return the range, None before `period` candles."""
         average: float | None = self._add(_floats(candle))
         return average
 
@@ -73,7 +73,7 @@ class Channel(_Bounded):
         super().__init__(DonchianChannels(period), period)
 
     def add(self, candle: Candle) -> tuple[float, float] | None:
-        """Take the next candle; return (lowest, highest), None until `period` candles are there."""
+        """Add the next candle; return (lowest, highest), None before `period` candles."""
         bands = self._add(_floats(candle))
         return None if bands is None else (bands.lb, bands.ub)
 
@@ -82,8 +82,8 @@ def _floats(candle: Candle) -> OHLCV:
     return OHLCV(float(candle.open), float(candle.high), float(candle.low), float(candle.close))
 
 
-def settled_after(period: int, *, wilder: bool = False) -> int:
-    """Return how many values an average needs before its start no longer shows in the result.
+def warm_up_length(period: int, *, wilder: bool = False) -> int:
+    """Return how many values an average needs until its start no longer shows in the result.
 
     Wilder's averages weigh the newest value by 1/period, others by 2/(period + 1).
     """

@@ -1,11 +1,11 @@
-"""Prices of a signal: where to round them, and where stop and target lie."""
+"""Prices of a signal: rounding, and the levels of stop and target."""
 
 from decimal import Context, Decimal
 
 from ecosystems.signal import MAX_DECIMALS, MAX_PRICE
 
 EXACT = Context(prec=60)
-"""A context of one's own: a host's `decimal.getcontext()` must not change what a strategy says."""
+"""A context of its own: the process's `decimal.getcontext()` must not change a strategy's prices."""
 
 SIGNIFICANT = {"crypto": 8, "forex": 6}
 CENT, HUNDREDTH_OF_A_CENT = Decimal("0.01"), Decimal("0.0001")
@@ -28,7 +28,7 @@ def brackets(
 ) -> tuple[Decimal, Decimal, Decimal] | None:
     """Return entry, stop and target around `close`; `risk` and `reward` are distances of price.
 
-    None where they make no order: a distance that rounds to nothing, or a price that is not above zero.
+    None where they are no valid order: a distance that rounds to zero, or a price that is not above zero.
     """
     step = tick(ecosystem, close)
     sign = 1 if action == "BUY" else -1

@@ -1,12 +1,12 @@
-"""Mean reversion: a market that went too far comes back."""
+"""Mean reversion: the index comes back from an extreme."""
 
 from typing import Annotated, Literal
 
 import msgspec
 
 from ecosystems.market.candles import Candle
-from ecosystems.strategies import Decision, Parameters, Period, Strategy
-from ecosystems.strategies.indicators import Atr, Rsi, settled_after
+from ecosystems.strategies.indicators import Atr, Rsi, warm_up_length
+from ecosystems.strategies.strategy import Decision, Parameters, Period, Strategy
 
 Level = Annotated[float, msgspec.Meta(gt=0, lt=100)]
 
@@ -26,28 +26,28 @@ class RsiParameters(Parameters, frozen=True, kw_only=True):
 class RsiReversion(Strategy[RsiParameters]):
     """BUY when the index comes back up to the oversold level, SELL when it comes back down to the overbought.
 
-    The return is waited for: an index in the extreme may stay there for long. Confidence is 0.5 for a
-    return from just beyond the level and rises with the depth of the candle before, to 1 for one from half
-    way to the end of the scale (15 or 85). It ranks signals of this strategy; it is not a probability.
+    It waits for the return, because an index may stay at an extreme for long. Confidence is 0.5 for a
+    return from just beyond the level and rises with the depth of the candle before, to 1 for one from
+    halfway to the end of the scale (15 or 85). It ranks signals of this strategy; it is not a probability.
     """
 
     name = "rsi_reversion"
     schema = RsiParameters
 
     def prepare(self) -> None:
-        """Make the index and the range."""
+        """Create the index and the range."""
         self._rsi = Rsi(self.parameters.rsi_period)
         self._atr = Atr(self.parameters.atr_period)
         self._before: float | None = None
 
     @property
     def history(self) -> int:
-        """How many candles of warm-up the averages need."""
+        """The length of the warm-up that the averages need."""
         longest = max(self.parameters.rsi_period, self.parameters.atr_period)
-        return 1 + settled_after(longest, wilder=True)
+        return 1 + warm_up_length(longest, wilder=True)
 
     def decide(self, candle: Candle) -> Decision | None:
-        """Take the next candle and say whether the index came back on it."""
+        """Add the next candle; decide to trade if the index came back on it."""
         rsi, atr = self._rsi.add(float(candle.close)), self._atr.add(candle)
         before, self._before = self._before, rsi
         if before is None or rsi is None or not atr:

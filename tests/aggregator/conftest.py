@@ -2,32 +2,32 @@
 
 import itertools
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 
 
 @pytest.fixture(autouse=True)
-def patient_probes(request, monkeypatch):
-    """A probe that takes longer than usual, since the machine has much else to do, has not failed.
+def longer_check_timeout(request, monkeypatch):
+    """Give checks more time than usual, since a test machine is busy.
 
-    Not where a test takes the database away: that it is away is to be told in the usual time.
+    Not where a test takes the database away, which must be noticed in the usual time.
     """
     from aggregator.health.checks import Check
 
     if "postgres_server" not in request.fixturenames:
-        monkeypatch.setattr(Check, "timeout", timedelta(seconds=10))
+        monkeypatch.setattr(Check, "timeout_s", 11.0)
 
 
 @pytest.fixture
 def receiver(monkeypatch):
-    """A chat service, whose answers a turn waits for however long they take."""
-    import apprise  # noqa: F401 - takes seconds on a busy machine, which should count for no turn
+    """A chat service, whose answers the sender waits for however long they take."""
+    import apprise  # noqa: F401 - takes seconds on a busy machine, which should count for no test
 
     from aggregator.alerts import delivery
     from tests.aggregator.alerts.chat_service import Receiver
 
-    monkeypatch.setattr(delivery, "WITHIN_S", 60.0)
+    monkeypatch.setattr(delivery, "SEND_TIMEOUT_S", 60.0)
     server = Receiver()
     yield server
     server.close()
@@ -58,16 +58,26 @@ def signal(**fields):
 
 
 @pytest.fixture
-def record(transactional_db):
-    """Record signals: `record({"symbol": "AAPL"}, …, transport="redis")`; bytes are taken as they are.
+def count_arrivals():
+    """Do what the worker's follower does: count in the rollups all that is recorded."""
+    from aggregator.arrivals.rollups import RollupFollower
 
-    Each call commits, as in earnest: what a batch stages is emptied by the commit.
+    return RollupFollower().catch_up
+
+
+@pytest.fixture
+def record(transactional_db, count_arrivals):
+    """Record and count signals: `record({"symbol": "AAPL"}, …, transport="redis")`; bytes are sent as given.
+
+    Each call commits, as in production: what a batch stages is emptied by the commit.
     """
     from aggregator import ledger
     from aggregator.ledger.entries import Entry
 
     def do(*given, transport="webhook", sender=""):
         raws = [each if isinstance(each, bytes) else signal(**each) for each in given or [{}]]
-        return ledger.record([Entry(raw, sender) for raw in raws], transport)
+        results = ledger.record([Entry(raw, sender) for raw in raws], transport)
+        count_arrivals()
+        return results
 
     return do

@@ -121,7 +121,9 @@ def test_from_the_pricing_page_to_signals_in_a_webhook_receiver(visit, hub, stri
         page.get_by_label("Destination").fill(inbox.url())
         page.get_by_role("button", name="Add endpoint").click()
         secret = page.locator("code").first.inner_text()
-        worker = run_manage("deliver_webhooks", DJANGO_DEBUG="1", CORE_DELIVERY_NETWORKS="127.0.0.0/8")
+        worker = run_manage(
+            "run_worker", "--only", "webhooks", DJANGO_DEBUG="1", CORE_DELIVERY_NETWORKS="127.0.0.0/8"
+        )
         record("second")
         worker.until(lambda: inbox.received)
         [request] = inbox.received

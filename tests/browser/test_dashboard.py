@@ -124,6 +124,6 @@ def test_a_state_is_a_word_and_a_sign_not_only_a_colour(sign_in):
 
 def test_on_a_phone_no_word_runs_into_the_next(sign_in, redis_client):
     page = sign_in(width=390)
-    page.wait_for_selector("[data-part=streams] >> text=nobody reads it")
+    page.wait_for_selector("[data-part=streams] >> text=no consumers")
     wider = "all => all.filter(each => each.scrollWidth > each.clientWidth).map(each => each.innerText)"
     assert page.eval_on_selector_all(".hub-table td", wider) == []

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 import subprocess
-import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from aggregator import ledger
-from aggregator.health import heartbeats
 from aggregator.ledger.entries import Entry
-from aggregator.models import DeadLetter, SymbolAlias, TradingSignal
+from aggregator.models import DeadLetter, SymbolAlias, TradingSignal, WorkerLoop
 from tests.browser.test_dashboard import signal
 
 
@@ -52,8 +51,9 @@ def test_a_key_is_created_and_used(sign_in, hub):
 def test_a_symbol_is_mapped_in_one_click(sign_in, transactional_db, redis_client, width):
     ledger.record([Entry(signal(name, symbol="tBTCUSD").encode()) for name in "ab"], "redis")
     # Both were alive an hour ago: their banners leave room for the cards.
-    for name in (f"{heartbeats.WORKER}:w", f"{heartbeats.BEAT}:b"):
-        redis_client.hset(heartbeats.KEY, name, time.time() - 3600)
+    at = datetime.now(UTC) - timedelta(hours=1)
+    for loop in ("streams", "periodic"):
+        WorkerLoop.objects.create(worker="w-1", loop=loop, seen_at=at, ok_at=at, crashes=0, problem="")
     page = sign_in(width)
     page.locator(".hub-many").wait_for()
     assert page.locator(".hub-card").first.bounding_box()["y"] < 450

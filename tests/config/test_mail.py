@@ -1,4 +1,4 @@
-"""EMAIL_URL: what Django and apprise are told of the server, encryption above all."""
+"""EMAIL_URL as settings of the mail server, encryption above all."""
 
 from __future__ import annotations
 

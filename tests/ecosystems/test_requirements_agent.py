@@ -88,21 +88,21 @@ for module in pkgutil.iter_modules(ecosystems.bus.__path__):
 from ecosystems.bus import EventBus
 from ecosystems.bus.memory import MemoryTransport
 EventBus([MemoryTransport()])
-foreign = {"django", "environs", "celery", "rest_framework"} & set(sys.modules)
+foreign = {"django", "dotenv", "celery", "rest_framework"} & set(sys.modules)
 print("foreign:", foreign or "nothing")
 """
     assert run_with_only(BUS, code) == "foreign: nothing\n"
 
 
 @pytest.mark.parametrize("backend", ["memory", "redis", "webhook"])
-def test_a_bus_of_the_environment_needs_environs_too_and_no_hub(backend):
+def test_a_bus_of_the_environment_needs_dotenv_too_and_no_hub(backend):
     code = """
 from ecosystems import env
 from ecosystems.bus import EventBus
 print([transport.name for transport in EventBus.from_environment(env.load(), ecosystem="crypto").transports])
 """
     output = run_with_only(
-        BUS | {"environs"},
+        BUS | {"python-dotenv"},
         code,
         CORE_EVENT_BUS_BACKEND=backend,
         CORE_REDIS_URL="redis://127.0.0.1:1/0",

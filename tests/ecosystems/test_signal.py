@@ -15,7 +15,7 @@ from tests.ecosystems.examples import a_signal
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 
 
-def judged(**fields):
+def parsed(**fields):
     """What is said of the smallest signal with these fields changed."""
     return parse(json.dumps(LEAST | fields).encode(), NOW)
 
@@ -27,7 +27,7 @@ def spelled(name, text):
 
 
 def test_the_required_fields_are_enough():
-    assert judged() == Signal(
+    assert parsed() == Signal(
         signal_id="s-1",
         ecosystem="crypto",
         timestamp=datetime(2026, 3, 1, 11, 59, tzinfo=UTC),
@@ -54,20 +54,20 @@ def test_each_required_field_is_missed(name):
 
 @pytest.mark.parametrize(("name", "value"), GOOD)
 def test_what_a_field_may_hold_is_kept(name, value):
-    kept = getattr(judged(**{name: value}), name)
+    kept = getattr(parsed(**{name: value}), name)
     assert (list(kept) if name == "tags" else kept) == value
 
 
 @pytest.mark.parametrize(("name", "value", "code"), BAD)
 def test_what_it_may_not_is_refused_with_its_name(name, value, code):
-    refusal = judged(**{name: value})
+    refusal = parsed(**{name: value})
     assert (refusal.code, refusal.field) == (code, name)
     assert refusal.detail == f"{name} must be {RULES[name]}"
 
 
 @pytest.mark.parametrize("text", ["buy", "Buy", "SELL", "hold"])
 def test_an_action_is_kept_in_capitals(text):
-    assert judged(action=text).action == text.upper()
+    assert parsed(action=text).action == text.upper()
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_an_action_is_kept_in_capitals(text):
     ],
 )
 def test_a_timestamp_is_a_moment_in_utc(text, moment):
-    timestamp = judged(timestamp=text).timestamp
+    timestamp = parsed(timestamp=text).timestamp
     assert timestamp == moment
     assert timestamp.tzinfo is UTC
 
@@ -124,7 +124,7 @@ def test_a_timestamp_is_a_moment_in_utc(text, moment):
     ],
 )
 def test_no_other_timestamp_is(text, code):
-    refusal = judged(timestamp=text)
+    refusal = parsed(timestamp=text)
     assert (refusal.code, refusal.field) == (code, "timestamp")
 
 
@@ -219,12 +219,12 @@ def test_half_a_surrogate_pair_is_refused(half):
 
 def test_a_payload_has_at_most_64_kib():
     empty = len('{"x":""}')
-    assert len(judged(raw_payload={"x": "y" * (65_536 - empty)}).payload_json()) == 65_536
-    assert judged(raw_payload={"x": "y" * (65_537 - empty)}).code == "too_large"
+    assert len(parsed(raw_payload={"x": "y" * (65_536 - empty)}).payload_json()) == 65_536
+    assert parsed(raw_payload={"x": "y" * (65_537 - empty)}).code == "too_large"
     two_bytes = (65_536 - empty) // 2
-    assert isinstance(judged(raw_payload={"x": "é" * two_bytes}), Signal)
-    assert judged(raw_payload={"x": "é" * (two_bytes + 1)}).code == "too_large"
-    assert judged(unknown="y" * 65_536).code == "too_large"
+    assert isinstance(parsed(raw_payload={"x": "é" * two_bytes}), Signal)
+    assert parsed(raw_payload={"x": "é" * (two_bytes + 1)}).code == "too_large"
+    assert parsed(unknown="y" * 65_536).code == "too_large"
 
 
 def test_white_space_does_not_count_for_a_payloads_size():
@@ -233,18 +233,18 @@ def test_white_space_does_not_count_for_a_payloads_size():
 
 @pytest.mark.parametrize("kind", [list, dict])
 def test_a_payload_has_at_most_32_levels(kind):
-    assert isinstance(judged(raw_payload=nested(32, kind)), Signal)
-    assert judged(raw_payload=nested(33, kind)).code == "too_deep"
-    assert judged(unknown=nested(31, kind)).code == "too_deep"
+    assert isinstance(parsed(raw_payload=nested(32, kind)), Signal)
+    assert parsed(raw_payload=nested(33, kind)).code == "too_deep"
+    assert parsed(unknown=nested(31, kind)).code == "too_deep"
     assert spelled("raw_payload", '{"x":' * 50_000 + "1" + "}" * 50_000).code == "json_too_deep"
 
 
 def test_many_brackets_are_not_deep():
-    assert isinstance(judged(raw_payload={"x": [{} for _ in range(100)], "y": "[" * 100}), Signal)
+    assert isinstance(parsed(raw_payload={"x": [{} for _ in range(100)], "y": "[" * 100}), Signal)
 
 
 def test_unknown_keys_are_kept_as_extra():
-    signal = judged(leverage=2.5, confidence=0.5, raw_payload={"a": 1, "extra": {"b": 2}})
+    signal = parsed(leverage=2.5, confidence=0.5, raw_payload={"a": 1, "extra": {"b": 2}})
     assert signal.raw_payload == {"a": 1, "extra": {"b": 2, "leverage": Decimal("2.5")}}
     assert signal.confidence == 0.5
     assert parse(signal.to_json(), NOW) == signal
@@ -252,8 +252,8 @@ def test_unknown_keys_are_kept_as_extra():
 
 @pytest.mark.parametrize("extra", [5, "text", {"leverage": 3}])
 def test_unknown_keys_never_overwrite(extra):
-    assert judged(leverage=2, raw_payload={"extra": extra}).code == "extra_taken"
-    assert judged(raw_payload={"extra": extra}).raw_payload == {"extra": extra}
+    assert parsed(leverage=2, raw_payload={"extra": extra}).code == "extra_taken"
+    assert parsed(raw_payload={"extra": extra}).raw_payload == {"extra": extra}
 
 
 @pytest.mark.parametrize(
@@ -308,14 +308,14 @@ def test_a_body_that_is_no_json_to_look_into_is_refused_whole(body, code):
 
 
 def test_a_refusal_tells_whom_it_is_about_and_quotes_nothing():
-    refusal = judged(symbol="se cret", agent_source="scout")
+    refusal = parsed(symbol="se cret", agent_source="scout")
     assert (refusal.signal_id, refusal.ecosystem, refusal.agent_source) == ("s-1", "crypto", "scout")
     for name in LEAST:
         for value in ("se cret", ["se cret"], {"se cret": 1}):
-            assert "se cret" not in judged(**{name: value}).detail
-    assert judged(signal_id="se cret").signal_id is None
-    assert judged(ecosystem="secret").ecosystem == ""
-    assert judged(agent_source="\u202esecret").agent_source == ""
+            assert "se cret" not in parsed(**{name: value}).detail
+    assert parsed(signal_id="se cret").signal_id is None
+    assert parsed(ecosystem="secret").ecosystem == ""
+    assert parsed(agent_source="\u202esecret").agent_source == ""
 
 
 text = st.text(st.characters(codec="utf-8"), max_size=8)

@@ -27,8 +27,8 @@ EXISTING = """
 
 class Command(BaseCommand):
     help = (
-        "Make a database role that may insert the signals of one ecosystem and do nothing else: no reading, "
-        "no positions, no other ecosystem. Run again, it gives the role a new password."
+        "Create a database role that may insert the signals of one ecosystem and do nothing else: no "
+        "reading, no positions, no other ecosystem. Run again, it gives the role a new password."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -64,11 +64,11 @@ class Command(BaseCommand):
         self.stdout.write(f"postgres://{name}:{password}@{where}")
 
     def existing(self, cursor: Any, name: str) -> bool:
-        """Tell whether the role is there, and refuse one that this command did not make."""
+        """Return whether the role exists. Raises CommandError for one that this command did not create."""
         cursor.execute(EXISTING, [name])
         found = cursor.fetchone()
         if found and any(found):
-            raise CommandError(f"the role {name} is there already and may do more; choose another name")
+            raise CommandError(f"the role {name} exists already and may do more; choose another name")
         return found is not None
 
 

@@ -1,4 +1,4 @@
-"""`manage.py healthcheck`: every probe, a line each."""
+"""`manage.py healthcheck`: every check, a line each."""
 
 import sys
 from typing import Any
@@ -10,19 +10,18 @@ from aggregator.health.runner import check_runner
 
 
 class Command(BaseCommand):
-    help = "Ask every probe and print a line each; exit 1 if one fails."
+    help = "Run every check and print a line each; exit 1 if one fails."
     requires_system_checks: list[str] = []
 
     def handle(self, *args: Any, **options: Any) -> None:
-        outcomes = check_runner().ask_all()
-        width = max(len(outcome.name) for outcome in outcomes)
-        for outcome in outcomes:
-            self.stdout.write(_line(outcome, width))
-        if any(outcome.state is Status.FAILED for outcome in outcomes):
+        results = check_runner().run_all()
+        width = max(len(result.name) for result in results)
+        for result in results:
+            self.stdout.write(_line(result, width))
+        if any(result.status is Status.FAILED for result in results):
             sys.exit(1)
 
 
-def _line(outcome: CheckResult, width: int) -> str:
-    words = "; ".join(filter(None, (outcome.text, outcome.detail)))
-    milliseconds = f"{outcome.seconds * 1000:.0f} ms"
-    return f"{outcome.state:<9} {outcome.name:<{width}} {milliseconds:>8}  {words}".rstrip()
+def _line(result: CheckResult, width: int) -> str:
+    milliseconds = f"{result.seconds * 1000:.0f} ms"
+    return f"{result.status:<9} {result.name:<{width}} {milliseconds:>8}  {result.text}".rstrip()

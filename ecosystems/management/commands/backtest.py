@@ -1,4 +1,4 @@
-"""`manage.py backtest`: what a strategy would have earned on past candles."""
+"""`manage.py backtest`: a strategy's signals and results on past candles."""
 
 from argparse import ArgumentTypeError
 from datetime import UTC, datetime
@@ -12,10 +12,10 @@ from ecosystems import ECOSYSTEMS
 from ecosystems.agent import equity_plot
 from ecosystems.agent.backtest import Backtest
 from ecosystems.agent.command_line import parameter
-from ecosystems.market.candles import FeedError
-from ecosystems.market.csv_feed import open_feed
+from ecosystems.market.feed_choice import open_feed
+from ecosystems.market.feeds import FeedError
 from ecosystems.signal import Signal
-from ecosystems.strategies import BUILT_IN, load
+from ecosystems.strategies import BUILT_IN, load_strategy
 
 
 def fee(text: str) -> Decimal:
@@ -25,7 +25,7 @@ def fee(text: str) -> Decimal:
     except InvalidOperation:
         share = Decimal("NaN")
     if not share.is_finite() or not 0 <= share < 1:
-        raise ArgumentTypeError(f"{text!r} is none: write a share from 0 to below 1; 0.1 % is 0.001")
+        raise ArgumentTypeError(f"invalid fee {text!r}: write a share from 0 to below 1; 0.1 % is 0.001")
     return share
 
 
@@ -34,7 +34,7 @@ def moment(text: str) -> datetime:
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
-        raise ArgumentTypeError(f"{text!r} is no ISO 8601 time, as in 2024-01-31T00:00Z") from None
+        raise ArgumentTypeError(f"invalid time {text!r}: write it like 2024-01-31T00:00Z") from None
     return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
@@ -67,14 +67,16 @@ class Command(BaseCommand):
         """Run the backtest; raises ValueError, FeedError or PlotError with a line for the operator."""
         feed = open_feed(options["feed"], options["ecosystem"])
         market = (options["ecosystem"], options["symbol"], options["timeframe"])
-        strategy = load(options["strategy"])(*market, "backtest", tags=feed.tags, **dict(options["param"]))
+        strategy = load_strategy(options["strategy"])(
+            *market, "backtest", tags=feed.tags, **dict(options["param"])
+        )
         if options["plot"]:
             equity_plot.check(options["plot"])
         backtest = Backtest(strategy, options["fee"])
         for candle in feed.candles(options["symbol"], options["timeframe"], options["since"]):
             signal = backtest.step(candle)
             if signal is not None and options["verbosity"]:
-                self.stdout.write(line(signal))
+                self.stdout.write(signal_line(signal))
         backtest.finish()
         self.stdout.write(figures(backtest))
         if options["plot"]:
@@ -83,7 +85,7 @@ class Command(BaseCommand):
             self.stdout.write(f"plot         {options['plot']}")
 
 
-def line(signal: Signal) -> str:
+def signal_line(signal: Signal) -> str:
     """Return a signal as a line of text."""
     return (
         f"{signal.timestamp:%Y-%m-%dT%H:%M:%SZ} {signal.action:4} {signal.symbol} entry {signal.entry_price}"
@@ -92,17 +94,17 @@ def line(signal: Signal) -> str:
 
 
 def figures(backtest: Backtest) -> str:
-    """Return what a backtest found, a figure a line."""
+    """Return the results of a backtest, a figure a line."""
     trades = backtest.trades
     endings = ", ".join(
         f"{count} {reason}"
-        for reason in ("stop", "target", "turned", "end")
+        for reason in ("stop", "target", "reversal", "end")
         if (count := sum(trade.reason == reason for trade in trades))
     )
     rows = {
         "candles": backtest.candles,
         "trades": f"{len(trades)} ({endings})" if trades else "0",
-        "passed over": backtest.passed_over,
+        "skipped": backtest.skipped,
         "fee": f"{100 * backtest.fee:f} % a fill",
         "hit rate": "-" if backtest.hit_rate is None else f"{100 * backtest.hit_rate:.1f} %",
         "average R": "-" if backtest.average_r is None else f"{backtest.average_r:+.3f}",

@@ -5,7 +5,6 @@ import math
 import random
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -15,87 +14,64 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from ecosystems import ECOSYSTEMS, env
 from ecosystems.bus import BusError, EventBus, Unsent
 from ecosystems.shutdown import stop_on_signals
-from ecosystems.signal import Signal
+from ecosystems.signal import Action, Signal
+from ecosystems.strategies.prices import brackets
 
 TRANSPORTS = ("database", "redis", "webhook")
 
 
-@dataclass(frozen=True)
-class Market:
-    """A symbol as some agent would write it, a plausible price and how far that moves in a step."""
-
-    symbol: str
-    price: str
-    tick: str
-    step: float
-
-
-MARKETS = {
-    "crypto": [
-        Market("BTCUSDT", "64250.00", "0.01", 0.0012),
-        Market("ETH-USDT", "3120.50", "0.01", 0.0015),
-        Market("BINANCE:SOLUSDT", "148.20", "0.01", 0.0020),
-        Market("DOGE/USDT", "0.12345", "0.00001", 0.0025),
-    ],
-    "forex": [
-        Market("EUR_USD", "1.08450", "0.00001", 0.0002),
-        Market("GBPUSD", "1.26730", "0.00001", 0.0002),
-        Market("OANDA:USD_JPY", "151.320", "0.001", 0.0003),
-    ],
-    "stock": [
-        Market("NASDAQ:AAPL", "189.50", "0.01", 0.0008),
-        Market("MSFT", "415.10", "0.01", 0.0008),
-        Market("BRK.B", "411.75", "0.01", 0.0006),
-    ],
+START_PRICES = {
+    "crypto": {"BTCUSDT": 64_250.0, "ETH-USDT": 3120.5, "BINANCE:SOLUSDT": 148.2, "DOGE/USDT": 0.12345},
+    "forex": {"EUR_USD": 1.0845, "GBPUSD": 1.2673, "OANDA:USD_JPY": 151.32},
+    "stock": {"NASDAQ:AAPL": 189.5, "MSFT": 415.1, "BRK.B": 411.75},
 }
+"""Symbols in the spellings of different agents."""
+
+STEPS = {"crypto": 0.0015, "forex": 0.0002, "stock": 0.0008}
+"""Usual moves from one signal to the next, as shares of the price."""
 
 
 def walk(ecosystem: str, seed: int) -> Iterator[Signal]:
-    """Yield signals without end: random walks, the same ones for the same seed but for ids and times."""
+    """Yield signals of random walks without end. A seed repeats them, except for ids and times."""
     source = random.Random(f"{ecosystem}:{seed}")  # noqa: S311 - prices, not secrets
-    prices = {market.symbol: float(market.price) for market in MARKETS[ecosystem]}
-    for market in itertools.cycle(MARKETS[ecosystem]):
-        move = source.gauss(0, market.step)
-        prices[market.symbol] *= math.exp(move)
-        yield _signal(ecosystem, market, prices[market.symbol], move, source)
-
-
-def _signal(ecosystem: str, market: Market, price: float, move: float, source: random.Random) -> Signal:
-    def rounded(value: float) -> Decimal:
-        return Decimal(value).quantize(Decimal(market.tick))
-
-    strength = min(abs(move) / (2 * market.step), 1.0)
-    rising = 1 if move > 0 else -1
-    reach = 4 * market.step * rising
-    return Signal(
-        signal_id=f"demo-{ecosystem}-{time.time_ns()}",
-        ecosystem=ecosystem,
-        timestamp=datetime.now(UTC),
-        symbol=market.symbol,
-        action="HOLD" if strength < 0.1 else "BUY" if move > 0 else "SELL",
-        entry_price=rounded(price),
-        stop_loss=rounded(price * (1 - reach)),
-        take_profit=rounded(price * (1 + 2 * reach)),
-        volume=Decimal(source.randrange(1, 500)) / 100,
-        confidence=round(0.5 + strength / 2, 2),
-        agent_source=f"demo-{ecosystem}",
-        tags=("demo", "synthetic"),
-        raw_payload={"synthetic": True},
-    )
+    prices, step = dict(START_PRICES[ecosystem]), STEPS[ecosystem]
+    for symbol in itertools.cycle(prices):
+        move = source.gauss(0, step)
+        prices[symbol] *= math.exp(move)
+        strength = min(abs(move) / (2 * step), 1.0)
+        action: Action = "BUY" if move > 0 else "SELL"
+        risk = 4 * step * prices[symbol]
+        levels = brackets(ecosystem, Decimal(prices[symbol]), action, risk, 2 * risk)
+        entry, stop, target = levels or (None, None, None)
+        yield Signal(
+            signal_id=f"demo-{ecosystem}-{time.time_ns()}",
+            ecosystem=ecosystem,
+            timestamp=datetime.now(UTC),
+            symbol=symbol,
+            action="HOLD" if strength < 0.1 else action,
+            entry_price=entry,
+            stop_loss=stop,
+            take_profit=target,
+            volume=Decimal(source.randrange(1, 500)) / 100,
+            confidence=round(0.5 + strength / 2, 2),
+            agent_source=f"demo-{ecosystem}",
+            tags=("demo", "synthetic"),
+            raw_payload={"synthetic": True},
+        )
 
 
 class Command(BaseCommand):
-    help = "Publishes synthetic signals every few seconds, until interrupted."
+    help = "Publish synthetic signals every few seconds until it is interrupted."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("ecosystem", choices=ECOSYSTEMS)
         parser.add_argument("--transport", choices=TRANSPORTS, required=True)
         parser.add_argument("--every", type=float, default=3.0, metavar="SECONDS")
-        parser.add_argument("--count", type=int, metavar="N", help="end after that many")
+        parser.add_argument("--count", type=int, metavar="N", help="end after this many signals")
         parser.add_argument("--seed", type=int, default=1)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Publish until SIGTERM, SIGINT or `--count`. Raises CommandError when the bus cannot be had."""
+        """Publish until SIGTERM, SIGINT or `--count`. Raises CommandError without a bus."""
         self._stopped = stop_on_signals()
         try:
             bus = EventBus.from_environment(
@@ -110,7 +86,7 @@ class Command(BaseCommand):
                     break
 
     def _publish(self, bus: EventBus, signal: Signal, pause: float) -> None:
-        """Publish one signal, again and again through an outage; says so once when it begins and ends."""
+        """Publish one signal and retry through an outage, whose begin and end are each reported once."""
         failed = False
         while not self._stopped.is_set():
             try:

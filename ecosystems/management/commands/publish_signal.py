@@ -1,4 +1,4 @@
-"""`manage.py publish_signal`: one signal through the configured bus, for trying a transport out."""
+"""`manage.py publish_signal`: one signal through the configured bus, to try a transport."""
 
 import sys
 import uuid
@@ -16,13 +16,13 @@ from ecosystems.signal import RULES, Refusal, Signal, parse, split
 BACKENDS = ("memory", "redis", "webhook", "database")
 FIELDS = tuple(field for field in RULES if field not in {"tags", "raw_payload"})
 """The fields that are options of the same name."""
-REQUIRED = ("ecosystem", "symbol", "action")
+REQUIRED_FIELDS = ("ecosystem", "symbol", "action")
 NUMBERS = frozenset({"confidence"})
-"""The schema takes prices as text, but this one as a number alone."""
+"""The schema accepts prices as text, but these as numbers alone."""
 
 
 class Command(BaseCommand):
-    help = "Publish one signal, from options or from JSON, and say what each transport made of it."
+    help = "Publish one signal, from options or from JSON, and show each transport's result."
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -35,10 +35,10 @@ class Command(BaseCommand):
             "--json", metavar="FILE", help="a signal or an array of them instead of options; - is stdin"
         )
         parser.add_argument(
-            "--backend", choices=BACKENDS, help="this transport alone, whatever is configured"
+            "--backend", choices=BACKENDS, help="use this transport alone, whatever is configured"
         )
         parser.add_argument("--topic", help="stream topic (default: signals)")
-        parser.add_argument("--outbox", metavar="PATH", help="keep in this outbox what cannot be sent now")
+        parser.add_argument("--outbox", metavar="PATH", help="store in this outbox what cannot be sent now")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Publish. Raises CommandError unless every transport confirmed every signal."""
@@ -57,9 +57,9 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
 
     def signals(self, options: dict[str, Any]) -> list[Signal]:
-        """Return what shall be published. Raises CommandError for what is no signal."""
+        """Return the signals to publish. Raises CommandError for an invalid one."""
         if options["json"] is None:
-            return [judged(from_options(options))]
+            return [valid_signal(from_options(options))]
         if given := [name for name in (*FIELDS, "raw_payload") if options[name] is not None]:
             raise CommandError(f"--json holds the whole signal: leave out --{given[0].replace('_', '-')}")
         entries = split(read(options["json"]))
@@ -67,7 +67,7 @@ class Command(BaseCommand):
             raise CommandError(f"--json: {entries.detail}")
         if not entries:
             raise CommandError("--json: the array is empty")
-        return [judged(entry) for entry in entries]
+        return [valid_signal(entry) for entry in entries]
 
     def publish(self, bus: EventBus, signals: list[Signal], topic: str | None) -> None:
         try:
@@ -80,21 +80,21 @@ class Command(BaseCommand):
             receipt = Receipt((*direct, *bus.flush().deliveries))
         self.report(receipt)
         if all(transport.local for transport in bus.transports):
-            raise CommandError("nobody listens: the memory transport ends in this process")
+            raise CommandError("no one receives this: the memory transport ends in this process")
         if not receipt.complete:
             raise CommandError(f"{Unsent(receipt)} (kept in the outbox)")
 
     def report(self, receipt: Receipt) -> None:
         for delivery in receipt.deliveries:
             self.stdout.write(
-                f"{delivery.transport}: confirmed {delivery.confirmed}, refused {len(delivery.parked)}, "
+                f"{delivery.transport}: confirmed {delivery.confirmed}, refused {len(delivery.refused)}, "
                 f"pending {len(delivery.pending)}"
             )
 
 
 def from_options(options: dict[str, Any]) -> bytes:
     """Return the JSON of the signal that the options describe; raises CommandError."""
-    if missing := [f"--{name}" for name in REQUIRED if options[name] is None]:
+    if missing := [f"--{name}" for name in REQUIRED_FIELDS if options[name] is None]:
         raise CommandError(f"{' and '.join(missing)} or --json is needed")
     fields = {name: options[name] for name in FIELDS if options[name] is not None}
     fields |= {name: as_json(name, fields[name]) for name in NUMBERS & fields.keys()}
@@ -116,7 +116,7 @@ def as_json(name: str, text: str) -> msgspec.Raw:
     return msgspec.Raw(text)
 
 
-def judged(data: bytes) -> Signal:
+def valid_signal(data: bytes) -> Signal:
     signal = parse(data)
     if isinstance(signal, Refusal):
         raise CommandError(f"the signal is not valid: {signal.detail}")

@@ -18,12 +18,12 @@ LIST = "/admin/aggregator/alertchannel/"
 
 @pytest.fixture
 def channel(admin_client, receiver):
-    """A channel, entered as an operator enters it."""
+    """A channel, created as an operator does it."""
     admin_client.post(ADD, {"name": "chat", "url": receiver.url, "enabled": "on"})
     return AlertChannel.objects.get()
 
 
-def test_the_url_goes_in_and_never_comes_out(admin_client, channel):
+def test_the_url_is_never_shown_again(admin_client, channel):
     pages = [LIST, f"{LIST}{channel.pk}/change/", f"{LIST}{channel.pk}/history/"]
     for page in pages:
         response = admin_client.get(page)
@@ -32,7 +32,7 @@ def test_the_url_goes_in_and_never_comes_out(admin_client, channel):
     assert "json://****" in admin_client.get(LIST).content.decode()
 
 
-def test_a_new_channel_leads_to_its_test(admin_client, receiver):
+def test_a_new_channel_leads_to_its_test_button(admin_client, receiver):
     data = {"name": "chat", "url": receiver.url, "enabled": "on", "_save": "Save"}
     page = admin_client.post(ADD, data, follow=True).content.decode()
     assert "save_and_test" in page
@@ -49,20 +49,20 @@ def test_saving_with_an_empty_url_keeps_it(admin_client, channel):
 
 
 @pytest.mark.parametrize("url", ["", "nonsense", "nonsense://x", "json://one json://two"])
-def test_a_url_that_is_none_is_refused_and_not_shown_again(admin_client, url):
+def test_a_url_that_is_not_valid_is_refused_and_not_shown_again(admin_client, url):
     response = admin_client.post(ADD, {"name": "chat", "url": url, "enabled": "on"})
     assert response.status_code == 200
     assert not AlertChannel.objects.exists()
     assert not url or url not in response.content.decode()
 
 
-def test_the_test_button_sends_and_says_so(admin_client, channel, receiver):
+def test_the_test_button_sends_a_message_and_reports_it(admin_client, channel, receiver):
     page = admin_client.get(f"{LIST}{channel.pk}/change/").content.decode()
     (button,) = re.findall(r'<button[^>]*name="(\w*save_and_test)"', page)
     data = {"name": "chat", "url": "", "enabled": "on", button: "1"}
     response = admin_client.post(f"{LIST}{channel.pk}/change/", data, follow=True)
-    assert "a test message was sent" in response.content.decode()
-    assert receiver.titles == ["Signal Hub: a test"]
+    assert "test message sent" in response.content.decode()
+    assert receiver.titles == ["Signal Hub: test message"]
 
     receiver.status = 500
     response = admin_client.post(f"{LIST}{channel.pk}/change/", data, follow=True)
@@ -73,15 +73,15 @@ def test_the_test_button_sends_and_says_so(admin_client, channel, receiver):
 def test_the_action_sends_to_each_chosen_channel(admin_client, channel, receiver):
     data = {"action": "send_test", "_selected_action": [channel.pk]}
     admin_client.post(LIST, data)
-    assert receiver.titles == ["Signal Hub: a test"]
+    assert receiver.titles == ["Signal Hub: test message"]
 
 
-def test_looking_sends_nothing(admin_client, channel, receiver):
+def test_opening_a_page_sends_nothing(admin_client, channel, receiver):
     admin_client.get(f"{LIST}{channel.pk}/change/?aggregator_alertchannel_save_and_test=1")
     assert receiver.titles == []
 
 
-def test_strangers_see_nothing(client, channel, django_user_model):
+def test_users_without_rights_see_nothing(client, channel, django_user_model):
     assert client.get(LIST).status_code == 302
     client.force_login(django_user_model.objects.create_user("staff", is_staff=True))
     assert client.get(LIST).status_code == 403
@@ -89,9 +89,11 @@ def test_strangers_see_nothing(client, channel, django_user_model):
     assert client.post(f"{LIST}{channel.pk}/change/", data).status_code == 403
 
 
-def test_alerts_and_notices_are_read_only(admin_client, channel):
+def test_alerts_and_notifications_are_read_only(admin_client, channel):
     AlertPolicy.current()
-    transitions.record_conditions(Conditions([Condition("agent_silent", "crypto/bot-1", "silent for 1 h")]))
+    transitions.record_conditions(
+        Conditions([Condition("agent_silent", "crypto/bot-1", "No signal for 1 h")])
+    )
     for model in (Alert, AlertNotification):
         name = model._meta.model_name
         page = admin_client.get(reverse(f"admin:aggregator_{name}_changelist"))

@@ -113,7 +113,7 @@ def test_an_interrupted_update_is_done_again(page, alias):
     assert names() == {"BTC/USD"}
 
 
-def test_rows_in_an_ecosystems_own_database_are_updated_too(page, record, monkeypatch):
+def test_rows_in_an_ecosystems_own_database_are_updated_too(page, record, count_arrivals, monkeypatch):
     monkeypatch.setattr(aliases, "RENAME_BATCH", 3)
     with connections["forex"].cursor() as cursor:
         cursor.execute("TRUNCATE trading_signals")
@@ -122,6 +122,7 @@ def test_rows_in_an_ecosystems_own_database_are_updated_too(page, record, monkey
             "SELECT 'own-' || n, 'forex', now(), 'CABLE', 'BUY' FROM generate_series(1, 7) AS n"
         )
     inserted_rows.record_rows_of("forex", 100)
+    count_arrivals()
     alias = SymbolAlias.objects.get(symbol="CABLE")
     page.post(f"{LIST}{alias.pk}/map", {"map": "GBPUSD"})
     own = TradingSignal.objects.using("forex").filter(symbol="CABLE")

@@ -1,10 +1,12 @@
-"""The index page: what it says, what it costs, what it survives."""
+"""The index page: its figures, its cost in queries, and the outages that it survives."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
+import time
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 import requests
@@ -12,8 +14,8 @@ from django.db import connection
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
+from aggregator import followers
 from aggregator.admin import dashboard
-from aggregator.answers import Background
 from aggregator.arrivals import liveness, queries
 from aggregator.arrivals.cadence import Silence
 from aggregator.health.runner import check_runner
@@ -23,18 +25,23 @@ from tests.servers import free_port as find_free_port
 
 LIVE = "/admin/live"
 
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "forex"])
+
 
 @pytest.fixture(autouse=True)
 def calendars():
     """The trading calendars are loaded in the background; figures that need them come after that."""
-    eventually(liveness._calendars.latest, what="trading calendars")
+    eventually(liveness.calendars_loaded.latest, what="trading calendars")
 
 
-@pytest.fixture
-def fresh_answers(monkeypatch):
-    """Nothing is known of other servers yet."""
-    for name in ("_outcomes", "_streams"):
-        monkeypatch.setattr(dashboard, name, Background(getattr(dashboard, name)._ask, 5.0, 30.0))
+@pytest.fixture(autouse=True)
+def nothing_known():
+    """The results and figures of other servers that another test has seen are no longer known."""
+    check_runner.cache_clear()
+    dashboard.background_streams.cache_clear()
+    yield
+    check_runner.cache_clear()
+    dashboard.background_streams.cache_clear()
 
 
 def text(response):
@@ -58,19 +65,19 @@ def test_arrivals_replace_the_first_use_page(page, record):
     assert re.search(r"Crypto .*? live Last arrival [\d.]+ (ms|s|min) ago", seen)
     assert re.search(r"Last hour 2 Last day 2", seen)
     assert "momentum" in seen
-    assert 'aria-label="Arrivals of the last 24 hours: 0 by database, 2 by redis, 0 by webhook"' in (
+    assert 'aria-label="Arrivals in the last 24 hours: 0 by database, 2 by redis, 0 by webhook"' in (
         page.get(LIVE).content.decode()
     )
 
 
 def test_the_first_use_page_goes_when_all_is_tried_or_the_hub_is_no_longer_new(page, record, monkeypatch):
-    monkeypatch.setattr(dashboard, "_memory", queries.RollupCache())
+    monkeypatch.setattr(dashboard, "rollup_cache", queries.RollupCache())
     record(transport="redis")
     hour = ArrivalHour.objects.get().hour
     ArrivalHour.objects.update(hour=hour - timedelta(hours=3))
     assert "Send your first signal" not in text(page.get(LIVE))
     ArrivalHour.objects.update(hour=hour)
-    monkeypatch.setattr(dashboard, "_memory", queries.RollupCache())  # what is past changes nowhere else
+    monkeypatch.setattr(dashboard, "rollup_cache", queries.RollupCache())  # what is past changes nowhere else
     record(transport="database")
     assert "Send your first signal" in text(page.get(LIVE))
     record(transport="webhook")
@@ -90,32 +97,42 @@ def test_the_cost_does_not_grow(page, record):
     assert few < 20
 
 
-@pytest.mark.usefixtures("fresh_answers")
 def test_it_opens_while_redis_is_down(page, record, free_port, settings):
     record({})
     url = f"redis://:hush@127.0.0.1:{free_port}/0"
     with override_settings(ENVIRONMENT=dataclasses.replace(settings.ENVIRONMENT, redis_url=url)):
-        seen = eventually(lambda: "not readable" in (seen := text(page.get(LIVE))) and seen)
+        seen = eventually(
+            lambda: "2 failed" in (seen := text(page.get(LIVE))) and "not readable" in seen and seen
+        )
     assert "ConnectionError" in seen
-    assert re.search(r"\d failed: [a-z:]+, ", seen)  # banners have one line together
+    assert re.search(
+        r"2 failed(, \d degraded)?: redis, stream:signals", seen
+    )  # banners have one line together
     assert "hush" not in seen
 
 
-@pytest.mark.usefixtures("fresh_answers")
-def test_the_first_look_after_a_pause_shows_no_old_answers(page, free_port, settings):
-    eventually(lambda: "freshness:crypto" in text(page.get(LIVE)))
-    for answer in (dashboard._outcomes, dashboard._streams):
-        answer._at -= 60
-    check_runner.cache_clear()
+def test_the_first_visit_after_a_pause_shows_no_old_figures(
+    page, redis_client, free_port, settings, monkeypatch
+):
+    eventually(lambda: "core_signals:signals" in text(page.get(LIVE)))
+    now = time.monotonic
+    monkeypatch.setattr("aggregator.background.time", SimpleNamespace(monotonic=lambda: now() + 60))
     url = f"redis://127.0.0.1:{free_port}/0"
     with override_settings(ENVIRONMENT=dataclasses.replace(settings.ENVIRONMENT, redis_url=url)):
         seen = text(page.get(LIVE))
-    assert "redis: failed" in seen or "Asking the probes…" in seen
-    check_runner.cache_clear()
+    assert "not readable" in seen or "core_signals:signals" not in seen
 
 
-@pytest.mark.usefixtures("fresh_answers")
-def test_a_stream_that_is_behind_is_called_so_as_by_its_probe(page, redis_client):
+def test_it_shows_that_its_figures_are_behind(page, record):
+    record({})
+    assert "Figures are" not in text(page.get(LIVE))
+    followers.create("rollups")
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE trading_signals SET recorded_at = now() - interval '12 seconds'")
+    assert "Figures are 12 s behind." in text(page.get(LIVE))
+
+
+def test_a_stream_that_is_behind_has_the_status_of_its_check(page, redis_client):
     redis_client.xadd("core_signals:signals", {"payload": "{}"}, id="1700000000000-0")
     redis_client.xgroup_create("core_signals:signals", "aggregator", id="0")
     redis_client.xreadgroup("aggregator", "one", {"core_signals:signals": ">"})
@@ -128,14 +145,14 @@ def test_it_opens_while_an_ecosystems_database_is_down(page, record, live_hub):
     url = live_hub(CORE_STOCK_DB_URL=f"postgres://stock:hush@127.0.0.1:{find_free_port()}/stock")
     cookies = {"sessionid": page.cookies["sessionid"].value}
 
-    def told():
+    def failing():
         response = requests.get(f"{url}/admin/live", cookies=cookies, timeout=60)
         assert response.status_code == 200
         return "database:stock: failed." in response.text and response.text
 
-    seen = eventually(told, what="the probe of the database that is down")
+    seen = eventually(failing, what="the check of the database that is down")
     assert "hush" not in seen
-    assert "momentum" in eventually(lambda: "momentum" in (text := told() or "") and text, what="agents")
+    assert "momentum" in eventually(lambda: "momentum" in (text := failing() or "") and text, what="agents")
 
 
 def test_only_the_staff_sees_it(client):
@@ -184,19 +201,19 @@ def test_one_live_agent_makes_its_ecosystem_live(db):
     assert liveness.current_liveness(NOW).ecosystems[0].state is liveness.Liveness.SILENT
 
 
-def test_the_card_calls_silent_what_the_probe_does(db):
+def test_the_card_calls_silent_what_the_check_does(db):
     for name, minutes, cadence in (("stranger", 40, None), ("late", 30, timedelta(minutes=10))):
         seen = NOW - timedelta(minutes=minutes)
         Agent.objects.create(
             ecosystem="crypto", agent_source=name, first_seen=seen, last_seen=seen, signals=5,
             last_transport="redis", expected_cadence=cadence,
         )  # fmt: skip
-    taken = liveness.current_liveness(NOW)
-    assert (taken.ecosystems[0].state, taken.ecosystems[0].agents) == (
+    hub = liveness.current_liveness(NOW)
+    assert (hub.ecosystems[0].state, hub.ecosystems[0].agents) == (
         liveness.Liveness.SILENT,
         "1 silent, 1 late",
     )
-    assert [agent.name for agent in taken.agents] == ["late", "stranger"]
+    assert [agent.name for agent in hub.agents] == ["late", "stranger"]
 
 
 def test_the_usual_rate_counts_open_hours_only(db):

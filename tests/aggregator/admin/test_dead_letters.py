@@ -79,13 +79,14 @@ def test_replay_resolves_what_is_recorded_now(page, record):
     assert (bad.resolved_at, bad.times, lost.resolved_at) == (None, 1, None)
 
 
-def test_a_replay_makes_no_agent_look_alive_and_nothing_late(page, record):
+def test_a_replay_makes_no_agent_look_alive_and_nothing_late(page, record, count_arrivals):
     record({"signal_id": "late", "action": "HODL"}, transport="redis")
     yesterday = timezone.now() - timedelta(days=1)
     # As if it had come yesterday, and the hub had learned the action since.
     DeadLetter.objects.update(raw=signal(signal_id="late"), last_at=yesterday)
     Agent.objects.update(last_seen=yesterday)
     assert step(page, "")["results"]["recorded"] == 1
+    count_arrivals()
     agent = Agent.objects.get()
     assert (agent.last_seen, agent.signals) == (yesterday, 1)
     assert not any(sum(minute.lags) for minute in ArrivalMinute.objects.all())

@@ -33,10 +33,10 @@ def test_json_lines_keep_prices_exact(page, record):
     price = "0.123456789012345678"
     record({"signal_id": "x", "entry_price": price, "tags": ["a"], "raw_payload": {"k": [1, None]}})
     [line] = body(page.get(EXPORT + "jsonl")).splitlines()
-    told = json.loads(line)
-    assert Decimal(told["entry_price"]) == Decimal(price)
-    assert (told["tags"], told["raw_payload"]) == (["a"], {"k": [1, None]})
-    assert told["position"] == TradingSignal.objects.get().position
+    exported = json.loads(line)
+    assert Decimal(exported["entry_price"]) == Decimal(price)
+    assert (exported["tags"], exported["raw_payload"]) == (["a"], {"k": [1, None]})
+    assert exported["position"] == TradingSignal.objects.get().position
 
 
 def test_numbers_in_a_payload_are_not_rounded(page, record):
@@ -45,8 +45,8 @@ def test_numbers_in_a_payload_are_not_rounded(page, record):
     exact = {"far": Decimal("1e400"), "fine": Decimal("0.1234567890123456789")}
     [row] = csv.DictReader(io.StringIO(body(page.get(EXPORT + "csv"))))
     assert json.loads(row["raw_payload"], parse_float=Decimal, parse_int=Decimal) == exact
-    told = json.loads(body(page.get(EXPORT + "jsonl")), parse_float=Decimal, parse_int=Decimal)
-    assert told["raw_payload"] == exact
+    exported = json.loads(body(page.get(EXPORT + "jsonl")), parse_float=Decimal, parse_int=Decimal)
+    assert exported["raw_payload"] == exact
     seen = page.get(f"{LIST}{TradingSignal.objects.get().pk}/change/").content.decode()
     assert "0.1234567890123456789" in seen
 

@@ -10,7 +10,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from aggregator.admin import signals
-from aggregator.ledger import pager
+from aggregator.ledger import bisection, pager
 from aggregator.models import TradingSignal
 
 LIST = "/admin/aggregator/tradingsignal/"
@@ -114,44 +114,44 @@ def test_time_bounds_are_exact(page, record):
     assert len(ids(page.get(LIST, {"received_at_to_0": "2026-05-01"}))) == 24
 
 
-def test_the_first_id_of_a_moment_is_found_by_halving(record):
+def test_the_first_id_of_a_moment_is_found_by_bisection(record):
     record(*({} for _ in range(9)))
     start = datetime(2026, 5, 1, tzinfo=UTC)
     rows = list(TradingSignal.objects.order_by("pk"))
     for number, signal in enumerate(rows):
         TradingSignal.objects.filter(pk=signal.pk).update(received_at=start + timedelta(hours=number))
     for number, signal in enumerate(rows):
-        assert pager.first_id(start + timedelta(hours=number)) <= signal.pk
-        assert pager.first_id(start + timedelta(hours=number, seconds=1)) > signal.pk
+        assert bisection.first_id(start + timedelta(hours=number)) <= signal.pk
+        assert bisection.first_id(start + timedelta(hours=number, seconds=1)) > signal.pk
     TradingSignal.objects.all().delete()
-    assert pager.first_id(start) in {0, 1}
+    assert bisection.first_id(start) == 1
 
 
 @pytest.fixture
-def impatient(monkeypatch):
-    """Every page goes no further than some thirty rows."""
-    monkeypatch.setattr(pager, "STRETCH", 30)
-    monkeypatch.setattr(pager, "LOOK_S", 0.0)
+def short_walks(monkeypatch):
+    """No page passes more than some thirty rows."""
+    monkeypatch.setattr(pager, "MAX_PASSED", 30)
+    monkeypatch.setattr(pager, "SEARCH_TIMEOUT_S", 0.0)
     monkeypatch.setattr(signals, "PER_PAGE", 5)
 
 
-@pytest.mark.usefixtures("ledger", "impatient")
+@pytest.mark.usefixtures("ledger", "short_walks")
 @pytest.mark.parametrize(
     "query", ["transport=database", "q=value&transport=redis", "agent=value&ecosystem=crypto"]
 )
-def test_a_filter_that_nothing_fits_ends_and_says_how_far_it_looked(page, query):
+def test_a_filter_that_matches_nothing_ends_and_says_how_far_it_searched(page, query):
     response = page.get(f"{LIST}?{query}")
     steps = 0
-    while address := link(response, "Look further back"):
+    while address := link(response, "Search further back"):
         assert ids(response) == []
-        assert "Nothing more back to 20" in response.content.decode()
+        assert "No matches back to 20" in response.content.decode()
         response = page.get(address)
         steps += 1
     assert ids(response) == []
     assert 2 <= steps <= 30
 
 
-@pytest.mark.usefixtures("ledger", "impatient")
+@pytest.mark.usefixtures("ledger", "short_walks")
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
@@ -164,7 +164,7 @@ def test_a_filter_that_nothing_fits_ends_and_says_how_far_it_looked(page, query)
 def test_short_walks_lose_nothing_in_either_direction(page, query, expected):
     response = page.get(f"{LIST}?{query}")
     older, newer = ids(response), []
-    while address := link(response, "Look further back") or link(response, "Older"):
+    while address := link(response, "Search further back") or link(response, "Older"):
         response = page.get(address)
         older += ids(response)
     assert sorted(older) == sorted(expected)
@@ -175,7 +175,7 @@ def test_short_walks_lose_nothing_in_either_direction(page, query, expected):
     assert newer + last == older
 
 
-def test_a_signals_page_shows_its_path_its_payload_and_its_neighbours(page, record):
+def test_a_signals_page_shows_its_path_its_payload_and_the_signals_beside_it(page, record):
     same = {
         "signal_id": "it",
         "timestamp": datetime.now(UTC).isoformat(),
@@ -188,13 +188,13 @@ def test_a_signals_page_shows_its_path_its_payload_and_its_neighbours(page, reco
     signal = TradingSignal.objects.get(signal_id="it")
     seen = page.get(f"{LIST}{signal.pk}/change/").content.decode()
     assert "&quot;why&quot;: &quot;&lt;b&gt;&amp;cross&quot;" in seen
-    path = seen[seen.index("<h2>Path") : seen.index("<h2>Neighbours")]
+    path = seen[seen.index("<h2>Path") : seen.index("<h2>Adjacent signals")]
     assert re.findall(r'label="Transport">([^<]+)', path) == ["—", "redis", "webhook"]
     assert "key:desk-1" in path
-    neighbours = seen[seen.index("<h2>Neighbours") :]
+    adjacent = seen[seen.index("<h2>Adjacent signals") :]
     before, after = (TradingSignal.objects.get(signal_id=name).pk for name in ("before", "after"))
-    assert neighbours.count(f"{LIST}{before}/change/") == 3
-    assert neighbours.count(f"{LIST}{after}/change/") == 1
+    assert adjacent.count(f"{LIST}{before}/change/") == 3
+    assert adjacent.count(f"{LIST}{after}/change/") == 1
 
 
 def test_signals_are_read_only(page, stranger, record):

@@ -9,11 +9,11 @@ from aggregator.alerts import delivery
 from aggregator.models import AlertChannel
 from tests.aggregator.ledger.samples import rows
 
-TOKEN = "a-token-nobody-may-see"
+TOKEN = "a-token-that-must-stay-secret"
 
 
 class Receiver(ThreadingHTTPServer):
-    """A chat service: keeps what is posted to it, and answers `status` as soon as it is let."""
+    """A chat service: keeps what is posted to it, and answers `status` as soon as `let` is set."""
 
     daemon_threads = True
 
@@ -58,12 +58,12 @@ def open_channel(receiver, name="chat"):
 
 
 def send_due():
-    """Send what is due, as a watcher's turn does; how many were sent in time."""
+    """Send what is due, as the watcher does; how many were sent in time."""
     return delivery.NotificationSender().send_due()
 
 
 def passes(minutes):
-    """Let time pass for all alerts and notices."""
+    """Let time pass for all alerts and notifications."""
     for column in ("since", "found_at", "fired_at", "repeat_at"):
         rows(f"UPDATE alerts SET {column} = {column} - make_interval(mins => %s) RETURNING 1", minutes)
     for column in ("created_at", "due_at", "claimed_until"):

@@ -1,4 +1,4 @@
-"""Alerts: fired once, repeated, over; sent once however many watchers there are."""
+"""Alerts fire once, repeat and resolve; they are sent once however many watchers there are."""
 
 import threading
 from dataclasses import replace
@@ -7,19 +7,17 @@ import pytest
 from django.conf import settings
 from django.db import connection, transaction
 
-from aggregator import ledger
 from aggregator.alerts import delivery, messages, transitions, watcher
 from aggregator.alerts.rules import Condition, Conditions, evaluate
 from aggregator.health.channel_check import AlertChannelsCheck
 from aggregator.health.checks import CheckResult, Status
-from aggregator.health.runner import CheckRunner
 from aggregator.models import Agent, Alert, AlertChannel, AlertNotification, AlertPolicy
 from tests.aggregator.alerts.chat_service import TOKEN, passes, send_due
-from tests.aggregator.ledger.samples import entry, rows
+from tests.aggregator.ledger.samples import entry, record_and_count, rows
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "forex"])
 
-SILENT = Condition("agent_silent", "crypto/bot-1", "silent for 1 h")
+SILENT = Condition("agent_silent", "crypto/bot-1", "No signal for 1 h")
 REDIS = Condition("check_failed", "redis", "does not answer")
 
 
@@ -31,71 +29,72 @@ def policy():
     return row
 
 
-def take(*findings, blind=()):
-    """One turn; what changed, as (fired, repeated, over) subjects."""
-    changes = transitions.record_conditions(Conditions(list(findings), frozenset(blind)))
-    return tuple([each.subject for each in kind] for kind in (changes.fired, changes.repeated, changes.over))
+def record(*conditions, unknown=()):
+    """Record conditions; what changed, as (fired, repeated, resolved) subjects."""
+    changes = transitions.record_conditions(Conditions(list(conditions), frozenset(unknown)))
+    kinds = (changes.fired, changes.repeated, changes.resolved)
+    return tuple([each.subject for each in kind] for kind in kinds)
 
 
-def test_an_alert_fires_once_repeats_by_its_schedule_and_is_over(channel, receiver):
-    assert take(SILENT) == (["crypto/bot-1"], [], [])
-    assert take(SILENT) == ([], [], [])
-    told = []
-    for _ in range(60):  # hours
+def test_an_alert_fires_once_repeats_by_its_schedule_and_resolves(channel, receiver):
+    assert record(SILENT) == (["crypto/bot-1"], [], [])
+    assert record(SILENT) == ([], [], [])
+    repeated = []
+    for hour in range(1, 61):
         passes(60)
-        if take(SILENT)[1]:
-            told.append(_ + 1)
-    assert told == [1, 5, 29, 53]
+        if record(SILENT)[1]:
+            repeated.append(hour)
+    assert repeated == [1, 5, 29, 53]
     passes(2)
-    assert take() == ([], [], ["crypto/bot-1"])
-    assert take() == ([], [], [])
+    assert record() == ([], [], ["crypto/bot-1"])
+    assert record() == ([], [], [])
     assert send_due() == 6
     assert receiver.titles[0] == "Signal Hub: agent silent: crypto/bot-1"
-    assert receiver.titles[-1] == "Signal Hub: over: agent silent: crypto/bot-1"
-    assert "silent for 1 h" in receiver.messages[0]["message"]
+    assert receiver.titles[-1] == "Signal Hub: resolved: agent silent: crypto/bot-1"
+    assert "No signal for 1 h" in receiver.messages[0]["message"]
     assert send_due() == 0
 
 
-def test_it_fires_again_when_it_comes_back(channel):
-    take(SILENT)
+def test_it_fires_again_when_the_condition_returns(channel):
+    record(SILENT)
     passes(2)
-    take()
-    assert take(SILENT)[0] == ["crypto/bot-1"]
+    record()
+    assert record(SILENT)[0] == ["crypto/bot-1"]
     assert Alert.objects.count() == 2
 
 
-def test_what_another_watcher_saw_a_moment_ago_is_not_over():
-    take(SILENT)
-    assert take() == ([], [], [])
+def test_what_another_watcher_found_a_moment_ago_does_not_resolve():
+    record(SILENT)
+    assert record() == ([], [], [])
     assert Alert.objects.get().resolved_at is None
 
 
-def test_a_failed_probe_must_last_before_it_is_told():
-    assert take(REDIS) == ([], [], [])
+def test_a_failed_check_must_last_before_it_fires():
+    assert record(REDIS) == ([], [], [])
     passes(1)
-    assert take(REDIS) == (["redis"], [], [])
+    assert record(REDIS) == (["redis"], [], [])
 
 
-def test_a_probe_that_failed_for_a_moment_is_never_told():
-    take(REDIS)
+def test_a_check_that_failed_for_a_moment_never_fires():
+    record(REDIS)
     passes(2)
-    assert take() == ([], [], [])
+    assert record() == ([], [], [])
     assert not Alert.objects.exists()
 
 
-def test_a_rule_that_cannot_look_ends_nothing():
+def test_a_rule_that_cannot_be_evaluated_resolves_nothing():
     lag = Condition("stream_lag", "core_signals:signals", "20000 unread")
-    take(lag)
+    record(lag)
     passes(1)
-    take(lag)
+    record(lag)
     passes(5)
-    assert take(blind=["stream_lag"]) == ([], [], [])
+    assert record(unknown=["stream_lag"]) == ([], [], [])
     passes(5)
-    assert take()[2] == ["core_signals:signals"]
+    assert record()[2] == ["core_signals:signals"]
 
 
-def test_many_changes_are_one_message_of_bearable_length(channel, receiver):
-    take(*(Condition("agent_silent", f"crypto/bot-{number:03}", "silent") for number in range(50)))
+def test_many_transitions_are_one_short_message(channel, receiver):
+    record(*(Condition("agent_silent", f"crypto/bot-{number:03}", "No signal") for number in range(50)))
     assert send_due() == 1
     (message,) = receiver.messages
     assert message["title"] == "Signal Hub: 50 new"
@@ -103,12 +102,12 @@ def test_many_changes_are_one_message_of_bearable_length(channel, receiver):
     assert "30 more" in message["message"]
 
 
-def test_two_turns_at_once_are_one(channel):
+def test_of_two_evaluations_at_once_one_is_recorded(channel):
     entered, done = threading.Event(), threading.Event()
 
     def other():
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(transitions.ENTER)
+            cursor.execute(transitions.LOCK_POLICY)
             entered.set()
             done.wait(60)
         connection.close()
@@ -119,17 +118,17 @@ def test_two_turns_at_once_are_one(channel):
     assert transitions.record_conditions(Conditions([SILENT])) is None
     done.set()
     thread.join()
-    assert take(SILENT)[0] == ["crypto/bot-1"]
+    assert record(SILENT)[0] == ["crypto/bot-1"]
 
 
 def test_processes_racing_for_one_alert_send_it_once(run_manage, channel, receiver, redis_client):
-    ledger.record([entry("a")], "webhook")
+    record_and_count([entry("a")], "webhook")
     rows(
         "UPDATE agents SET last_seen = now() - interval '1 hour', expected_cadence = interval '1 minute' "
         "RETURNING 1"
     )
     rows("UPDATE alert_policy SET all_clear_on = current_date - 1, all_clear_at = '00:00' RETURNING 1")
-    programs = [run_manage("watch", "--once") for _ in range(6)]
+    programs = [run_manage("run_worker", "--only", "alerts", "--once") for _ in range(6)]
     assert [program.wait() for program in programs] == [0] * 6
     silent = [m for m in receiver.messages if "NEW agent silent: crypto/bot-1" in m["message"]]
     assert len(silent) == 1
@@ -140,28 +139,28 @@ def test_processes_racing_for_one_alert_send_it_once(run_manage, channel, receiv
         assert TOKEN not in program.text
 
 
-def test_a_channel_that_takes_nothing_degrades_the_hub(channel, receiver):
+def test_a_channel_that_rejects_messages_degrades_the_hub(channel, receiver):
     def alerts():
-        (outcome,) = CheckRunner([AlertChannelsCheck()]).ask_all()
-        return outcome.state.value, outcome.text
+        result = AlertChannelsCheck().result()
+        return result.status.value, result.summary
 
     assert alerts() == ("ok", "")
     receiver.status = 500
-    take(SILENT)
+    record(SILENT)
     send_due()
-    assert alerts() == ("degraded", "a channel does not take alerts")
+    assert alerts() == ("degraded", "a channel rejects alerts")
     AlertChannel.objects.update(enabled=False)
     assert alerts() == ("ok", "no channel")
 
 
 def test_a_disabled_channel_gets_nothing(channel, receiver):
-    take(SILENT)
+    record(SILENT)
     AlertChannel.objects.update(enabled=False)
     assert send_due() == 0
     assert receiver.messages == []
 
 
-def test_another_auth_secret_is_told_as_such(channel, monkeypatch):
+def test_another_auth_secret_is_reported_as_such(channel, monkeypatch):
     monkeypatch.setattr(settings, "ENVIRONMENT", replace(settings.ENVIRONMENT, auth_secret="another"))
     assert "enter the address again" in delivery.deliver(channel, messages.Notification("info", "t", "b"))
 
@@ -172,17 +171,17 @@ def test_the_url_is_nowhere_in_the_database(channel):
 
 def test_the_all_clear_comes_once_a_day(channel, receiver):
     rows("UPDATE alert_policy SET all_clear_on = current_date - 1, all_clear_at = '00:00' RETURNING 1")
-    ledger.record([entry("a"), entry("b", ecosystem="forex", symbol="EURUSD")], "webhook")
-    watcher._all_clear()
-    watcher._all_clear()
+    record_and_count([entry("a"), entry("b", ecosystem="forex", symbol="EURUSD")], "webhook")
+    watcher.create_all_clear()
+    watcher.create_all_clear()
     send_due()
     (message,) = receiver.messages
     assert (message["title"], message["type"]) == ("Signal Hub: all clear", "success")
-    assert "crypto: 1 signal of 1 agent in" in message["message"]
+    assert "crypto: 1 signal from 1 agent in" in message["message"]
 
     rows("UPDATE alert_policy SET all_clear_on = current_date - 1 RETURNING 1")
-    take(SILENT)
-    watcher._all_clear()
+    record(SILENT)
+    watcher.create_all_clear()
     send_due()
     assert receiver.titles[-1] == "Signal Hub: 1 alert open"
 
@@ -192,25 +191,25 @@ def test_the_all_clear_waits_for_its_hour(channel):
         "UPDATE alert_policy SET all_clear_on = NULL,"
         " all_clear_at = (now() AT TIME ZONE 'UTC' + interval '1 minute')::time RETURNING 1"
     )
-    watcher._all_clear()
+    watcher.create_all_clear()
     assert (
         AlertNotification.objects.exists()
         == (rows("SELECT (now() AT TIME ZONE 'UTC')::time >= all_clear_at FROM alert_policy")[0][0])
     )
 
 
-def found(policy, *outcomes):
+def found(policy, *results):
     policy.refresh_from_db()
-    return {(each.rule, each.subject) for each in evaluate(policy, outcomes).findings}
+    return {(each.rule, each.subject) for each in evaluate(policy, results).found}
 
 
-def test_rule_failed_probe(policy, redis_client):
-    outcomes = [
+def test_rule_check_failed(policy, redis_client):
+    results = [
         CheckResult("one", Status.FAILED, "gone"),
         CheckResult("two", Status.DEGRADED),
         CheckResult("three", Status.OK),
     ]
-    assert found(policy, *outcomes) == {("check_failed", "one")}
+    assert found(policy, *results) == {("check_failed", "one")}
 
 
 def test_rule_stream_lag(policy, redis_client):
@@ -220,28 +219,28 @@ def test_rule_stream_lag(policy, redis_client):
     assert found(policy) == {("stream_lag", "core_signals:signals")}
 
 
-def test_rule_stream_lag_is_blind_without_redis(policy, free_port, monkeypatch):
+def test_rule_stream_lag_is_unknown_without_redis(policy, free_port, monkeypatch):
     url = f"redis://127.0.0.1:{free_port}/0"
     monkeypatch.setattr(settings, "ENVIRONMENT", replace(settings.ENVIRONMENT, redis_url=url))
-    assert evaluate(policy, []).blind == {"stream_lag"}
+    assert evaluate(policy, []).unknown_rules == {"stream_lag"}
 
 
 def test_rule_refusals(policy, redis_client):
     few = [entry(f"bad-{number}", volume=-1) for number in range(9)]
-    ledger.record(few + [entry(f"good-{number}", agent_source="bot-2") for number in range(40)], "webhook")
+    record_and_count(few + [entry(f"good-{number}", agent_source="bot-2") for number in range(40)], "webhook")
     assert found(policy) == set()
-    ledger.record([entry("bad-10", volume=-1)], "webhook")
+    record_and_count([entry("bad-10", volume=-1)], "webhook")
     assert found(policy) == {("refusals", "crypto/bot-1")}
 
 
 def test_rule_refusals_counts_the_share(policy, redis_client):
-    ledger.record([entry(f"bad-{number}", volume=-1) for number in range(10)], "webhook")
-    ledger.record([entry(f"good-{number}") for number in range(41)], "webhook")
+    record_and_count([entry(f"bad-{number}", volume=-1) for number in range(10)], "webhook")
+    record_and_count([entry(f"good-{number}") for number in range(41)], "webhook")
     assert found(policy) == set()
 
 
 def test_rules_of_silence(policy, redis_client):
-    ledger.record([entry("a"), entry("b", agent_source="bot-2")], "webhook")
+    record_and_count([entry("a"), entry("b", agent_source="bot-2")], "webhook")
     Agent.objects.update(expected_cadence="00:05:00")
     assert found(policy) == set()
     rows(

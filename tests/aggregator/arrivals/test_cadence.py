@@ -6,11 +6,10 @@ from itertools import accumulate
 import pytest
 from django.utils import timezone
 
-from aggregator import ledger
 from aggregator.arrivals import cadence
 from aggregator.arrivals.open_hours import OpenTime
 from aggregator.models import Agent, AgentCadence
-from tests.aggregator.ledger.samples import entry, rows
+from tests.aggregator.ledger.samples import entry, record_and_count, rows
 
 MINUTE = timedelta(minutes=1)
 FRIDAY = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -65,7 +64,7 @@ def test_allowance(expected, learned, allowed):
 
 def arrive(agent, every, count, ecosystem="crypto"):
     """Rollups of an agent that sent every so many minutes until just now."""
-    ledger.record([entry(agent, agent_source=agent, ecosystem=ecosystem, symbol="EURUSD")], "webhook")
+    record_and_count([entry(agent, agent_source=agent, ecosystem=ecosystem, symbol="EURUSD")], "webhook")
     rows(
         "INSERT INTO arrival_minutes (minute, ecosystem, agent_source, transport, accepted, duplicates,"
         " conflicts, refused, lags) SELECT date_trunc('minute', now()) - n * make_interval(mins => %s), %s,"
@@ -92,7 +91,7 @@ def test_what_was_learned_once_is_not_read_again():
     arrive("often", 2, 100)
     cadence.learn_cadences()
     rows("DELETE FROM arrival_minutes WHERE minute < now() - interval '30 minutes' RETURNING 1")
-    ledger.record([entry("more", agent_source="often")], "webhook")
+    record_and_count([entry("more", agent_source="often")], "webhook")
     assert cadence.learn_cadences() == 1
     [learned] = AgentCadence.objects.all()
     assert learned.gap == 2 * MINUTE
@@ -123,7 +122,7 @@ def test_only_the_agent_that_is_late_is_silent_too_long():
 
 @pytest.mark.django_db(transaction=True)
 def test_a_closed_market_makes_nobody_late():
-    ledger.record([entry("a", ecosystem="forex", symbol="EURUSD")], "webhook")
+    record_and_count([entry("a", ecosystem="forex", symbol="EURUSD")], "webhook")
     friday_night, sunday_noon = (
         datetime(2026, 11, 20, 21, 58, tzinfo=UTC),
         datetime(2026, 11, 22, 12, tzinfo=UTC),
@@ -138,7 +137,7 @@ def test_a_closed_market_makes_nobody_late():
 @pytest.mark.django_db(transaction=True)
 def test_agents_gone_for_long_cost_one_query(django_assert_num_queries):
     for number in range(30):
-        ledger.record([entry(str(number), agent_source=f"bot-{number}")], "webhook")
+        record_and_count([entry(str(number), agent_source=f"bot-{number}")], "webhook")
     Agent.objects.update(last_seen="2020-01-01T00:00Z", expected_cadence=MINUTE)
     with django_assert_num_queries(1):
         found = cadence.silences()

@@ -9,7 +9,7 @@ from django.db import connection
 from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 
-from aggregator.arrivals import queries, rollups
+from aggregator.arrivals import queries, rollup_writer
 from aggregator.models import ArrivalHour, ArrivalMinute, SymbolAlias
 
 
@@ -23,7 +23,7 @@ def test_hours_minutes_and_lags_add_up(record):
     minutes = ArrivalMinute.objects.filter(agent_source="momentum", accepted__gt=0)
     assert sum(sum(minute.lags) for minute in minutes) == 3
     together = [sum(bucket) for bucket in zip(*(minute.lags for minute in minutes), strict=True)]
-    assert together[rollups.LAG_BOUNDS.index(60)] == 2
+    assert together[rollup_writer.LAG_BOUNDS.index(60)] == 2
     hours = ArrivalHour.objects.filter(agent_source="momentum", transport="redis")
     assert sum(hour.accepted for hour in hours) == 3
     assert sum(hour.refused for hour in hours) == 1
@@ -107,6 +107,6 @@ def test_queries_do_not_grow_with_the_batch(record):
     ],
 )
 def test_percentiles_are_read_off_the_histogram(lags, share, expected):
-    padded = lags + [0] * (len(rollups.LAG_BOUNDS) + 1 - len(lags))
+    padded = lags + [0] * (len(rollup_writer.LAG_BOUNDS) + 1 - len(lags))
     found = queries.percentile(padded, share)
     assert found == (pytest.approx(expected) if expected else expected)

@@ -4,12 +4,21 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.conf import settings
 from django.db import connection
 
-from aggregator import ledger
 from aggregator.arrivals import counters, retention
-from aggregator.models import ArrivalHour, ArrivalMinute, DeadLetter, Sighting, TradingSignal
-from tests.aggregator.ledger.samples import entry, rows
+from aggregator.models import (
+    AlertNotification,
+    ArrivalHour,
+    ArrivalMinute,
+    DeadLetter,
+    PeriodicJob,
+    Sighting,
+    TradingSignal,
+)
+from aggregator.periodic import PeriodicJobs
+from tests.aggregator.ledger.samples import entry, record_and_count, rows
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "forex"])
 
@@ -27,7 +36,7 @@ def days_pass(days):
 
 def send(name):
     """A signal, the same again, and one that is refused."""
-    ledger.record([entry(name), entry(name), entry(f"{name}-bad", action="HODL")], "redis")
+    record_and_count([entry(name), entry(name), entry(f"{name}-bad", action="HODL")], "redis")
 
 
 def test_what_is_old_goes_and_the_ledger_stays():
@@ -95,3 +104,35 @@ def test_a_turn_ends_in_time(monkeypatch):
     monkeypatch.setattr(retention, "PRUNE_TIMEOUT_S", 0.0)
     a_months_minutes(25)
     assert [retention.prune(MONTH)["arrival_minutes"] for _ in range(3)] == [10, 10, 5]
+
+
+def test_the_periodic_jobs_do_it_each_hour():
+    def run_jobs():
+        jobs = PeriodicJobs()
+        while jobs.run_once():
+            pass
+
+    send("old")
+    days_pass(36)
+    run_jobs()
+    assert not ArrivalMinute.objects.exists()
+    send("older")
+    days_pass(36)
+    run_jobs()
+    assert ArrivalMinute.objects.exists()
+    PeriodicJob.objects.update(last_run_at=datetime.now(UTC) - timedelta(hours=1))
+    run_jobs()
+    assert not ArrivalMinute.objects.exists()
+
+
+def test_notifications_go_after_ninety_days(channel):
+    def notice(days):
+        at = datetime.now(UTC) - timedelta(days=days)
+        AlertNotification.objects.create(
+            channel=channel, severity="info", title=f"{days}", body="", created_at=at, due_at=at
+        )
+
+    notice(89)
+    notice(91)
+    retention.prune(settings.KEEP_DAYS)
+    assert AlertNotification.objects.get().title == "89"

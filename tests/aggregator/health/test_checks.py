@@ -1,4 +1,4 @@
-"""The probes of other programs, the public address, the disk, and whether signals come in."""
+"""The checks of other programs, the public address, the disk, followers, and that signals come in."""
 
 import shutil
 import sys
@@ -10,78 +10,95 @@ from pathlib import Path
 
 import pytest
 import requests
+from django.conf import settings
 
-from aggregator import ledger
-from aggregator.health import heartbeats
+from aggregator import followers, ledger, worker_states
 from aggregator.health.checks import Status
+from aggregator.health.follower_check import FollowersCheck
 from aggregator.health.freshness_check import FreshnessCheck
-from aggregator.health.program_checks import DiskCheck, EndpointCheck, HeartbeatCheck
-from aggregator.health.runner import CheckRunner
-from aggregator.models import Agent
-from tests.aggregator.ledger.samples import entry, rows
+from aggregator.health.program_checks import DiskCheck, EndpointCheck
+from aggregator.health.worker_check import WorkerCheck
+from aggregator.models import Agent, WorkerLoop
+from aggregator.worker_states import LoopState
+from tests.aggregator.ledger.samples import entry, record_and_count, rows
 from tests.servers import Program, eventually, web
 
 
-def ask(probe):
-    """The outcome's state and text."""
-    (outcome,) = CheckRunner([probe]).ask_all()
-    return outcome.state.value, outcome.text
+def run(check):
+    """The status and summary of a check's result."""
+    result = check.result(wait=True)
+    return result.status.value, result.summary
 
 
-@pytest.fixture
-def url(redis_client):
-    arguments = redis_client.connection_pool.connection_kwargs
-    return f"redis://:{arguments['password'] or ''}@{arguments['host']}:{arguments['port']}/{arguments['db']}"
+BOTH = pytest.mark.django_db(transaction=True, databases=["default", "forex"])
 
 
-def seen(redis_client, who, seconds_ago):
-    redis_client.hset(heartbeats.KEY, who, redis_client.time()[0] - seconds_ago)
+def seen(worker, seconds_ago=5, **state):
+    """Write the state of a loop as a worker did so long ago."""
+    worker_states.write(worker, [LoopState(**{"loop": "streams", "ok_age_s": 1.0} | state)])
+    rows(
+        "UPDATE worker_loops SET seen_at = seen_at - make_interval(secs => %s) WHERE worker = %s RETURNING 1",
+        seconds_ago,
+        worker,
+    )
 
 
-def test_workers_that_were_never_seen_are_not_missed(url, redis_client):
-    assert ask(HeartbeatCheck("worker", url)) == ("ok", "none seen")
-    assert ask(HeartbeatCheck("worker", None)) == ("ok", "not configured")
+def workers():
+    return run(WorkerCheck(["streams", "periodic"]))
 
 
-def test_workers_that_fell_silent_are_missed(url, redis_client):
-    seen(redis_client, "worker:celery@one", 60)
-    assert ask(HeartbeatCheck("worker", url)) == ("failed", "silent")
-    assert ask(HeartbeatCheck("beat", url)) == ("ok", "none seen")
-    seen(redis_client, "worker:celery@two", 5)
-    assert ask(HeartbeatCheck("worker", url)) == ("ok", "")
+@BOTH
+def test_loops_that_were_never_hosted_are_not_missed():
+    assert workers() == ("ok", "none seen")
+    seen("one-1", 60, loop="of-former-days")
+    assert workers() == ("ok", "none seen")
 
 
-def test_workers_are_forgotten_after_a_day_but_not_the_last_one(url, redis_client):
-    seen(redis_client, "worker:celery@one", 90_000)
-    seen(redis_client, "worker:celery@two", 200_000)
-    seen(redis_client, "beat:hub", 5)
-    assert ask(HeartbeatCheck("worker", url)) == ("failed", "silent")
-    seen(redis_client, "worker:celery@three", 5)
-    assert ask(HeartbeatCheck("worker", url)) == ("ok", "")
-    assert sorted(redis_client.hkeys(heartbeats.KEY)) == [b"beat:hub", b"worker:celery@three"]
+@BOTH
+def test_a_loop_that_no_worker_hosts_any_more_is_missed():
+    seen("one-1", 60)
+    assert workers() == ("failed", "silent")
+    seen("two-2", 5)
+    assert workers() == ("ok", "")
+    seen("one-1", 60, loop="periodic")
+    assert workers() == ("failed", "silent")
 
 
-@pytest.mark.django_db(transaction=True, databases=["default", "forex"])
-def test_real_workers_and_beat_are_seen(run_program, redis_client, tmp_path, url):
+@BOTH
+def test_a_loop_that_crashes_or_does_nothing_is_reported():
+    seen("one-1", crashes=2, problem="ZeroDivisionError")
+    result = WorkerCheck(["streams"]).result(wait=True)
+    assert (result.status.value, result.summary) == ("degraded", "crashing")
+    assert result.detail == "streams of one-1 crashed 2 times (ZeroDivisionError): restarting"
+    seen("one-1", ok_age_s=200.0, problem="outage: ConnectionError")
+    assert workers() == ("degraded", "stalled")
+    seen("one-1")
+    assert workers() == ("ok", "")
+
+
+@BOTH
+def test_real_workers_and_beat_are_seen(run_program, redis_client, tmp_path):
     celery = [sys.executable, "-m", "celery", "-A", "config"]
     run_program([*celery, "worker", "--pool", "threads", "--concurrency", "1"])
     run_program([*celery, "beat", "--schedule", str(tmp_path / "schedule"), "--pidfile="])
-    eventually(lambda: all(heartbeats.ages(redis_client).values()), what="both seen")
-    assert ask(HeartbeatCheck("worker", url)) == ask(HeartbeatCheck("beat", url)) == ("ok", "")
+    hosted = {name for (name,) in eventually(lambda: rows("SELECT DISTINCT loop FROM worker_loops"))}
+    assert hosted - {"periodic"} == {*settings.WORKER_LOOPS} - {"periodic"}
+    eventually(lambda: WorkerLoop.objects.filter(loop="periodic").exists(), what="beat seen")
+    assert run(WorkerCheck(list(settings.WORKER_LOOPS))) == ("ok", "")
 
 
 @pytest.mark.django_db(transaction=True, databases=["default", "forex"])
 def test_the_endpoint_of_the_real_hub_answers_and_nothing_is_made(live_hub):
     url = live_hub()
-    # The first request builds what the later ones use, and a probe waits a second for an answer.
-    eventually(lambda: ask(EndpointCheck(f"{url}/api/signals")) == ("ok", ""), what="the endpoint answers")
-    other = ("degraded", "answers, but not as the hub's door does")
-    eventually(lambda: ask(EndpointCheck(f"{url}/livez")) == other, what="another address answers")
+    # The first request builds what the later ones use, and the check waits a second for an answer.
+    eventually(lambda: run(EndpointCheck(f"{url}/api/signals")) == ("ok", ""), what="the endpoint answers")
+    other = ("degraded", "answers, but not as the webhook does")
+    eventually(lambda: run(EndpointCheck(f"{url}/livez")) == other, what="another address answers")
     assert rows("SELECT count(*) FROM dead_letters") == rows("SELECT count(*) FROM trading_signals") == [(0,)]
 
 
 @pytest.mark.django_db(transaction=True, databases=["default", "forex"])
-def test_a_hub_of_one_thread_can_be_asked_about_itself(run_program, free_port):
+def test_a_hub_of_one_thread_can_check_itself(run_program, free_port):
     command = web(free_port)
     command[command.index("--blocking-threads") + 1] = "1"
     url = f"http://127.0.0.1:{free_port}"
@@ -94,12 +111,12 @@ def test_a_hub_of_one_thread_can_be_asked_about_itself(run_program, free_port):
     assert eventually(lambda: endpoint() == {"status": "ok"})
 
 
-def test_an_endpoint_nobody_listens_on(free_port):
+def test_an_endpoint_that_nothing_listens_on(free_port):
     url = f"http://user:hidden@127.0.0.1:{free_port}/api/signals"
-    (outcome,) = CheckRunner([EndpointCheck(url)]).ask_all()
-    assert (outcome.state, outcome.text) == (Status.DEGRADED, "cannot be reached from here")
-    assert "hidden" not in outcome.detail
-    assert ask(EndpointCheck(None)) == ("ok", "not configured")
+    result = EndpointCheck(url).result(wait=True)
+    assert (result.status, result.summary) == (Status.DEGRADED, "cannot be reached from here")
+    assert "hidden" not in result.detail
+    assert run(EndpointCheck(None)) == ("ok", "not configured")
 
 
 class Redirecting(BaseHTTPRequestHandler):
@@ -117,7 +134,7 @@ def test_an_endpoint_that_redirects_is_not_followed():
     server = HTTPServer(("127.0.0.1", 0), Redirecting)
     server.asked = []
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    assert ask(EndpointCheck(f"http://127.0.0.1:{server.server_address[1]}/api/signals"))[0] == "degraded"
+    assert run(EndpointCheck(f"http://127.0.0.1:{server.server_address[1]}/api/signals"))[0] == "degraded"
     assert server.asked == ["/api/signals"]
     server.shutdown()
     server.server_close()
@@ -128,7 +145,7 @@ Usage = namedtuple("Usage", "total used free")
 
 
 @pytest.mark.parametrize(
-    ("total", "free", "state"),
+    ("total", "free", "status"),
     [
         (100 * GIB, 50 * GIB, "ok"),
         (100 * GIB, 9 * GIB, "degraded"),
@@ -137,31 +154,51 @@ Usage = namedtuple("Usage", "total used free")
         (2 * GIB, GIB // 5, "failed"),
     ],
 )
-def test_the_disk(monkeypatch, total, free, state):
+def test_the_disk(monkeypatch, total, free, status):
     """No disk can be filled for a test: what the system says of one is replaced."""
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: Usage(total, total - free, free))
-    assert ask(DiskCheck(Path("/")))[0] == state
+    assert run(DiskCheck(Path("/")))[0] == status
 
 
 @pytest.mark.django_db(transaction=True, databases=["default", "forex"])
 def test_freshness():
-    assert ask(FreshnessCheck("crypto")) == ("ok", "nothing has come yet")
-    ledger.record([entry("a"), entry("b", agent_source="bot-2")], "webhook")
-    assert ask(FreshnessCheck("crypto")) == ("ok", "")
+    assert run(FreshnessCheck("crypto")) == ("ok", "nothing has come yet")
+    record_and_count([entry("a"), entry("b", agent_source="bot-2")], "webhook")
+    assert run(FreshnessCheck("crypto")) == ("ok", "")
     Agent.objects.update(expected_cadence="00:05:00")
     late = "UPDATE agents SET last_seen = now() - interval '6 minutes' WHERE agent_source = %s RETURNING 1"
     rows(late, "bot-1")
-    assert ask(FreshnessCheck("crypto")) == ("ok", "")
+    assert run(FreshnessCheck("crypto")) == ("ok", "")
     rows(late, "bot-2")
-    assert ask(FreshnessCheck("crypto")) == ("degraded", "silent")
-    ledger.record([entry("c", agent_source="bot-3")], "webhook")
-    assert ask(FreshnessCheck("crypto")) == ("ok", "")
-    assert ask(FreshnessCheck("stock")) == ("ok", "nothing has come yet")
+    assert run(FreshnessCheck("crypto")) == ("degraded", "silent")
+    record_and_count([entry("c", agent_source="bot-3")], "webhook")
+    assert run(FreshnessCheck("crypto")) == ("ok", "")
+    assert run(FreshnessCheck("stock")) == ("ok", "nothing has come yet")
 
 
 @pytest.mark.django_db(transaction=True, databases=["default", "forex"])
-def test_probes_that_need_the_database_leave_its_absence_to_its_own(postgres_server):
+def test_checks_that_need_the_database_only_degrade_without_it(postgres_server):
     postgres_server.stop()
     began = time.monotonic()
-    assert ask(FreshnessCheck("crypto")) == ("degraded", "cannot tell without the database")
+    assert run(FreshnessCheck("crypto")) == ("degraded", "unknown without the database")
     assert time.monotonic() - began < 30
+
+
+def recorded_seconds_ago(seconds):
+    """One signal, which no follower has applied."""
+    ledger.record([entry("a")], "webhook")
+    rows("UPDATE trading_signals SET recorded_at = now() - make_interval(secs => %s) RETURNING 1", seconds)
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "forex"])
+@pytest.mark.parametrize(("seconds", "status"), [(1, "ok"), (20, "degraded"), (90, "failed")])
+def test_a_follower_that_lags(seconds, status):
+    check = FollowersCheck(["rollups"])
+    assert run(check) == ("ok", "none has run yet")
+    followers.create("rollups")
+    recorded_seconds_ago(seconds)
+    result = check.result(wait=True)
+    assert result.status.value == status
+    assert f"rollups {seconds}." in result.detail
+    rows("UPDATE followers SET position = (SELECT max(position) FROM trading_signals) RETURNING 1")
+    assert run(check) == ("ok", "")

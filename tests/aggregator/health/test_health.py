@@ -4,7 +4,6 @@ import json
 import threading
 import time
 from dataclasses import replace
-from datetime import timedelta
 
 import pytest
 import redis
@@ -23,8 +22,8 @@ STREAM = "core_signals:signals"
 
 
 @pytest.fixture(autouse=True)
-def own_survey():
-    """Outcomes that another test has not left behind."""
+def own_runner():
+    """Results that another test has not left behind."""
     check_runner.cache_clear()
     yield
     check_runner.cache_clear()
@@ -70,7 +69,7 @@ def test_a_browser_that_shows_it_gets_the_hubs_icon(client):
 
 
 @pytest.mark.django_db(transaction=True, databases=["default", "forex"])
-def test_database_down_is_told_soon_and_is_no_server_error(client, redis_client, postgres_server):
+def test_database_down_is_reported_soon_and_is_no_server_error(client, redis_client, postgres_server):
     postgres_server.stop()
     connection.close()
     began = time.monotonic()
@@ -87,13 +86,14 @@ def test_database_down_is_told_soon_and_is_no_server_error(client, redis_client,
 
 @pytest.mark.django_db(transaction=True, databases=["default", "forex"])
 def test_a_database_that_hangs_fails_alone(client, redis_client, postgres_server):
-    """As one that is down: nobody is to look for a missing migration, or for lost entries."""
+    """An operator should not look for a missing migration, or for lost entries."""
     with frozen(postgres_server):
         status, body = health(client)
     assert (status, body["status"]) == (503, "failed")
     assert body["checks"]["database"] == {"status": "failed", "detail": "does not answer"}
-    cannot_tell = {"status": "degraded", "detail": "cannot tell without the database"}
-    assert [body["checks"][name] for name in ("migrations", "stream:signals", "alerts")] == [cannot_tell] * 3
+    unknown = {"status": "degraded", "detail": "unknown without the database"}
+    names = ("migrations", "stream:signals", "alerts", "followers")
+    assert [body["checks"][name] for name in names] == [unknown] * 4
 
 
 @pytest.mark.django_db(transaction=True, databases=["default", "forex"])
@@ -157,11 +157,11 @@ def test_trimming_is_seen_while_no_consumer_runs(client, redis_client):
 
 
 @pytest.mark.django_db(transaction=True, databases=["default", "forex"])
-def test_a_stream_that_nobody_reads_is_degraded(client, redis_client):
+def test_a_stream_without_consumers_is_degraded(client, redis_client):
     redis_client.xadd(STREAM, {"payload": b"{}"})
     status, body = health(client)
     assert (status, body["status"]) == (200, "degraded")
-    assert body["checks"]["stream:signals"] == {"status": "degraded", "detail": "nobody reads it"}
+    assert body["checks"]["stream:signals"] == {"status": "degraded", "detail": "no consumers"}
 
 
 @pytest.mark.django_db(transaction=True, databases=["default", "forex"])
@@ -184,22 +184,26 @@ def test_a_stream_of_another_type_fails(client, redis_client: redis.Redis):
 
 
 class Answering(Check):
-    """A probe that says what it is told, as soon as it is let."""
+    """A check that gives or raises what the test wants, as soon as `let` is set."""
 
     def __init__(self, name="one", error=None, let=None):
         super().__init__(name)
-        self.error, self.let, self.asked = error, let, 0
+        self.error, self.let, self.runs = error, let, 0
 
-    def probe(self):
-        self.asked += 1
+    def run(self):
+        self.runs += 1
         if self.let is not None:
             self.let.wait(60)
         if self.error:
             raise self.error
 
 
+class InBackground(Answering):
+    in_background = True
+
+
 @pytest.mark.parametrize(
-    ("error", "state", "text"),
+    ("error", "status", "summary"),
     [
         (None, Status.OK, ""),
         (Degraded("slow", "10 s"), Status.DEGRADED, "slow"),
@@ -207,71 +211,73 @@ class Answering(Check):
         (RuntimeError("postgres://user:password@host"), Status.FAILED, "unknown error"),
     ],
 )
-def test_what_a_probe_raises_is_its_outcome(error, state, text):
-    (outcome,) = CheckRunner([Answering(error=error)]).outcomes()
-    assert (outcome.state, outcome.text) == (state, text)
+def test_what_a_check_raises_is_its_result(error, status, summary):
+    (result,) = CheckRunner([Answering(error=error)]).results()
+    assert (result.status, result.summary) == (status, summary)
 
 
-def test_a_probe_that_only_degrades_never_fails_the_hub():
-    probe = Answering(error=Failed("gone"))
-    probe.worst = Status.DEGRADED
-    assert CheckRunner([probe]).outcomes()[0].state is Status.DEGRADED
+def test_a_check_that_only_degrades_never_fails_the_hub():
+    check = Answering(error=Failed("gone"))
+    check.max_status = Status.DEGRADED
+    assert CheckRunner([check]).results()[0].status is Status.DEGRADED
 
 
-def test_polls_at_once_ask_once(monkeypatch):
-    monkeypatch.setattr("aggregator.health.runner.FRESH_S", 60.0)
-    let, probe = threading.Event(), Answering()
-    probe.let = let
-    asked = CheckRunner([probe])
-    polls = [threading.Thread(target=asked.outcomes) for _ in range(20)]
+def test_polls_at_once_run_a_check_once():
+    check = Answering(let=threading.Event())
+    runner = CheckRunner([check], fresh_s=60.0)
+    polls = [threading.Thread(target=runner.results) for _ in range(20)]
     for poll in polls:
         poll.start()
-    let.set()
+    check.let.set()
     for poll in polls:
         poll.join()
-    assert probe.asked == 1
+    assert check.runs == 1
 
 
-def test_a_poll_does_not_wait_for_another_one(monkeypatch):
-    probe = Answering()
-    asked = CheckRunner([probe])
-    known = asked.outcomes()
-    monkeypatch.setattr("aggregator.health.runner.FRESH_S", 0)
-    probe.let = threading.Event()
-    slow = threading.Thread(target=asked.outcomes)
+def test_a_poll_does_not_wait_for_another_one():
+    check = Answering()
+    runner = CheckRunner([check], fresh_s=0.0)
+    known = runner.results()
+    check.let = threading.Event()
+    slow = threading.Thread(target=runner.results)
     slow.start()
-    eventually(lambda: probe.asked == 2)
-    assert asked.outcomes() == known
-    probe.let.set()
+    eventually(lambda: check.runs == 2)
+    assert runner.results() == known
+    check.let.set()
     slow.join()
 
 
-def test_a_probe_that_hangs_is_not_asked_again(monkeypatch):
-    monkeypatch.setattr(Answering, "timeout", timedelta(seconds=-0.9))
-    probe = Answering(let=threading.Event())
-    first = CheckRunner([probe]).ask_all()
-    second = CheckRunner([probe]).ask_all()
-    assert [outcome.state for outcome in (*first, *second)] == [Status.FAILED] * 2
-    eventually(lambda: probe.asked == 1)
-    probe.let.set()
+def test_a_check_that_hangs_is_not_run_again(monkeypatch):
+    monkeypatch.setattr(Answering, "timeout_s", 0.1)
+    check = Answering(let=threading.Event())
+    results = [CheckRunner([check]).results()[0] for _ in range(2)]
+    assert [result.status for result in results] == [Status.FAILED] * 2
+    assert check.runs == 1
+    check.let.set()
 
 
-def test_nobody_waits_for_a_probe_in_the_background():
-    probe = Answering(let=threading.Event())
-    probe.background = True
-    asked = CheckRunner([probe])
-    assert asked.outcomes() == [CheckResult("one", Status.OK, "not asked yet")]
-    probe.let.set()
-    eventually(lambda: asked.outcomes()[0].text == "")
+def test_a_poll_does_not_wait_for_a_check_in_the_background():
+    check = InBackground(let=threading.Event())
+    runner = CheckRunner([check], fresh_s=0.0)
+    assert runner.results() == [CheckResult("one", Status.OK, "not run yet")]
+    check.let.set()
+    eventually(lambda: runner.results()[0].summary == "")
 
 
-def test_a_probe_in_the_background_that_takes_its_time_is_no_trouble(monkeypatch, caplog):
-    monkeypatch.setattr("aggregator.health.runner.FRESH_S", 0)
-    probe = Answering(let=threading.Event())
-    probe.background = True
-    asked = CheckRunner([probe])
+def test_a_check_in_the_background_that_takes_its_time_is_ok(caplog):
+    check = InBackground(let=threading.Event())
+    runner = CheckRunner([check], fresh_s=0.0)
     for _ in range(20):
-        assert asked.outcomes() == [CheckResult("one", Status.OK, "not asked yet")]
-    probe.let.set()
-    eventually(lambda: asked.outcomes()[0].text == "")
+        assert runner.results() == [CheckResult("one", Status.OK, "not run yet")]
+    check.let.set()
+    eventually(lambda: runner.results()[0].summary == "")
     assert not caplog.records
+
+
+def test_a_check_in_the_background_that_hangs_is_reported(monkeypatch):
+    monkeypatch.setattr(InBackground, "timeout_s", 0.1)
+    check = InBackground(let=threading.Event())
+    runner = CheckRunner([check], fresh_s=0.0)
+    eventually(lambda: runner.results()[0].status is Status.FAILED)
+    check.let.set()
+    eventually(lambda: runner.results()[0].status is Status.OK)

@@ -12,17 +12,17 @@ pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "fore
 
 
 def lines(program):
-    """The state of each probe by its name."""
+    """The status of each check by its name."""
     found = re.findall(r"^(ok|degraded|failed) +(\S+)", program.text, re.M)
-    return {name: state for state, name in found}
+    return {name: status for status, name in found}
 
 
-def test_a_line_for_each_probe(run_manage, redis_client):
+def test_a_line_for_each_check(run_manage, redis_client):
     def well():
         program = run_manage("healthcheck")
         return program.wait() == 0 and lines(program)
 
-    found = eventually(well, what="all is well, and every probe has answered in time")
+    found = eventually(well, what="all is well, and every check has answered in time")
     assert {"database", "database:forex", "migrations", "redis", "stream:signals"} <= set(found)
     assert set(found.values()) == {"ok"}
 
@@ -35,7 +35,7 @@ def test_one_failure_is_exit_status_1(run_manage, free_port):
     assert "hidden-password" not in program.text
 
 
-def test_a_missing_migration_is_told_with_its_remedy(run_manage, redis_client):
+def test_a_missing_migration_is_reported_with_its_remedy(run_manage, redis_client):
     with connections["forex"].cursor() as cursor:
         cursor.execute(
             "DELETE FROM django_migrations WHERE id IN (SELECT max(id) FROM django_migrations"
@@ -51,7 +51,7 @@ def test_a_missing_migration_is_told_with_its_remedy(run_manage, redis_client):
     assert f"run manage.py migrate --database forex; missing forex: aggregator.{row[1]}" in program.text
 
 
-def test_database_that_refuses_and_says_nothing_of_the_password(run_manage, free_port):
+def test_a_database_that_refuses_is_reported_without_its_password(run_manage, free_port):
     url = f"postgres://user:hidden-password@127.0.0.1:{free_port}/hub"
     program = run_manage("healthcheck", CORE_DB_URL=url)
     assert program.wait() == 1

@@ -13,20 +13,19 @@ from django.db import connection
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as plain
 
-from aggregator import ledger
 from aggregator.arrivals import counters
 from aggregator.health.runner import check_runner
 from aggregator.http import api_keys
 from aggregator.models import ApiKey, ArrivalMinute
-from tests.aggregator.ledger.samples import entry, rows
+from tests.aggregator.ledger.samples import entry, record_and_count, rows
 from tests.servers import frozen
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "forex"])
 
 
 @pytest.fixture(autouse=True)
-def own_survey():
-    """Outcomes that another test has not left behind."""
+def own_runner():
+    """Results that another test has not left behind."""
     check_runner.cache_clear()
     yield
     check_runner.cache_clear()
@@ -51,7 +50,7 @@ def stopped(server):
 
 
 class Scrape:
-    """What Prometheus reads: `scrape("name", label="value")` is a sample's value, None for no sample."""
+    """One scrape: `scrape("name", label="value")` is a sample's value, None for no sample."""
 
     def __init__(self, client, **headers):
         response = client.get("/metrics", headers=key() | headers)
@@ -82,8 +81,8 @@ def hour_passes():
 @pytest.mark.parametrize("accept", ["*/*", "application/openmetrics-text; version=1.0.0"])
 def test_arrivals_by_verdict_and_lag(client, redis_client, accept):
     late = (datetime.now(UTC) - timedelta(seconds=7)).isoformat()
-    ledger.record([entry("a", timestamp=late), entry("b"), entry("c", ecosystem="nowhere")], "webhook")
-    ledger.record([entry("b"), entry("b", symbol="OTHER")], "redis")
+    record_and_count([entry("a", timestamp=late), entry("b"), entry("c", ecosystem="nowhere")], "webhook")
+    record_and_count([entry("b"), entry("b", symbol="OTHER")], "redis")
     found = Scrape(client, Accept=accept)
     counted = {
         (each.labels["ecosystem"], each.labels["transport"], each.labels["verdict"]): each.value
@@ -103,9 +102,9 @@ def test_arrivals_by_verdict_and_lag(client, redis_client, accept):
     assert found("signal_hub_dead_letters", code="conflict") == 1
 
 
-def test_streams_agents_and_probes(client, redis_client):
+def test_streams_agents_and_checks(client, redis_client):
     redis_client.xadd("core_signals:signals", {"payload": b"{}"})
-    ledger.record([entry("a", agent_source='say "hi"')], "webhook")
+    record_and_count([entry("a", agent_source='say "hi"')], "webhook")
     found = Scrape(client)
     assert found("signal_hub_stream_lag", stream="core_signals:signals") == 1
     assert found("signal_hub_stream_trimmed_unread", stream="core_signals:signals") == 0
@@ -119,7 +118,7 @@ def test_streams_agents_and_probes(client, redis_client):
 
 def test_the_files_for_grafana_and_prometheus_know_these_names(client, redis_client):
     redis_client.xadd("core_signals:signals", {"payload": b"{}"})
-    ledger.record([entry("a"), entry("c", ecosystem="nowhere")], "webhook")
+    record_and_count([entry("a"), entry("c", ecosystem="nowhere")], "webhook")
     known = {each.name for each in Scrape(client).samples}
     for name in ("grafana-dashboard.json", "prometheus-rules.yml"):
         text = (settings.BASE_DIR / "deploy" / name).read_text()
@@ -129,18 +128,18 @@ def test_the_files_for_grafana_and_prometheus_know_these_names(client, redis_cli
     json.loads((settings.BASE_DIR / "deploy" / "grafana-dashboard.json").read_text())
 
 
-def test_their_expressions_ask_for_labels_that_there_are(client, redis_client):
+def test_their_expressions_use_labels_that_exist(client, redis_client):
     redis_client.xadd("core_signals:signals", {"payload": b"{}"})
-    ledger.record([entry("a"), entry("c", ecosystem="nowhere")], "webhook")
+    record_and_count([entry("a"), entry("c", ecosystem="nowhere")], "webhook")
     labels = {}
     for each in Scrape(client).samples:
         labels.setdefault(each.name, set()).update(each.labels)
     grafana = json.loads((settings.BASE_DIR / "deploy" / "grafana-dashboard.json").read_text())
-    asked = [target["expr"] for panel in grafana["panels"] for target in panel.get("targets", [])]
+    used = [target["expr"] for panel in grafana["panels"] for target in panel.get("targets", [])]
     rules = (settings.BASE_DIR / "deploy" / "prometheus-rules.yml").read_text()
-    asked += re.findall(r"expr: (?:\|\n)?((?:.|\n)*?)\n +(?:for|labels):", rules)
-    assert len(asked) > 20
-    for expression in asked:
+    used += re.findall(r"expr: (?:\|\n)?((?:.|\n)*?)\n +(?:for|labels):", rules)
+    assert len(used) > 20
+    for expression in used:
         has = set().union(*(labels[name] for name in re.findall(r"signal_hub_\w+", expression)))
         for selected in re.findall(r"by \(([^)]*)\)", expression):
             assert set(re.split(r",\s*", selected)) <= has, expression
@@ -149,9 +148,9 @@ def test_their_expressions_ask_for_labels_that_there_are(client, redis_client):
 
 
 def test_counters_never_fall(client, redis_client):
-    ledger.record([entry("a"), entry("b")], "webhook")
+    record_and_count([entry("a"), entry("b")], "webhook")
     hour_passes()
-    ledger.record([entry("c")], "webhook")
+    record_and_count([entry("c")], "webhook")
 
     def accepted():
         return Scrape(client)("signal_hub_arrivals_total", **ACCEPTED)
@@ -171,7 +170,7 @@ def test_counters_never_fall(client, redis_client):
 
 def test_many_processes_folding_count_once(client, redis_client):
     for number in range(20):
-        ledger.record([entry(str(number))], "webhook")
+        record_and_count([entry(str(number))], "webhook")
         hour_passes()
 
     def fold(_number):
@@ -185,10 +184,10 @@ def test_many_processes_folding_count_once(client, redis_client):
     assert counters.read()["crypto", "webhook"]["accepted"] == 20
 
 
-def test_agents_have_at_most_so_many_series(client, redis_client, monkeypatch):
-    monkeypatch.setattr("aggregator.health.metrics.MOST_AGENTS", 2)
+def test_the_agents_seen_last_have_series(client, redis_client, monkeypatch):
+    monkeypatch.setattr("aggregator.health.metrics.MAX_AGENTS", 2)
     for number in range(3):
-        ledger.record([entry(str(number), agent_source=f"bot-{number}")], "webhook")
+        record_and_count([entry(str(number), agent_source=f"bot-{number}")], "webhook")
     found = Scrape(client)
     shown = found.labels("signal_hub_agent_last_seen_timestamp_seconds", "agent")
     assert shown == {("bot-1",), ("bot-2",)}
@@ -198,14 +197,14 @@ def test_agents_have_at_most_so_many_series(client, redis_client, monkeypatch):
 def test_redis_down_leaves_the_rest(client, free_port, monkeypatch):
     url = f"redis://127.0.0.1:{free_port}/0"
     monkeypatch.setattr(settings, "ENVIRONMENT", replace(settings.ENVIRONMENT, redis_url=url))
-    ledger.record([entry("a")], "webhook")
+    record_and_count([entry("a")], "webhook")
     found = Scrape(client)
     assert found("signal_hub_check", check="redis", status="failed") == 1
     assert found("signal_hub_arrivals_total", **ACCEPTED) == 1
     assert not found.labels("signal_hub_stream_lag", "stream")
 
 
-def test_strangers_are_refused(client):
+def test_requests_without_a_key_are_refused(client):
     assert client.get("/metrics").status_code == 401
     assert client.get("/metrics", headers={"Authorization": "Bearer shk_wrong"}).status_code == 401
     for way in ("X-Forwarded-For", "X-Real-IP"):
@@ -218,7 +217,7 @@ def test_keys_with_less_than_all_of_reading_are_refused(client, fields):
     assert (response.status_code, response.json()["code"]) == (403, "scope_missing")
 
 
-def test_staff_may_look(client, admin_client, django_user_model, redis_client):
+def test_staff_may_scrape(client, admin_client, django_user_model, redis_client):
     assert admin_client.get("/metrics").status_code == 200
     client.force_login(django_user_model.objects.create_user("customer"))
     assert client.get("/metrics").status_code == 401
@@ -232,7 +231,9 @@ def test_database_down_is_503_for_a_key_that_is_not_known(client, redis_client, 
     assert (response.status_code, response["Content-Type"]) == (503, "application/problem+json")
 
 
-def test_database_down_is_told_to_who_has_scraped_before(client, admin_client, redis_client, postgres_server):
+def test_a_key_that_has_scraped_before_scrapes_in_an_outage(
+    client, admin_client, redis_client, postgres_server
+):
     headers = key()
     assert client.get("/metrics", headers=headers).status_code == 200
     for outage in (frozen, stopped):
@@ -242,13 +243,13 @@ def test_database_down_is_told_to_who_has_scraped_before(client, admin_client, r
             assert client.get("/metrics", headers=key_value("shk_wrong")).status_code == 503
             assert admin_client.get("/metrics").status_code == 503
         assert response.status_code == 200
-        told = response.content.decode()
-        assert 'signal_hub_check{check="database",status="failed"} 1.0' in told
-        assert 'signal_hub_scrape_failed{part="arrivals"} 1.0' in told
-        assert 'signal_hub_stream_lag{stream="core_signals:signals"} 0.0' in told
+        text = response.content.decode()
+        assert 'signal_hub_check{check="database",status="failed"} 1.0' in text
+        assert 'signal_hub_scrape_failed{part="arrivals"} 1.0' in text
+        assert 'signal_hub_stream_lag{stream="core_signals:signals"} 0.0' in text
 
 
-def test_a_key_that_was_revoked_is_not_known_any_more(client, redis_client, postgres_server):
+def test_a_key_that_was_revoked_is_refused_also_in_an_outage(client, redis_client, postgres_server):
     headers = key()
     assert client.get("/metrics", headers=headers).status_code == 200
     ApiKey.objects.update(revoked_at=datetime.now(UTC))

@@ -23,7 +23,7 @@ INSERT = """
 
 
 @pytest.mark.django_db(transaction=True)
-def test_one_row_and_the_rest_are_duplicates(live_hub, run_manage, redis_client):
+def test_one_row_and_the_rest_are_duplicates(live_hub, run_manage, redis_client, count_arrivals):
     hub = live_hub()
     programs = [run_manage("consume_streams"), run_manage("consume_databases")]
     for program in programs:
@@ -67,6 +67,7 @@ def test_one_row_and_the_rest_are_duplicates(live_hub, run_manage, redis_client)
     assert statuses.count(202) == (row.transport == "webhook")
     assert set(Sighting.objects.values_list("transport", flat=True)) >= {"redis", "webhook"}
     assert not DeadLetter.objects.exists()
+    count_arrivals()
     counted = ArrivalMinute.objects.values_list("accepted", "duplicates")
     assert sum(accepted for accepted, _ in counted) == 1
     assert sum(duplicates for _, duplicates in counted) == arrived - 1

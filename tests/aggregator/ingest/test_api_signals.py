@@ -61,7 +61,7 @@ def kept():
     return rows, [bytes(raw) for raw in DeadLetter.objects.order_by("id").values_list("raw", flat=True)]
 
 
-def test_a_signal_is_accepted_and_committed(post):
+def test_a_signal_is_accepted_and_committed(post, count_arrivals):
     response = post(wire())
     assert response.status_code == 202
     assert response["Content-Type"] == "application/json"
@@ -69,6 +69,7 @@ def test_a_signal_is_accepted_and_committed(post):
     row = TradingSignal.objects.get()
     assert (row.transport, row.instrument, row.action) == ("webhook", "BTC/USDT", "BUY")
     assert row.position is not None
+    count_arrivals()
     assert Agent.objects.get().signals == ArrivalMinute.objects.get().accepted == 1
 
 

@@ -26,7 +26,7 @@ def in_forex(query, *parameters):
         return cursor.fetchall() if cursor.description else None
 
 
-def test_a_plain_insert_is_recorded_with_instrument_position_and_digest(run_manage):
+def test_a_plain_insert_is_recorded_with_instrument_position_and_digest(run_manage, count_arrivals):
     with connection.cursor() as cursor:
         insert(cursor, "a", symbol="BINANCE:BTCUSDT")
         insert(cursor, "b")
@@ -38,6 +38,7 @@ def test_a_plain_insert_is_recorded_with_instrument_position_and_digest(run_mana
     assert (first.signal_id, second.signal_id) == ("a", "b")
     assert (first.symbol, first.instrument, first.action) == ("BINANCE:BTCUSDT", "BTC/USDT", "BUY")
     assert (first.transport, len(first.digest)) == ("database", 32)
+    count_arrivals()
     assert ArrivalMinute.objects.get().accepted == 2
     assert Agent.objects.get().last_transport == "database"
 
@@ -67,7 +68,7 @@ def test_a_row_that_no_check_can_refuse_moves_to_the_dead_letters_and_frees_its_
 
 
 @pytest.mark.parametrize("odd", ["infinity", "-infinity", "0044-03-15 BC", "294276-12-31"])
-def test_a_row_that_says_it_came_at_no_sensible_time_holds_up_nobody(odd):
+def test_a_row_that_says_it_came_at_no_sensible_time_holds_up_nobody(odd, count_arrivals):
     with connection.cursor() as cursor:
         insert(cursor, "odd")
         insert(cursor, "even")
@@ -77,6 +78,7 @@ def test_a_row_that_says_it_came_at_no_sensible_time_holds_up_nobody(odd):
         ("odd",),
         ("even",),
     ]
+    count_arrivals()
     minute = ArrivalMinute.objects.get()
     assert (minute.accepted, sum(minute.lags)) == (2, 2)
 
@@ -100,8 +102,8 @@ def test_an_ecosystems_own_database_reaches_the_ledger_and_its_rows_are_marked()
     consume()
     row = TradingSignal.objects.get()
     assert (row.ecosystem, row.instrument, row.transport) == ("forex", "EUR/USD", "database")
-    marked = in_forex("SELECT position, instrument, octet_length(digest) FROM trading_signals")
-    assert marked == [(row.position, "EUR/USD", 32)]
+    marked = in_forex("SELECT position, recorded_at, instrument, octet_length(digest) FROM trading_signals")
+    assert marked == [(row.position, row.recorded_at, "EUR/USD", 32)]
     consume()
     assert not Sighting.objects.exists(), "a marked row is not read again"
 
@@ -135,7 +137,7 @@ def test_a_conflicting_row_of_an_own_database_becomes_a_dead_letter_and_the_firs
     assert in_forex("SELECT count(*) FROM trading_signals") == [(0,)]
 
 
-def test_several_consumers_record_each_row_once(run_manage):
+def test_several_consumers_record_each_row_once(run_manage, count_arrivals):
     with connection.cursor() as cursor:
         cursor.execute(
             'INSERT INTO trading_signals (signal_id, ecosystem, "timestamp", symbol, action) '
@@ -145,6 +147,7 @@ def test_several_consumers_record_each_row_once(run_manage):
     assert [program.wait() for program in programs] == [0, 0, 0]
     consume()
     assert rows("SELECT count(*), count(DISTINCT position) FROM trading_signals") == [(5000, 5000)]
+    count_arrivals()
     assert ArrivalMinute.objects.count() <= 2
     assert sum(ArrivalMinute.objects.values_list("accepted", flat=True)) == 5000
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from django.db import connection
 
-from aggregator.ledger.entries import Entry
+from aggregator.arrivals.rollups import RollupFollower
+from aggregator.ledger import Entry, Result, record
 from ecosystems import signing
 from tests.servers import WEBHOOK_SECRET
 
@@ -37,6 +38,13 @@ def raw(signal_id: str = "s1", **fields: Any) -> bytes:
 
 def entry(signal_id: str = "s1", **fields: Any) -> Entry:
     return Entry(raw(signal_id, **fields))
+
+
+def record_and_count(entries: list[Entry], transport: str) -> list[Result]:
+    """Record entries, and count them as the worker's follower does."""
+    results = record(entries, transport)
+    RollupFollower().catch_up()
+    return results
 
 
 def signed(body: bytes, secret: str = WEBHOOK_SECRET, message_id: str = "msg_1") -> dict[str, str]:

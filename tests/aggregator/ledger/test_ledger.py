@@ -12,7 +12,7 @@ from aggregator import ledger
 from aggregator.ledger import inserted_rows
 from aggregator.ledger.entries import Entry, Fate
 from aggregator.models import Agent, ArrivalMinute, DeadLetter, Sighting, TradingSignal
-from tests.aggregator.ledger.samples import entry, insert, raw, rows, value
+from tests.aggregator.ledger.samples import entry, insert, raw, record_and_count, rows, value
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -100,7 +100,7 @@ def test_the_number_of_queries_does_not_grow_with_the_batch():
 
 
 def test_rollups_and_agents_count_each_fate_by_agent_and_transport():
-    fates([entry("a"), entry("b"), entry("a"), entry("b", volume=1), Entry(b"{}")])
+    record_and_count([entry("a"), entry("b"), entry("a"), entry("b", volume=1), Entry(b"{}")], "redis")
     # What is accepted and what is not is counted in two transactions, which a new minute may part.
     counts = {"accepted": 2, "duplicates": 1, "conflicts": 1, "refused": 0}
     minutes = ArrivalMinute.objects.filter(agent_source="bot-1", ecosystem="crypto", transport="redis")

@@ -104,7 +104,7 @@ def test_an_ecosystems_own_database_away_does_not_hold_up_the_core(
 ):
     nowhere = program_environment["CORE_FOREX_DB_URL"].rpartition("/")[0] + "/is_not_there"
     program = run_manage("consume_databases", CORE_FOREX_DB_URL=nowhere)
-    program.until(lambda: "consumer=database:forex outage" in program.text)
+    program.until(lambda: "loop=databases:forex outage" in program.text)
     with psycopg.connect(program_environment["CORE_DB_URL"]) as agent:
         insert(agent.cursor(), "direct")
     program.until(lambda: TradingSignal.objects.exclude(position=None).exists())

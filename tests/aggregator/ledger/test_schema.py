@@ -69,6 +69,7 @@ def test_five_columns_are_enough(insert):
         "instrument": "",
         "digest": None,
         "recorded_at": None,
+        "first_received_at": None,
         "position": None,
     }
 

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 PATHS = ["signals", "signals/crypto/secret", "instruments", "agents", "usage", "me", "stream"]
 FREE = {"usage", "me", "stream"}
-"""What asks no live subscription: the two tell about it, and the last is not served here."""
+"""What asks no live subscription: two describe it, and the last is not served here."""
 
 
 @pytest.fixture(autouse=True)
@@ -49,12 +49,12 @@ def test_unknown_expired_and_revoked_keys_get_the_same_answer(path):
     expired, revoked = grant(), grant()
     ApiKey.objects.filter(pk=expired.key.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
     manager().revoke(revoked.key)
-    told = set()
+    details = set()
     for value in ("shk_nobody", "ключ", expired.value, revoked.value):
         response = Reader("x")._client.get(f"/api/v1/{path}", headers={"X-API-Key": value})
         assert_nothing_leaks(response, 401)
-        told.add(response.json()["detail"])
-    assert len(told) == 1
+        details.add(response.json()["detail"])
+    assert len(details) == 1
 
 
 @pytest.mark.parametrize("path", PATHS)

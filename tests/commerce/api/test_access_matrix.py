@@ -33,7 +33,7 @@ BODIES = {
 }
 OF_A_WEBHOOK = sorted(name for name, (_, path) in OPERATIONS.items() if "{endpoint_id}" in path)
 OPEN_WITHOUT_SUBSCRIPTION = {"get_me", "get_usage", "list_webhooks", "stream_signals"}
-"""What tells no signal: rights and use, a customer's own endpoints; the stream is served elsewhere."""
+"""What shows no signal: rights and use, a customer's own endpoints; the stream is served elsewhere."""
 
 
 class Person:
@@ -91,7 +91,7 @@ def call(
     )
 
 
-def told(response):
+def without_request_id(response):
     """What an answer says, but for what is different each time."""
     body = response.json()
     return response.status_code, {name: value for name, value in body.items() if name != "request_id"}
@@ -130,16 +130,16 @@ def test_no_key_that_is_valid(owner):
         owner.keyed(revoked_at=None)
         for answer in answers:
             assert_refused(operation, answer, 401)
-        assert len({json.dumps(told(answer)) for answer in answers}) == 1, operation
+        assert len({json.dumps(without_request_id(answer)) for answer in answers}) == 1, operation
     assert Endpoint.objects.get().state == "active"
 
 
 def test_a_key_without_the_scope(owner):
     manager = api_keys.auth_manager(django_settings.ENVIRONMENT)
     agent = manager.issue(ApiKey(key_id="agent", scopes=["publish"]))
-    nobodys = manager.issue(ApiKey(key_id="nobody", scopes=["read"]))
+    unowned = manager.issue(ApiKey(key_id="nobody", scopes=["read"]))
     for operation in OPERATIONS:
-        for value in (owner.keyed(scopes=[]), owner.keyed(scopes=["publish"]), agent.value, nobodys.value):
+        for value in (owner.keyed(scopes=[]), owner.keyed(scopes=["publish"]), agent.value, unowned.value):
             assert_refused(operation, call(operation, value, owner.endpoint.public_id), 403)
     assert Endpoint.objects.get().state == "active"
 
@@ -149,7 +149,9 @@ def test_another_customers_endpoint_is_like_one_that_is_not_there(owner, other):
     for operation in OF_A_WEBHOOK:
         foreign = call(operation, other.grant.value, owner.endpoint.public_id)
         assert_refused(operation, foreign, 404)
-        assert told(foreign) == told(call(operation, other.grant.value, "we_" + "0" * 20)), operation
+        assert without_request_id(foreign) == without_request_id(
+            call(operation, other.grant.value, "we_" + "0" * 20)
+        ), operation
     assert Endpoint.objects.filter(pk=owner.endpoint.pk).values().get() == before
     assert not owner.endpoint.messages.exists()
 
@@ -157,7 +159,9 @@ def test_another_customers_endpoint_is_like_one_that_is_not_there(owner, other):
 def test_another_customers_signal_is_like_one_that_is_not_there(owner, other):
     foreign = call("get_signal", other.grant.value)
     assert foreign.status_code == 404
-    assert told(foreign) == told(call("get_signal", other.grant.value, signal="crypto/none"))
+    assert without_request_id(foreign) == without_request_id(
+        call("get_signal", other.grant.value, signal="crypto/none")
+    )
 
 
 def test_another_customers_things_are_in_no_answer(owner, other):
@@ -198,7 +202,7 @@ def test_past_due_within_its_grace_is_as_good_as_paid(owner):
         assert response.status_code in {200, 201, 202, 204}, (operation, response.content)
 
 
-def test_the_documentation_is_for_everybody_and_tells_of_nobody(owner):
+def test_the_documentation_is_public_and_names_no_customer(owner):
     for path in ("/api/schema/", "/api/docs/"):
         response = Client().get(path)
         assert response.status_code == 200

@@ -11,7 +11,7 @@ from tests.commerce.feed.reading import Reader, grant, reader, record
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_me_tells_the_plan_and_its_rights():
+def test_me_has_the_plan_and_its_rights():
     given = grant(
         ecosystems=["forex"], instruments=["EUR/*"], delay=timedelta(minutes=15), history_days=30, webhooks=2
     )
@@ -53,7 +53,7 @@ def test_usage_counts_what_was_read():
     assert usage["days"] == [{"day": timezone.now().date().isoformat(), "requests": 1, "signals": 2}]
 
 
-def test_usage_is_told_at_the_limit_too():
+def test_usage_is_shown_at_the_limit_too():
     someone = reader(requests_per_day=1)
     assert [someone.get("signals").status_code for _ in range(2)] == [200, 429]
     assert someone.get("usage").json()["requests"]["remaining"] == 0

@@ -21,7 +21,7 @@ def left(response):
     return {name: int(rest) for name, rest, _ in LEFT.findall(response["RateLimit"])}
 
 
-def test_the_headers_tell_the_limits_and_what_is_left():
+def test_the_headers_have_the_limits_and_what_remains():
     record("a", "b")
     someone = reader(requests_per_day=10, signals_per_day=5)
     response = someone.get("signals")
@@ -41,7 +41,7 @@ def test_an_unlimited_plan_has_no_such_headers():
     assert "RateLimit-Policy" not in response
 
 
-def test_a_request_too_many_is_a_429_that_tells_when_to_come_back():
+def test_a_request_above_the_limit_is_a_429_that_says_when_to_retry():
     someone = reader(requests_per_day=2)
     assert [someone.get("signals").status_code for _ in range(4)] == [200, 200, 429, 429]
     refused = someone.get("instruments")

@@ -3,9 +3,10 @@
 from datetime import timedelta
 
 import pytest
+from django.db.models import F
 
+from aggregator.models import TradingSignal
 from commerce.feed import listing
-from commerce.models import FeedSeries
 from tests.commerce.feed.reading import pass_time, reader, record
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -62,27 +63,48 @@ def test_what_is_older_than_the_history_is_gone():
     assert everything(reader(history_days=7), "instruments") == [("crypto", "ETH/USDT")]
 
 
-def test_rolling_up_again_changes_nothing_and_in_batches_gives_the_same(market, monkeypatch):
-    monkeypatch.setattr(listing, "BATCH", 1)
-    listing.roll_up(2)
-    assert FeedSeries.objects.count() == 1
-    listing.roll_up(10)
-    before = list(FeedSeries.objects.order_by("id").values())
-    listing.roll_up(10)
-    assert list(FeedSeries.objects.order_by("id").values()) == before
-    assert len(before) == 3
+HEARTBEAT = {"action": "HOLD", "signal_type": "ANALYTICS", "tags": ["heartbeat"]}
 
 
-def test_an_agent_of_whom_there_are_only_signs_of_life_is_not_listed(monkeypatch):
-    monkeypatch.setattr(listing, "BATCH", 2)
-    beat = {"action": "HOLD", "signal_type": "ANALYTICS", "tags": ["heartbeat"]}
-    record("b1", "b2", "b3", agent_source="quiet", **beat)
+def test_an_agent_with_nothing_but_heartbeats_is_not_listed():
+    record("b1", "b2", "b3", agent_source="quiet", **HEARTBEAT)
     record("1", agent_source="loud")
-    record("b4", agent_source="loud", **beat)
-    listing.roll_up(2)
-    listing.roll_up(2)
+    record("b4", agent_source="loud", **HEARTBEAT)
     assert everything(reader(), "agents") == [("crypto", "loud")]
-    assert FeedSeries.objects.get().first_position == FeedSeries.objects.get().last_position
+
+
+def test_an_agent_is_listed_however_many_heartbeats_followed_its_signal():
+    record("1", agent_source="slow")
+    record(*(f"b{number}" for number in range(2 * listing.MAX_RECENT)), agent_source="slow", **HEARTBEAT)
+    assert everything(reader(), "agents") == [("crypto", "slow")]
+
+
+def test_a_name_that_two_ecosystems_share_is_listed_in_both():
+    record("1", ecosystem="stock", symbol="AAPL", agent_source="")
+    record(*(f"c{number}" for number in range(listing.MAX_RECENT // 2)), agent_source="")
+    assert everything(reader(), "agents") == [("crypto", ""), ("stock", "")]
+    assert everything(reader(ecosystems=["stock"]), "agents") == [("stock", "")]
+
+
+def test_what_an_operator_renames_is_listed_by_its_new_name():
+    record("1", "2")
+    TradingSignal.objects.update(instrument="BTC/USD")
+    assert everything(reader(), "instruments") == [("crypto", "BTC/USD")]
+
+
+def test_a_signal_that_waited_to_be_recorded_is_listed():
+    record("1")
+    pass_time(timedelta(minutes=2))
+    TradingSignal.objects.update(received_at=F("received_at") - timedelta(hours=2))
+    assert everything(reader(delay=timedelta(minutes=1), history_days=1), "agents") == [("crypto", "bot-1")]
+
+
+def test_a_page_that_takes_too_long_ends_early_and_the_next_goes_on(market, monkeypatch):
+    monkeypatch.setattr(listing, "LISTING_TIMEOUT_S", 0.0)
+    someone = reader()
+    assert len(someone.get("instruments").json()["instruments"]) == 1
+    assert len(everything(someone, "instruments")) == 3
+    assert everything(someone, "agents") == [("crypto", "a/1"), ("crypto", "b"), ("forex", "")]
 
 
 @pytest.mark.parametrize("query", [{"after": "bonds/x"}, {"after": "x"}, {"limit": 0}, {"ecosystem": "x"}])

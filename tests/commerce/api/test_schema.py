@@ -24,7 +24,7 @@ def test_it_is_served_and_holds_what_customers_call_and_no_more(client):
     assert all(path.startswith("/api/v1/") for path in served["paths"])
 
 
-def test_other_methods_are_told_which_are_taken(client):
+def test_other_methods_are_answered_with_those_that_are_allowed(client):
     for path in ("/api/schema/", "/api/docs/"):
         response = client.post(path)
         assert (response.status_code, response.json()["code"]) == (405, "method_not_allowed")

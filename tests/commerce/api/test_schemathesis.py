@@ -19,7 +19,7 @@ from tests.commerce.feed.reading import customer, grant, record
 pytestmark = pytest.mark.django_db(transaction=True)
 load_all_checks()
 
-# A cursor of the right form may still be none (its checksum), and an id that nobody has is a 404.
+# A cursor of the right form may have a wrong checksum, and an unknown id is a 404.
 NOT_OURS = [CHECKS.get_one("positive_data_acceptance")]
 # A key is refused before anything else is looked at.
 NOT_THEN = [*NOT_OURS, CHECKS.get_one("negative_data_rejection")]

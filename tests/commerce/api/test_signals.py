@@ -9,6 +9,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from aggregator import ledger
+from aggregator.ledger import pager
 from aggregator.ledger.entries import Entry
 from commerce.feed import cursors, pages
 from tests.commerce.feed.reading import raw, reader, record
@@ -142,15 +143,14 @@ def test_an_outage_is_a_503_and_over_when_it_is(postgres_server):
 
 
 def test_a_filter_that_finds_nothing_moves_the_cursor_on(monkeypatch):
-    monkeypatch.setattr(pages, "SPAN", 3)
-    monkeypatch.setattr(pages, "QUICK_S", 0.0)
-    monkeypatch.setattr(pages, "LOOK_FOR_S", 0.0001)
+    monkeypatch.setattr(pager, "MAX_PASSED", 3)
+    monkeypatch.setattr(pages, "PAGE_TIMEOUT_S", 0.0)
     record(*(f"s{number}" for number in range(20)))
     record("wanted", action="SELL")
     someone = reader()
     cursor, requests = cursors.encode(0), 0
     while True:
-        page = someone.page(action="SELL", after=cursor)
+        page = someone.page(action="SELL", after=cursor, limit=2)
         requests += 1
         assert page["next"] != cursor
         cursor = page["next"]

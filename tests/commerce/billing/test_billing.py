@@ -14,8 +14,7 @@ import stripe
 from django.db import connections
 from django.utils import timezone
 
-from commerce import tasks
-from commerce.billing import checkout, prices, subscriptions
+from commerce.billing import checkout, prices, stripe_sync, subscriptions
 from commerce.billing.stripe_client import StripeNotConfigured, stripe_is_configured
 from commerce.models import Customer, Plan, StripeEvent, Subscription
 from tests.commerce.billing.local_stripe import event, signature
@@ -199,7 +198,7 @@ def test_later_failures_do_not_prolong_the_grace_period(local, client, plan, buy
     assert buyer.subscription()
     Subscription.objects.update(grace_until=timezone.now())
     assert buyer.subscription() is None
-    assert tasks.expire_subscriptions() == 1
+    assert subscriptions.expire_subscriptions() == 1
     outcome_of(client, "invoice.payment_failed", invoice)
     assert Subscription.objects.get().state == "expired", "another failure must not start a new grace period"
     subscription["status"] = "active"
@@ -417,7 +416,7 @@ def test_a_trial_is_given_once(plan, buyer):
     assert (trial.state, buyer.subscription()) == ("trialing", trial)
     assert subscriptions.start_trial_or_free(buyer, plan) is None
     Subscription.objects.update(ends_at=timezone.now())
-    assert tasks.expire_subscriptions() == 1
+    assert subscriptions.expire_subscriptions() == 1
     assert buyer.subscription() is None
 
 
@@ -425,12 +424,12 @@ def test_a_subscription_past_its_period_is_refreshed_without_an_event(local, cli
     """Stripe stops retrying an event after three days."""
     subscription = local.subscribe(buyer.pk, price="price_pro")
     outcome_of(client, "customer.subscription.created", subscription)
-    assert tasks.refresh_subscriptions() == 0
+    assert stripe_sync.refresh_overdue_subscriptions() == 0
     Subscription.objects.update(period_ends_at=timezone.now() - timedelta(hours=2))
     local.failing = True
-    assert tasks.refresh_subscriptions() == 0
+    assert stripe_sync.refresh_overdue_subscriptions() == 0
     local.failing = False
     subscription.update(status="canceled", ended_at=int(time.time()))
-    assert tasks.refresh_subscriptions() == 1
+    assert stripe_sync.refresh_overdue_subscriptions() == 1
     assert Subscription.objects.get().state == "cancelled"
-    assert tasks.refresh_subscriptions() == 0
+    assert stripe_sync.refresh_overdue_subscriptions() == 0

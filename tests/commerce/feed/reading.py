@@ -1,4 +1,4 @@
-"""The cast of the tests of reading: customers with keys, signals of the ledger, and a client of the API."""
+"""What the tests of reading share: customers with keys, signals in the ledger, and a client of the API."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def grant(**plan: Any) -> IssuedKey:
 
 
 class Reader:
-    """Somebody who calls the API with a key."""
+    """A client of the API with a key."""
 
     def __init__(self, value: str) -> None:
         self.value = value

@@ -1,4 +1,4 @@
-"""What a plan shows, whoever asks: one query for all."""
+"""What a plan shows is the same over every API: one query for all."""
 
 from datetime import timedelta
 

@@ -6,10 +6,12 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from aggregator.ledger import pager
 from aggregator.models import TradingSignal
 from commerce import entitlements, feed
 from commerce.entitlements import Scope
 from commerce.feed import Filters, listing, pages
+from ecosystems import ECOSYSTEMS
 
 pytestmark = pytest.mark.django_db
 
@@ -64,9 +66,8 @@ def test_a_page_touches_the_same_however_long_the_ledger_is():
     assert max(long) <= 1.3 * max(short)
 
 
-def test_no_query_of_a_filter_that_finds_nothing_reads_more_than_a_span(monkeypatch):
-    monkeypatch.setattr(pages, "LOOK_FOR_S", 60.0)
-    monkeypatch.setattr(pages, "QUICK_S", 0.0)
+def test_no_query_of_a_filter_that_finds_nothing_passes_more_than_a_step(monkeypatch):
+    monkeypatch.setattr(pages, "PAGE_TIMEOUT_S", 60.0)
     fill(1, 40_000)
     plans = explained(lambda: feed.read(Scope(), Filters(action="HOLD"), 0, 500))
     scanned = [
@@ -76,18 +77,17 @@ def test_no_query_of_a_filter_that_finds_nothing_reads_more_than_a_span(monkeypa
         if "Rows Removed by Filter" in node
     ]
     assert sum(scanned) == 40_000
-    assert max(scanned) <= pages.SPAN
+    assert max(scanned) <= pager.MAX_PASSED
 
 
-def test_what_is_found_quickly_is_looked_for_in_ever_longer_spans(monkeypatch):
-    monkeypatch.setattr(pages, "LOOK_FOR_S", 60.0)
-    monkeypatch.setattr(pages, "QUICK_S", 60.0)
-    monkeypatch.setattr(pages, "SPAN", 10)
-    fill(1, 5_000)
+def test_a_gap_of_any_size_is_passed_at_once():
+    fill(1, 50)
+    fill(2**62, 2**62 + 50)
     with CaptureQueriesContext(connection) as queries:
         page = feed.read(Scope(), Filters(action="HOLD"), 0, 500)
     assert not page.has_more
-    assert len(queries) < 5_000 / pages.WIDEST_SPAN + 12
+    assert page.position == 2**62 + 50
+    assert len(queries) < 10
 
 
 @pytest.mark.parametrize(
@@ -100,21 +100,21 @@ def test_what_is_found_quickly_is_looked_for_in_ever_longer_spans(monkeypatch):
         (Scope(instruments=("*NO*",)), Filters()),
     ],
 )
-def test_what_is_rare_is_looked_up_and_not_looked_for(scope, wanted, monkeypatch):
-    monkeypatch.setattr(pages, "SPAN", 100)
+def test_what_is_rare_is_looked_up_by_id(scope, wanted, monkeypatch):
+    monkeypatch.setattr(pager, "MAX_PASSED", 100)
     fill(1, 40_000)
     TradingSignal.objects.filter(position__in=range(500, 40_000, 1000)).update(
         instrument="RARE", agent_source="rare"
     )
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE trading_signals")
-    plans = explained(lambda: feed.read(scope, wanted, 0, 500))
+    plans = explained(lambda: feed.read(scope, wanted, 0, 50))
     assert touched(plans) < 1_000
     assert all(node.get("Rows Removed by Filter", 0) <= 100 for plan in plans for node in nodes(plan))
 
 
-def test_a_stretch_of_the_ledger_is_read_by_position_alone():
-    """An index of instruments would be read for the whole ledger, for each stretch."""
+def test_a_step_through_the_ledger_is_read_by_position_alone():
+    """An index of instruments would be read for the whole ledger, for each step."""
     fill(1, 40_000)
     TradingSignal.objects.filter(position__in=range(5, 40_000, 20)).update(instrument="BTC/USDT")
     with connection.cursor() as cursor:
@@ -145,8 +145,8 @@ def test_either_way_gives_the_same(scope, wanted, rare, monkeypatch):
         .order_by("position")
         .values_list("position", flat=True)
     )
-    monkeypatch.setattr(pages, "SPAN", 30)
-    monkeypatch.setattr(pages, "RARE", rare)
+    monkeypatch.setattr(pager, "MAX_PASSED", 30)
+    monkeypatch.setattr(pages, "MAX_RARE", rare)
     for limit in (1, 4, 500):
         found, page = [], feed.Page([], 0, has_more=True)
         while page.has_more:
@@ -156,13 +156,23 @@ def test_either_way_gives_the_same(scope, wanted, rare, monkeypatch):
         assert found == expected
 
 
+@pytest.mark.parametrize("column", ["instrument", "agent_source"])
+def test_a_listing_touches_the_same_however_long_the_ledger_is(column):
+    def cost():
+        return touched(explained(lambda: listing.page(Scope(), column, ECOSYSTEMS, None, 100)))
+
+    fill(1, 2_000)
+    short = cost()
+    fill(2_001, 40_000)
+    assert cost() <= 1.3 * short
+
+
 def test_no_offset_and_no_count():
     fill(1, 50)
     with CaptureQueriesContext(connection) as queries:
         page = feed.read(Scope(), Filters(), 0, 10)
         feed.read(Scope(), Filters(), page.position, 10)
-        listing.roll_up()
-        list(listing.visible(Scope()))
+        listing.page(Scope(), "instrument", ["crypto"], None, 100)
     text = " ".join(query["sql"].upper() for query in queries)
     assert 'FROM "TRADING_SIGNALS"' in text
     assert "OFFSET" not in text

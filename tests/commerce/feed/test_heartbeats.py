@@ -1,4 +1,4 @@
-"""Agents' signs of life are on the ledger and in nobody's feed."""
+"""Agents' heartbeats are in the ledger and in no feed."""
 
 import pytest
 

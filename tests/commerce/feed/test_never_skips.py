@@ -1,8 +1,8 @@
-"""Never a signal skipped, never one twice: real followers of each kind at once, killed while writers commit.
+"""Never a signal skipped, never one twice: real clients of each kind at once, killed while writers commit.
 
 Signals come in over all three doors, agents' rows in transactions that stay open while later ones are
 recorded. Followers over REST and the stream, a webhook receiver for each plan, and the programs that they
-and the writers depend on are killed at random and started again. In the end REST and stream followers hold
+and the writers depend on are killed at random and started again. In the end REST and stream clients hold
 exactly what the database holds, in its order; a webhook receiver holds exactly that by `webhook-id`, some of
 them more than once.
 """
@@ -21,10 +21,10 @@ from standardwebhooks import Webhook
 from commerce import entitlements
 from commerce.models import Subscription
 from commerce.webhooks import endpoints
-from tests.commerce.feed.following import (
+from tests.commerce.feed.feed_clients import (
     Agent,
     Appender,
-    Follower,
+    FeedClient,
     Inbox,
     Killable,
     Poster,
@@ -79,11 +79,13 @@ class World:
         self.holders = [
             Killable(lambda: run_program(manage("consume_streams")), lambda: idle_in_redis(redis_client)),
             *(
-                Killable(lambda: run_program(manage("deliver_webhooks"), **LOCAL), work_is_due)
+                Killable(
+                    lambda: run_program(manage("run_worker", "--only", "webhooks"), **LOCAL), work_is_due
+                )
                 for _ in range(2)
             ),
         ]
-        self.followers = []
+        self.clients = []
         self.inboxes = []
         self.done = threading.Event()
         stack.callback(self.done.set)
@@ -104,7 +106,7 @@ class World:
         key = owner.issue_key(name).value
         for kind, options in (("rest", ["--poll", "0.2"]), ("stream", ["--stream", self.stream])):
             file = self.folder / f"{name}-{kind}.jsonl"
-            self.followers.append(Follower(self.run_program, file, key, self.web, *options))
+            self.clients.append(FeedClient(self.run_program, file, key, self.web, *options))
         rights = entitlements.entitlement(Subscription.objects.entitling(timezone.now()).get(customer=owner))
         server = self.stack.enter_context(receiver())
         _, secret = endpoints.create(rights, "webhook", server.url(), after=0)
@@ -113,7 +115,7 @@ class World:
         self.inboxes.append(inbox)
 
     def go_through_it(self):
-        """Let everybody write, and kill whom chance takes; return what was confirmed to the writers."""
+        """Let all writers write and kill random programs; return what was confirmed to the writers."""
         randomly = random.Random(SEED)
         for writer in self.writers:
             writer.start()
@@ -121,14 +123,14 @@ class World:
         at_the_latest = until + 120  # where a killed program takes long to come up again
         while time.monotonic() < until or (time.monotonic() < at_the_latest and not self.much_happened()):
             self.done.wait(randomly.uniform(0.4, 1.4))
-            randomly.choice([*self.servers, *self.holders, *self.followers]).kill()
+            randomly.choice([*self.servers, *self.holders, *self.clients]).kill()
         self.done.set()
         for writer in self.writers:
             writer.join(180)
-        return {signal_id for writer in self.writers for signal_id in writer.said}
+        return {signal_id for writer in self.writers for signal_id in writer.confirmed}
 
     def kills(self):
-        return [one.kills for one in (*self.servers, *self.holders, *self.followers)]
+        return [one.kills for one in (*self.servers, *self.holders, *self.clients)]
 
     def much_happened(self):
         return len(in_the_ledger()) > 200 and recorded_after_newer_ones() > 20 and sum(self.kills()) > 10
@@ -145,12 +147,12 @@ class World:
     def reached(self):
         """How much of the ledger they all have at least."""
         return min(
-            *(follower.count() for follower in self.followers),
+            *(follower.count() for follower in self.clients),
             *(len(inbox.signals) for inbox in self.inboxes),
         )
 
 
-def test_followers_of_each_kind_end_with_the_same_as_the_database(
+def test_clients_of_each_kind_end_with_the_same_as_the_database(
     run_program, redis_client, tmp_path, settings
 ):
     print(f"NEVER_SKIPS_SEED={SEED}")  # noqa: T201 - shown when it fails
@@ -165,9 +167,9 @@ def test_followers_of_each_kind_end_with_the_same_as_the_database(
         world.settle(len(said))
         expected = in_the_ledger()
     assert world.much_happened()
-    assert all(writer.said for writer in world.writers)
+    assert all(writer.confirmed for writer in world.writers)
     assert set(expected) == said
-    for follower in world.followers:
+    for follower in world.clients:
         follower.program.kill()
         assert follower.found() == expected, follower.file.name
     for inbox in world.inboxes:
@@ -180,7 +182,7 @@ def test_followers_of_each_kind_end_with_the_same_as_the_database(
 def test_no_delayed_follower_is_early(run_program, live_hub, tmp_path):
     """What a delayed plan shows was recorded at least its delay ago, by the reader's own clock."""
     key = customer(delay=DELAY).issue_key("late").value
-    late = Follower(run_program, tmp_path / "late.jsonl", key, live_hub(), "--poll", "0.2")
+    late = FeedClient(run_program, tmp_path / "late.jsonl", key, live_hub(), "--poll", "0.2")
     recorded = {}
     for number in range(6):
         recorded[f"s{number}"] = time.time()

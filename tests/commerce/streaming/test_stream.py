@@ -84,7 +84,7 @@ def test_filters_and_the_plan_hold_here_too(url):
     assert ids(EventSource(url, given.value, START, "?action=SELL").take(1)) == ["c"]
 
 
-def test_a_filtered_reader_hears_how_far_it_is(url):
+def test_a_filtered_reader_learns_how_far_it_is(url):
     given = grant()
     source = EventSource(url, given.value, START, "?action=SELL")
     first = source.wait_for_id()
@@ -174,21 +174,21 @@ def test_no_more_streams_than_the_plan_has(url):
     assert ids(open_[0].take(1)) == ["a"]
 
 
-def test_a_place_that_is_lost_in_an_outage_is_taken_again_or_the_stream_ends(url):
+def test_a_slot_that_is_lost_in_an_outage_is_acquired_again_or_the_stream_ends(url):
     """As when another process clears away what was not renewed for a minute."""
     given = grant(streams=1)
     source = EventSource(url, given.value)
     source.wait_for_id()
     StreamSlot.objects.all().delete()
-    place = eventually(lambda: StreamSlot.objects.first())
-    place.pk = uuid4()
-    place.process = uuid4()
+    slot = eventually(lambda: StreamSlot.objects.first())
+    slot.pk = uuid4()
+    slot.process = uuid4()
     StreamSlot.objects.all().delete()
-    place.save(force_insert=True)
+    slot.save(force_insert=True)
     assert [event.data["code"] for event in source] == ["too_many_streams"]
 
 
-def test_a_place_of_a_process_that_died_is_free_again(stream_process):
+def test_a_slot_of_a_process_that_died_is_free_again(stream_process):
     url, program = stream_process()
     given = grant(streams=1)
     assert EventSource(url, given.value).status == 200
@@ -198,7 +198,7 @@ def test_a_place_of_a_process_that_died_is_free_again(stream_process):
     assert EventSource(url, given.value).status == 200
 
 
-def test_a_place_that_was_not_given_back_is_free_again_while_the_process_lives(url):
+def test_a_slot_that_was_not_released_is_free_again_while_the_process_lives(url):
     """As when the database was away at the moment a stream ended."""
     given = grant(streams=5)
     source = EventSource(url, given.value)
@@ -222,7 +222,7 @@ def test_a_place_that_was_not_given_back_is_free_again_while_the_process_lives(u
         ({"key": "valid"}, "?ecosystem=bonds", 400),
     ],
 )
-def test_who_is_not_let_in_gets_a_problem(url, headers, query, status):
+def test_a_refused_client_gets_a_problem(url, headers, query, status):
     key = headers.pop("key", None)
     if key:
         headers["Authorization"] = f"Bearer {grant().value}"
@@ -315,7 +315,7 @@ def test_a_reader_that_does_not_read_takes_bounded_memory(stream_process):
     head = ["GET /api/v1/stream HTTP/1.1", "Host: x", f"X-API-Key: {given.value}", f"Last-Event-ID: {START}"]
     slow.sendall("\r\n".join([*head, "", ""]).encode())
     worker = psutil.Process(program.process.pid).children()[0]
-    # A second reader goes through all 12 MB meanwhile and is held up by nobody.
+    # A second reader reads all 12 MB at the same time and is not delayed.
     events = EventSource(url, given.value, START).take(5000)
     assert len(set(ids(events))) == 5000
     assert Reader(given.value).get("usage").json()["signals"]["used"] < 5000 + 5000

@@ -16,8 +16,9 @@ from typing import Any
 from django.conf import settings
 from django.utils import timezone
 
-from aggregator import consuming, ledger
+from aggregator import ledger
 from aggregator.ledger.entries import Entry
+from aggregator.worker import Worker
 from commerce import entitlements
 from commerce.models import Customer, Endpoint, Message, Plan, Subscription
 from commerce.webhooks import endpoints
@@ -77,7 +78,8 @@ def signal(signal_id: str, **fields: object) -> dict[str, object]:
 
 def deliver(**threads: int) -> int:
     """Send all that is due now; return the number of attempts."""
-    made = consuming.run(Dispatcher(**threads), threading.Event(), once=True)
+    webhooks = {"webhooks": lambda: Dispatcher(**threads)}
+    made = Worker(webhooks, threading.Event(), once=True).run()["webhooks"]
     gc.collect()  # the connections of ended threads lie in reference cycles and would keep the database busy
     return made
 

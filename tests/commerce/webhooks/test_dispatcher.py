@@ -16,7 +16,7 @@ from django.db.models import F
 
 from aggregator.ledger import inserted_rows
 from aggregator.models import TradingSignal
-from commerce import feed, tasks
+from commerce import feed
 from commerce.entitlements import scope
 from commerce.models import Attempt, Endpoint, Message, Subscription
 from commerce.webhooks import claims, http_client
@@ -100,29 +100,19 @@ def test_hanging_endpoints_beyond_all_threads_leave_a_thread_to_those_that_answe
     assert ids(inbox) == ["b"]
 
 
-def test_the_celery_task_starts_deliveries_and_does_not_wait_for_them(inbox):
-    endpoint(customer(), inbox.url())
-    record("a")
-    tasks.deliver_webhooks()
-    eventually(lambda: Message.objects.get().state == "delivered")
-    tasks._deliverer().close()
-    tasks._deliverer.cache_clear()
-    assert ids(inbox) == ["a"]
-
-
-COMMAND = ("deliver_webhooks",)
+COMMAND = ("run_worker", "--only", "webhooks")
 LOCAL = {"DJANGO_DEBUG": "1", "CORE_DELIVERY_NETWORKS": "127.0.0.0/8"}
 
 
-def test_a_celery_worker_with_beat_delivers_and_ends_after_the_request_under_way(
-    inbox, run_program, redis_client, tmp_path
+def test_a_celery_worker_delivers_without_beat_and_ends_after_the_request_under_way(
+    inbox, run_program, redis_client
 ):
     endpoint(customer(), inbox.url())
     held = threading.Event()
     inbox.answer = lambda _: Answering(before=lambda: held.wait(60))
     record(*[f"s{number}" for number in range(60)])
-    options = ["--pool", "threads", "--concurrency", "2", "--schedule", str(tmp_path / "beat")]
-    worker = run_program([sys.executable, "-m", "celery", "-A", "config", "worker", "-B", *options], **LOCAL)
+    options = ["--pool", "threads", "--concurrency", "2"]
+    worker = run_program([sys.executable, "-m", "celery", "-A", "config", "worker", *options], **LOCAL)
     worker.until(lambda: inbox.received)
     worker.process.terminate()
     worker.until(lambda: "Warm shutdown" in worker.text)

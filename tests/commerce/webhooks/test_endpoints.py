@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from datetime import timedelta
 
 import pytest
 from django.utils import timezone
 
 from aggregator.models import TradingSignal
+from aggregator.periodic import PeriodicJobs
 from commerce.models import Attempt, Endpoint, Message
 from commerce.webhooks import endpoints
 from commerce.webhooks.message_retention import delete_old_messages
@@ -83,9 +83,9 @@ def test_a_replay_outlives_the_pruning_of_old_messages(inbox):
     made, _ = endpoint(customer(), inbox.url())
     record("a")
     deliver()
-    assert delete_old_messages(threading.Event()) == 0
+    assert delete_old_messages() == 0
     Message.objects.update(created_at=timezone.now() - timedelta(days=31))
-    assert delete_old_messages(threading.Event()) == 1
+    assert delete_old_messages() == 1
     assert not Attempt.objects.exists()
     endpoints.replay(made, 0)
     deliver()
@@ -110,9 +110,9 @@ def test_a_deletion_does_not_wait_for_deliveries_which_go_with_age(inbox, django
     deliver()
     with django_assert_num_queries(1):
         made.delete()
-    assert delete_old_messages(threading.Event()) == 0
+    assert delete_old_messages() == 0
     Message.objects.update(created_at=timezone.now() - timedelta(days=31))
-    assert delete_old_messages(threading.Event()) == 3
+    assert delete_old_messages() == 3
     assert not Attempt.objects.exists()
 
 
@@ -125,16 +125,18 @@ def test_deliveries_are_kept_as_long_as_the_operator_says(inbox, settings):
     deliver()
     Message.objects.update(created_at=timezone.now() - timedelta(days=31))
     local(settings, delivery_days=32)
-    assert delete_old_messages(threading.Event()) == 0
+    assert delete_old_messages() == 0
     local(settings, delivery_days=30)
-    assert delete_old_messages(threading.Event()) == 1
+    assert delete_old_messages() == 1
     assert Message.objects.get().state == "waiting"
 
 
-def test_what_pushes_forgets_what_is_old(inbox):
+def test_a_periodic_job_deletes_what_is_old(inbox):
     endpoint(customer(), inbox.url())
     record("a")
     deliver()
     Message.objects.update(created_at=timezone.now() - timedelta(days=31))
-    deliver()
+    jobs = PeriodicJobs()
+    while jobs.run_once():
+        pass
     assert not Message.objects.exists()

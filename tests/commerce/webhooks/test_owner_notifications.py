@@ -8,7 +8,7 @@ import threading
 import pytest
 from django.core import mail
 
-from aggregator import consuming
+from aggregator.worker import Worker
 from commerce.models import Endpoint
 from commerce.webhooks.dispatcher import Dispatcher
 from tests.commerce.webhooks.pushing import answering, customer, deliver, endpoint, record
@@ -37,7 +37,7 @@ def test_a_notice_that_a_killed_worker_had_under_way_is_still_owed(inbox, run_ma
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.settimeout(WAIT_TIMEOUT_S)
         host, port = silent.getsockname()
-        worker = run_manage("deliver_webhooks", EMAIL_URL=f"smtp://{host}:{port}")
+        worker = run_manage("run_worker", "--only", "webhooks", EMAIL_URL=f"smtp://{host}:{port}")
         held, _ = silent.accept()
         deliver()
         assert mail.outbox == [], "only one worker is at it"
@@ -61,7 +61,7 @@ def test_a_mail_server_that_hangs_holds_up_no_delivery(inbox, settings):
         Endpoint.objects.filter(pk=gone.pk).update(state="disabled", notify=True)
         stop = threading.Event()
         deliverer = Dispatcher(stop)
-        runner = threading.Thread(target=consuming.run, args=(deliverer, stop))
+        runner = threading.Thread(target=Worker({"webhooks": lambda: deliverer}, stop).run)
         runner.start()
         held, _ = silent.accept()
         record("a")

@@ -13,12 +13,11 @@ from ecosystems.agent.loop import Agent
 from ecosystems.agent.progress import Progress
 from ecosystems.bus import EventBus, InvalidSignal, Outbox, OutboxFull
 from ecosystems.bus.webhook import WebhookTransport
-from ecosystems.market.candles import FeedError
 from ecosystems.market.csv_feed import CsvFeed
-from ecosystems.market.feeds import FeedOutage
+from ecosystems.market.feeds import FeedError, FeedOutage
 from ecosystems.market.synthetic_feed import SyntheticFeed
 from ecosystems.signal import Refusal
-from ecosystems.strategies import load
+from ecosystems.strategies import load_strategy
 from tests.ecosystems.bus.receiver import Receiver
 from tests.ecosystems.market.sample_market import replay_ids, write
 
@@ -27,7 +26,7 @@ MINUTE = timedelta(minutes=1)
 
 
 class Clock:
-    """Time that passes when somebody waits, and a stop that is asked for at `until`."""
+    """Time that passes only during waits, and a stop event that is set at `until`."""
 
     def __init__(self, now: datetime = NOON) -> None:
         self.now = now
@@ -46,21 +45,21 @@ class Clock:
         return self.is_set()
 
 
-class Kept:
-    """A sink that keeps signals, after it has raised what stands in `script`."""
+class Recorder:
+    """A publisher that records signals, after it has raised the errors in `script`."""
 
     def __init__(self) -> None:
         self.signals: list[wire.Signal] = []
         self.script: list[Exception] = []
-        self.clear = True
+        self.delivered = True
 
     def publish(self, signals: list[wire.Signal]) -> None:
         if self.script:
             raise self.script.pop(0)
         self.signals += signals
 
-    def is_clear(self) -> bool:
-        return self.clear
+    def all_delivered(self) -> bool:
+        return self.delivered
 
     @property
     def ids(self) -> list[str]:
@@ -68,7 +67,7 @@ class Kept:
 
 
 class Broken:
-    """A feed that raises what stands in `script`, then is the one behind it."""
+    """A feed that raises the errors in `script`, then works like the one behind it."""
 
     def __init__(self, feed, *script: Exception) -> None:
         self.tags = feed.tags
@@ -81,11 +80,13 @@ class Broken:
         return self.feed.candles(*arguments)
 
 
-def agent(clock, sink, progress=None, feed=None, **options) -> Agent:
+def agent(clock, publisher, progress=None, feed=None, **options) -> Agent:
     feed = feed or SyntheticFeed("crypto", 3, clock)
-    strategy = load("ema_crossover")("crypto", "MADE/UP", "1m", "agent", tags=feed.tags, fast=3, slow=6)
+    strategy = load_strategy("ema_crossover")(
+        "crypto", "MADE/UP", "1m", "agent", tags=feed.tags, fast=3, slow=6
+    )
     progress = progress or Progress(None)
-    return Agent(strategy, feed, sink, progress=progress, stop=clock, clock=clock, **options)
+    return Agent(strategy, feed, publisher, progress=progress, stop=clock, clock=clock, **options)
 
 
 def run_until(subject: Agent, clock: Clock, until: datetime) -> None:
@@ -95,86 +96,86 @@ def run_until(subject: Agent, clock: Clock, until: datetime) -> None:
 
 def expected(start: datetime, end: datetime) -> list[str]:
     """Ids of the signals of candles opened from `start` on and closed by `end`, by the strategy alone."""
-    strategy = load("ema_crossover")("crypto", "MADE/UP", "1m", "agent", fast=3, slow=6)
+    strategy = load_strategy("ema_crossover")("crypto", "MADE/UP", "1m", "agent", fast=3, slow=6)
     candles = SyntheticFeed("crypto", 3, lambda: end).candles("MADE/UP", "1m", start - timedelta(days=1))
     signals = [(candle.timestamp, strategy.on_candle(candle)) for candle in candles]
     return [signal.signal_id for at, signal in signals if signal and at >= start]
 
 
 def test_history_warms_up_and_gives_no_signals():
-    clock, sink = Clock(), Kept()
-    subject = agent(clock, sink)
+    clock, publisher = Clock(), Recorder()
+    subject = agent(clock, publisher)
     subject.start()
     assert subject.run_once() == 0
     run_until(subject, clock, NOON + 120 * MINUTE)
-    assert len(sink.ids) > 5
-    assert sink.ids == expected(NOON, clock.now - MINUTE)[: len(sink.ids)]
-    assert len(sink.ids) >= len(expected(NOON, clock.now - 2 * MINUTE))
-    assert all(signal.tags == ("synthetic",) for signal in sink.signals)
+    assert len(publisher.ids) > 5
+    assert publisher.ids == expected(NOON, clock.now - MINUTE)[: len(publisher.ids)]
+    assert len(publisher.ids) >= len(expected(NOON, clock.now - 2 * MINUTE))
+    assert all(signal.tags == ("synthetic",) for signal in publisher.signals)
 
 
-def test_a_restarted_agent_makes_up_for_what_it_missed(tmp_path):
-    file, clock, sink = tmp_path / "agent.progress", Clock(), Kept()
-    first = agent(clock, sink, Progress(file, "subject"))
+def test_a_restarted_agent_sends_what_it_missed(tmp_path):
+    file, clock, publisher = tmp_path / "agent.progress", Clock(), Recorder()
+    first = agent(clock, publisher, Progress(file, "subject"))
     first.start()
     run_until(first, clock, NOON + 60 * MINUTE)
     clock.now += 90 * MINUTE
-    second = agent(clock, sink, Progress(file, "subject"))
+    second = agent(clock, publisher, Progress(file, "subject"))
     second.start()
     run_until(second, clock, NOON + 200 * MINUTE)
-    assert sink.ids == expected(NOON, clock.now)[: len(sink.ids)]
-    assert len(sink.ids) >= len(expected(NOON, NOON + 198 * MINUTE))
+    assert publisher.ids == expected(NOON, clock.now)[: len(publisher.ids)]
+    assert len(publisher.ids) >= len(expected(NOON, NOON + 198 * MINUTE))
 
 
-def test_progress_that_was_lost_costs_repeats_under_the_same_ids(tmp_path):
-    file, clock, sink = tmp_path / "agent.progress", Clock(), Kept()
-    first = agent(clock, sink, Progress(file, "subject"))
+def test_lost_progress_leads_to_repeats_under_the_same_ids(tmp_path):
+    file, clock, publisher = tmp_path / "agent.progress", Clock(), Recorder()
+    first = agent(clock, publisher, Progress(file, "subject"))
     first.start()
     early = file.read_bytes()
     run_until(first, clock, NOON + 60 * MINUTE)
     file.write_bytes(early)
-    again, clock.until = Kept(), None
+    again, clock.until = Recorder(), None
     second = agent(clock, again, Progress(file, "subject"))
     second.start()
     second.run_once()
-    assert again.signals[: len(sink.signals)] == sink.signals
-    assert len(sink.signals) > 2
+    assert again.signals[: len(publisher.signals)] == publisher.signals
+    assert len(publisher.signals) > 2
 
 
 def test_signals_older_than_catch_up_are_not_given(tmp_path):
-    clock, sink, progress = Clock(), Kept(), Progress(tmp_path / "agent.progress", "subject")
+    clock, publisher, progress = Clock(), Recorder(), Progress(tmp_path / "agent.progress", "subject")
     progress.save(NOON - timedelta(days=4))
-    subject = agent(clock, sink, progress, catch_up=timedelta(hours=2))
+    subject = agent(clock, publisher, progress, catch_up=timedelta(hours=2))
     subject.start()
     subject.run_once()
-    assert sink.ids == expected(NOON - timedelta(hours=2), NOON)
+    assert publisher.ids == expected(NOON - timedelta(hours=2), NOON)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"subject":"x","last":"2024-01-01T00:00:00Z"}'])
-def test_progress_of_something_else_does_not_count(tmp_path, content, caplog):
+def test_progress_of_another_subject_is_ignored(tmp_path, content, caplog):
     file = tmp_path / "agent.progress"
     file.write_bytes(content)
     assert Progress(file, "subject").last is None
-    assert "begins anew" in caplog.text
+    assert "starts anew" in caplog.text
 
 
-def test_a_feed_that_is_out_is_waited_for_and_nothing_is_missed():
-    clock, sink = Clock(), Kept()
+def test_an_outage_of_the_feed_is_waited_for_and_nothing_is_missed():
+    clock, publisher = Clock(), Recorder()
     feed = Broken(SyntheticFeed("crypto", 3, clock))
-    subject = agent(clock, sink, feed=feed)
+    subject = agent(clock, publisher, feed=feed)
     subject.start()
     feed.script = [FeedOutage("out", 30), *[FeedOutage("out")] * 12]
     run_until(subject, clock, NOON + 60 * MINUTE)
     assert clock.waits[0] >= 30
     assert max(clock.waits) <= 75
-    assert sink.ids == expected(NOON, clock.now)[: len(sink.ids)]
+    assert publisher.ids == expected(NOON, clock.now)[: len(publisher.ids)]
     assert subject.handled >= 58
 
 
 def test_a_feed_that_refuses_ends_the_agent():
     clock = Clock()
     feed = Broken(SyntheticFeed("crypto", 3, clock))
-    subject = agent(clock, Kept(), feed=feed)
+    subject = agent(clock, Recorder(), feed=feed)
     subject.start()
     feed.script = [FeedError("the key was revoked")]
     with pytest.raises(FeedError, match="revoked"):
@@ -183,43 +184,43 @@ def test_a_feed_that_refuses_ends_the_agent():
 
 def test_an_outage_at_the_start_is_tried_three_times():
     clock = Clock()
-    feed = Broken(SyntheticFeed("crypto", 3, clock), *[FeedOutage("nobody there")] * 3)
+    feed = Broken(SyntheticFeed("crypto", 3, clock), *[FeedOutage("unreachable")] * 3)
     with pytest.raises(FeedOutage):
-        agent(clock, Kept(), feed=feed).start()
+        agent(clock, Recorder(), feed=feed).start()
     assert clock.waits == [1, 2]
     feed.script = [FeedOutage("limited", 20)]
-    agent(clock, Kept(), feed=feed).start()
+    agent(clock, Recorder(), feed=feed).start()
     assert clock.waits[2:] == [20]
 
 
-def test_an_outbox_without_room_is_waited_for(tmp_path):
-    clock, sink = Clock(), Kept()
-    subject = agent(clock, sink, Progress(tmp_path / "agent.progress", "subject"))
+def test_a_full_outbox_is_waited_for(tmp_path):
+    clock, publisher = Clock(), Recorder()
+    subject = agent(clock, publisher, Progress(tmp_path / "agent.progress", "subject"))
     subject.start()
-    sink.script = [OutboxFull("full")] * 4
+    publisher.script = [OutboxFull("full")] * 4
     run_until(subject, clock, NOON + 60 * MINUTE)
-    assert sink.ids == expected(NOON, clock.now)[: len(sink.ids)]
-    assert sink.script == []
+    assert publisher.ids == expected(NOON, clock.now)[: len(publisher.ids)]
+    assert publisher.script == []
 
 
-def test_a_signal_that_nobody_kept_is_not_noted_as_handled(tmp_path):
-    file, clock, sink = tmp_path / "agent.progress", Clock(), Kept()
-    first = agent(clock, sink, Progress(file, "subject"))
+def test_a_signal_that_was_not_stored_is_sent_after_a_restart(tmp_path):
+    file, clock, publisher = tmp_path / "agent.progress", Clock(), Recorder()
+    first = agent(clock, publisher, Progress(file, "subject"))
     first.start()
-    sink.script = [OutboxFull("full")] * 1000
+    publisher.script = [OutboxFull("full")] * 1000
     run_until(first, clock, NOON + 60 * MINUTE)
-    assert sink.ids == []
-    sink.script, clock.until = [], None
-    second = agent(clock, sink, Progress(file, "subject"))
+    assert publisher.ids == []
+    publisher.script, clock.until = [], None
+    second = agent(clock, publisher, Progress(file, "subject"))
     second.start()
     second.run_once()
-    assert sink.ids == expected(NOON, clock.now)
-    assert sink.ids
+    assert publisher.ids == expected(NOON, clock.now)
+    assert publisher.ids
 
 
 def test_a_signal_that_breaks_the_schema_harms_no_other():
-    clock, sink = Clock(), Kept()
-    subject = agent(clock, sink)
+    clock, publisher = Clock(), Recorder()
+    subject = agent(clock, publisher)
     subject.start()
     clock.now += 60 * MINUTE
     whole = expected(NOON, clock.now)
@@ -227,49 +228,49 @@ def test_a_signal_that_breaks_the_schema_harms_no_other():
     def publish(signals):
         if bad := [signal for signal in signals if signal.signal_id == whole[1]]:
             raise InvalidSignal(bad[0], Refusal("invalid", "made up by the test"))
-        sink.signals += signals
+        publisher.signals += signals
 
-    sink.publish = publish
+    publisher.publish = publish
     subject.run_once()
-    assert sink.ids == [whole[0], *whole[2:]]
+    assert publisher.ids == [whole[0], *whole[2:]]
 
 
 def test_a_heartbeat_comes_with_each_slot_unless_signals_wait():
-    clock, sink = Clock(NOON + 7 * MINUTE), Kept()
-    subject = agent(clock, sink, heartbeat=15 * MINUTE)
+    clock, publisher = Clock(NOON + 7 * MINUTE), Recorder()
+    subject = agent(clock, publisher, heartbeat=15 * MINUTE)
     subject.start()
     run_until(subject, clock, NOON + 29 * MINUTE)
-    sink.clear = False
+    publisher.delivered = False
     run_until(subject, clock, NOON + 45 * MINUTE)
-    sink.clear = True
+    publisher.delivered = True
     run_until(subject, clock, NOON + 61 * MINUTE)
-    beats = [signal for signal in sink.signals if "heartbeat" in signal.tags]
+    beats = [signal for signal in publisher.signals if "heartbeat" in signal.tags]
     assert [(beat.timestamp - NOON) / MINUTE for beat in beats] == [0, 15, 45, 60]
     beat = beats[0]
     assert (beat.action, beat.signal_type, beat.agent_source) == ("HOLD", "ANALYTICS", "agent")
     assert beat.tags == ("heartbeat", "synthetic")
     assert wire.parse(beat.to_json()) == beat
-    assert heartbeat(agent(clock, sink).strategy, NOON) == beat
+    assert heartbeat(agent(clock, publisher).strategy, NOON) == beat
 
 
-def test_an_agent_that_cannot_see_its_market_gives_no_heartbeat():
-    clock, sink = Clock(), Kept()
+def test_an_agent_without_its_feed_sends_no_heartbeat():
+    clock, publisher = Clock(), Recorder()
     feed = Broken(SyntheticFeed("crypto", 3, clock))
-    subject = agent(clock, sink, feed=feed, heartbeat=15 * MINUTE)
+    subject = agent(clock, publisher, feed=feed, heartbeat=15 * MINUTE)
     subject.start()
     feed.script = [FeedOutage("out", 3600)]
     run_until(subject, clock, NOON + 50 * MINUTE)
-    assert sink.signals == []
+    assert publisher.signals == []
 
 
 def test_it_waits_for_the_next_candle_to_close_and_at_most_a_minute():
     clock = Clock(NOON + timedelta(seconds=10))
-    subject = agent(clock, Kept())
-    assert subject.pause() == 3
+    subject = agent(clock, Recorder())
+    assert subject.poll_delay() == 3
     subject.start()  # the newest candle closed at noon, the next one does in 50 seconds
-    assert subject.pause() == 52
+    assert subject.poll_delay() == 52
     clock.now += timedelta(hours=3)
-    assert subject.pause() == 3
+    assert subject.poll_delay() == 3
 
 
 @pytest.fixture
@@ -280,34 +281,34 @@ def replayed(tmp_path):
 
 
 def test_a_replay_warms_up_with_its_first_candles_and_ends(replayed):
-    clock, sink = Clock(), Kept()
-    subject = agent(clock, sink, feed=CsvFeed(replayed), finite=True, heartbeat=MINUTE)
+    clock, publisher = Clock(), Recorder()
+    subject = agent(clock, publisher, feed=CsvFeed(replayed), finite=True, heartbeat=MINUTE)
     subject.start()
     subject.run()
     assert subject.handled == 600
-    assert sink.ids == replay_ids(replayed, "agent")
+    assert publisher.ids == replay_ids(replayed, "agent")
     assert clock.waits == []
 
 
 @pytest.mark.parametrize("seconds", [100, 550])
-def test_a_replay_at_speed_may_be_stopped_and_goes_on(replayed, tmp_path, seconds):
-    file, clock, sink = tmp_path / "agent.progress", Clock(), Kept()
-    first = agent(clock, sink, Progress(file, "s"), CsvFeed(replayed), finite=True, speed=60)
+def test_a_paced_replay_can_be_stopped_and_continued(replayed, tmp_path, seconds):
+    file, clock, publisher = tmp_path / "agent.progress", Clock(), Recorder()
+    first = agent(clock, publisher, Progress(file, "s"), CsvFeed(replayed), finite=True, speed=60)
     first.start()
     run_until(first, clock, NOON + timedelta(seconds=seconds))
     assert first.handled == seconds
     assert set(clock.waits) == {1.0}
-    assert (len(sink.ids) > 0) == (seconds > first.strategy.history)
-    assert len(sink.ids) < len(replay_ids(replayed, "agent"))
+    assert (len(publisher.ids) > 0) == (seconds > first.strategy.history)
+    assert len(publisher.ids) < len(replay_ids(replayed, "agent"))
     clock.until = None
-    second = agent(clock, sink, Progress(file, "s"), CsvFeed(replayed), finite=True)
+    second = agent(clock, publisher, Progress(file, "s"), CsvFeed(replayed), finite=True)
     second.start()
     second.run()
-    assert sink.ids == replay_ids(replayed, "agent")
-    third = agent(clock, sink, Progress(file, "s"), CsvFeed(replayed), finite=True)
+    assert publisher.ids == replay_ids(replayed, "agent")
+    third = agent(clock, publisher, Progress(file, "s"), CsvFeed(replayed), finite=True)
     third.start()
     third.run()
-    assert sink.ids == replay_ids(replayed, "agent")
+    assert publisher.ids == replay_ids(replayed, "agent")
 
 
 def test_ten_minutes_without_a_hub_lose_and_disorder_nothing(tmp_path, free_port):
@@ -321,36 +322,36 @@ def test_ten_minutes_without_a_hub_lose_and_disorder_nothing(tmp_path, free_port
         clock=seconds,
     )
 
-    class Delivering(Kept):
+    class Delivering(Recorder):
         def publish(self, signals):
             super().publish(signals)
             bus.publish_many(signals)
 
-        def is_clear(self):
+        def all_delivered(self):
             bus.flush()
             return not bus.outbox.counts()
 
-    sink = Delivering()
-    subject = agent(clock, sink, heartbeat=MINUTE)
+    publisher = Delivering()
+    subject = agent(clock, publisher, heartbeat=MINUTE)
     subject.start()
     with bus:
         run_until(subject, clock, NOON + 10 * MINUTE)
-        assert len(sink.ids) > 0
-        assert bus.outbox.counts() == {("webhook", "pending"): len(sink.ids)}
+        assert len(publisher.ids) > 0
+        assert bus.outbox.counts() == {("webhook", "pending"): len(publisher.ids)}
         with Receiver(free_port) as hub:
             run_until(subject, clock, NOON + 20 * MINUTE)
             bus.flush()
             assert bus.outbox.counts() == {}
-            assert hub.ids == sink.ids
-    trades = [s for s in sink.signals if s.signal_type == "MARKET"]
+            assert hub.ids == publisher.ids
+    trades = [s for s in publisher.signals if s.signal_type == "MARKET"]
     assert all(a.timestamp < b.timestamp for a, b in pairwise(trades))
 
 
 def test_memory_stays_flat(tmp_path):
-    path, sink = tmp_path / "long.csv", Kept()
+    path, publisher = tmp_path / "long.csv", Recorder()
     write(path, 30_000)
-    sink.publish = lambda _: None
-    subject = agent(Clock(), sink, feed=CsvFeed(path), finite=True)
+    publisher.publish = lambda _: None
+    subject = agent(Clock(), publisher, feed=CsvFeed(path), finite=True)
     candles = CsvFeed(path).candles("MADE/UP", "1m")
     for _ in range(5000):
         subject._handle(next(candles))

@@ -8,9 +8,9 @@ from io import StringIO
 import pytest
 from django.core.management import CommandError, call_command
 
-from ecosystems.agent.backtest import CURVE_POINTS, Backtest, Curve
-from ecosystems.agent.equity_plot import falls
-from ecosystems.strategies import BUILT_IN, Decision, Parameters, Strategy, load
+from ecosystems.agent.backtest import CURVE_POINTS, Backtest, EquityCurve
+from ecosystems.agent.equity_plot import drawdowns
+from ecosystems.strategies import BUILT_IN, Decision, Parameters, Strategy, load_strategy
 from tests.ecosystems.market.sample_market import DATA, REAL, START, candle, real_candles
 
 BUY = Decision(action="BUY", confidence=0.5, risk=10.0, reward=20.0)
@@ -90,27 +90,27 @@ def test_fees_are_paid_on_both_fills():
     assert losing.hit_rate == 0  # half a point won, two paid
 
 
-def test_a_signal_the_other_way_turns_the_position_round():
+def test_a_signal_for_the_other_side_reverses_the_position():
     run = backtest({0: BUY, 1: SELL}, QUIET, (100, 105, 95, 100), (104, 105, 100, 103))
-    assert outcome(run) == [(100, 104, "turned", 4), (104, 103, "end", 1)]
+    assert outcome(run) == [(100, 104, "reversal", 4), (104, 103, "end", 1)]
     assert run.equity == Decimal("1.04") * (1 + Decimal(1) / 104)
 
 
-def test_a_signal_the_same_way_is_passed_over():
+def test_a_signal_for_the_same_side_is_skipped():
     run = backtest({0: BUY, 1: BUY}, QUIET, (100, 105, 95, 100), (104, 105, 100, 103))
     assert outcome(run) == [(100, 103, "end", 3)]
-    assert run.passed_over == 1
+    assert run.skipped == 1
 
 
 @pytest.mark.parametrize("opening", [90, 85, 120, 130])
-def test_an_open_beyond_stop_or_target_is_not_taken(opening):
+def test_an_open_beyond_stop_or_target_is_not_filled(opening):
     run = backtest({0: BUY}, QUIET, (opening, opening, opening, opening), QUIET)
-    assert (run.trades, run.passed_over, run.equity) == ([], 1, 1)
+    assert (run.trades, run.skipped, run.equity) == ([], 1, 1)
 
 
 def test_a_signal_on_the_last_candle_has_no_fill():
     run = backtest({0: BUY}, QUIET)
-    assert (run.trades, run.passed_over) == ([], 1)
+    assert (run.trades, run.skipped) == ([], 1)
 
 
 def test_a_signal_at_a_stop_is_filled_at_the_next_open():
@@ -150,7 +150,7 @@ def test_a_fee_is_a_share(fee):
 
 
 def test_a_long_curve_is_thinned_evenly():
-    curve = Curve()
+    curve = EquityCurve()
     count = 5 * CURVE_POINTS
     for i in range(count):
         curve.add(START + timedelta(minutes=i), Decimal(i))
@@ -160,8 +160,8 @@ def test_a_long_curve_is_thinned_evenly():
     assert values == [*range(0, count, 8), -1]
 
 
-def test_falls_from_the_peak():
-    assert falls([1.0, 2.0, 1.5, 2.0, 1.0]) == [0, 0, -25, 0, -50]
+def test_drawdowns_are_measured_from_the_peak():
+    assert drawdowns([1.0, 2.0, 1.5, 2.0, 1.0]) == [0, 0, -25, 0, -50]
 
 
 def second_computation(candles, signals, fee):
@@ -205,7 +205,7 @@ def second_computation(candles, signals, fee):
 @pytest.mark.parametrize("file", REAL)
 def test_real_candles_are_confirmed_by_a_second_computation(file, name):
     candles = real_candles(file)
-    run = Backtest(load(name)(*REAL[file], ""), Decimal("0.001"))
+    run = Backtest(load_strategy(name)(*REAL[file], ""), Decimal("0.001"))
     signals = {i: signal for i, each in enumerate(candles) if (signal := run.step(each))}
     run.finish()
     expected = second_computation(candles, signals, 0.001)
@@ -241,7 +241,7 @@ def test_the_command_prints_signals_and_figures(tmp_path):
     assert plot.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
 
 
-def test_the_command_takes_the_synthetic_market():
+def test_the_command_runs_on_the_synthetic_market():
     since = datetime.now(UTC) - timedelta(days=2)
     text = run_command(
         *MARKET,
@@ -257,17 +257,17 @@ def test_the_command_takes_the_synthetic_market():
     ("arguments", "text"),
     [
         (["--feed=csv:/none.csv"], "/none.csv cannot be read: No such file or directory"),
-        (["--feed=live"], "feed 'live' is none of csv:PATH"),
-        (["--feed=synthetic", "--strategy=macd"], "no strategy 'macd'"),
+        (["--feed=live"], "invalid feed 'live': it may be csv:PATH"),
+        (["--feed=synthetic", "--strategy=macd"], "unknown strategy 'macd'"),
         (["--feed=synthetic", "--param=fast=1"], "ema_crossover: Expected `int` >= 2 for fast"),
-        (["--feed=synthetic", "--plot=/none/equity.png"], "/none is no directory"),
-        (["--feed=synthetic", "--plot=equity.jpg"], "equity.jpg is no PNG"),
+        (["--feed=synthetic", "--plot=/none/equity.png"], "/none is not a directory"),
+        (["--feed=synthetic", "--plot=equity.jpg"], "equity.jpg is not a PNG"),
         (["--feed=synthetic", "--fee=1"], "write a share from 0 to below 1"),
-        (["--feed=synthetic", "--since=today"], "no ISO 8601 time"),
+        (["--feed=synthetic", "--since=today"], "invalid time 'today'"),
         (["--feed=synthetic", "--param=fast"], "write name=value"),
     ],
 )
-def test_a_wrong_argument_is_said_in_one_line(arguments, text):
+def test_a_wrong_argument_is_reported_in_one_line(arguments, text):
     with pytest.raises(CommandError) as caught:
         run_command(*MARKET, *arguments)
     assert text in str(caught.value)

@@ -103,7 +103,7 @@ def test_a_hub_that_comes_late_gets_everything_in_order(run_agent, candles_file,
     assert firsts(hub.ids) == replay_ids(candles_file)
 
 
-def test_sigterm_ends_it_and_the_next_start_goes_on(run_agent, candles_file):
+def test_sigterm_ends_it_and_the_next_start_continues(run_agent, candles_file):
     with Hub() as hub:
         paced = ("--feed", f"csv:{candles_file}", "--speed", "6000")
         agent = run_agent(*MARKET, *paced, **webhook(hub.url))
@@ -115,7 +115,7 @@ def test_sigterm_ends_it_and_the_next_start_goes_on(run_agent, candles_file):
     assert hub.ids == replay_ids(candles_file)
 
 
-def test_a_running_agent_shows_that_it_lives(run_agent):
+def test_a_running_agent_sends_heartbeats(run_agent):
     with Hub() as hub:
         agent = run_agent(*MARKET, "--feed", "synthetic", "--heartbeat", "5s", **webhook(hub.url))
         agent.until(lambda: hub.ids)
@@ -148,7 +148,7 @@ def test_it_runs_without_django_and_without_the_hubs_secrets(run_program, candle
     assert "the following arguments are required: --timeframe" in module.text
 
 
-def test_once_on_a_live_feed_takes_up_what_closed_since_the_last_time(run_agent):
+def test_once_on_a_live_feed_handles_what_closed_since_the_last_time(run_agent):
     now = datetime.now(UTC).replace(second=0, microsecond=0)
     sticks = [
         {
@@ -179,15 +179,15 @@ def test_once_on_a_live_feed_takes_up_what_closed_since_the_last_time(run_agent)
 
 
 MISTAKES = {
-    "timeframe": (["--timeframe", "5y"], {}, "timeframe '5y' is none: write a number and s, m, h, d or w"),
+    "timeframe": (["--timeframe", "5y"], {}, "invalid timeframe '5y': write a number and s, m, h, d or w"),
     "symbol": (["--symbol", "BTC USDT"], {}, "a symbol is 1 to 64 printable ASCII characters"),
-    "strategy": (["--strategy", "macd"], {}, "no strategy 'macd': one of ema_crossover"),
+    "strategy": (["--strategy", "macd"], {}, "unknown strategy 'macd': one of ema_crossover"),
     "parameter": (["--param", "fast=9", "--param", "slow=5"], {}, "fast must be below slow"),
-    "feed": (["--feed", "tape"], {}, "feed 'tape' is none of csv:PATH, synthetic"),
+    "feed": (["--feed", "tape"], {}, "invalid feed 'tape': it may be live, csv:PATH, synthetic"),
     "file": (["--feed", "csv:/nowhere.csv"], {}, "/nowhere.csv cannot be read: No such file"),
     "exchange": (["--feed", "live:binanc"], {}, "ccxt knows no exchange 'binanc': try binance"),
     "address": (["--feed", "live:kraken"], {"CCXT_URL": "http://127.0.0.1:1"}, "kraken cannot be reached"),
-    "speed": (["--feed", "live", "--speed", "2"], {}, "--speed paces a replay"),
+    "speed": (["--feed", "live", "--speed", "2"], {}, "--speed is for replays"),
     "name": (["--agent", "a\nb"], {}, "--agent: a name has 1 to 128 printable characters"),
     "variable": ([], {"CORE_EVENT_BUS_BACKEND": "kafka"}, "CORE_EVENT_BUS_BACKEND holds 'kafka'"),
     "redis": ([], {"CORE_REDIS_URL": "localhost:6379"}, "CORE_REDIS_URL holds"),
@@ -203,18 +203,18 @@ def test_a_mistake_is_one_line_at_the_start(run_agent, mistake):
     assert words in agent.text.splitlines()[-1]
 
 
-def test_a_broken_outbox_is_said_and_left_as_it_is(run_agent, tmp_path):
+def test_a_damaged_outbox_is_reported_and_left_unchanged(run_agent, tmp_path):
     file = tmp_path / "outbox.sqlite3"
     file.write_bytes(b"not an outbox " * 1000)
     with Hub() as hub:
         agent = run_agent(*MARKET, "--feed", "synthetic", **webhook(hub.url))
         assert agent.wait() == 2, agent.text
-    assert "was left as it is: move it away" in agent.text.splitlines()[-1]
+    assert "was left unchanged: move it away" in agent.text.splitlines()[-1]
     assert file.read_bytes() == b"not an outbox " * 1000
 
 
 def refused(run_agent, **variables) -> str:
-    """The last line of an agent that does not start because of the way to the hub."""
+    """The last line of an agent that does not start because of the connection to the hub."""
     agent = run_agent(*MARKET, "--feed", "synthetic", **variables)
     assert agent.wait() == 2, agent.text
     assert "Traceback" not in agent.text
@@ -222,16 +222,18 @@ def refused(run_agent, **variables) -> str:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_wrong_secret_or_address_of_the_hub_is_said(run_agent, live_hub, tmp_path):
+def test_a_wrong_secret_or_address_of_the_hub_is_reported(run_agent, live_hub, tmp_path):
     hub = live_hub(CORE_API_KEYS="bot:key-1")
     right = {"CORE_API_KEYS": "bot:key-1"}
     secret = os.environ["CORE_EVENT_WEBHOOK_SECRET"]
     wrong = refused(run_agent, **webhook(f"{hub}/api/signals", "another") | right)
     assert "the hub refuses this agent (401): CORE_EVENT_WEBHOOK_SECRET" in wrong
     assert "(401)" in refused(run_agent, **webhook(f"{hub}/api/signals", secret))
-    assert "it ends in /api/signals" in refused(run_agent, **webhook(hub, secret) | right)
-    nobody = refused(run_agent, **webhook("http://hub.invalid/api/signals", secret))
-    assert nobody.endswith("CORE_EVENT_WEBHOOK_URL has a host name that nobody knows: check its spelling")
+    assert "the URL ends in /api/signals" in refused(run_agent, **webhook(hub, secret) | right)
+    unknown = refused(run_agent, **webhook("http://hub.invalid/api/signals", secret))
+    assert unknown.endswith(
+        "CORE_EVENT_WEBHOOK_URL has a host name that cannot be resolved: check its spelling"
+    )
     assert AUTH_SECRET not in wrong
     agent = run_agent(
         *MARKET, "--feed", "synthetic", "--once", **webhook(f"{hub}/api/signals", secret) | right
@@ -239,7 +241,7 @@ def test_a_wrong_secret_or_address_of_the_hub_is_said(run_agent, live_hub, tmp_p
     assert agent.wait() == 0, agent.text
 
 
-def test_a_wrong_password_of_redis_is_said(run_agent):
+def test_a_wrong_password_of_redis_is_reported(run_agent):
     parts = urlsplit(os.environ["CORE_REDIS_URL"])
     url = parts._replace(netloc=f":wrong@{parts.hostname}:{parts.port}").geturl()
     line = refused(run_agent, **NOWHERE | {"CORE_EVENT_BUS_BACKEND": "redis", "CORE_REDIS_URL": url})
@@ -247,24 +249,24 @@ def test_a_wrong_password_of_redis_is_said(run_agent):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_database_that_is_none_is_said(run_agent, program_environment):
+def test_an_unusable_database_is_reported(run_agent, program_environment):
     url = program_environment["CORE_DB_URL"]
     missing = refused(run_agent, **NOWHERE | {"CORE_DB_URL": url.rpartition("/")[0] + "/nowhere"})
     assert "the database of CORE_DB_URL has no such database or role" in missing
     empty = refused(run_agent, **NOWHERE | {"CORE_CRYPTO_DB_URL": url.rpartition("/")[0] + "/postgres"})
-    assert "CORE_CRYPTO_DB_URL has no table trading_signals: `manage.py migrate` makes it" in empty
+    assert "CORE_CRYPTO_DB_URL has no table trading_signals: `manage.py migrate` creates it" in empty
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("DROP ROLE IF EXISTS nobody_in_particular")
-        connection.execute("CREATE ROLE nobody_in_particular LOGIN PASSWORD 'x'")
+        connection.execute("DROP ROLE IF EXISTS without_rights")
+        connection.execute("CREATE ROLE without_rights LOGIN PASSWORD 'x'")
     try:
-        powerless = url.replace("://", "://nobody_in_particular:x@").replace("x@hub@", "x@")
+        powerless = url.replace("://", "://without_rights:x@").replace("x@hub@", "x@")
         host = url.rpartition("@")[2]
-        powerless = f"postgres://nobody_in_particular:x@{host}"
+        powerless = f"postgres://without_rights:x@{host}"
         line = refused(run_agent, **NOWHERE | {"CORE_DB_URL": powerless})
         assert "may not insert: `manage.py agent_role`" in line
     finally:
         with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute("DROP ROLE nobody_in_particular")
+            connection.execute("DROP ROLE without_rights")
 
 
 def test_two_agents_do_not_share_an_outbox(run_agent):

@@ -101,7 +101,7 @@ def test_another_ecosystems_rows_are_refused_and_their_neighbours_inserted(inser
         bus.publish_many(mixed)
 
     assert caught.value.receipt.confirmed == 8
-    assert [parked.signal.signal_id for parked in caught.value.receipt.parked] == ["s-3", "s-7"]
+    assert [refused.signal.signal_id for refused in caught.value.receipt.refused] == ["s-3", "s-7"]
     assert ids(table) == [f"s-{n}" for n in range(10) if n not in {3, 7}]
 
 
@@ -130,7 +130,7 @@ def test_an_outage_and_its_end(postgres_server, url):
         postgres_server.stop()
         with pytest.raises(Unsent, match="database did not confirm 2 signals") as caught:
             bus.publish_many(signals(2))
-        assert not caught.value.receipt.parked
+        assert not caught.value.receipt.refused
         postgres_server.start()
         assert bus.publish_many(caught.value.receipt.pending).confirmed == 2
 

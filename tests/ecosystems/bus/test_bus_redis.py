@@ -10,7 +10,7 @@ import redis
 
 from ecosystems.bus import BusError, EventBus, Unsent
 from ecosystems.bus import redis as module
-from ecosystems.bus.redis import BATCH, RedisTransport
+from ecosystems.bus.redis import PIPELINE_LENGTH, RedisTransport
 from ecosystems.bus.transport import Unsubscribe
 from ecosystems.signal import parse
 from tests.ecosystems.examples import a_signal, signals
@@ -83,11 +83,11 @@ def test_the_right_to_append_is_all_that_is_needed(redis_client, limited):
 def test_after_an_error_nothing_more_is_sent(redis_client, limited):
     """Two pipelines are on their way when the first answer is read: the others are not sent at all."""
     with pytest.raises(Unsent, match="permissions") as caught:
-        limited.publish_many(signals(5 * BATCH))
-    assert len(caught.value.receipt.pending) == 5 * BATCH
+        limited.publish_many(signals(5 * PIPELINE_LENGTH))
+    assert len(caught.value.receipt.pending) == 5 * PIPELINE_LENGTH
     refused = redis_client.info("commandstats")["cmdstat_xadd"]["rejected_calls"]
-    assert refused % BATCH == 0
-    assert refused <= 2 * BATCH
+    assert refused % PIPELINE_LENGTH == 0
+    assert refused <= 2 * PIPELINE_LENGTH
 
 
 def test_a_connection_that_breaks_half_way(redis_client, bus, monkeypatch):
@@ -95,22 +95,22 @@ def test_a_connection_that_breaks_half_way(redis_client, bus, monkeypatch):
     answers = itertools.count()
 
     def breaking(connection):
-        if next(answers) == BATCH + 7:
+        if next(answers) == PIPELINE_LENGTH + 7:
             redis_client.client_kill_filter(_type="normal", skipme=True)
         return real(connection)
 
     monkeypatch.setattr(module, "_answer", breaking)
     with pytest.raises(Unsent, match="redis did not confirm") as caught:
-        bus.publish_many(signals(5 * BATCH))
+        bus.publish_many(signals(5 * PIPELINE_LENGTH))
     pending = caught.value.receipt.pending
     assert [signal.signal_id for signal in pending] == [
-        f"s-{n}" for n in range(5 * BATCH - len(pending), 5 * BATCH)
+        f"s-{n}" for n in range(5 * PIPELINE_LENGTH - len(pending), 5 * PIPELINE_LENGTH)
     ]
-    assert 0 < len(pending) < 5 * BATCH
+    assert 0 < len(pending) < 5 * PIPELINE_LENGTH
 
     bus.publish_many(pending)
     arrived = [parse(fields[b"payload"]).signal_id for _, fields in redis_client.xrange(KEY)]
-    assert list(dict.fromkeys(arrived)) == [f"s-{n}" for n in range(5 * BATCH)]
+    assert list(dict.fromkeys(arrived)) == [f"s-{n}" for n in range(5 * PIPELINE_LENGTH)]
 
 
 @pytest.mark.parametrize(

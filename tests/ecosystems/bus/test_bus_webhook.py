@@ -87,7 +87,7 @@ def test_signals_that_the_hub_rejects_are_parked_and_their_neighbours_confirmed(
     receipt = caught.value.receipt
     assert receipt.confirmed == 2
     assert not receipt.pending
-    assert [(parked.signal.signal_id, parked.code) for parked in receipt.parked] == [("s-1", "conflict")]
+    assert [(refused.signal.signal_id, refused.code) for refused in receipt.refused] == [("s-1", "conflict")]
 
 
 def test_duplicates_are_confirmed(hub, bus):
@@ -111,7 +111,7 @@ def test_each_signal_of_an_unprocessable_batch_gets_its_own_reason(hub, bus):
     with pytest.raises(Unsent) as caught:
         bus.publish_many(signals(3))
 
-    details = [parked.detail for parked in caught.value.receipt.parked]
+    details = [refused.detail for refused in caught.value.receipt.refused]
     assert details == ["first", "second; third", "No signal is valid."]
 
 
@@ -122,7 +122,7 @@ def test_a_refusal_parks_with_the_hubs_words_and_does_not_block_what_follows(hub
     with pytest.raises(Unsent, match=r"some_code: The hub's words\.") as caught:
         bus.publish(a_signal())
 
-    assert len(caught.value.receipt.parked) == 1
+    assert len(caught.value.receipt.refused) == 1
     assert bus.publish(a_signal("s-2")).confirmed == 1
 
 
@@ -138,9 +138,9 @@ def test_everything_else_is_left_to_another_try(hub, bus, status):
     assert len(hub.requests) == 1
 
 
-def test_a_page_of_somebody_else_confirms_nothing(hub, bus):
+def test_a_page_of_another_server_confirms_nothing(hub, bus):
     hub.script.append(Answer(200, b"<html>Please log in</html>"))
-    with pytest.raises(Unsent, match="something that is no hub"):
+    with pytest.raises(Unsent, match="a server that is not a hub"):
         bus.publish(a_signal())
 
 
@@ -181,7 +181,7 @@ def test_a_hub_that_is_down_or_silent_is_named_in_one_line(free_port, hub, monke
             bus.publish(a_signal())
         assert "t0ken" not in str(caught.value)
 
-    monkeypatch.setattr(module, "ANSWER_S", 0.05)
+    monkeypatch.setattr(module, "WEBHOOK_READ_TIMEOUT_S", 0.05)
     hub.script.append(Answer(202, wait=(done := Event())))
     with (
         EventBus([WebhookTransport(hub.url, SECRET)]) as bus,
@@ -201,7 +201,7 @@ def test_the_hubs_words_cannot_forge_log_lines(hub, bus):
     hub.script.append(problem(409, "con\nflict", "one\r\ntwo \x1b[31mred"))
     with pytest.raises(Unsent) as caught:
         bus.publish(a_signal())
-    assert caught.value.receipt.parked[0].detail == "one two [31mred"
+    assert caught.value.receipt.refused[0].detail == "one two [31mred"
 
 
 def test_a_webhook_has_no_subscribers(bus):

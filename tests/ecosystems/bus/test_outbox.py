@@ -14,7 +14,7 @@ import pytest
 from ecosystems.bus import EventBus, Outbox, OutboxError, OutboxFull
 from ecosystems.bus.database import DatabaseTransport
 from ecosystems.bus.memory import MemoryTransport
-from ecosystems.bus.outbox_sender import LONGEST_WAIT_S, Courier
+from ecosystems.bus.outbox_sender import MAX_RETRY_WAIT_S, OutboxSender
 from ecosystems.bus.transport import CONFIRMED, Entry, Transport, postpone
 from ecosystems.bus.webhook import WebhookTransport
 from tests.ecosystems.bus.receiver import Receiver, accepted, problem
@@ -51,7 +51,7 @@ def hub() -> Iterator[Receiver]:
 
 @pytest.fixture
 def bus(hub: Receiver, path: Path, clock: Clock) -> Iterator[EventBus]:
-    """A bus that delivers when it is told to."""
+    """A bus that delivers by `flush` alone."""
     with webhook_bus(hub.url, path, clock) as bus:
         yield bus
 
@@ -62,10 +62,10 @@ def webhook_bus(url: str, path: Path, clock: Clock | None = None) -> EventBus:
 
 
 def inside(path: Path) -> list[tuple[str, str, str]]:
-    """What another process sees in the outbox."""
+    """Return what another process sees in the outbox."""
     looking = Outbox(path, owner=False)
     try:
-        return [(kept.entry.signal_id, kept.transport, kept.state) for kept in looking.kept()]
+        return [(item.entry.signal_id, item.transport, item.state) for item in looking.entries()]
     finally:
         looking.close()
 
@@ -93,37 +93,37 @@ def test_what_a_stopped_agent_left_is_delivered_by_the_next_one_in_order_and_in_
     assert [len(request.signals) for request in hub.requests] == [1000, 501]
 
 
-def test_a_refused_signal_is_parked_with_the_reason_and_does_not_block_those_behind(hub, bus, path):
+def test_a_refused_signal_is_kept_with_the_reason_and_does_not_block_those_behind(hub, bus, path):
     hub.script.append(accepted(3, {"index": 1, "signal_id": "s-1", "code": "conflict", "detail": "why"}))
     bus.publish_many(signals(3))
     receipt = bus.flush()
     bus.publish(a_signal("next"))
     bus.flush()
 
-    assert [str(parked) for parked in receipt.parked] == ["webhook refused crypto/s-1: conflict: why"]
+    assert [str(refused) for refused in receipt.refused] == ["webhook refused crypto/s-1: conflict: why"]
     assert hub.ids == ["s-0", "s-1", "s-2", "next"]
-    assert inside(path) == [("s-1", "webhook", "parked")]
+    assert inside(path) == [("s-1", "webhook", "refused")]
 
 
 @pytest.mark.parametrize("status", [401, 403, 409, 422])
-def test_refusals_of_a_whole_request_park_it(hub, bus, path, status):
+def test_refusals_of_a_whole_request_are_kept(hub, bus, path, status):
     hub.script.append(problem(status, "a_code", "The hub's reason."))
     bus.publish_many(signals(2))
     bus.flush()
 
-    (first, _second) = bus.outbox.kept("parked")
+    (first, _second) = bus.outbox.entries("refused")
     assert (first.code, first.detail) == ("a_code", "The hub's reason.")
     bus.publish(a_signal("next"))
     assert bus.flush().confirmed == 1
 
 
-def test_parked_signals_are_sent_again_or_given_up(hub, bus, path):
+def test_refused_signals_are_sent_again_or_deleted(hub, bus, path):
     hub.script.append(problem(401, "unauthenticated", "Who are you?"))
     bus.publish_many(signals(3))
     bus.flush()
 
     operator = Outbox(path, owner=False)
-    kept = list(operator.kept("parked"))
+    kept = list(operator.entries("refused"))
     assert operator.retry([kept[0].id]) == 1
     assert operator.drop([kept[1].id]) == 1
     assert bus.flush().confirmed == 1
@@ -148,7 +148,7 @@ def test_a_hub_that_is_down_for_ten_minutes(hub, path, clock, free_port):
     with Receiver(free_port) as revived:
         while not (receipt := bus.flush()).confirmed:
             clock.now += 5
-            assert clock.now < 1000 + 600 + 1.5 * LONGEST_WAIT_S
+            assert clock.now < 1000 + 600 + 1.5 * MAX_RETRY_WAIT_S
         assert receipt.confirmed == 120
         assert revived.ids == [f"s-{number}" for number in range(120)]
         assert len(revived.requests) == 1
@@ -165,12 +165,12 @@ def test_waits_double_up_to_a_minute_and_are_spread(path, clock):
     outbox = Outbox(path)
     outbox.put([Entry("crypto", "s-1", "signals", a_signal().to_json())], {"crypto": ["silent"]})
     for chance, expected in ((0.0, [1, 2, 4, 8, 16, 32, 60, 60]), (1.0, [1.5, 3, 6, 12, 24, 48, 90, 90])):
-        courier = Courier(outbox, Silent(), clock=clock, chance=itertools.repeat(chance).__next__)
+        sender = OutboxSender(outbox, Silent(), clock=clock, chance=itertools.repeat(chance).__next__)
         waits = []
         for _ in expected:
-            assert courier.run_once() is not None
-            assert courier.run_once() is None
-            waits.append(courier.wait_s())
+            assert sender.run_once() is not None
+            assert sender.run_once() is None
+            waits.append(sender.wait_s())
             clock.now += waits[-1]
         assert waits == expected
     outbox.close()
@@ -241,7 +241,7 @@ def test_local_subscribers_do_not_wait_for_the_outbox(hub, path):
     assert inside(path) == [("s-1", "webhook", "pending")]
 
 
-def test_threads_deliver_by_themselves_also_what_is_published_meanwhile(hub, path):
+def test_threads_deliver_by_themselves_also_what_is_published_later(hub, path):
     with EventBus([WebhookTransport(hub.url, SECRET)], outbox=Outbox(path)) as bus:
         threads = [
             threading.Thread(target=lambda n=n: [bus.publish(s) for s in signals(20, f"t{n}")])
@@ -305,7 +305,7 @@ except OutboxError as error:
 """
 
 
-def test_a_disk_that_takes_no_more_is_a_clear_error_and_loses_nothing(hub, path):
+def test_a_full_disk_is_a_clear_error_and_loses_nothing(hub, path):
     """A limit on the size of files stands for the full disk; the program ends without closing anything."""
     done = subprocess.run(
         [sys.executable, "-c", FILL, str(path)], cwd=PROJECT, capture_output=True, text=True, timeout=120
@@ -322,7 +322,7 @@ def test_a_disk_that_takes_no_more_is_a_clear_error_and_loses_nothing(hub, path)
 
 def test_a_full_database_is_named(path, hub, bus):
     bus.publish(a_signal())
-    bus.outbox._connection.execute("PRAGMA max_page_count = 1")
+    bus.outbox.connection.execute("PRAGMA max_page_count = 1")
     with pytest.raises(OutboxError, match="could not be written: the disk is full"):
         bus.publish_many(signals(1000))
     assert bus.flush().confirmed == 1
@@ -331,7 +331,7 @@ def test_a_full_database_is_named(path, hub, bus):
 def test_what_was_sent_while_the_disk_was_full_is_not_sent_again(path, hub, bus, clock, monkeypatch):
     bus.publish_many(signals(3))
     with monkeypatch.context() as full:
-        full.setattr(bus.outbox, "settle", failing)
+        full.setattr(bus.outbox, "record", failing)
         for _ in range(3):
             with pytest.raises(OutboxError, match="full"):
                 bus.flush()
@@ -359,7 +359,7 @@ def test_a_damaged_file_is_a_clear_error_and_stays(path):
     content[8192:20480] = b"\xff" * 12288
     path.write_bytes(content)
 
-    with pytest.raises(OutboxError, match=r"is damaged .* was left as it is: move it away"):
+    with pytest.raises(OutboxError, match=r"is damaged .* was left unchanged: move it away"):
         Outbox(path)
     assert path.read_bytes() == content
 
@@ -374,11 +374,11 @@ def test_a_file_of_something_else_is_not_touched(path):
     with sqlite3.connect(path) as other:
         other.execute("CREATE TABLE customers (name TEXT)")
     other.close()
-    with pytest.raises(OutboxError, match="is a database, but no outbox"):
+    with pytest.raises(OutboxError, match="is a database, but not an outbox"):
         Outbox(path)
 
 
-def test_a_signal_that_changed_on_the_disk_is_parked_and_its_neighbours_are_sent(hub, bus, path):
+def test_a_signal_that_changed_on_the_disk_is_refused_and_its_neighbours_are_sent(hub, bus, path):
     bus.publish_many(signals(3))
     with sqlite3.connect(path) as other:
         other.execute("UPDATE signals SET payload = replace(payload, '64000', '94000') WHERE id = 2")
@@ -386,11 +386,11 @@ def test_a_signal_that_changed_on_the_disk_is_parked_and_its_neighbours_are_sent
 
     assert bus.flush().confirmed == 2
     assert hub.ids == ["s-0", "s-2"]
-    assert inside(path) == [("s-1", "webhook", "parked")]
+    assert inside(path) == [("s-1", "webhook", "refused")]
 
 
 def test_one_process_at_a_time(path, bus):
-    with pytest.raises(OutboxError, match="used by another process: give each agent one of its own"):
+    with pytest.raises(OutboxError, match="used by another process: each agent needs its own"):
         Outbox(path)
     code = "import sys; from ecosystems.bus import Outbox; Outbox(sys.argv[1])"
     done = subprocess.run(
@@ -409,7 +409,7 @@ def test_a_place_that_cannot_be_written(tmp_path):
         Outbox(tmp_path)
 
 
-def test_looking_makes_no_file(path):
+def test_reading_creates_no_file(path):
     with pytest.raises(OutboxError, match="there is no outbox at"):
         Outbox(path, owner=False)
     assert not path.exists()
@@ -423,12 +423,12 @@ def test_the_file_is_private(path, bus):
 
 
 def test_each_commit_reaches_the_disk(bus):
-    """2 is FULL: the log is synchronised at every commit, so that a power failure takes nothing back."""
-    assert bus.outbox._connection.execute("PRAGMA synchronous").fetchone() == (2,)
-    assert bus.outbox._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    """2 is FULL: the log is synchronised at every commit, so that a power failure loses nothing."""
+    assert bus.outbox.connection.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert bus.outbox.connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
-def test_a_courier_survives_a_transports_mistake(path, clock):
+def test_a_sender_survives_a_transports_mistake(path, clock):
     class Broken(Transport):
         name = "broken"
         working = False
@@ -441,7 +441,7 @@ def test_a_courier_survives_a_transports_mistake(path, clock):
     broken = Broken()
     with EventBus([broken], outbox=Outbox(path), clock=clock) as bus:
         bus.publish(a_signal())
-        eventually(lambda: bus.couriers[0].wait_s() > 0)
+        eventually(lambda: bus.senders[0].wait_s() > 0)
         broken.working = True
         clock.now += 60
         eventually(lambda: inside(path) == [])

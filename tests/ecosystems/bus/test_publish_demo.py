@@ -14,15 +14,15 @@ KEY = "core_signals:signals"
 
 
 @pytest.mark.parametrize("ecosystem", ECOSYSTEMS)
-def test_every_signal_is_valid_and_says_that_it_is_synthetic(ecosystem):
+def test_every_parsedis_valid_and_says_that_it_is_synthetic(ecosystem):
     for made in itertools.islice(walk(ecosystem, seed=7), 500):
-        judged = parse(made.to_json())
-        assert isinstance(judged, Signal), judged
-        assert instrument(ecosystem, judged.symbol)
-        assert judged.agent_source == f"demo-{ecosystem}"
-        assert "synthetic" in judged.tags
-        low, high = sorted((judged.stop_loss, judged.take_profit))
-        assert 0 < low < judged.entry_price < high
+        parsed = parse(made.to_json())
+        assert isinstance(parsed, Signal), parsed
+        assert instrument(ecosystem, parsed.symbol)
+        assert parsed.agent_source == f"demo-{ecosystem}"
+        assert "synthetic" in parsed.tags
+        low, high = sorted((parsed.stop_loss, parsed.take_profit))
+        assert 0 < low < parsed.entry_price < high
 
 
 def test_the_same_seed_walks_the_same_way():
@@ -44,7 +44,7 @@ def test_it_publishes_the_count_and_ends(run_manage, redis_client):
     assert [parse(fields[b"payload"]).ecosystem for _, fields in entries] == ["forex"] * 3
 
 
-def test_it_goes_on_after_an_outage_and_ends_on_sigterm(run_manage, redis_client):
+def test_it_continues_after_an_outage_and_ends_on_sigterm(run_manage, redis_client):
     redis_client.set(KEY, "no stream")
     program = run_manage("publish_demo", "stock", "--transport", "redis", "--every", "0.05")
     program.until(lambda: "did not confirm 1 signal" in program.text)
@@ -57,7 +57,7 @@ def test_it_goes_on_after_an_outage_and_ends_on_sigterm(run_manage, redis_client
     assert "Traceback" not in program.text
 
 
-def test_a_missing_variable_is_said_in_one_line(run_manage):
+def test_a_missing_variable_is_reported_in_one_line(run_manage):
     program = run_manage("publish_demo", "crypto", "--transport", "redis", CORE_REDIS_URL="")
     assert program.wait() == 1
     assert "CORE_REDIS_URL is not set" in program.text

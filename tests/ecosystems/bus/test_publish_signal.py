@@ -117,8 +117,8 @@ def test_the_hubs_reason_is_shown(hub):
     assert caught.value.returncode == 1
 
 
-def test_memory_alone_reaches_nobody_and_says_so(hub):
-    with pytest.raises(CommandError, match="nobody listens"):
+def test_memory_alone_reaches_no_one_and_reports_it(hub):
+    with pytest.raises(CommandError, match="no one receives this"):
         publish(*MINIMAL, "--backend", "memory")
 
 
@@ -143,7 +143,7 @@ def test_an_outbox_keeps_what_cannot_be_sent_and_the_next_run_delivers_it(hub, t
     assert "confirmed 2" in publish(*MINIMAL, "--signal-id", "second", "--outbox", str(path))
     assert hub.ids == ["first", "first", "second"]
     outbox = Outbox(path, owner=False)
-    assert list(outbox.kept()) == []
+    assert list(outbox.entries()) == []
     outbox.close()
 
 

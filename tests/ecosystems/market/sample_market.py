@@ -9,7 +9,7 @@ import pytest
 from ecosystems.market.candles import Candle, duration
 from ecosystems.market.csv_feed import CsvFeed
 from ecosystems.market.synthetic_feed import SyntheticFeed
-from ecosystems.strategies import load
+from ecosystems.strategies import load_strategy
 
 DATA = Path(__file__).resolve().parents[3].parent / "shared" / "data"
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -48,7 +48,7 @@ def write(path, count):
 
 def replay_ids(path, agent="crypto-ema_crossover") -> list[str]:
     """Return the ids that a replay of such a file gives to an agent of that name, by the strategy alone."""
-    strategy = load("ema_crossover")("crypto", "MADE/UP", "1m", agent, fast=3, slow=6)
+    strategy = load_strategy("ema_crossover")("crypto", "MADE/UP", "1m", agent, fast=3, slow=6)
     candles = list(CsvFeed(path).candles("MADE/UP", "1m"))
     strategy.warm_up(candles[: strategy.history])
     signals = (strategy.on_candle(candle) for candle in candles[strategy.history :])

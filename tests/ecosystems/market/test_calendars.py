@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecosystems import ECOSYSTEMS
-from ecosystems.market.calendars import HOURS, is_open, next_change
+from ecosystems.market.calendars import CALENDARS, is_market_open, next_market_change
 
 pytest.importorskip("exchange_calendars", reason="exchange_calendars is not installed")
 
@@ -66,52 +66,54 @@ def at(text):
 
 @pytest.mark.parametrize(("ecosystem", "when", "expected"), OPEN_OR_NOT)
 def test_is_open(ecosystem, when, expected):
-    assert is_open(ecosystem, at(when)) is expected
-    assert HOURS[ecosystem].is_open(at(when), "ANY") is expected
+    assert is_market_open(ecosystem, at(when)) is expected
+    assert CALENDARS[ecosystem].is_open(at(when), "ANY") is expected
 
 
 @pytest.mark.parametrize(("ecosystem", "when", "expected"), CHANGES)
 def test_next_change(ecosystem, when, expected):
-    assert next_change(ecosystem, at(when)) == at(expected)
+    assert next_market_change(ecosystem, at(when)) == at(expected)
 
 
 def test_crypto_never_changes():
-    assert next_change("crypto", at("2024-01-01T00:00Z")) is None
+    assert next_market_change("crypto", at("2024-01-01T00:00Z")) is None
 
 
 def test_every_ecosystem_has_hours():
-    assert set(HOURS) == set(ECOSYSTEMS)
+    assert set(CALENDARS) == set(ECOSYSTEMS)
 
 
 @settings(max_examples=60)
 @given(st.sampled_from(ECOSYSTEMS), TIMES)
-def test_the_state_turns_at_the_next_change_and_not_before(ecosystem, when):
-    change = next_change(ecosystem, when)
+def test_the_state_changes_at_the_next_change_and_not_before(ecosystem, when):
+    change = next_market_change(ecosystem, when)
     if change is not None:
         assert change > when
-        assert is_open(ecosystem, change) is not is_open(ecosystem, when)
-        assert is_open(ecosystem, change - timedelta(microseconds=1)) is is_open(ecosystem, when)
+        assert is_market_open(ecosystem, change) is not is_market_open(ecosystem, when)
+        before = change - timedelta(microseconds=1)
+        assert is_market_open(ecosystem, before) is is_market_open(ecosystem, when)
 
 
 @pytest.mark.parametrize("ecosystem", ECOSYSTEMS)
 @pytest.mark.parametrize("when", FAR)
 def test_far_dates_raise_nothing(ecosystem, when):
-    assert is_open(ecosystem, when) in (True, False)
-    next_change(ecosystem, when)
+    assert is_market_open(ecosystem, when) in (True, False)
+    next_market_change(ecosystem, when)
 
 
 @pytest.mark.parametrize("ecosystem", ["forex", "stock"])
 def test_a_time_without_offset_is_refused(ecosystem):
     with pytest.raises(ValueError, match="aware"):
-        is_open(ecosystem, datetime(2024, 1, 1))  # noqa: DTZ001
+        is_market_open(ecosystem, datetime(2024, 1, 1))  # noqa: DTZ001
 
 
 def test_the_calendar_is_loaded_only_for_stocks():
     program = """
 import sys
 from datetime import UTC, datetime
-from ecosystems.market.calendars import is_open
-is_open("crypto", datetime.now(UTC)), is_open("forex", datetime.now(UTC))
+from ecosystems.market.calendars import is_market_open
+now = datetime.now(UTC)
+is_market_open("crypto", now), is_market_open("forex", now)
 sys.exit("pandas" in sys.modules or "exchange_calendars" in sys.modules)
 """
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -6,8 +6,10 @@ from decimal import Decimal
 
 import pytest
 
-from ecosystems.market.candles import Candle, FeedError
-from ecosystems.market.csv_feed import CsvFeed, open_feed, paced
+from ecosystems.market.candles import Candle
+from ecosystems.market.csv_feed import CsvFeed, paced
+from ecosystems.market.feed_choice import open_feed
+from ecosystems.market.feeds import FeedError
 from ecosystems.market.synthetic_feed import SyntheticFeed
 from tests.ecosystems.market.sample_market import REAL, made_up, real_candles
 
@@ -52,11 +54,11 @@ def test_since_is_the_first_candle(write):
     [
         ("2024-01-01T01:00:00Z,1,1,1,1", "line 3: 5 fields, not 6"),
         ("", "line 3: 0 fields, not 6"),
-        ("yesterday,1,1,1,1,1", "line 3: timestamp 'yesterday' is no ISO 8601 time"),
+        ("yesterday,1,1,1,1,1", "line 3: timestamp 'yesterday' is not an ISO 8601 time"),
         ("1704070800,1,1,1,1,1", "line 3: timestamp"),
-        ("2024-01-01T01:00:00Z,1,1,1,one,1", "line 3: a price or the volume is no number"),
-        ("2024-01-01T01:00:00Z,1,NaN,1,1,1", "line 3: a price or the volume is no number"),
-        ("2024-01-01T01:00:00Z,1,1,1,1,NaN", "line 3: a price or the volume is no number"),
+        ("2024-01-01T01:00:00Z,1,1,1,one,1", "line 3: a price or the volume is not a number"),
+        ("2024-01-01T01:00:00Z,1,NaN,1,1,1", "line 3: a price or the volume is not a number"),
+        ("2024-01-01T01:00:00Z,1,1,1,1,NaN", "line 3: a price or the volume is not a number"),
         ("2024-01-01T01:00:00Z,1,Infinity,1,1,1", "line 3: prices must be"),
         ("2024-01-01T01:00:00Z,1,1,1,1,Infinity", "line 3: prices must be"),
         ("2024-01-01T01:00:00Z,0,1,0,1,1", "line 3: prices must be"),
@@ -82,8 +84,8 @@ def test_a_bad_row_is_named(write, row, text):
         ("", "line 1: the header must be timestamp,open,high,low,close,volume"),
         ("time,o,h,l,c,v\n" + FIRST, "line 1: the header"),
         (HEADER, "holds no candles"),
-        (b"\xff\xfe\x00", "is no CSV file in UTF-8"),
-        (HEADER + '"' + "x" * 200_000, "is no CSV file in UTF-8"),
+        (b"\xff\xfe\x00", "is not a CSV file in UTF-8"),
+        (HEADER + '"' + "x" * 200_000, "is not a CSV file in UTF-8"),
     ],
 )
 def test_a_bad_file_is_named(write, content, text):
@@ -120,7 +122,7 @@ def test_feeds_by_name(tmp_path):
 
 @pytest.mark.parametrize("spec", ["", "csv", "csv:", "live", "synthetic:x", "synthetic:-1"])
 def test_a_wrong_feed_is_named(spec):
-    with pytest.raises(FeedError, match="none of csv:PATH, synthetic and synthetic:SEED"):
+    with pytest.raises(FeedError, match="it may be csv:PATH, synthetic or synthetic:SEED"):
         open_feed(spec, "crypto")
 
 

@@ -6,10 +6,10 @@ from email.utils import format_datetime
 
 import pytest
 
+from ecosystems import env
 from ecosystems.crypto.feed import CcxtFeed
-from ecosystems.market import credentials
-from ecosystems.market.candles import FeedError
-from ecosystems.market.feeds import FeedOutage, open_feed
+from ecosystems.market.feed_choice import open_feed
+from ecosystems.market.feeds import FeedError, FeedOutage
 from tests.ecosystems.bus.services import Asked, Reply, Service
 
 START = datetime(2024, 3, 4, tzinfo=UTC)
@@ -71,7 +71,7 @@ class Kraken(Service):
 
 def feed(service: Service, now: datetime) -> CcxtFeed:
     live = CcxtFeed("kraken", url=service.url, clock=lambda: now)
-    live._exchange.rateLimit = 1  # the test's server has no limit
+    live.exchange.rateLimit = 1  # the test's server has no limit
     return live
 
 
@@ -161,7 +161,7 @@ def test_pages_follow_each_other_also_over_an_outage_of_the_exchange():
     minutes = [*range(1200), *range(4000, 4300)]
     with Binance([kline(START + n * MINUTE) for n in minutes]) as binance:
         live = CcxtFeed("binance", url=binance.url, clock=lambda: START + 4305 * MINUTE)
-        live._exchange.rateLimit = 1
+        live.exchange.rateLimit = 1
         found = list(live.candles("BTC/USDT", "1m", START))
     assert minutes_of(found) == minutes
 
@@ -169,7 +169,7 @@ def test_pages_follow_each_other_also_over_an_outage_of_the_exchange():
 def answered(*script: Reply, symbol: str = "BTC/USD") -> FeedError:
     with Kraken([]) as kraken:
         live = feed(kraken, START + 9 * MINUTE)
-        live._exchange.load_markets()
+        live.exchange.load_markets()
         kraken.script.extend(script)
         with pytest.raises(FeedError) as caught:
             list(live.candles(symbol, "1m", START))
@@ -221,15 +221,15 @@ def test_an_exchange_that_ccxt_lacks_is_said():
 def test_requests_keep_to_the_exchanges_rate():
     with Kraken([row(START)]) as kraken:
         live = CcxtFeed("kraken", url=kraken.url, clock=lambda: START + 2 * MINUTE)
-        assert live._exchange.enableRateLimit
-        assert live._exchange.rateLimit == 1000
+        assert live.exchange.enableRateLimit
+        assert live.exchange.rateLimit == 1000
 
 
 def test_the_environment_and_the_option_choose_the_exchange(monkeypatch):
     monkeypatch.setenv("CCXT_EXCHANGE", "kraken")
-    assert open_feed("live", "crypto", credentials.load())._name == "kraken"
-    assert open_feed("live:okx", "crypto", credentials.load())._name == "okx"
+    assert open_feed("live", "crypto", env.load()).name == "kraken"
+    assert open_feed("live:okx", "crypto", env.load()).name == "okx"
     with pytest.raises(FeedError, match="only crypto has a choice of exchanges"):
-        open_feed("live:okx", "forex", credentials.load())
-    with pytest.raises(FeedError, match="feed 'tape' is none of csv:PATH, synthetic"):
-        open_feed("tape", "forex", credentials.load())
+        open_feed("live:okx", "forex", env.load())
+    with pytest.raises(FeedError, match="invalid feed 'tape': it may be live, csv:PATH, synthetic"):
+        open_feed("tape", "forex", env.load())

@@ -5,9 +5,10 @@ from decimal import Decimal
 
 import pytest
 
+from ecosystems import env
 from ecosystems.forex.feed import OandaFeed
-from ecosystems.market.candles import FeedError
-from ecosystems.market.feeds import FeedOutage, open_feed
+from ecosystems.market.feed_choice import open_feed
+from ecosystems.market.feeds import FeedError, FeedOutage
 from tests.ecosystems.bus.services import Asked, Reply, Service
 
 MONDAY = datetime(2024, 3, 4, 0, 0, tzinfo=UTC)
@@ -192,17 +193,12 @@ def test_a_timeframe_that_oanda_lacks_is_said(timeframe):
         OandaFeed("token-1").candles("EUR_USD", timeframe)
 
 
-def test_the_environment_chooses_practice_or_live(monkeypatch):
-    from ecosystems.market import credentials
-
+def test_the_environment_chooses_practice_or_live(monkeypatch, requested_host):
     monkeypatch.setenv("OANDA_TOKEN", "token-1")
-    assert open_feed("live", "forex", credentials.load())._url == "https://api-fxpractice.oanda.com"
+    practice = open_feed("live", "forex", env.load())
+    assert requested_host(practice, "EUR_USD") == "api-fxpractice.oanda.com"
     monkeypatch.setenv("OANDA_ENVIRONMENT", "Live")
-    assert open_feed("live", "forex", credentials.load())._url == "https://api-fxtrade.oanda.com"
-    monkeypatch.setenv("OANDA_ENVIRONMENT", "demo")
-    with pytest.raises(credentials.InvalidEnvironment, match="OANDA_ENVIRONMENT holds 'demo': it may hold"):
-        credentials.load()
+    assert requested_host(open_feed("live", "forex", env.load()), "EUR_USD") == "api-fxtrade.oanda.com"
     monkeypatch.delenv("OANDA_TOKEN")
-    monkeypatch.delenv("OANDA_ENVIRONMENT")
     with pytest.raises(FeedError, match="OANDA_TOKEN is not set"):
-        open_feed("live", "forex", credentials.load())
+        open_feed("live", "forex", env.load())

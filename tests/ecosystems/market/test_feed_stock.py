@@ -5,9 +5,9 @@ from decimal import Decimal
 
 import pytest
 
-from ecosystems.market import credentials
-from ecosystems.market.candles import FeedError
-from ecosystems.market.feeds import FeedOutage, open_feed
+from ecosystems import env
+from ecosystems.market.feed_choice import open_feed
+from ecosystems.market.feeds import FeedError, FeedOutage
 from ecosystems.stock.feed import AlpacaFeed
 from tests.ecosystems.bus.services import Asked, Reply, Service
 
@@ -201,11 +201,11 @@ def test_a_timeframe_that_alpaca_lacks_is_said(timeframe):
         AlpacaFeed("key-1", "secret-1").candles("AAPL", timeframe)
 
 
-def test_the_environment_chooses_paper_or_live(monkeypatch):
+def test_the_environment_chooses_paper_or_live(monkeypatch, requested_host):
     with pytest.raises(FeedError, match="ALPACA_API_KEY and ALPACA_SECRET_KEY are not set"):
-        open_feed("live", "stock", credentials.load())
+        open_feed("live", "stock", env.load())
     monkeypatch.setenv("ALPACA_API_KEY", "key-1")
     monkeypatch.setenv("ALPACA_SECRET_KEY", "secret-1")
-    assert "paper-api" in open_feed("live", "stock", credentials.load())._trading._base_url
+    assert requested_host(open_feed("live", "stock", env.load()), "AAPL") == "paper-api.alpaca.markets"
     monkeypatch.setenv("ALPACA_ENVIRONMENT", "live")
-    assert "paper-api" not in open_feed("live", "stock", credentials.load())._trading._base_url
+    assert requested_host(open_feed("live", "stock", env.load()), "AAPL") == "api.alpaca.markets"

@@ -1,4 +1,4 @@
-"""The cast of "never skips, never repeats": writers, followers of each kind, and programs that are killed."""
+"""What "never skips, never repeats" runs: writers, clients of each kind, and programs that are killed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.servers import PROJECT, WEBHOOK_SECRET, Program
 STREAM = "core_signals:signals"
 
 # Between the drawing of a position and its commit lies a moment that is too short to be met by chance. Half a
-# second is longer than any follower waits between two looks.
+# second is longer than any client waits between two requests.
 SLOW_COMMITS = """
     CREATE FUNCTION commit_slowly() RETURNS trigger LANGUAGE plpgsql AS
         $$ BEGIN PERFORM pg_sleep(0.5); RETURN NULL; END $$;
@@ -70,7 +70,7 @@ class Killable:
         self.program = self._start()
 
 
-class Follower(Killable):
+class FeedClient(Killable):
     """The example as a process that writes a file."""
 
     def __init__(
@@ -124,13 +124,13 @@ def _hang_up() -> None:
 
 
 class Writer(threading.Thread):
-    """Brings signals in until `done`; `said` holds what the hub, or the database, has confirmed."""
+    """Brings signals in until `done`; `confirmed` has the ids that the hub or the database confirmed."""
 
     def __init__(self, name: str, seed: int, done: threading.Event) -> None:
         super().__init__(name=name, daemon=True)
         self.randomly = random.Random(f"{seed} {name}")
         self.done = done
-        self.said: list[str] = []
+        self.confirmed: list[str] = []
         self.batches = 0
 
     def run(self) -> None:
@@ -163,7 +163,7 @@ class Poster(Writer):
         while not self._taken(body):
             assert time.monotonic() < until, "the webhook takes nothing"
             time.sleep(0.1)
-        self.said += ids
+        self.confirmed += ids
         self.rest(0.4)
 
     def _taken(self, body: bytes) -> bool:
@@ -193,7 +193,7 @@ class Appender(Writer):
             for signal_id in ids:
                 pipe.xadd(STREAM, {"payload": raw(signal_id, agent_source=self.name)})
             pipe.execute()
-        self.said += ids
+        self.confirmed += ids
         self.rest(1.0)
 
 
@@ -217,7 +217,7 @@ class Agent(Writer):
                 agent.close()  # a process that died
             else:
                 agent.commit()
-                self.said += ids
+                self.confirmed += ids
 
 
 def idle_in_redis(client: redis.Redis) -> None:

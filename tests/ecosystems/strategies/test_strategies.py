@@ -13,7 +13,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from ecosystems import signal as wire
 from ecosystems.market.candles import duration
 from ecosystems.market.csv_feed import CsvFeed
-from ecosystems.strategies import BUILT_IN, load
+from ecosystems.strategies import BUILT_IN, load_strategy
 from ecosystems.strategies.prices import tick
 from tests.ecosystems.market.sample_market import REAL, candle, made_up, real_candles
 
@@ -85,7 +85,7 @@ def second_computation(name, ecosystem, candles, timeframe, skip):
 
 
 def assert_confirmed(name, ecosystem, symbol, timeframe, candles):
-    strategy = load(name)(ecosystem, symbol, timeframe, "agent")
+    strategy = load_strategy(name)(ecosystem, symbol, timeframe, "agent")
     strategy.warm_up(candles[: strategy.history])
     found = [
         (s.timestamp, s.action, s.entry_price, s.stop_loss, s.take_profit, s.confidence)
@@ -111,7 +111,7 @@ def test_generated_candles_are_confirmed_by_a_second_computation(ecosystem, seed
 def test_a_breakout_by_hand():
     flat = [candle(i, 100, 101, 99, 100) for i in range(4)]
     out = [candle(4, 100, 104, 100, 103), candle(5, 103, 106, 103, 105), candle(6, 105, 105, 98, 98)]
-    strategy = load("donchian_breakout")("stock", "AAPL", "1h", "agent", channel=3, atr_period=2)
+    strategy = load_strategy("donchian_breakout")("stock", "AAPL", "1h", "agent", channel=3, atr_period=2)
     buy, sell = signals(strategy, flat + out)
     # True ranges 2, 2, 2, 2, then 4 (104 over a close of 100): Wilder's average of two is (2 + 4) / 2 = 3.
     assert (buy.action, buy.entry_price, buy.stop_loss, buy.take_profit) == ("BUY", 103, 97, 112)
@@ -124,8 +124,8 @@ def test_a_breakout_by_hand():
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_a_restarted_agent_repeats_itself(name):
     candles = made_up("crypto", 4, "5m", 2000)
-    first = signals(load(name)("crypto", "BTCUSDT", "5m", "agent"), candles)
-    again = load(name)("crypto", "BTCUSDT", "5m", "agent")
+    first = signals(load_strategy(name)("crypto", "BTCUSDT", "5m", "agent"), candles)
+    again = load_strategy(name)("crypto", "BTCUSDT", "5m", "agent")
     begin = 1500
     again.warm_up(candles[begin - again.history : begin])
     repeated = signals(again, candles[begin - 3 :])
@@ -135,7 +135,7 @@ def test_a_restarted_agent_repeats_itself(name):
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_signals_keep_the_contract(name):
-    strategy = load(name)("crypto", "BINANCE:BTCUSDT", "1m", "agént " * 20, tags=("synthetic",))
+    strategy = load_strategy(name)("crypto", "BINANCE:BTCUSDT", "1m", "agént " * 20, tags=("synthetic",))
     found = signals(strategy, made_up("crypto", 5, "1m", 1000))
     assert len({s.signal_id for s in found}) == len(found) > 0
     for signal in found:
@@ -146,14 +146,14 @@ def test_signals_keep_the_contract(name):
 
 
 def test_an_id_tells_agent_market_timeframe_and_parameters_apart():
-    strategy, one = load("ema_crossover"), candle(0, 1, 1, 1, 1)
+    strategy, one = load_strategy("ema_crossover"), candle(0, 1, 1, 1, 1)
     same = [strategy("crypto", symbol, "1h", "a", fast=12) for symbol in ("BTCUSDT", "BTC/USDT")]
     others = [
         strategy("crypto", "BTCUSDT", "1h", "b"),
         strategy("crypto", "ETHUSDT", "1h", "a"),
         strategy("crypto", "BTCUSDT", "5m", "a"),
         strategy("crypto", "BTCUSDT", "1h", "a", fast=11),
-        load("rsi_reversion")("crypto", "BTCUSDT", "1h", "a"),
+        load_strategy("rsi_reversion")("crypto", "BTCUSDT", "1h", "a"),
     ]
     assert len({s.signal_id(one) for s in same}) == 1
     assert len({s.signal_id(one) for s in same + others}) == 6
@@ -164,7 +164,7 @@ def test_an_id_tells_agent_market_timeframe_and_parameters_apart():
 def test_old_candles_are_passed_over():
     candles = made_up("crypto", 6, "1m", 1500)
     twice = [each for pair in zip(candles, candles, strict=True) for each in pair]
-    strategy = load("ema_crossover")
+    strategy = load_strategy("ema_crossover")
     assert signals(strategy("crypto", "A/B", "1m", ""), twice) == signals(
         strategy("crypto", "A/B", "1m", ""), candles
     )
@@ -173,7 +173,10 @@ def test_old_candles_are_passed_over():
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_a_market_that_does_not_move_gives_nothing(name):
     assert (
-        signals(load(name)("crypto", "A/B", "1h", ""), [candle(i, 0.1, 0.1, 0.1, 0.1) for i in range(300)])
+        signals(
+            load_strategy(name)("crypto", "A/B", "1h", ""),
+            [candle(i, 0.1, 0.1, 0.1, 0.1) for i in range(300)],
+        )
         == []
     )
 
@@ -198,19 +201,19 @@ def test_a_market_that_does_not_move_gives_nothing(name):
 )
 def test_a_wrong_parameter_is_said_in_one_line(name, parameters, text):
     with pytest.raises(ValueError, match=re.escape(text)) as caught:
-        load(name)("crypto", "BTC/USDT", "1h", "agent", **parameters)
+        load_strategy(name)("crypto", "BTC/USDT", "1h", "agent", **parameters)
     assert "\n" not in str(caught.value)
 
 
 def test_parameters_may_be_text():
-    strategy = load("ema_crossover")("crypto", "BTC/USDT", "1h", "agent", fast="5", stop_atr="1.5")
+    strategy = load_strategy("ema_crossover")("crypto", "BTC/USDT", "1h", "agent", fast="5", stop_atr="1.5")
     assert (strategy.parameters.fast, strategy.parameters.stop_atr) == (5, 1.5)
 
 
 @pytest.mark.parametrize(
     ("market", "text"),
     [
-        (("bonds", "X", "1h"), "no ecosystem 'bonds'"),
+        (("bonds", "X", "1h"), "unknown ecosystem 'bonds'"),
         (("crypto", "BTC USDT", "1h"), "symbol"),
         (("crypto", "", "1h"), "symbol"),
         (("crypto", "BTC", "1y"), "timeframe '1y'"),
@@ -218,14 +221,14 @@ def test_parameters_may_be_text():
         (("crypto", "BTC", "9999999w"), "timeframe"),
     ],
 )
-def test_a_wrong_market_is_said_in_one_line(market, text):
+def test_a_wrong_market_is_reported_in_one_line(market, text):
     ecosystem, symbol, timeframe = market
     with pytest.raises(ValueError, match=text):
-        load("ema_crossover")(ecosystem, symbol, timeframe, "agent")
+        load_strategy("ema_crossover")(ecosystem, symbol, timeframe, "agent")
 
 
 def test_ones_own_strategy_is_loaded_by_path():
-    assert load("ecosystems.strategies.ema_crossover:EmaCrossover") is load("ema_crossover")
+    assert load_strategy("ecosystems.strategies.ema_crossover:EmaCrossover") is load_strategy("ema_crossover")
 
 
 @pytest.mark.parametrize(
@@ -241,7 +244,7 @@ def test_ones_own_strategy_is_loaded_by_path():
 )
 def test_what_is_no_strategy_is_said(name):
     with pytest.raises(ValueError, match="strategy"):
-        load(name)
+        load_strategy(name)
 
 
 @pytest.mark.parametrize(
@@ -261,13 +264,13 @@ def test_tick(ecosystem, price, step):
 
 def test_a_stop_below_zero_makes_no_signal():
     crash = [candle(i, 10, 11, 9, 10) for i in range(5)] + [candle(5, 10, 10, 0.1, 0.2)]
-    strategy = load("donchian_breakout")("crypto", "A/B", "1h", "", channel=3, atr_period=2)
+    strategy = load_strategy("donchian_breakout")("crypto", "A/B", "1h", "", channel=3, atr_period=2)
     assert signals(strategy, crash) == []  # the target of this SELL would be at -15
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_memory_stays_flat(name):
-    strategy = load(name)("crypto", "A/B", "1m", "")
+    strategy = load_strategy(name)("crypto", "A/B", "1m", "")
     candles = made_up("crypto", 7, "1m", 12_000)
     strategy.warm_up(candles[:2000])
     tracemalloc.start()
@@ -293,7 +296,7 @@ def long_file(tmp_path_factory):
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_a_hundred_thousand_candles_are_replayed_in_time(name, long_file):
-    strategy = load(name)("crypto", "A/B", "1m", "")
+    strategy = load_strategy(name)("crypto", "A/B", "1m", "")
     began = time.process_time()
     assert len(signals(strategy, CsvFeed(long_file).candles("A/B", "1m"))) > 1000
     assert time.process_time() - began < 10

@@ -8,11 +8,11 @@ NEW_YORK = ZoneInfo("America/New_York")
 _MARGIN = timedelta(days=14)
 FIRST = datetime.min.replace(tzinfo=UTC) + _MARGIN
 LAST = datetime.max.replace(tzinfo=UTC) - _MARGIN
-"""Ends of the calendar, drawn in so far that a zone's offset and a week's arithmetic stay inside it."""
+"""The ends of the calendar, with a margin, so that a zone's offset and a week's arithmetic stay inside it."""
 
 
 def new_york(at: datetime) -> datetime:
-    """Return `at` on New York's clock, kept between FIRST and LAST; ValueError if it has no UTC offset."""
+    """Return `at` on New York's clock, kept between FIRST and LAST. Raises ValueError for a naive time."""
     if at.utcoffset() is None:
         raise ValueError("a time without a UTC offset: pass an aware datetime")
     return min(max(at, FIRST), LAST).astimezone(NEW_YORK)

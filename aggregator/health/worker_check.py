@@ -1,0 +1,59 @@
+"""Checks that every loop that was ever hosted still is, and fares well."""
+
+from collections.abc import Sequence
+from itertools import groupby
+
+from aggregator import worker_states
+from aggregator.health.checks import Degraded, Failed
+from aggregator.health.database_checks import DatabaseDependentCheck, database_required
+from aggregator.worker_states import SeenState
+
+ALIVE_S = 45.0
+"""A loop that no worker has reported for longer is silent. Workers report it every ten seconds."""
+STALLED_S = 120.0
+"""A loop that did no batch for longer hangs, or waits for an outage to end."""
+
+
+class WorkerCheck(DatabaseDependentCheck):
+    """Fails when a loop is hosted no more, degrades when one crashes or stalls.
+
+    A loop is expected once a worker has hosted it: a hub may run some loops only, or none yet.
+    """
+
+    def __init__(self, loops: Sequence[str]) -> None:
+        super().__init__("workers")
+        self.loops = loops
+
+    def run(self) -> tuple[str, str]:
+        with database_required():
+            seen = worker_states.read(self.loops)
+        if not seen:
+            return "none seen", ""
+        by_loop = [list(states) for _, states in groupby(seen, lambda each: each.state.loop)]
+        if silent := [states[0] for states in by_loop if states[0].age_s > ALIVE_S]:
+            raise Failed("silent", "; ".join(map(_silent, silent)))
+        alive = [each for each in seen if each.age_s <= ALIVE_S]
+        if crashed := [each for each in alive if each.state.crashes]:
+            raise Degraded("crashing", "; ".join(map(_crashed, crashed)))
+        if stalled := [each for each in alive if each.state.ok_age_s > STALLED_S]:
+            raise Degraded("stalled", "; ".join(map(_stalled, stalled)))
+        return "", ", ".join(sorted({f"{each.state.loop} on {each.worker}" for each in alive}))
+
+
+def _silent(seen: SeenState) -> str:
+    loop = seen.state.loop
+    return (
+        f"{loop} last seen {seen.age_s:.0f} s ago on {seen.worker}"
+        f"; if no longer used, DELETE FROM worker_loops WHERE loop = '{loop}'"
+    )
+
+
+def _crashed(seen: SeenState) -> str:
+    state = seen.state
+    why = f" ({state.problem})" if state.problem else ""
+    return f"{state.loop} of {seen.worker} crashed {state.crashes} times{why}: restarting"
+
+
+def _stalled(seen: SeenState) -> str:
+    state = seen.state
+    return f"{state.loop} of {seen.worker} did nothing for {state.ok_age_s:.0f} s {state.problem}".rstrip()

@@ -1,0 +1,144 @@
+"""The ledger's SQL: every statement whole, with named parameters.
+
+The statements of `aliases` (renaming what is on record) and of `pager` (searching it) stand with their code.
+"""
+
+# The table's own lock is taken before the ledger's, so that a migration makes this transaction wait and not
+# everyone behind it. After that a lock may take 100 ms: a row whose identity an open transaction of an agent
+# holds would make the INSERT, and with it every other way in, wait for that transaction.
+_LOCK = """
+    SET LOCAL statement_timeout = '30s';
+    LOCK TABLE trading_signals IN ROW EXCLUSIVE MODE;
+    LOCK TABLE ledger_lock IN EXCLUSIVE MODE;
+    SET LOCAL lock_timeout = '100ms';"""
+
+# Read under the lock, once a statement; never smaller than that of a lower position, whatever the clock does.
+_RECORDED_AT = """(SELECT greatest(clock_timestamp(), (
+            SELECT recorded_at FROM trading_signals
+            WHERE position IS NOT NULL ORDER BY position DESC LIMIT 1)))"""
+
+_COLUMNS = """signal_id, ecosystem, "timestamp", symbol, action, signal_type, entry_price, stop_loss,
+            take_profit, volume, confidence, agent_source, tags, raw_payload"""
+
+_STAGED = """ord bigint, signal_id text, ecosystem text, "timestamp" timestamptz, symbol text, action text,
+            signal_type text, entry_price numeric, stop_loss numeric, take_profit numeric, volume numeric,
+            confidence double precision, agent_source text, tags jsonb, raw_payload jsonb, instrument text,
+            digest bytea"""
+
+# What an operator says a symbol is replaces what its spelling says; see `aggregator.ledger.aliases`.
+_INSTRUMENT = "coalesce(nullif(alias.instrument, ''), staged.instrument) AS instrument"
+
+_RECORD = f"""
+    {_LOCK}
+    WITH recorded AS (
+        INSERT INTO trading_signals ({_COLUMNS}, instrument, digest, transport, first_received_at, position,
+            recorded_at)
+        SELECT {_COLUMNS}, instrument, digest, %(transport)s, %(first_received_at)s::timestamptz,
+            nextval('trading_signals_position_seq'), {_RECORDED_AT}
+        FROM (
+            SELECT {_COLUMNS}, {_INSTRUMENT}, digest
+            FROM {{staged}}
+            LEFT JOIN symbol_aliases AS alias USING (ecosystem, symbol)
+            ORDER BY ord) AS in_order
+        ON CONFLICT (ecosystem, signal_id) DO NOTHING
+        RETURNING position)
+    SELECT count(*), coalesce(min(position), 0), coalesce(max(position), 0) FROM recorded"""
+
+# JSON rather than JSONB: that one has a limit of 256 MB.
+RECORD_INLINE = _RECORD.format(staged=f"json_to_recordset(%(signals)s::json) AS staged ({_STAGED})")
+"""Record the signals that are new; return how many, and between which positions they and no others are."""
+
+# The name ends in a number that changes with the columns, since a pooled session may outlive an upgrade.
+RECORD_COPIED = _RECORD.format(staged="staged_signals_1 AS staged")
+"""The same for signals in the temporary table."""
+
+# Kept by the session and emptied at each commit: creating one a transaction would cost a dozen catalogue rows
+# each time.
+CREATE_STAGED = f"""
+    SET LOCAL client_min_messages = warning;
+    CREATE TEMPORARY TABLE IF NOT EXISTS staged_signals_1 ({_STAGED}) ON COMMIT DELETE ROWS"""
+
+# Signals hold no control characters, so one of them can stand for NULL.
+COPY_STAGED = f"""
+    COPY staged_signals_1 (ord, {_COLUMNS}, instrument, digest) FROM STDIN WITH (NULL '\x01')"""
+
+# A row's text for `parse`, so that one function validates inserted rows and bytes from outside.
+_AS_JSON = """jsonb_build_object(
+            'signal_id', signal_id, 'ecosystem', ecosystem, 'timestamp', "timestamp", 'symbol', symbol,
+            'action', action, 'signal_type', signal_type, 'entry_price', entry_price, 'stop_loss', stop_loss,
+            'take_profit', take_profit, 'volume', volume, 'confidence', confidence,
+            'agent_source', agent_source, 'tags', tags, 'raw_payload', raw_payload)::text"""
+
+FIND_RECORDED = f"""
+    SELECT staged.ord, ledger.id, ledger.digest,
+        coalesce(ledger.position BETWEEN %(first)s AND %(last)s, false),
+        CASE WHEN ledger.digest IS NULL THEN ledger.as_json END
+    FROM json_to_recordset(%(identities)s::json) AS staged (ord bigint, ecosystem text, signal_id text)
+    JOIN (SELECT id, ecosystem, signal_id, digest, position, {_AS_JSON} AS as_json FROM trading_signals)
+        AS ledger USING (ecosystem, signal_id)
+    ORDER BY staged.ord"""
+"""Return the row that has each signal's identity, and whether this batch inserted it."""
+
+ADD_SIGHTINGS = """
+    INSERT INTO sightings (signal_id, transport, sender, seen_at)
+    SELECT signal_id, %(transport)s, sender, now()
+    FROM unnest(%(signals)s::bigint[], %(senders)s::text[]) AS duplicate (signal_id, sender)"""
+
+WRITE_DEAD_LETTERS = """
+    INSERT INTO dead_letters (fingerprint, transport, code, field, detail, raw, ecosystem, signal_id,
+        agent_source, sender, stream, entry_id, deliveries, times, first_at, last_at)
+    SELECT fingerprint, %(transport)s, code, field, detail, raw, ecosystem, signal_id, agent_source, sender,
+        stream, entry_id, deliveries, times, now(), now()
+    FROM unnest(%(fingerprint)s::bytea[], %(code)s::text[], %(field)s::text[], %(detail)s::text[],
+        %(raw)s::bytea[], %(ecosystem)s::text[], %(signal_id)s::text[], %(agent_source)s::text[],
+        %(sender)s::text[], %(stream)s::text[], %(entry_id)s::text[], %(deliveries)s::int[], %(times)s::int[])
+        AS dead (fingerprint, code, field, detail, raw, ecosystem, signal_id, agent_source, sender, stream,
+            entry_id, deliveries, times)
+    ORDER BY fingerprint
+    ON CONFLICT (fingerprint) DO UPDATE SET times = dead_letters.times + excluded.times,
+        deliveries = greatest(dead_letters.deliveries, excluded.deliveries),
+        last_at = excluded.last_at, resolved_at = NULL"""
+
+CLAIM_INSERTED = f"""
+    SELECT id, {_AS_JSON} FROM trading_signals
+    WHERE position IS NULL ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED"""
+"""Lock rows that agents inserted into the core database."""
+
+# Elsewhere the digest is the mark of what is on record, whose position may not be known yet.
+CLAIM_INSERTED_ELSEWHERE = f"""
+    SELECT id, {_AS_JSON} FROM trading_signals
+    WHERE position IS NULL AND digest IS NULL ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED"""
+"""Lock rows that agents inserted into an ecosystem's own database."""
+
+RECORD_INSERTED = f"""
+    {_LOCK}
+    WITH numbered AS MATERIALIZED (
+        SELECT ord, action, instrument, digest, nextval('trading_signals_position_seq') AS position
+        FROM (
+            SELECT ord, action, {_INSTRUMENT}, digest
+            FROM json_to_recordset(%(signals)s::json) AS staged ({_STAGED})
+            LEFT JOIN symbol_aliases AS alias USING (ecosystem, symbol)
+            ORDER BY ord) AS in_order)
+    UPDATE trading_signals AS ledger SET action = numbered.action, instrument = numbered.instrument,
+        digest = numbered.digest, position = numbered.position, recorded_at = {_RECORDED_AT}
+    FROM numbered WHERE ledger.id = numbered.ord"""
+
+DELETE_INSERTED = "DELETE FROM trading_signals WHERE id = ANY (%(ids)s)"
+
+FIND_POSITIONS = """
+    SELECT wanted.ord, ledger.instrument, ledger.position, ledger.recorded_at
+    FROM unnest(%(ecosystems)s::text[], %(signal_ids)s::text[]) WITH ORDINALITY
+        AS wanted (ecosystem, signal_id, ord)
+    JOIN trading_signals AS ledger USING (ecosystem, signal_id)"""
+
+MARK_INSERTED = """
+    UPDATE trading_signals AS source SET digest = recorded.digest, instrument = recorded.instrument,
+        position = recorded.position, recorded_at = recorded.recorded_at
+    FROM unnest(%(ids)s::bigint[], %(digests)s::bytea[], %(instruments)s::text[], %(positions)s::bigint[],
+        %(times)s::timestamptz[]) AS recorded (id, digest, instrument, position, recorded_at)
+    WHERE source.id = recorded.id"""
+
+FIND_TABLE = """
+    SELECT pg_postmaster_start_time(), oid, 'trading_signals'::regclass::oid
+    FROM pg_database WHERE datname = current_database()"""
+"""Identify the ledger's table, whatever address, user or pooler leads to it."""

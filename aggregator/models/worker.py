@@ -1,0 +1,36 @@
+"""How the workers' loops fare, and when periodic jobs ran."""
+
+from django.db import models
+
+
+class WorkerLoop(models.Model):
+    """The state of one loop of one worker; see `aggregator.worker_states`."""
+
+    pk = models.CompositePrimaryKey("worker", "loop")
+    worker = models.TextField(help_text="Host and process id.")
+    loop = models.TextField()
+    seen_at = models.DateTimeField(help_text="When the worker wrote this last.")
+    ok_at = models.DateTimeField(help_text="When the loop last did a batch, or found nothing to do.")
+    crashes = models.IntegerField(help_text="How often it crashed within the last minutes.")
+    problem = models.TextField(help_text="The last outage or crash; empty when that is over.")
+
+    class Meta:
+        db_table = "worker_loops"
+        db_table_comment = "How the loops of each worker fare, for the health check"
+
+    def __str__(self) -> str:
+        return f"{self.loop} of {self.worker}"
+
+
+class PeriodicJob(models.Model):
+    """When a job was claimed last; see `aggregator.periodic`."""
+
+    name = models.TextField(primary_key=True)
+    last_run_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "periodic_jobs"
+        db_table_comment = "When each periodic job ran last, among all workers"
+
+    def __str__(self) -> str:
+        return self.name

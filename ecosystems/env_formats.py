@@ -1,0 +1,208 @@
+"""Formats of variables: each says what a variable may hold and turns its text into a value."""
+
+import base64
+import ipaddress
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+"""libpq's (https://www.postgresql.org/docs/current/libpq-ssl.html)."""
+
+
+class Reason(ValueError):
+    """A value is refused for a reason that may be shown: unlike other errors' texts, it quotes nothing."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """What a variable may hold, in words, and the function that parses it. That raises ValueError."""
+
+    may_hold: str
+    parse: Callable[[str], Any]
+    unset: Any = None
+    """The value of a variable that is not set and has no default."""
+    is_url: bool = False
+    """URLs may hold passwords, so all of them are treated as secrets."""
+
+
+def one_of(*words: str) -> Format:
+    """Return the format of a choice, written in any letter case."""
+
+    def parse(text: str) -> str:
+        if text.lower() not in words:
+            raise ValueError
+        return text.lower()
+
+    return Format(f"{', '.join(words[:-1])} or {words[-1]}", parse)
+
+
+def days(least: int, *, most: int = 36_500, forever: bool = False) -> Format:
+    """Return the format of a number of days; `forever`, where it is allowed, becomes None."""
+
+    def parse(text: str) -> int | None:
+        if forever and text.lower() == "forever":
+            return None
+        if not least <= _positive(text) <= most:
+            raise ValueError
+        return int(text)
+
+    return Format(f"a number of days from {least} to {most}{', or forever' if forever else ''}", parse)
+
+
+def host_name(host: str) -> str:
+    """Return a URL's host as clients write it into a Host header. Raises ValueError for an invalid one."""
+    if ":" in host:
+        return f"[{host}]"
+    return host.rstrip(".").encode("idna").decode()
+
+
+def _token(text: str) -> str:
+    if not re.fullmatch(r"[!-~]+", text):
+        raise ValueError
+    return text
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(filter(None, (piece.strip() for piece in text.split(",")))))
+    if not names:
+        raise ValueError
+    return tuple(_token(name) for name in names)
+
+
+def _networks(text: str) -> tuple[Network, ...]:
+    return tuple(ipaddress.ip_network(name, strict=False) for name in _names(text))
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() in {"1", "on", "true", "yes"}:
+        return True
+    if text.lower() in {"0", "off", "false", "no"}:
+        return False
+    raise ValueError
+
+
+def _positive(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,18}", text) or int(text) == 0:
+        raise ValueError
+    return int(text)
+
+
+def _rate(text: str) -> str:
+    if not re.fullmatch(r"[1-9][0-9]{0,8}/(second|minute|hour|day)", text):
+        raise Reason("the period is second, minute, hour or day")
+    return text
+
+
+def _folder(text: str) -> Path:
+    if not Path(text).is_absolute():
+        raise ValueError
+    return Path(text)
+
+
+def _secret(text: str) -> str:
+    if text.startswith("whsec_"):
+        encoded = text.removeprefix("whsec_")
+        if not base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True):
+            raise ValueError
+    return text
+
+
+def _api_keys(text: str) -> tuple[tuple[str, str], ...]:
+    pairs = []
+    for part in filter(None, (piece.strip() for piece in text.split("|"))):
+        key_id, colon, value = part.partition(":")
+        if not colon or not re.fullmatch(r"[!-~]{1,64}", key_id) or not re.fullmatch(r"[!-~]+", value):
+            raise Reason("each key is id:value in printable ASCII without spaces")
+        pairs.append((key_id, value))
+    if not pairs:  # no key at all would leave the webhook open to senders without one
+        raise Reason("it has no key")
+    return tuple(pairs)
+
+
+def _url(text: str, *schemes: str, host: bool = True) -> str:
+    if re.search(r"[\x00-\x20\x7f]", text):
+        raise Reason("it has a space or a control character")
+    parts = urlsplit(text)
+    if parts.scheme not in schemes or "://" not in text:
+        raise ValueError
+    if host and not parts.hostname:
+        raise Reason("it has no host")
+    _ = parts.port  # raises ValueError for an invalid port number
+    unquote(parts.path, errors="strict")
+    return text
+
+
+def _http_url(text: str) -> str:
+    host_name(urlsplit(_url(text, "http", "https")).hostname or "")
+    return text
+
+
+def _base_url(text: str) -> str:
+    return _http_url(text).rstrip("/")
+
+
+def _email_url(text: str) -> str:
+    if text == "console:":
+        return text
+    # An option that nothing reads, such as `?ssl=true`, would send in the clear without a warning.
+    if urlsplit(_url(text, "smtp", "smtp+tls", "smtp+ssl", "submission")).query:
+        raise Reason("it takes no options")
+    return text
+
+
+def _database_url(text: str) -> str:
+    """Refuse what libpq refuses at the first connection, where it would look like an outage."""
+    # Imported late, as is Redis's client: an agent needs neither for what it does not use.
+    import psycopg
+    from psycopg.conninfo import conninfo_to_dict
+
+    _url(text, "postgres", "postgresql", host=False)
+    try:
+        options = conninfo_to_dict(text)
+    except psycopg.ProgrammingError:  # whose text may quote a password
+        raise Reason("libpq does not understand it, or does not know one of its options") from None
+    if options.get("sslmode", "prefer") not in SSL_MODES:
+        raise Reason(f"sslmode is {', '.join(SSL_MODES[:-1])} or {SSL_MODES[-1]}")
+    return text
+
+
+def _redis_url(text: str) -> str:
+    """Refuse what Redis's client refuses when it connects."""
+    import redis
+
+    of_socket = text.startswith("unix:")
+    path = urlsplit(_url(text, "redis", "rediss", "unix", host=not of_socket)).path.strip("/")
+    if of_socket and not path:
+        raise Reason("it has no path")
+    if not of_socket and path and not re.fullmatch(r"[0-9]+", path):
+        raise Reason("the path is the number of a database")
+    try:
+        redis.ConnectionPool.from_url(text).make_connection()  # makes the object and connects nowhere
+    except (TypeError, ValueError, redis.RedisError):  # whose texts quote the options
+        raise Reason("redis-py does not know one of its options, or not that value") from None
+    return text
+
+
+TEXT = Format("any text", str)
+TOKEN = Format("printable ASCII without spaces", _token)
+NAMES = Format("a comma list of names without spaces", _names, unset=())
+NETWORKS = Format("a comma list of addresses or CIDR blocks", _networks, unset=())
+ON_OFF = Format("on or off", _boolean)
+POSITIVE = Format("a whole number above 0", _positive)
+RATE = Format("a rate such as 600/minute", _rate)
+FOLDER = Format("the absolute path of a folder", _folder)
+SECRET = Format("whsec_<base64>, or any other text", _secret)
+API_KEYS = Format("id:value|id:value", _api_keys, unset=())
+HTTP_URL = Format("an http:// or https:// URL", _http_url, is_url=True)
+BASE_URL = Format("an http:// or https:// URL", _base_url, is_url=True)
+DATABASE_URL = Format("a postgres:// URL", _database_url, is_url=True)
+REDIS_URL = Format("a redis://, rediss:// or unix:// URL", _redis_url, is_url=True)
+EMAIL_URL = Format(
+    "an smtp://, smtp+tls://, smtp+ssl:// or submission:// URL, or console:", _email_url, is_url=True
+)

@@ -1,0 +1,157 @@
+"""The interface of a strategy, and what all strategies share."""
+
+import hashlib
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Generic, Literal, TypeVar
+
+import msgspec
+
+from ecosystems import ECOSYSTEMS
+from ecosystems.market.candles import Candle, duration
+from ecosystems.market.symbols import instrument
+from ecosystems.signal import Signal
+from ecosystems.strategies.prices import brackets
+
+Period = Annotated[int, msgspec.Meta(ge=2, le=1000)]
+"""Candles that an indicator looks back. The bound keeps the warm-up within what exchanges offer."""
+Multiple = Annotated[float, msgspec.Meta(gt=0, le=100)]
+
+
+class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Parameters of every strategy: the stop and the target, in average true ranges from the entry."""
+
+    atr_period: Period = 14
+    stop_atr: Multiple = 2.0
+    target_atr: Multiple = 3.0
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """A strategy's decision to trade; `risk` and `reward` are distances from the candle's close."""
+
+    action: Literal["BUY", "SELL"]
+    confidence: float
+    risk: float
+    reward: float
+
+
+P = TypeVar("P", bound=Parameters)
+
+
+class Strategy(ABC, Generic[P]):
+    """One strategy on one market. A subclass defines `name`, `schema`, `prepare`, `history` and `decide`."""
+
+    name: str
+    schema: type[P]
+
+    def __init__(
+        self,
+        ecosystem: str,
+        symbol: str,
+        timeframe: str,
+        agent: str,
+        *,
+        tags: Sequence[str] = (),
+        **parameters: object,
+    ) -> None:
+        """Set the strategy up; `tags` go on every signal. Raises ValueError with a line for the operator."""
+        if ecosystem not in ECOSYSTEMS:
+            raise ValueError(f"unknown ecosystem {ecosystem!r}: one of {', '.join(ECOSYSTEMS)}")
+        if not re.fullmatch(r"[!-~]{1,64}", symbol):
+            raise ValueError("a symbol is 1 to 64 printable ASCII characters without spaces")
+        self.ecosystem = ecosystem
+        self.symbol = symbol
+        self.timeframe = timeframe
+        self.agent = agent
+        self.tags = tuple(tags)
+        self.parameters = _checked(self.name, self.schema, parameters)
+        self._length = duration(timeframe)
+        self._instrument = instrument(ecosystem, symbol)
+        self._settings = msgspec.to_builtins(self.parameters)
+        self._last: datetime | None = None
+        self.prepare()
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Create the indicators; `self.parameters` is set and validated."""
+
+    @property
+    @abstractmethod
+    def history(self) -> int:
+        """The length of the warm-up in candles, after which the start no longer matters."""
+
+    @abstractmethod
+    def decide(self, candle: Candle) -> Decision | None:
+        """Add the next candle; return a decision to trade, or None."""
+
+    def on_candle(self, candle: Candle) -> Signal | None:
+        """Add the next closed candle; return its signal, with the time of the candle's close, or None.
+
+        A candle that is not newer than the last one is skipped: refetched gaps and restarts overlap.
+        """
+        if self._last is not None and candle.timestamp <= self._last:
+            return None
+        self._last = candle.timestamp
+        decision = self.decide(candle)
+        return None if decision is None else self._signal(candle, decision)
+
+    def warm_up(self, candles: Iterable[Candle]) -> None:
+        """Add past candles without giving signals."""
+        for candle in candles:
+            self.on_candle(candle)
+
+    def _signal(self, candle: Candle, decision: Decision) -> Signal | None:
+        prices = brackets(self.ecosystem, candle.close, decision.action, decision.risk, decision.reward)
+        if prices is None:
+            return None
+        entry, stop, target = prices
+        return Signal(
+            signal_id=self.signal_id(candle),
+            ecosystem=self.ecosystem,
+            timestamp=candle.timestamp + self._length,
+            symbol=self.symbol,
+            action=decision.action,
+            entry_price=entry,
+            stop_loss=stop,
+            take_profit=target,
+            # Rounded, so that the last bits of an average's start cannot change a repeated signal.
+            confidence=round(decision.confidence, 4),
+            agent_source=self.agent,
+            tags=self.tags,
+            raw_payload={
+                "strategy": self.name,
+                "timeframe": self.timeframe,
+                "candle": candle.timestamp.isoformat(),
+                "parameters": self._settings,
+            },
+        )
+
+    def signal_id(self, candle: Candle) -> str:
+        """Return the id of the candle's signal: readable, and at most 124 characters.
+
+        The digest is of what distinguishes signals: agent, market, timeframe, parameters and time.
+        """
+        opened = candle.timestamp.astimezone(UTC)
+        facts = (
+            self.agent,
+            self.ecosystem,
+            self._instrument,
+            self.timeframe,
+            self.name,
+            self._settings,
+            opened.isoformat(),
+        )
+        digest = hashlib.sha256(msgspec.json.encode(facts, order="sorted")).hexdigest()[:16]
+        name = re.sub(r"[^!-~]", "_", self.name)[:24]
+        return f"{name}:{self._instrument}:{opened:%Y%m%dT%H%M%SZ}:{digest}"
+
+
+def _checked(name: str, schema: type[P], parameters: dict[str, object]) -> P:
+    """Return the parameters, numbers in text form (from a command line) included."""
+    try:
+        return msgspec.convert(parameters, schema, strict=False)
+    except msgspec.ValidationError as error:
+        text = re.sub(r" - at `\$\.?(\w*)`", r" for \1", str(error))
+        raise ValueError(f"{name}: {text}; it takes {', '.join(schema.__struct_fields__)}") from error
