@@ -57,7 +57,7 @@ def refresh_subscription(subscription_id: str) -> str:
 
 
 def refresh_overdue_subscriptions() -> int:
-    """Ask Stripe about what should have been renewed by now; return how many were. An event may be lost."""
+    """Refresh subscriptions whose renewal is overdue, since an event may be lost; return how many."""
     if not stripe_is_configured():
         return 0
     overdue = Subscription.objects.filter(
@@ -72,7 +72,7 @@ def refresh_overdue_subscriptions() -> int:
             with classified():
                 refresh_subscription(number)
         except (stripe.StripeError, NoMatchingPlan, Outage) as error:
-            logger.warning("stripe subscription=%s is not known now: %s", number, error)
+            logger.warning("could not refresh stripe subscription=%s: %s", number, error)
         else:
             refreshed += 1
     return refreshed

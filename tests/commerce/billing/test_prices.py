@@ -52,7 +52,7 @@ def test_a_trial_never_counts_as_revenue(plan, buyer):
     subscriptions.start_trial_or_free(buyer, plan)
     assert revenue_at() == {}
     Subscription.objects.update(started_at=timezone.now() - 20 * DAY, ends_at=timezone.now() - 6 * DAY)
-    subscriptions.expire_ended(timezone.now())
+    subscriptions.expire_subscriptions()
     assert (revenue_at(), revenue_at(10 * DAY)) == ({}, {})
 
 
@@ -70,7 +70,7 @@ def test_past_due_counts_until_the_grace_period_is_over(plan, buyer):
     ours = subscriptions.start_subscription(buyer, plan)
     Subscription.objects.update(state="past_due", grace_until=timezone.now() - DAY)
     SubscriptionPrice.objects.update(since=timezone.now() - 10 * DAY)
-    subscriptions.expire_ended(timezone.now())
+    subscriptions.expire_subscriptions()
     ours.refresh_from_db()
     assert (ours.state, ours.ends_at) == ("expired", ours.grace_until)
     assert (revenue_at(), revenue_at(2 * DAY)) == ({}, {"USD": Decimal("29.99")})
