@@ -68,7 +68,7 @@ def hosted():
 
 
 def check():
-    (found,) = CheckRunner([WorkerCheck(list(settings.WORKER_LOOPS))]).ask_all()
+    (found,) = CheckRunner([WorkerCheck(list(settings.WORKER_LOOPS))]).run_all()
     return found
 
 
@@ -155,7 +155,7 @@ def test_each_loop_that_crashes_is_replaced_and_reported(faulty, redis_client, p
         worker.until(lambda loop=loop: f"loop={loop} crashed" in worker.text, what=loop)
         crash()
     worker.until(lambda: all(loop in check().detail for loop in loops))
-    assert (check().state, check().text) == (Status.DEGRADED, "crashing")
+    assert (check().status, check().summary) == (Status.DEGRADED, "crashing")
     assert "crashed 1 times (ZeroDivisionError): restarting" in check().detail
     insert_one(program_environment, "inserted")
     redis_client.xadd(STREAM, {"payload": raw("streamed")})
@@ -167,7 +167,7 @@ def test_each_loop_that_crashes_is_replaced_and_reported(faulty, redis_client, p
 def test_a_loop_that_keeps_crashing_ends_the_process_with_status_1(command, faulty, redis_client):
     worker, crash = faulty(command)
     crash("databases:default")
-    worker.until(lambda: check().text == "crashing")
+    worker.until(lambda: check().summary == "crashing")
     redis_client.xadd(STREAM, {"payload": raw("streamed")})
     assert worker.wait() == 1
     assert "databases:default crashed 5 times, the last time with ZeroDivisionError" in worker.text
