@@ -14,7 +14,7 @@ from aggregator.alerts.rules import format_duration
 from aggregator.models import Alert
 
 if TYPE_CHECKING:
-    from aggregator.alerts.transitions import AlertChange, Transitions
+    from aggregator.alerts.rules import AlertChange, Transitions
 
 MAX_LINES = 20
 """Lines of a kind in one message: chat services truncate long ones."""

@@ -11,13 +11,31 @@ from django.db.models import F, Sum
 from django.db.models.functions import Now
 
 from aggregator.arrivals import cadence
+from aggregator.arrivals.cadence import is_silent
 from aggregator.health.checks import CheckResult, Status
-from aggregator.health.freshness_check import is_silent
 from aggregator.ingest import stream_state
 from aggregator.models import AlertPolicy, ArrivalMinute
 
 REFUSAL_WINDOW = timedelta(minutes=10)
 PAUSED_NOTE = "; paused while its market is closed or has just opened"
+
+
+@dataclass(frozen=True)
+class AlertChange:
+    rule: str
+    subject: str
+    text: str
+    since: datetime
+
+
+@dataclass(frozen=True)
+class Transitions:
+    fired: list[AlertChange]
+    repeated: list[AlertChange]
+    resolved: list[AlertChange]
+
+    def __len__(self) -> int:
+        return len(self.fired) + len(self.repeated) + len(self.resolved)
 
 
 @dataclass(frozen=True)

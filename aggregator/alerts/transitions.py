@@ -5,14 +5,13 @@ written in the same transaction: of several workers only the one that makes the 
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from django.db import connection, transaction
 
 from aggregator.alerts import messages
-from aggregator.alerts.rules import Condition, Conditions
+from aggregator.alerts.rules import AlertChange, Condition, Conditions, Transitions
 
 HOLD = timedelta(seconds=40)
 """How long a check or a stream must be bad before its alert fires: longer than a restart takes."""
@@ -61,24 +60,6 @@ DELETE_UNFIRED = """
 NOTIFY = """
     INSERT INTO alert_notifications (channel_id, severity, title, body, created_at, due_at, attempts)
     SELECT id, %s, %s, %s, now(), now(), 0 FROM alert_channels WHERE enabled ORDER BY id"""
-
-
-@dataclass(frozen=True)
-class AlertChange:
-    rule: str
-    subject: str
-    text: str
-    since: datetime
-
-
-@dataclass(frozen=True)
-class Transitions:
-    fired: list[AlertChange]
-    repeated: list[AlertChange]
-    resolved: list[AlertChange]
-
-    def __len__(self) -> int:
-        return len(self.fired) + len(self.repeated) + len(self.resolved)
 
 
 def record_conditions(conditions: Conditions) -> Transitions | None:

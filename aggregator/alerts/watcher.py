@@ -91,11 +91,11 @@ def create_all_clear() -> None:
         open_alerts = Alert.objects.filter(resolved_at=None).exclude(fired_at=None).order_by("since", "id")
         rows = open_alerts.values_list("rule", "subject", "text", "since")
         cursor.execute(LAST_DAY)
-        message = messages.all_clear([transitions.AlertChange(*row) for row in rows], cursor.fetchall())
+        message = messages.all_clear([rules.AlertChange(*row) for row in rows], cursor.fetchall())
         transitions.create_notifications(cursor, message)
 
 
-def _log(changes: transitions.Transitions) -> None:
+def _log(changes: rules.Transitions) -> None:
     kinds = {"fired": changes.fired, "repeated": changes.repeated, "resolved": changes.resolved}
     for word, alerts in kinds.items():
         for alert in alerts:

@@ -141,3 +141,15 @@ def usual_gap(clock: OpenTime, minutes: Iterable[datetime]) -> tuple[timedelta |
     if len(gaps) < MIN_GAPS:
         return None, len(gaps)
     return gaps[int(len(gaps) * PERCENTILE)], len(gaps)
+
+
+def is_silent(agents: Sequence[Silence]) -> bool:
+    """Return whether these agents, all of one ecosystem, leave it silent.
+
+    They do when every agent with a known cadence is late, unless another has sent something since.
+    """
+    known = [agent for agent in agents if agent.allowed is not None]
+    if not known or not all(agent.too_long for agent in known):
+        return False
+    newest = max(agent.last_seen for agent in known)
+    return all(agent.last_seen <= newest for agent in agents)

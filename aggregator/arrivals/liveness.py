@@ -8,7 +8,6 @@ from enum import StrEnum
 from aggregator.arrivals import cadence, queries
 from aggregator.arrivals.open_hours import OpenTime
 from aggregator.background import BackgroundValue
-from aggregator.health import freshness_check
 from ecosystems import ECOSYSTEMS
 from ecosystems.market import calendars
 
@@ -104,7 +103,7 @@ def current_liveness(
     silent = {
         name
         for name in ECOSYSTEMS
-        if freshness_check.is_silent([each for each in silences or [] if each.ecosystem == name])
+        if cadence.is_silent([each for each in silences or [] if each.ecosystem == name])
     }
     ecosystems = [_ecosystem(name, now, recent, week, agents, silent) for name in ECOSYSTEMS]
     return HubLiveness(ecosystems, agents)

@@ -13,8 +13,8 @@ from typing import Any
 
 from django.db import connection
 
-from aggregator.arrivals.rollup_writer import LAG_BOUNDS
 from aggregator.arrivals.rollups import UNCOUNTED_SINCE
+from aggregator.ledger.rollup_writer import LAG_BOUNDS
 
 FINAL_AFTER = timedelta(minutes=5)
 """How long after its end something may be added to a minute or an hour: transactions are shorter."""

@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from aggregator.arrivals import rollup_writer
-from aggregator.arrivals.rollup_writer import LAG_BOUNDS, Arrivals
 from aggregator.followers import Follower
+from aggregator.ledger import rollup_writer
+from aggregator.ledger.rollup_writer import LAG_BOUNDS, Arrivals
 from ecosystems.market.symbols import has_certain_name
 
 # Agents with rights of their own may write any time into `received_at`. Bounds and lag are negated, since a

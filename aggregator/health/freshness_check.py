@@ -29,20 +29,8 @@ class FreshnessCheck(DatabaseDependentCheck):
             return "no signals yet", ""
         last = max(agent.last_seen for agent in agents)
         detail = f"last signal at {last:%Y-%m-%dT%H:%M:%SZ}, {len(agents)} agent{pluralize(len(agents))}"
-        if not is_silent(agents):
+        if not cadence.is_silent(agents):
             return "", detail
         if any(agent.excused for agent in agents):
             return "market closed or just opened", detail
         raise Degraded("silent", detail)
-
-
-def is_silent(agents: list[cadence.Silence]) -> bool:
-    """Return whether these agents, all of one ecosystem, leave it silent.
-
-    They do when every agent with a known cadence is late, unless another has sent something since.
-    """
-    known = [agent for agent in agents if agent.allowed is not None]
-    if not known or not all(agent.too_long for agent in known):
-        return False
-    newest = max(agent.last_seen for agent in known)
-    return all(agent.last_seen <= newest for agent in agents)

@@ -17,7 +17,6 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from aggregator.arrivals import counters
-from aggregator.arrivals.rollup_writer import LAG_BOUNDS
 from aggregator.background import BackgroundValue, NotReady
 from aggregator.health.checks import Status
 from aggregator.health.runner import check_runner
@@ -26,6 +25,7 @@ from aggregator.http.problems import Problem, as_problem
 from aggregator.http.requests import request_headers
 from aggregator.ingest import stream_state
 from aggregator.ledger.errors import Outage
+from aggregator.ledger.rollup_writer import LAG_BOUNDS
 from aggregator.models import Agent, DeadLetter
 
 logger = logging.getLogger("signal_hub.metrics")

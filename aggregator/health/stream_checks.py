@@ -10,7 +10,8 @@ from redis.retry import Retry
 
 from aggregator.health.checks import Check, Degraded, Failed
 from aggregator.health.database_checks import DatabaseDependentCheck
-from aggregator.ingest import stream_state, trimming
+from aggregator.ingest import stream_state
+from aggregator.ledger.entries import TRIMMED_UNREAD
 from ecosystems.env import Environment
 
 NOT_CONFIGURED = "not configured"
@@ -56,7 +57,7 @@ class StreamCheck(DatabaseDependentCheck):
             raise Failed(
                 "entries were trimmed before they were read",
                 f"{state.trimmed_unread} or more; raise the stream's cap, then resolve the dead letters"
-                f" {trimming.TRIMMED_UNREAD}",
+                f" {TRIMMED_UNREAD}",
             )
         if state.trimmed_unread is None:
             raise Degraded("unknown without the database whether entries were lost")

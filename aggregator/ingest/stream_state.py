@@ -12,6 +12,7 @@ from redis.retry import Retry
 
 from aggregator.ingest import trimming
 from aggregator.ingest.streams import GROUP
+from aggregator.ledger.entries import TRIMMED_UNREAD
 from aggregator.models import DeadLetter
 from ecosystems.env import Environment
 
@@ -70,7 +71,7 @@ def stream_states(environment: Environment, *, ask_postgres: bool = True) -> lis
 
 def trimmed_unread() -> dict[str, int] | None:
     """Return how many entries each stream lost unread, unresolved ones only; None when Postgres is down."""
-    lost = DeadLetter.objects.filter(code=trimming.TRIMMED_UNREAD, resolved_at=None).order_by()
+    lost = DeadLetter.objects.filter(code=TRIMMED_UNREAD, resolved_at=None).order_by()
     try:
         return dict(lost.values_list("stream").annotate(lost=Sum("deliveries")))
     except DatabaseError:

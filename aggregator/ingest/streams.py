@@ -19,10 +19,9 @@ from django.db import close_old_connections
 from aggregator import ledger
 from aggregator.ingest import trimming
 from aggregator.ledger import Entry, Outage, Result
-from aggregator.ledger.entries import EXHAUSTED
+from aggregator.ledger.entries import EXHAUSTED, NO_PAYLOAD
 from aggregator.worker import Loop
 from ecosystems.env import Environment
-from ecosystems.signal import Refusal
 
 GROUP = "aggregator"
 MAX_STREAM_BATCH = 2000
@@ -33,8 +32,6 @@ SOCKET_TIMEOUT_S = 10
 CLAIM_IDLE_MS = 60_000
 CLAIM_INTERVAL_S = 15
 MAX_DELIVERIES = 5
-
-NO_PAYLOAD = Refusal("no_payload", "the stream entry has no field named payload")
 
 
 def connect_for_streams(url: str) -> redis.Redis:

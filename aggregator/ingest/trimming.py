@@ -8,10 +8,8 @@ from typing import Any
 
 import msgspec
 
-from aggregator.ledger.entries import Entry
+from aggregator.ledger.entries import TRIMMED_UNREAD, Entry
 from ecosystems.signal import Refusal
-
-TRIMMED_UNREAD = "trimmed_unread"
 
 
 def trimmed_gap(stream: str, group: str, info: dict[str, Any], groups: list[dict[str, Any]]) -> Entry | None:

@@ -51,4 +51,7 @@ CONFLICT = Refusal(
 )
 DEFERRED = Refusal("busy", "a transaction that is still open holds this ecosystem and signal_id; try again")
 FORBIDDEN = Refusal("ecosystem_forbidden", "the API key may not write to this ecosystem")
+NO_PAYLOAD = Refusal("no_payload", "the stream entry has no field named payload")
+TRIMMED_UNREAD = "trimmed_unread"
+"""The code of a dead letter that stands for entries removed from a stream before they were read."""
 EXHAUSTED = Refusal("delivered_too_often", "delivered five times without success")

@@ -11,10 +11,9 @@ from contextlib import contextmanager
 
 from django.db import DEFAULT_DB_ALIAS, close_old_connections, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
-from structlog.contextvars import bound_contextvars
+from structlog.contextvars import bound_contextvars, get_contextvars
 
 from aggregator import ledger
-from aggregator.http.request_log import current_request_id
 from aggregator.ledger import Entry, Outage, Result
 
 MAX_GROUP_SIGNALS = 5000
@@ -30,7 +29,7 @@ MAX_LOGGED_REQUESTS = 20
 class _Ticket:
     def __init__(self, validated: list[ledger.Validated]) -> None:
         self.validated = validated
-        self.request_id = current_request_id()
+        self.request_id: str | None = get_contextvars().get("request_id")
         # Held until the ticket is answered or leads: an Event costs three times as much.
         self.asleep = threading.Lock()
         self.asleep.acquire()

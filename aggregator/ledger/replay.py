@@ -9,13 +9,12 @@ from django.db.models import F
 from django.utils import timezone
 
 from aggregator import ledger
-from aggregator.ingest import trimming
-from aggregator.ingest.streams import NO_PAYLOAD
 from aggregator.ledger import Entry, Fate, Result
 from aggregator.ledger.dead_letters import fingerprint
+from aggregator.ledger.entries import NO_PAYLOAD, TRIMMED_UNREAD
 from aggregator.models import ApiKey, DeadLetter
 
-UNREPLAYABLE = (trimming.TRIMMED_UNREAD, NO_PAYLOAD.code)
+UNREPLAYABLE = (TRIMMED_UNREAD, NO_PAYLOAD.code)
 """Codes of letters that never held a signal: they stand for something lost."""
 
 

@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from aggregator.arrivals import rollup_writer
-from aggregator.arrivals.rollup_writer import Arrivals
+from aggregator.ledger import rollup_writer
 from aggregator.ledger.entries import Fate, Result
+from aggregator.ledger.rollup_writer import Arrivals
 
 
 def count_unrecorded(cursor: Any, results: Iterable[Result], transport: str) -> None:

@@ -9,7 +9,8 @@ from django.db import connection
 from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 
-from aggregator.arrivals import queries, rollup_writer
+from aggregator.arrivals import queries
+from aggregator.ledger import rollup_writer
 from aggregator.models import ArrivalHour, ArrivalMinute, SymbolAlias
 
 
