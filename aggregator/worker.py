@@ -211,7 +211,7 @@ class Worker:
         if self.once:
             return  # a loop that was run once is not expected to go on
         try:
-            worker_states.write(self.name, [loop.state() for loop in self._loops])
+            worker_states.write_states(self.name, [loop.state() for loop in self._loops])
         except Outage:
             pass  # the database's own check says so
         finally:

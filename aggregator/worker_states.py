@@ -8,7 +8,7 @@ from django.db import connection
 
 from aggregator.ledger.errors import classified
 
-WRITE = """
+WRITE_STATES = """
     INSERT INTO worker_loops (worker, loop, seen_at, ok_at, crashes, problem)
     SELECT %(worker)s, loop, now(), now() - make_interval(secs => ok_age_s), crashes, problem
     FROM unnest(%(loops)s::text[], %(ages)s::float8[], %(crashes)s::int[], %(problems)s::text[])
@@ -16,7 +16,7 @@ WRITE = """
     ON CONFLICT (worker, loop) DO UPDATE SET seen_at = excluded.seen_at, ok_at = excluded.ok_at,
         crashes = excluded.crashes, problem = excluded.problem"""
 
-READ = """
+READ_STATES = """
     SELECT worker, extract(epoch FROM now() - seen_at)::float8,
         loop, extract(epoch FROM now() - ok_at)::float8, crashes, problem
     FROM worker_loops WHERE loop = ANY (%(loops)s) ORDER BY loop, seen_at DESC"""
@@ -48,7 +48,7 @@ class SeenState:
     state: LoopState
 
 
-def write(worker: str, states: Sequence[LoopState]) -> None:
+def write_states(worker: str, states: Sequence[LoopState]) -> None:
     """Write how a worker's loops fare, as of now. Raises Outage."""
     values: dict[str, Any] = {
         "worker": worker,
@@ -58,17 +58,17 @@ def write(worker: str, states: Sequence[LoopState]) -> None:
         "problems": [state.problem for state in states],
     }
     with classified(), connection.cursor() as cursor:
-        cursor.execute(WRITE, values)
+        cursor.execute(WRITE_STATES, values)
 
 
-def read(loops: Sequence[str]) -> list[SeenState]:
+def read_states(loops: Sequence[str]) -> list[SeenState]:
     """Return the states of these loops on all workers, those of one loop together, the newest first."""
     with connection.cursor() as cursor:
-        cursor.execute(READ, {"loops": list(loops)})
+        cursor.execute(READ_STATES, {"loops": list(loops)})
         return [SeenState(worker, age_s, LoopState(*state)) for worker, age_s, *state in cursor.fetchall()]
 
 
-def forget() -> int:
+def delete_old_states() -> int:
     """Delete the states of workers that ended a day ago; return how many."""
     with connection.cursor() as cursor:
         cursor.execute(FORGET)

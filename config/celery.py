@@ -19,7 +19,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 logger = logging.getLogger("signal_hub.worker")
 
-STOP_TIMEOUT_S = 30
+LOOPS_STOP_TIMEOUT_S = 30
 
 
 class LoopsStep(bootsteps.StartStopStep):
@@ -45,7 +45,7 @@ class LoopsStep(bootsteps.StartStopStep):
     def stop(self, parent: Any) -> None:  # noqa: ARG002
         self.stop_event.set()
         if self.thread.is_alive():
-            self.thread.join(STOP_TIMEOUT_S)
+            self.thread.join(LOOPS_STOP_TIMEOUT_S)
 
     terminate = stop
 

@@ -26,7 +26,7 @@ class WorkerCheck(DatabaseDependentCheck):
 
     def run(self) -> tuple[str, str]:
         with database_required():
-            seen = worker_states.read(self.loops)
+            seen = worker_states.read_states(self.loops)
         if not seen:
             return "none seen", ""
         by_loop = [list(states) for _, states in groupby(seen, lambda each: each.state.loop)]

@@ -1,9 +1,10 @@
 """The database transport: rows of `trading_signals`, as the contract's section 3 makes its columns public."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, LiteralString
+from typing import Any
 
 import psycopg
+from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from ecosystems import ECOSYSTEMS
@@ -40,18 +41,13 @@ CONNECTION: dict[str, Any] = {
 """Defaults that the URL's own parameters override."""
 
 # One statement whatever the number of rows, so one round trip and one transaction. No conflict target and no
-# RETURNING: both would ask for the right to read, which an agent's role does not have.
-INSERT: LiteralString = """
-INSERT INTO trading_signals (
-    signal_id, ecosystem, timestamp, symbol, action, signal_type, entry_price, stop_loss, take_profit,
-    volume, confidence, agent_source, tags, raw_payload
-)
-SELECT * FROM unnest(
-    %s::text[], %s::text[], %s::timestamptz[], %s::text[], %s::text[], %s::text[], %s::numeric[],
-    %s::numeric[], %s::numeric[], %s::numeric[], %s::double precision[], %s::text[], %s::jsonb[], %s::jsonb[]
-)
+# RETURNING: both would ask for the right to read, which an agent's role does not have. The fields are the
+# signal's own, their types the table's.
+INSERT = sql.SQL("""
+INSERT INTO trading_signals ({fields})
+SELECT {fields} FROM json_populate_recordset(NULL::trading_signals, %s::json)
 ON CONFLICT DO NOTHING
-"""
+""").format(fields=sql.SQL(", ").join(map(sql.Identifier, Signal.__struct_fields__)))
 
 
 class DatabaseTransport(Transport):
@@ -80,12 +76,12 @@ class DatabaseTransport(Transport):
     def send(self, entries: Sequence[Entry]) -> list[Fate]:
         fates: list[Fate] = []
         for start in range(0, len(entries), INSERT_BATCH):
-            fates += self._insert([entry.signal() for entry in entries[start : start + INSERT_BATCH]])
+            fates += self._insert(entries[start : start + INSERT_BATCH])
             if stop := last_postponement(fates):
                 return fates + [stop] * (len(entries) - len(fates))
         return fates
 
-    def _insert(self, batch: list[Signal]) -> list[Fate]:
+    def _insert(self, batch: Sequence[Entry]) -> list[Fate]:
         """Insert a batch, in halves where one of its rows is refused."""
         try:
             self._execute(batch)
@@ -103,16 +99,17 @@ class DatabaseTransport(Transport):
             return fates + [stop] * (len(batch) - middle)
         return fates + self._insert(batch[middle:])
 
-    def _execute(self, batch: list[Signal]) -> None:
+    def _execute(self, batch: Sequence[Entry]) -> None:
+        rows = f"[{b','.join([entry.signal().to_json() for entry in batch]).decode()}]"
         reused = self.connection is not None
         try:
-            self._connect().execute(INSERT, _columns(batch))
+            self._connect().execute(INSERT, [rows])
         except psycopg.OperationalError:
             # A connection that lay idle may have been closed by the server, a pooler or a firewall.
             if not reused or self.connection is None or not self.connection.closed:
                 raise
             self.close()
-            self._connect().execute(INSERT, _columns(batch))
+            self._connect().execute(INSERT, [rows])
 
     def _connect(self) -> psycopg.Connection:
         if self.connection is None:
@@ -124,20 +121,6 @@ class DatabaseTransport(Transport):
         if self.connection is not None:
             self.connection.close()
             self.connection = None
-
-
-def _columns(batch: list[Signal]) -> list[list[Any]]:
-    """Return the batch as the INSERT's arrays."""
-    rows = [
-        (
-            *(signal.signal_id, signal.ecosystem, signal.timestamp, signal.symbol, signal.action),
-            *(signal.signal_type, signal.entry_price, signal.stop_loss, signal.take_profit, signal.volume),
-            *(signal.confidence, signal.agent_source, signal.tags_json().decode()),
-            signal.payload_json().decode(),
-        )
-        for signal in batch
-    ]
-    return [list(column) for column in zip(*rows, strict=True)]
 
 
 def _reason(error: psycopg.Error) -> str:

@@ -27,18 +27,13 @@ def validate(signal: Signal, now: datetime) -> bytes:
         raise InvalidSignal(signal, Refusal("not_json", f"it has no JSON form ({error})")) from error
     # The encoder writes NaN and infinities as null, which would pass: look for them where nulls are too many.
     nulls = payload.count(b"null")
-    if nulls and nulls > _absent(signal) and not _finite(msgspec.structs.astuple(signal)):
+    fields = msgspec.structs.astuple(signal)
+    if nulls > sum(value is None for value in fields) and not _finite(fields):
         raise InvalidSignal(signal, Refusal("not_finite", "it holds a NaN or an infinity"))
     parsed = parse(payload, now)
     if isinstance(parsed, Refusal):
         raise InvalidSignal(signal, parsed)
     return payload
-
-
-def _absent(signal: Signal) -> int:
-    """Return how many of the signal's own fields are null, those in `raw_payload` aside."""
-    optional = (signal.entry_price, signal.stop_loss, signal.take_profit, signal.volume, signal.confidence)
-    return sum([value is None for value in optional])
 
 
 def _finite(value: Any) -> bool:

@@ -123,6 +123,6 @@ def test_workers_of_long_ago_are_forgotten_but_not_the_last_host_of_a_loop():
     seen("two-2", "streams", 50)
     seen("three-3", "alerts", 30)
     seen("four-4", "alerts", 1)
-    assert worker_states.forget() == 2
+    assert worker_states.delete_old_states() == 2
     left = WorkerLoop.objects.values_list("worker", flat=True)
     assert sorted(left) == ["four-4", "one-1"]

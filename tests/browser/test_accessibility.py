@@ -8,8 +8,8 @@ from django.test import RequestFactory
 from django.urls import reverse
 from django.utils import timezone
 
-from aggregator import ledger
 from aggregator.ledger.entries import Entry
+from tests.aggregator.ledger.samples import record_and_count
 from tests.browser.accessibility import accessibility_violations
 from tests.browser.conftest import PASSWORD
 from tests.browser.test_dashboard import signal
@@ -50,7 +50,8 @@ def checker(sign_in):
 
 def test_the_dashboard_and_the_sign_in_page(checker, operator, redis_client):
     checker.here("first use")
-    ledger.record([Entry(signal("good").encode()), Entry(signal("bad", action="HODL").encode())], "webhook")
+    bad = Entry(signal("bad", action="HODL").encode())
+    record_and_count([Entry(signal("good").encode()), bad], "webhook")
     checker.page.get_by_role("link", name="agent-crypto").wait_for()
     checker.here("with signals")
     operator.set_password(PASSWORD)
@@ -85,7 +86,7 @@ def test_a_key_that_was_just_created(checker):
 
 def test_every_list_form_and_row(checker, operator):
     bad = [signal("bad", action="HODL"), signal("odd", symbol="tBTCUSD"), signal("good")]
-    ledger.record([Entry(each.encode()) for each in [*bad, bad[-1]]], "webhook")
+    record_and_count([Entry(each.encode()) for each in [*bad, bad[-1]]], "webhook")
     add_rows_to_the_other_lists()
     for path in [
         "/admin/password_change/",

@@ -12,9 +12,10 @@ from django.conf import settings
 from django.db import connection
 from standardwebhooks import Webhook
 
-from aggregator import ledger
+from aggregator.arrivals.rollups import RollupFollower
 from aggregator.ingest.streams import StreamConsumer
 from aggregator.ledger import inserted_rows
+from tests.aggregator.ledger.samples import record_and_count
 from tests.servers import WEBHOOK_SECRET
 
 STREAM = "core_signals:signals"
@@ -62,6 +63,7 @@ def test_first_use_then_arrivals_over_each_transport_without_a_reload(sign_in, h
     page.evaluate("window.sameDocument = true")
     for publish, ecosystem in ((over_database, "crypto"), (over_redis, "forex"), (over_webhook, "stock")):
         publish(hub, redis_client)
+        RollupFollower().catch_up()
         card = page.locator(".hub-card", has=page.locator(f"#hub-{ecosystem}"))
         card.locator("dd", has_text=re.compile("^1$")).first.wait_for()
         card.locator("header").get_by_text("live").wait_for()
@@ -96,7 +98,7 @@ def test_it_is_dark_where_the_system_is(sign_in):
 def test_the_keyboard_reaches_everything(sign_in, transactional_db):
     from aggregator.ledger.entries import Entry
 
-    ledger.record([Entry(signal("one").encode()), Entry(signal("bad", action="HODL").encode())], "redis")
+    record_and_count([Entry(signal("one").encode()), Entry(signal("bad", action="HODL").encode())], "redis")
     page = sign_in()
     page.get_by_role("link", name="agent-crypto").wait_for()
     page.evaluate("document.querySelector('#hub-refreshed').scrollIntoView()")

@@ -8,14 +8,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from aggregator import ledger
 from aggregator.ledger.entries import Entry
 from aggregator.models import DeadLetter, SymbolAlias, TradingSignal, WorkerLoop
+from tests.aggregator.ledger.samples import record_and_count
 from tests.browser.test_dashboard import signal
 
 
 def test_a_dead_letter_is_replayed(sign_in, transactional_db):
-    ledger.record([Entry(signal("late", action="HODL").encode())], "redis")
+    record_and_count([Entry(signal("late", action="HODL").encode())], "redis")
     DeadLetter.objects.update(raw=signal("late").encode())  # as if the hub had learned the action since
     page = sign_in()
     page.get_by_role("link", name="1 unresolved dead letter").click()
@@ -49,7 +49,7 @@ def test_a_key_is_created_and_used(sign_in, hub):
 
 @pytest.mark.parametrize("width", [1360, 390])
 def test_a_symbol_is_mapped_in_one_click(sign_in, transactional_db, redis_client, width):
-    ledger.record([Entry(signal(name, symbol="tBTCUSD").encode()) for name in "ab"], "redis")
+    record_and_count([Entry(signal(name, symbol="tBTCUSD").encode()) for name in "ab"], "redis")
     # Both were alive an hour ago: their banners leave room for the cards.
     at = datetime.now(UTC) - timedelta(hours=1)
     for loop in ("streams", "periodic"):
