@@ -15,7 +15,7 @@ def test_it_shows_the_operations_and_loads_nothing_from_elsewhere(chromium, live
     page.goto(f"{url}/api/docs/")
     page.get_by_text("Read the feed").first.wait_for()
     page.get_by_text("Read the feed").first.click()
-    page.get_by_text("Signals in the order of their recording").wait_for()
+    page.get_by_text("Signals in the order they were recorded").wait_for()
     page.wait_for_load_state("networkidle")
     page.close()
     elsewhere = [
