@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from django.db import connections, transaction
+from django.db import OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.test import TransactionTestCase
 
 KEPT = ("django_content_type", "auth_permission")
 """What `migrate` writes by the models alone, so that it is the same after every test."""
+MAX_DEADLOCKS = 5
 PAGE_BYTES = 8192
 """A table of more than a page is truncated: among dead rows new ones lie in another order than they came."""
 
@@ -21,9 +22,20 @@ def empty_after_each_test() -> None:
 
     def empty_all(test: TransactionTestCase) -> None:
         for alias in test._databases_names(include_mirrors=False):
-            empty(connections[alias])
+            empty_despite_readers(connections[alias])
 
     TransactionTestCase._fixture_teardown = empty_all
+
+
+def empty_despite_readers(connection: BaseDatabaseWrapper) -> None:
+    """Empty a database, again where a program of the test that is still reading caused a deadlock."""
+    for left in range(MAX_DEADLOCKS, -1, -1):
+        try:
+            return empty(connection)
+        except OperationalError as error:
+            if not left or getattr(error.__cause__, "sqlstate", "") != "40P01":
+                raise
+    return None
 
 
 def empty(connection: BaseDatabaseWrapper) -> None:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from aggregator.ledger.entries import Entry
-from aggregator.models import DeadLetter, SymbolAlias, TradingSignal, WorkerLoop
+from aggregator.models import AlertChannel, DeadLetter, SymbolAlias, TradingSignal, WorkerLoop
 from tests.aggregator.ledger.samples import record_and_count
 from tests.browser.test_dashboard import signal
 
@@ -50,10 +50,10 @@ def test_a_key_is_created_and_used(sign_in, hub):
 @pytest.mark.parametrize("width", [1360, 390])
 def test_a_symbol_is_mapped_in_one_click(sign_in, transactional_db, redis_client, width):
     record_and_count([Entry(signal(name, symbol="tBTCUSD").encode()) for name in "ab"], "redis")
-    # Both were alive an hour ago: their banners leave room for the cards.
+    # Two checks have something to report: their banners leave room for the cards.
     at = datetime.now(UTC) - timedelta(hours=1)
-    for loop in ("streams", "periodic"):
-        WorkerLoop.objects.create(worker="w-1", loop=loop, seen_at=at, ok_at=at, crashes=0, problem="")
+    WorkerLoop.objects.create(worker="w-1", loop="streams", seen_at=at, ok_at=at, crashes=0, problem="")
+    AlertChannel.objects.create(name="desk", encrypted_url=b"unreadable", last_error="rejected")
     page = sign_in(width)
     page.locator(".hub-many").wait_for()
     assert page.locator(".hub-card").first.bounding_box()["y"] < 450

@@ -14,12 +14,11 @@ from django.db import connection
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
-from aggregator import followers
 from aggregator.admin import dashboard
 from aggregator.arrivals import liveness, queries
 from aggregator.arrivals.cadence import Silence
 from aggregator.health.runner import check_runner
-from aggregator.models import Agent, ArrivalHour
+from aggregator.models import Agent, ArrivalHour, FollowerCursor
 from tests.servers import eventually
 from tests.servers import free_port as find_free_port
 
@@ -126,7 +125,7 @@ def test_the_first_visit_after_a_pause_shows_no_old_figures(
 def test_it_shows_that_its_figures_are_behind(page, record):
     record({})
     assert "Figures are" not in text(page.get(LIVE))
-    followers.create("rollups")
+    FollowerCursor.objects.update(position=0)
     with connection.cursor() as cursor:
         cursor.execute("UPDATE trading_signals SET recorded_at = now() - interval '12 seconds'")
     assert "Figures are 12 s behind." in text(page.get(LIVE))

@@ -162,7 +162,7 @@ def test_the_disk(monkeypatch, total, free, status):
 
 @pytest.mark.django_db(transaction=True, databases=["default", "forex"])
 def test_freshness():
-    assert run(FreshnessCheck("crypto")) == ("ok", "nothing has come yet")
+    assert run(FreshnessCheck("crypto")) == ("ok", "no signals yet")
     record_and_count([entry("a"), entry("b", agent_source="bot-2")], "webhook")
     assert run(FreshnessCheck("crypto")) == ("ok", "")
     Agent.objects.update(expected_cadence="00:05:00")
@@ -173,7 +173,7 @@ def test_freshness():
     assert run(FreshnessCheck("crypto")) == ("degraded", "silent")
     record_and_count([entry("c", agent_source="bot-3")], "webhook")
     assert run(FreshnessCheck("crypto")) == ("ok", "")
-    assert run(FreshnessCheck("stock")) == ("ok", "nothing has come yet")
+    assert run(FreshnessCheck("stock")) == ("ok", "no signals yet")
 
 
 @pytest.mark.django_db(transaction=True, databases=["default", "forex"])

@@ -397,7 +397,7 @@ def test_without_redis_each_process_counts_for_itself(post, environment, free_po
     environment(webhook_rate="1/day", redis_url=f"redis://127.0.0.1:{free_port}")
     assert [post(wire()).status_code for _ in range(2)] == [202, 429]
     assert post(wire(), REMOTE_ADDR="192.0.2.1").status_code == 200
-    assert caplog.text.count("counted in this process alone") == 1
+    assert caplog.text.count("counting rate limits in this process only") == 1
 
 
 @pytest.mark.parametrize(
