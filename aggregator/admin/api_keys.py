@@ -133,12 +133,6 @@ class ApiKeyAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
         else:
             request.issued_key = api_keys.auth_manager(settings.ENVIRONMENT).issue(obj)  # type: ignore[attr-defined]
 
-    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
-        """Show only one button: the page of the new key follows in any case."""
-        only_save = {"show_save_and_add_another": False, "show_save_and_continue": False}
-        answer: HttpResponse = super().add_view(request, form_url, only_save | (extra_context or {}))
-        return answer
-
     def response_add(self, request: HttpRequest, obj: ApiKey, post_url_continue: Any = None) -> HttpResponse:
         """Show the value in this response: for a redirect it would have to be stored."""
         return self._show(request, request.issued_key)  # type: ignore[attr-defined]

@@ -1,20 +1,14 @@
 """The texts of notifications."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from django.template.defaultfilters import pluralize
 
-from aggregator.alerts.rules import format_duration
+from aggregator.alerts.rules import AlertChange, Transitions, format_duration
 from aggregator.models import Alert
-
-if TYPE_CHECKING:
-    from aggregator.alerts.rules import AlertChange, Transitions
 
 MAX_LINES = 20
 """Lines of a kind in one message: chat services truncate long ones."""

@@ -4,10 +4,9 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
 
-class ArrivalMinute(models.Model):
-    """Arrivals of one minute from one agent over one transport."""
+class ArrivalRollup(models.Model):
+    """Arrivals of one period from one agent over one transport."""
 
-    minute = models.DateTimeField()
     ecosystem = models.TextField()
     agent_source = models.TextField("agent")
     transport = models.TextField()
@@ -15,6 +14,15 @@ class ArrivalMinute(models.Model):
     duplicates = models.BigIntegerField(default=0)
     conflicts = models.BigIntegerField(default=0)
     refused = models.BigIntegerField(default=0)
+
+    class Meta:
+        abstract = True
+
+
+class ArrivalMinute(ArrivalRollup):
+    """The arrivals of one minute."""
+
+    minute = models.DateTimeField()
     lags = ArrayField(
         models.BigIntegerField(),
         default=list,
@@ -31,17 +39,10 @@ class ArrivalMinute(models.Model):
         ]
 
 
-class ArrivalHour(models.Model):
-    """The same by hour: for a day's chart and a week's typical rate."""
+class ArrivalHour(ArrivalRollup):
+    """The arrivals of one hour: for a day's chart and a week's typical rate."""
 
     hour = models.DateTimeField()
-    ecosystem = models.TextField()
-    agent_source = models.TextField("agent")
-    transport = models.TextField()
-    accepted = models.BigIntegerField(default=0)
-    duplicates = models.BigIntegerField(default=0)
-    conflicts = models.BigIntegerField(default=0)
-    refused = models.BigIntegerField(default=0)
     last_at = models.DateTimeField()
 
     class Meta:
