@@ -178,7 +178,7 @@ STATIC_URL = "static/"
 # of a STATIC_ROOT that is not there.
 WHITENOISE_USE_FINDERS = True
 
-# A signal's door has its own limit, checked before the body is read.
+# The webhook has its own limit, checked before the body is read.
 DATA_UPLOAD_MAX_MEMORY_SIZE = max(2_621_440, ENVIRONMENT.webhook_max_bytes)
 
 # Cookies travel over TLS alone, except where the hub's public address itself is plain HTTP on this machine.

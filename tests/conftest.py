@@ -16,6 +16,7 @@ import hypothesis
 import pytest
 import redis
 from django.conf import settings
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.db import connections
 
 from config.local import Postgres, ServerError
@@ -60,6 +61,8 @@ def pytest_configure(config: pytest.Config) -> None:
     except ServerError as error:
         pytest.exit(f"no servers for the tests: {error}", returncode=1)
     django.setup()
+    # By design one password takes a third of a second. The hub's programs verify these hashes all the same.
+    PBKDF2PasswordHasher.iterations = 1000
     # The same examples in each run, however slow the machine: chance decides nothing about a change.
     slow = [hypothesis.HealthCheck.too_slow]
     hypothesis.settings.register_profile(
@@ -105,7 +108,7 @@ def django_db_keepdb() -> bool:
 
 @pytest.fixture
 def admin_user(db: None, django_user_model: Any) -> Any:
-    """As pytest-django's, without the password, which no test enters and which takes long to hash."""
+    """As pytest-django's, without the password, which no test enters."""
     return django_user_model.objects.create_superuser("admin")
 
 

@@ -91,10 +91,10 @@ def test_every_command_does_what_the_page_says(folder, variables, redis_client):
     confirmed = [text for line, text in hub.items() if "publish_signal" in line]
     assert ["confirmed 1" in text for text in confirmed] == [True] * 3
     assert (
-        "2 rows settled" in hub["python manage.py consume_databases --once"]
-        or "1 rows settled" in hub["python manage.py consume_databases --once"]
+        "2 rows processed" in hub["python manage.py consume_databases --once"]
+        or "1 rows processed" in hub["python manage.py consume_databases --once"]
     )
-    assert "1 entries settled" in hub["python manage.py consume_streams --once"]
+    assert "1 entries processed" in hub["python manage.py consume_streams --once"]
     assert re.search(r"^ok +database ", hub["python manage.py healthcheck"], re.MULTILINE)
 
     answers = [

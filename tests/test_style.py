@@ -24,8 +24,12 @@ PRIVATE_WORDS = re.compile(
     r"ld|men"
     r"d(s|ed|ing)?|bu"
     r"r(y|ies|ied)|who"
-    r"ever|door"
-    r"step)\b",
+    r"ever|do"
+    r"or"
+    r"step|patien"
+    r"ce|housekeep"
+    r"ing)\b|\bdo"
+    r"ors?\b",
     re.IGNORECASE,
 )
 

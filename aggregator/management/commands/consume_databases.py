@@ -19,4 +19,4 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         done = host(["databases"], once=options["once"])
-        self.stdout.write(f"{sum(done.values())} rows settled")
+        self.stdout.write(f"{sum(done.values())} rows processed")

@@ -19,4 +19,4 @@ class Command(BaseCommand):
         if not settings.ENVIRONMENT.redis_url:
             raise CommandError("CORE_REDIS_URL is not set: there are no streams to consume")
         done = host(["streams"], once=options["once"])
-        self.stdout.write(f"{sum(done.values())} entries settled")
+        self.stdout.write(f"{sum(done.values())} entries processed")

@@ -31,7 +31,7 @@ def environment(settings, redis_client):
 
 @pytest.fixture
 def post(client, environment):
-    """POST to the door; signed unless `headers` are given, and `also` beside them."""
+    """POST to the webhook; signed unless `headers` are given, and `also` beside them."""
 
     def send(content, headers=None, also=(), content_type="application/json", **meta):
         body = as_bytes(content)

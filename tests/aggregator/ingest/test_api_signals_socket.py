@@ -181,7 +181,7 @@ def test_the_public_address_is_allowed_as_host_and_no_other(live_hub):
     assert speak(url, request(body, {"Host": "hub.example"}), body)[0] == 202
     status, headers, _ = speak(url, request(body, {"Host": "other.example"}), body)
     assert (status, headers["content-type"]) == (400, "application/problem+json")
-    # The door before Django protects its answers as Django's own middleware does, over TLS and without.
+    # Before Django, the webhook protects its answers as Django's middleware does, over TLS and without.
     for forwarded in ({}, {"X-Forwarded-Proto": "https"}, {"X-Forwarded-Proto": "http"}):
         protected = [
             {name.lower(): value for name, value in answer.headers.items() if name.lower() in PROTECTION}

@@ -32,7 +32,7 @@ def test_a_plain_insert_is_recorded_with_instrument_position_and_digest(run_mana
         insert(cursor, "b")
     program = run_manage("consume_databases", "--once")
     assert program.wait() == 0
-    assert "2 rows settled" in program.text
+    assert "2 rows processed" in program.text
     assert "EventBus backend=memory" in program.text
     first, second = TradingSignal.objects.order_by("position")
     assert (first.signal_id, second.signal_id) == ("a", "b")

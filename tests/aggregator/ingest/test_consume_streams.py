@@ -63,7 +63,7 @@ def test_once_drains_what_is_there_and_exits_0(run_manage, redis_client):
         redis_client.xadd(STREAM, {"payload": raw(f"s{number}")})
     program = run_manage("consume_streams", "--once")
     assert program.wait() == 0
-    assert "2500 entries settled" in program.text
+    assert "2500 entries processed" in program.text
     assert "EventBus backend=memory" in program.text
     assert TradingSignal.objects.count() == 2500
 

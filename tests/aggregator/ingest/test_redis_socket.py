@@ -50,7 +50,7 @@ def test_what_an_agent_publishes_is_consumed(run_manage, url):
     assert agent.wait(40) == 0, agent.text
     consumer = run_manage("consume_streams", "--once", CORE_REDIS_URL=url)
     assert consumer.wait(40) == 0, consumer.text
-    assert "1 entries settled" in consumer.text
+    assert "1 entries processed" in consumer.text
     assert TradingSignal.objects.get().transport == "redis"
 
 

@@ -1,6 +1,6 @@
 """Never a signal skipped, never one twice: real clients of each kind at once, killed while writers commit.
 
-Signals come in over all three doors, agents' rows in transactions that stay open while later ones are
+Signals come in over all three transports, agents' rows in transactions that stay open while later ones are
 recorded. Followers over REST and the stream, a webhook receiver for each plan, and the programs that they
 and the writers depend on are killed at random and started again. In the end REST and stream clients hold
 exactly what the database holds, in its order; a webhook receiver holds exactly that by `webhook-id`, some of
@@ -135,7 +135,7 @@ class World:
     def much_happened(self):
         return len(in_the_ledger()) > 200 and recorded_after_newer_ones() > 20 and sum(self.kills()) > 10
 
-    def settle(self, count):
+    def finish(self, count):
         """Wait until `count` signals are on record and have reached all who follow."""
         for inbox in self.inboxes:
             inbox.reliable = True
@@ -164,7 +164,7 @@ def test_clients_of_each_kind_end_with_the_same_as_the_database(
         world.follow("now", timedelta(0))
         world.follow("late", DELAY)
         said = world.go_through_it()
-        world.settle(len(said))
+        world.finish(len(said))
         expected = in_the_ledger()
     assert world.much_happened()
     assert all(writer.confirmed for writer in world.writers)

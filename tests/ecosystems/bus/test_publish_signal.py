@@ -165,7 +165,7 @@ def test_an_agents_server_needs_no_variable_of_the_hub(run_program, hub):
 def test_each_transport_reaches_the_real_hub(
     live_hub, run_manage, program_environment, redis_client, tmp_path
 ):
-    """The same signal over all three doors is one row; the other two are sightings."""
+    """The same signal over all three transports is one row; the other two are sightings."""
     url = live_hub()
     (tmp_path / "signal.json").write_bytes(a_signal().to_json())
     for backend in ("webhook", "redis", "database"):

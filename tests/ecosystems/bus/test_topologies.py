@@ -82,7 +82,7 @@ class Site:
                 found.setdefault(ecosystem, {})[transport] = count
         return found
 
-    def settle(self, counts: dict[str, int]) -> dict[str, dict[str, int]]:
+    def finish(self, counts: dict[str, int]) -> dict[str, dict[str, int]]:
         """Wait until the ledger holds what was sent; check that it holds it in order and nothing else."""
         eventually(lambda: totals(self.recorded()) == counts, what=f"{counts} recorded")
         with closing(psycopg.connect(self.urls["hub"])) as connection:
@@ -173,7 +173,7 @@ def test_database_first(site):
     ways = own_databases(site, "crypto", "forex", "stock")
     site.hub("consume_databases")
     counts = site.agents(ways)
-    recorded = site.settle(counts)
+    recorded = site.finish(counts)
     report("database-first", counts, recorded)
     assert recorded == {name: {"database": count} for name, count in counts.items()}
     assert min(counts.values()) > 10
@@ -183,7 +183,7 @@ def test_redis(site, redis_client):
     site.manage("migrate", "--noinput")
     way = streams(site, redis_client)
     counts = site.agents(dict.fromkeys(AGENTS, way))
-    recorded = site.settle(counts)
+    recorded = site.finish(counts)
     report("redis", counts, recorded)
     assert recorded == {name: {"redis": count} for name, count in counts.items()}
 
@@ -192,7 +192,7 @@ def test_webhook(site, run_program, free_port):
     site.manage("migrate", "--noinput")
     way = receiver(site, run_program, free_port)
     counts = site.agents(dict.fromkeys(AGENTS, way))
-    recorded = site.settle(counts)
+    recorded = site.finish(counts)
     report("webhook", counts, recorded)
     assert recorded == {name: {"webhook": count} for name, count in counts.items()}
 
@@ -211,7 +211,7 @@ def test_all_mixed(site, run_program, redis_client, free_port):
             return connection.execute("SELECT count(*) FROM sightings").fetchone()[0]
 
     eventually(lambda: sighted() == counts["stock"], what="each stock signal seen twice")
-    recorded = site.settle(counts)
+    recorded = site.finish(counts)
     report("mixed", counts, recorded)
     assert recorded["crypto"] == {"database": counts["crypto"]}
     assert recorded["forex"] == {"webhook": counts["forex"]}
