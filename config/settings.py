@@ -184,9 +184,9 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = max(2_621_440, ENVIRONMENT.webhook_max_bytes)
 # Cookies travel over TLS alone, except where the hub's public address itself is plain HTTP on this machine.
 PLAIN_HTTP = DEBUG or (SIGNAL_ENDPOINT.scheme == "http" and PUBLIC_HOST in LOOPBACK)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not PLAIN_HTTP
-PUBLIC_ORIGIN = f"https://{PUBLIC_HOST}" + (
-    "" if SIGNAL_ENDPOINT.port in {None, 443} else f":{SIGNAL_ENDPOINT.port}"
-)
+PUBLIC_ORIGIN = f"{SIGNAL_ENDPOINT.scheme}://{PUBLIC_HOST}" if PUBLIC_HOST else ""
+if PUBLIC_HOST and SIGNAL_ENDPOINT.port not in {None, 443 if SIGNAL_ENDPOINT.scheme == "https" else 80}:
+    PUBLIC_ORIGIN += f":{SIGNAL_ENDPOINT.port}"
 CSRF_TRUSTED_ORIGINS = [PUBLIC_ORIGIN] if SIGNAL_ENDPOINT.scheme == "https" else []
 SECURE_HSTS_SECONDS = 0 if PLAIN_HTTP else 31_536_000
 if ENVIRONMENT.trusted_proxies:

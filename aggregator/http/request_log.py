@@ -38,8 +38,9 @@ class RequestLogMiddleware(RequestMiddleware):
 
     @staticmethod
     def format_request(request: HttpRequest) -> str:
-        """Return the request without its query, which may contain a secret."""
-        return f"{request.method} {request.path}"
+        """Return the request without its query and what varies in its path: both may be a secret."""
+        route = request.resolver_match.route if request.resolver_match else request.path
+        return f"{request.method} {route}"
 
 
 @contextmanager

@@ -96,6 +96,12 @@ class Customer(models.Model):
     name = models.CharField(max_length=128, blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     stripe_customer_id = models.CharField(max_length=255, null=True, blank=True, unique=True)
+    is_unproven = models.BooleanField(
+        default=False,
+        editable=False,
+        db_default=False,
+        help_text="Signed up with a password; that the address is theirs was never proven.",
+    )
 
     class Meta:
         db_table = "customers"

@@ -1,7 +1,9 @@
 """Sign-in of customers, by e-mail link or password. Operators cannot sign in this way."""
 
 import logging
+from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.hashers import make_password
@@ -13,14 +15,16 @@ from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.crypto import constant_time_compare, get_random_string, salted_hmac
 
-from aggregator.http import rate_limits
+from aggregator.http import api_keys, rate_limits
 from aggregator.http.client_address import client_address
 from commerce.models import Customer
 
 logger = logging.getLogger("signal_hub.pages")
 
 LINK_SALT = "commerce.signin"
+BROWSER_KEY = "sign_in_browser"
 LINK_LIFETIME = timedelta(minutes=15)
 LINKS_PER_RECIPIENT = "5/hour"
 LINKS_PER_CLIENT = "30/hour"
@@ -48,9 +52,14 @@ def email_sign_in_link(request: HttpRequest, email: str, after: str) -> None:
     limiter = rate_limits.rate_limiter(settings.ENVIRONMENT)
     limiter.hit(LINKS_PER_CLIENT, "sign-in links from", _address(request))
     limiter.hit(LINKS_PER_RECIPIENT, "sign-in links to", email.lower())
-    content = {"email": email.lower(), "state": _state(email), "after": after}
+    content = {
+        "email": email.lower(),
+        "state": _state(email),
+        "after": after,
+        "browser": _browser(request, create=True),
+    }
     token = signing.dumps(content, salt=LINK_SALT, compress=True)
-    link = request.build_absolute_uri(reverse("shop:sign-in-link", args=[token]))
+    link = public_url(request, reverse("shop:sign-in-link", args=[token]))
     minutes = LINK_LIFETIME // timedelta(minutes=1)
     text = render_to_string("commerce/email/sign_in.txt", {"link": link, "minutes": minutes})
     send_mail("Sign in to Signal Hub", text, settings.DEFAULT_FROM_EMAIL, [email])
@@ -60,36 +69,81 @@ def _address(request: HttpRequest) -> str:
     return client_address(request.META, settings.ENVIRONMENT.trusted_proxies)
 
 
-def user_from_link(token: str) -> tuple[User, str]:
-    """Return the user that a link signs in, created if necessary, and the page that it leads to.
+def public_url(request: HttpRequest, path: str) -> str:
+    """Return the absolute URL of a path: at the hub's public address, if it has one, whatever `Host` says."""
+    return settings.PUBLIC_ORIGIN + path if settings.PUBLIC_ORIGIN else request.build_absolute_uri(path)
 
-    Raises InvalidLink.
-    """
+
+def _browser(request: HttpRequest, *, create: bool = False) -> str:
+    """Return what identifies this browser's session to its own links, "" for a browser without one."""
+    if create and BROWSER_KEY not in request.session:
+        request.session[BROWSER_KEY] = get_random_string(22)
+    return str(request.session.get(BROWSER_KEY, ""))
+
+
+@dataclass(frozen=True)
+class SignInLink:
+    """What a link holds, whose signature and age are right."""
+
+    email: str
+    after: str
+    """The page that it leads to."""
+    state: str
+    browser: str
+
+    def is_of(self, request: HttpRequest) -> bool:
+        """Return whether the link was requested in this browser."""
+        return bool(self.browser) and constant_time_compare(self.browser, _browser(request))
+
+
+def read_link(token: str) -> SignInLink:
+    """Return what a link holds. Raises InvalidLink."""
     try:
-        content = signing.loads(token, salt=LINK_SALT, max_age=LINK_LIFETIME)
-    except signing.BadSignature:
+        return SignInLink(**signing.loads(token, salt=LINK_SALT, max_age=LINK_LIFETIME))
+    except (signing.BadSignature, TypeError):
         raise InvalidLink("This link has expired or is incomplete. Request a new one.") from None
+
+
+def user_from_link(link: SignInLink) -> User:
+    """Return the user that a link signs in, created if necessary. Raises InvalidLink if it was used."""
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(
-            SIGN_IN_LOCK, [f"sign-in {content['email']}"]
-        )  # of two uses at once only the first succeeds
-        if content["state"] != _state(content["email"]):
+        # Of two uses at once only the first succeeds.
+        cursor.execute(SIGN_IN_LOCK, [f"sign-in {link.email}"])
+        if not constant_time_compare(link.state, _state(link.email)):
             raise InvalidLink("This link was already used. Request a new one.")
-        customer, _ = _get_or_create(content["email"])
+        customer, _ = _get_or_create(link.email)
         user = user_for(customer)
         if user.is_staff or not user.is_active:
             raise InvalidLink("This account cannot sign in here.")
+        if customer.is_unproven:
+            _hand_over(customer, user)
         user.last_login = timezone.now()  # makes the link invalid
         user.save(update_fields=["last_login"])
-    return user, content["after"]
+    return user
+
+
+def _hand_over(customer: Customer, user: User) -> None:
+    """End all access that was set up before the owner of the address proved that it is theirs.
+
+    The person who signed up with it may be another person. Without the password the sessions end too, because
+    Django derives their validity from it.
+    """
+    user.set_unusable_password()
+    user.save(update_fields=["password"])
+    manager = api_keys.auth_manager(settings.ENVIRONMENT)
+    for reader in customer.reader_keys.select_related("key"):
+        manager.revoke(reader.key)
+    customer.endpoints.all().delete()
+    customer.is_unproven = False
+    customer.save(update_fields=["is_unproven"])
 
 
 def _state(email: str) -> str:
-    """Return text that changes with every sign-in, so that a link works once."""
+    """Return text that changes with every sign-in and every password, so that a link works once."""
     customer = _find_customer(email)
-    if customer is None or customer.user is None:
-        return "new" if customer is None else f"{customer.pk}"
-    return f"{customer.pk} {customer.user.last_login} {customer.user.password[-12:]}"
+    user = customer.user if customer else None
+    about = f"{customer and customer.pk} {user and user.last_login} {user and user.password}"
+    return salted_hmac(LINK_SALT, about).hexdigest()
 
 
 def _find_customer(email: str) -> Customer | None:
@@ -97,10 +151,10 @@ def _find_customer(email: str) -> Customer | None:
     return Customer.objects.filter(email__iexact=email).select_related("user").first()
 
 
-def _get_or_create(email: str) -> tuple[Customer, bool]:
+def _get_or_create(email: str, **defaults: Any) -> tuple[Customer, bool]:
     """Return the customer with this address, and whether it was just created."""
     customer = _find_customer(email)
-    return (customer, False) if customer else Customer.objects.get_or_create(email=email)
+    return (customer, False) if customer else Customer.objects.get_or_create(defaults, email=email)
 
 
 def notify_address_change(customer: Customer, before: str) -> bool:
@@ -154,7 +208,7 @@ def create_account(request: HttpRequest, email: str, password: str) -> None:
         ACCOUNTS_PER_CLIENT, "accounts from", _address(request)
     )
     with transaction.atomic():
-        customer, created = _get_or_create(email.lower())
+        customer, created = _get_or_create(email.lower(), is_unproven=True)
         if not created:
             make_password(password)  # so that the answer takes as long
             return

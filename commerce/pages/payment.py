@@ -13,6 +13,7 @@ from commerce.billing import checkout, stripe_sync, subscriptions
 from commerce.billing.stripe_client import stripe_is_configured
 from commerce.models import Customer, Plan
 from commerce.pages import context
+from commerce.pages.authentication import public_url
 from commerce.pages.views import customer_required
 
 logger = logging.getLogger("signal_hub.billing")
@@ -32,7 +33,7 @@ def subscribe(request: HttpRequest, customer: Customer, slug: str) -> HttpRespon
             )  # rather than a second paid subscription
         if plan.price == 0:
             return _start(request, customer, plan)
-        paid, prices = (request.build_absolute_uri(reverse(f"shop:{name}")) for name in ("account", "plans"))
+        paid, prices = (public_url(request, reverse(f"shop:{name}")) for name in ("account", "plans"))
         return HttpResponseRedirect(checkout.checkout_url(customer, plan, f"{paid}?paid=1", prices))
     except (stripe.StripeError, stripe_sync.NoMatchingPlan) as error:
         return _payment_error(request, error)
@@ -51,7 +52,7 @@ def portal(request: HttpRequest, customer: Customer) -> HttpResponse:
 
 
 def _portal_url(request: HttpRequest, customer: Customer) -> str:
-    return checkout.portal_url(customer, request.build_absolute_uri(reverse("shop:account")))
+    return checkout.portal_url(customer, public_url(request, reverse("shop:account")))
 
 
 def _without_stripe(request: HttpRequest, customer: Customer, plan: Plan) -> HttpResponse:

@@ -109,18 +109,22 @@ def send_link(request: HttpRequest) -> HttpResponse:
 
 @never_cache
 def sign_in_by_link(request: HttpRequest, token: str) -> HttpResponse:
-    """Sign in by a link, with a button because mail scanners open links."""
-    if request.method != "POST":
-        return render(
-            request, "commerce/pages/sign_in_by_link.html", context.page_context(request, "Sign in")
-        )
+    """Sign in by a link, with a button because mail scanners open links.
+
+    The page names the account. In a browser that did not request the link, or where another account is
+    signed in, it asks first: the link may have been sent by a person who wants this browser in their account.
+    """
     try:
-        user, after = authentication.user_from_link(token)
+        link = authentication.read_link(token)
+        if request.method != "POST":
+            page = context.page_context(request, "Sign in", link=link, is_foreign=not link.is_of(request))
+            return render(request, "commerce/pages/sign_in_by_link.html", page)
+        user = authentication.user_from_link(link)
     except authentication.InvalidLink as invalid:
         messages.error(request, str(invalid))
         return redirect("shop:sign-in")
     login(request, user, AUTH_BACKEND)
-    return redirect(_safe_redirect(after, request))
+    return redirect(_safe_redirect(link.after, request))
 
 
 @never_cache

@@ -12,7 +12,7 @@ from decimal import Decimal
 import pytest
 from django.conf import settings as django_settings
 from django.contrib.auth.models import User
-from django.core import mail
+from django.core import mail, signing
 from django.db import connections
 from django.test import Client
 from django.utils import timezone
@@ -84,6 +84,67 @@ def test_a_new_customer_signs_in_by_a_link_that_works_once(client):
     assert again.post(link).url == "/account/sign-in"
     assert again.get("/account/").status_code == 302
     assert User.objects.count() == 1
+
+
+def test_the_page_of_a_link_names_the_account_and_warns_where_it_was_not_requested(client):
+    client.post("/account/sign-in/link", {"email": "new@example.com"})
+    link = link_in(mail.outbox[0])
+    own, foreign = text_of(client, link), text_of(Client(), link)
+    assert "Sign in as new@example.com" in own
+    assert "another browser" not in own
+    assert "another browser" in foreign
+    other = signed_in(customer("victim@example.com"))
+    assert "You are signed in as victim@example.com" in text_of(other, link)
+    assert "victim@example.com" in text_of(other), "opening a link changes nothing"
+
+
+def test_a_link_leads_to_the_public_address_whatever_the_host_header_says(client, settings):
+    settings.PUBLIC_ORIGIN, settings.ALLOWED_HOSTS = "https://hub.example", ["*"]
+    client.post("/account/sign-in/link", {"email": "a@example.com"}, headers={"host": "evil.example"})
+    assert "https://hub.example/account/sign-in/" in mail.outbox[0].body
+    assert "evil.example" not in mail.outbox[0].body
+
+
+def test_a_link_holds_nothing_of_the_password(client):
+    person = customer("p@example.com")
+    user = authentication.user_for(person)
+    user.set_password("correct horse battery")
+    user.save()
+    client.post("/account/sign-in/link", {"email": "p@example.com"})
+    token = link_in(mail.outbox[0]).rpartition("/")[2]
+    content = signing.loads(token, salt=authentication.LINK_SALT)
+    assert not any(user.password[-size:] in str(content) for size in (4, 8, 12))
+
+
+def test_the_first_proof_of_an_address_ends_what_was_set_up_before_it(client, free, settings):
+    """An attacker signs up with another person's address before the hub can send e-mail."""
+    settings.EMAIL_URL = None
+    attacker = Client()
+    stolen = {"email": "owner@example.com", "password": "correct horse battery"}
+    attacker.post("/account/sign-up", stolen)
+    assert attacker.post("/account/sign-in", stolen).url == "/account/"
+    attacker.post("/plans/free/subscribe")
+    key = re.search(r"shk_[\w-]+", attacker.post("/account/keys", {"name": "x"}).content.decode())[0]
+    attacker.post("/account/endpoints", {"channel": "webhook", "url": "https://127.0.0.1/x"})
+    assert Endpoint.objects.exists()
+
+    settings.EMAIL_URL = "smtp://mail.example"
+    for _ in range(2):
+        client.post("/account/sign-in/link", {"email": "owner@example.com"})
+        assert client.post(link_in(mail.outbox[-1])).url == "/account/"
+    assert attacker.get("/account/").status_code == 302, "the session lives"
+    assert Client().post("/account/sign-in", stolen).status_code == 400, "the password lives"
+    assert client.get("/api/v1/me", headers={"x-api-key": key}).status_code == 401, "the key lives"
+    assert not Endpoint.objects.exists()
+
+    client.post("/account/password", {"password": "another long password"})
+    own = re.search(r"shk_[\w-]+", client.post("/account/keys", {"name": "y"}).content.decode())[0]
+    client.post("/account/sign-out")
+    client.post("/account/sign-in/link", {"email": "owner@example.com"})
+    assert client.post(link_in(mail.outbox[-1])).url == "/account/"
+    assert client.get("/api/v1/me", headers={"x-api-key": own}).status_code == 200, (
+        "a later proof ends nothing"
+    )
 
 
 def test_a_link_of_a_known_customer_works_once(client):
