@@ -84,6 +84,12 @@ def count_signals(customer_id: int, wanted: int, limit: int | None) -> int:
     return int(row[0]) if row else 0
 
 
+def require_signals_left(used: Usage, limit: int | None) -> None:
+    """Raise LimitReached if the day's signals are used up."""
+    if limit is not None and used.signals >= limit:
+        raise LimitReached("signals", limit, used.resets_at)
+
+
 def today(customer_id: int) -> Usage:
     """Return what a customer used today."""
     with connection.cursor() as cursor:

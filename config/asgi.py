@@ -23,7 +23,7 @@ settings.ENVIRONMENT.announce_bus()
 async def application(scope: Any, receive: Any, send: Any) -> None:
     if scope["type"] == "lifespan":
         await sse.lifespan(receive, send)
-    elif scope["type"] == "http" and scope["path"] == sse.PATH:
+    elif scope["type"] == "http" and scope["path"] == sse.PATH and scope["method"] != "OPTIONS":
         await sse.application(scope, receive, send)
     else:
         await hub(scope, receive, send)

@@ -48,6 +48,7 @@ INSTALLED_APPS = [
     "django.contrib.postgres",
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
+    "corsheaders",
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
@@ -62,6 +63,7 @@ MIDDLEWARE = [
     "aggregator.health.livez.livez",
     "aggregator.http.request_log.RequestLogMiddleware",
     "django.middleware.security.SecurityMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "aggregator.http.outage_pages.OutageMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -205,6 +207,13 @@ REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "aggregator.http.problems.exception_handler",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
 }
+
+# Pages of any origin may read what a key opens: a browser never adds a key by itself, as it does a cookie.
+CORS_URLS_REGEX = r"^/(api/v1|log)/"
+CORS_ALLOW_ALL_ORIGINS = True
+CORS_ALLOW_METHODS = ["GET", "HEAD", "POST", "DELETE"]
+CORS_ALLOW_HEADERS = ["authorization", "x-api-key", "content-type", "if-none-match", "last-event-id"]
+CORS_EXPOSE_HEADERS = ["etag", "ratelimit", "ratelimit-policy", "retry-after", "x-request-id"]
 
 SPECTACULAR_SETTINGS = {
     "TITLE": "Signal Hub",

@@ -1,4 +1,4 @@
-"""`GET me` and `GET usage`: not counted, and open to customers without a live subscription."""
+"""`GET me` and `GET usage`: open to customers without a live subscription."""
 
 from typing import Any
 
@@ -17,12 +17,12 @@ UNPAID = tuple(status for status in ALWAYS if status != 400)
 
 
 class AccountDetail(ReaderView):
-    counted = False
+    needs_subscription = False
 
     @documented(
         serializers.Me,
         summary="Get the customer, key and plan",
-        description="Not counted, and open to customers without a live subscription.",
+        description="Open to customers without a live subscription.",
         operation_id="get_me",
         problems=UNPAID,
     )

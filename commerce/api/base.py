@@ -85,9 +85,11 @@ class ReaderView(APIView):
     parser_classes = [JSONBody]
     renderer_classes = [JSONRenderer]
     content_negotiation_class = JSONOnly
-    http_method_names = ["get"]
+    http_method_names = ["get", "head"]
     counted = True
-    """Whether a request needs a live subscription and counts against its day."""
+    """Whether a request counts against the day of the subscription."""
+    needs_subscription = True
+    """Whether a counted request is refused without a live one."""
 
     reader: Reader
     used: usage.Usage | None = None
@@ -101,7 +103,9 @@ class ReaderView(APIView):
         super().initial(request, *args, **kwargs)
         self.reader = request.user  # type: ignore[assignment]
         if self.counted:
-            self.used = usage.count_request(self.entitlement.customer_id, self.entitlement.requests_per_day)
+            entitlement = self.entitlement if self.needs_subscription else self.reader.entitlement
+            limit = entitlement.requests_per_day if entitlement else None
+            self.used = usage.count_request(self.reader.customer_id, limit)
 
     def http_method_not_allowed(self, *_args: Any, **_kwargs: Any) -> Any:
         allowed = ", ".join(name.upper() for name in self.http_method_names if hasattr(self, name))
@@ -109,8 +113,21 @@ class ReaderView(APIView):
             405, "method_not_allowed", "The method is not allowed here.", headers={"Allow": allowed}
         )
 
+    def require_signals_left(self) -> None:
+        """Raise LimitReached if the day's signals are used up.
+
+        Called before anything is looked up: an answer that differs would show what there is to read.
+        """
+        if self.used:
+            usage.require_signals_left(self.used, self.entitlement.signals_per_day)
+
     def count_signals(self, wanted: int) -> int:
-        """Count up to `wanted` signals and return how many may be sent. Raises LimitReached for none."""
+        """Count up to `wanted` signals and return how many may be sent. Raises LimitReached for none.
+
+        A HEAD sends none, and counts none.
+        """
+        if self.request.method == "HEAD":
+            return wanted
         granted = usage.count_signals(self.entitlement.customer_id, wanted, self.entitlement.signals_per_day)
         if self.used:
             self.used = replace(self.used, signals=self.used.signals + granted)
@@ -129,8 +146,8 @@ class ReaderView(APIView):
     def finalize_response(
         self, request: Request, response: HttpResponseBase, *args: Any, **kwargs: Any
     ) -> Any:
-        if self.used:
-            for name, value in quota_headers.rate_limit_headers(self.entitlement, self.used).items():
+        if self.used and self.reader.entitlement:
+            for name, value in quota_headers.rate_limit_headers(self.reader.entitlement, self.used).items():
                 response.headers[name] = value
         response.headers["Cache-Control"] = "private, no-cache"
         response.headers["Vary"] = "Authorization, X-API-Key"

@@ -1,9 +1,8 @@
 """`GET signals` and `GET signals/<ecosystem>/<signal_id>`."""
 
-import hashlib
-
 import msgspec
 from django.http import HttpResponse
+from django.utils.crypto import salted_hmac
 from rest_framework.request import Request
 
 from aggregator.http.problems import Problem
@@ -31,6 +30,7 @@ class SignalList(ReaderView):
     def get(self, request: Request) -> HttpResponse:
         query = valid(serializers.SignalQuery, request.query_params)
         limit, after = query.pop("limit"), query.pop("after", 0)
+        self.require_signals_left()
         page = feed.read(self.entitlement.scope, feed.Filters(**query), after, limit)
         if matches(request, self.etag(page)):
             return HttpResponse(status=304, headers={"ETag": self.etag(page)})
@@ -40,9 +40,13 @@ class SignalList(ReaderView):
         return json(answer, headers={"ETag": self.etag(page)})
 
     def etag(self, page: feed.Page) -> str:
-        """Return a weak ETag: `next` may move while this reader has nothing new."""
-        about = (self.entitlement.scope.payload, page.has_more, [signal.position for signal in page.signals])
-        return f'W/"{hashlib.sha256(repr(about).encode()).hexdigest()[:32]}"'
+        """Return a weak ETag: `next` may move while this reader has nothing new.
+
+        It is keyed and the customer's own, so that no customer can try which positions another one sees.
+        """
+        positions = [signal.position for signal in page.signals]
+        about = (self.reader.customer_id, self.entitlement.scope.payload, page.has_more, positions)
+        return f'W/"{salted_hmac("commerce.etag", repr(about)).hexdigest()[:32]}"'
 
 
 class SignalDetail(ReaderView):
@@ -54,6 +58,7 @@ class SignalDetail(ReaderView):
         problems=(*ALWAYS, 404),
     )
     def get(self, _request: Request, ecosystem: str, signal_id: str) -> HttpResponse:
+        self.require_signals_left()
         signal = feed.find(self.entitlement.scope, ecosystem, signal_id)
         if signal is None:
             raise Problem(404, "not_found", "No such signal in this subscription.")

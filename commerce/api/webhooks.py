@@ -20,7 +20,7 @@ from commerce.webhooks import endpoints
 
 class WebhookView(ReaderView):
     counted = False
-    http_method_names = ["get", "post", "delete"]
+    http_method_names = ["get", "head", "post", "delete"]
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)

@@ -48,6 +48,8 @@ CURSOR_INTERVAL_S = 2.0
 SEND_TIMEOUT_S = 30.0
 """How long a client may leave what was sent unread; its slot is needed for others."""
 RECONNECT_MS = 3000
+ANY_ORIGIN = {"Access-Control-Allow-Origin": "*"}
+"""As all of the API: CORS_ALLOW_ALL_ORIGINS says why."""
 
 ASGIScope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -108,8 +110,7 @@ def admit(headers: dict[str, str], query: bytes, address: str, process: UUID) ->
     if last := headers.get("last-event-id"):
         after = valid(serializers.CursorQuery, {"cursor": last})["cursor"]
     used = usage.count_request(entitlement.customer_id, entitlement.requests_per_day)
-    if entitlement.signals_per_day is not None and used.signals >= entitlement.signals_per_day:
-        raise LimitReached("signals", entitlement.signals_per_day, used.resets_at)
+    usage.require_signals_left(used, entitlement.signals_per_day)
     slot = slots.acquire(entitlement.customer_id, process, entitlement.streams)
     if slot is None:
         raise too_many_streams(entitlement.streams)
@@ -173,6 +174,7 @@ class _Stream:
             "Cache-Control": "private, no-cache",
             "Vary": "Authorization, X-API-Key",
             "X-Accel-Buffering": "no",
+            **ANY_ORIGIN,
             **quota_headers.rate_limit_headers(self.admission.entitlement, self.admission.usage),
         }
         await self._send({"type": "http.response.start", "status": 200, "headers": encoded_headers(headers)})
@@ -238,7 +240,7 @@ def _end_on_signals(loop: asyncio.AbstractEventLoop) -> None:
 
 async def respond(send: Send, response: HttpResponse) -> None:
     """Send a whole response."""
-    headers = encoded_headers(dict(response.items()))
+    headers = encoded_headers(dict(response.items()) | ANY_ORIGIN)
     await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
     await send({"type": "http.response.body", "body": response.content})
 

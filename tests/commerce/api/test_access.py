@@ -108,3 +108,25 @@ def test_too_many_failures_from_an_address_are_a_429(client, settings, redis_cli
     settings.ENVIRONMENT = replace(settings.ENVIRONMENT, webhook_failed_rate="3/minute")
     answers = [client.get("/api/v1/me").status_code for _ in range(4)]
     assert answers == [401, 401, 401, 429]
+
+
+def test_a_page_of_another_origin_may_call_the_api_with_a_key(client):
+    for path, method in (("signals", "GET"), ("me", "GET"), ("stream", "GET"), ("webhooks", "POST")):
+        asked = {
+            "Origin": "https://app.example",
+            "Access-Control-Request-Method": method,
+            "Access-Control-Request-Headers": "authorization",
+        }
+        preflight = client.options(f"/api/v1/{path}", headers=asked)
+        assert preflight.status_code == 200
+        assert preflight["Access-Control-Allow-Origin"] == "*"
+        assert method in preflight["Access-Control-Allow-Methods"]
+        assert "authorization" in preflight["Access-Control-Allow-Headers"]
+    answer = client.get("/api/v1/me", headers={"Origin": "https://app.example"})
+    assert (answer.status_code, answer["Access-Control-Allow-Origin"]) == (401, "*")
+    assert "retry-after" in answer["Access-Control-Expose-Headers"]
+    assert "Access-Control-Allow-Credentials" not in answer
+    for path in ("/account/", "/admin/", "/api/signals"):
+        assert "Access-Control-Allow-Origin" not in client.get(
+            path, headers={"Origin": "https://app.example"}
+        )

@@ -38,7 +38,7 @@ def test_without_a_subscription_me_says_so():
     me = Reader(given.value).get("me").json()
     assert me["subscription"] is None
     assert me["rights"] is None
-    assert Reader(given.value).get("usage").json()["requests"] == {"used": 0, "limit": 0, "remaining": 0}
+    assert Reader(given.value).get("usage").json()["requests"] == {"used": 1, "limit": 0, "remaining": 0}
 
 
 def test_usage_counts_what_was_read():
@@ -48,9 +48,9 @@ def test_usage_counts_what_was_read():
     someone.get("me")
     someone.get("usage")
     usage = someone.get("usage").json()
-    assert usage["requests"] == {"used": 1, "limit": 10, "remaining": 9}
+    assert usage["requests"] == {"used": 2, "limit": 10, "remaining": 8}
     assert usage["signals"] == {"used": 2, "limit": None, "remaining": None}
-    assert usage["days"] == [{"day": timezone.now().date().isoformat(), "requests": 1, "signals": 2}]
+    assert usage["days"] == [{"day": timezone.now().date().isoformat(), "requests": 2, "signals": 2}]
 
 
 def test_usage_is_shown_at_the_limit_too():

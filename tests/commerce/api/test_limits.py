@@ -87,11 +87,27 @@ def test_at_the_signal_limit_reading_stops_and_goes_on_the_next_day_without_a_ga
     assert [signal["signal_id"] for signal in third["signals"]] == ["s4", "s5", "s6", "s7"]
 
 
-def test_an_empty_page_is_free_also_at_the_limit():
+def test_an_empty_page_costs_no_signal():
     record("a")
-    someone = reader(signals_per_day=1)
+    someone = reader(signals_per_day=2)
     after = someone.page()["next"]
     assert someone.page(after=after)["signals"] == []
+    assert left(someone.get("signals", after=after))["signals"] == 1
+
+
+def test_at_the_limit_no_answer_shows_what_there_is_to_read():
+    record("a", "b")
+    someone = reader(signals_per_day=1)
+    first = someone.get("signals", limit=1)
+    answers = [
+        someone.get("signals", after=first.json()["next"], action="BUY"),
+        someone.get("signals", after=first.json()["next"], action="SELL"),
+        someone.get("signals", headers={"If-None-Match": first["ETag"]}),
+        someone.get("signals/crypto/b"),
+        someone.get("signals/crypto/none"),
+    ]
+    assert {answer.status_code for answer in answers} == {429}
+    assert len({answer.json()["detail"] for answer in answers}) == 1
 
 
 def test_a_customers_keys_share_the_day():

@@ -204,11 +204,27 @@ def test_an_etag_saves_a_page_that_has_not_changed():
     assert someone.get("signals", headers={"If-None-Match": f'"x", {first["ETag"]}'}).status_code == 200
 
 
+def test_an_etag_is_the_customers_own():
+    record("a")
+    first, second = reader(), reader()
+    tags = [each.get("signals")["ETag"] for each in (first, second)]
+    assert tags[0] != tags[1]
+    assert second.get("signals", headers={"If-None-Match": tags[0]}).status_code == 200
+
+
 def test_only_get_is_taken():
     someone = reader()
     response = someone._client.post("/api/v1/signals", "{}", content_type="application/json")
     assert response.status_code == 405
-    assert response["Allow"] == "GET"
+    assert response["Allow"] == "GET, HEAD"
+
+
+def test_head_has_the_headers_of_get_and_counts_no_signal():
+    record("a")
+    someone = reader(signals_per_day=1, requests_per_day=10)
+    answers = [someone._client.head("/api/v1/signals") for _ in range(2)]
+    assert [(answer.status_code, answer.content) for answer in answers] == [(200, b"")] * 2
+    assert answers[0]["ETag"] == someone.get("signals")["ETag"]
 
 
 def test_a_thousand_and_one_parameters_are_a_400():

@@ -142,9 +142,7 @@ def test_the_first_proof_of_an_address_ends_what_was_set_up_before_it(client, fr
     client.post("/account/sign-out")
     client.post("/account/sign-in/link", {"email": "owner@example.com"})
     assert client.post(link_in(mail.outbox[-1])).url == "/account/"
-    assert client.get("/api/v1/me", headers={"x-api-key": own}).status_code == 200, (
-        "a later proof ends nothing"
-    )
+    assert client.get("/api/v1/me", headers={"x-api-key": own}).status_code == 200, "a later proof ends it"
 
 
 def test_a_link_of_a_known_customer_works_once(client):

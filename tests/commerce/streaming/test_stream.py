@@ -264,6 +264,21 @@ def test_other_methods_are_a_405(url):
     assert requests.post(f"{url}/api/v1/stream", timeout=60).status_code == 405
 
 
+def test_a_page_of_another_origin_may_follow_it(url):
+    origin = {"Origin": "https://app.example"}
+    asked = origin | {
+        "Access-Control-Request-Method": "GET",
+        "Access-Control-Request-Headers": "authorization, last-event-id",
+    }
+    preflight = requests.options(f"{url}/api/v1/stream", headers=asked, timeout=60)
+    refused = requests.get(f"{url}/api/v1/stream", headers=origin, timeout=60)
+    key = {"Authorization": f"Bearer {grant().value}"}
+    with requests.get(f"{url}/api/v1/stream", headers=origin | key, stream=True, timeout=60) as opened:
+        assert [preflight.status_code, refused.status_code, opened.status_code] == [200, 401, 200]
+        for answer in (preflight, refused, opened):
+            assert answer.headers["Access-Control-Allow-Origin"] == "*"
+
+
 def test_the_rest_of_the_api_is_served_beside_it(url):
     response = requests.get(f"{url}/api/v1/me", headers={"X-API-Key": grant().value}, timeout=60)
     assert response.status_code == 200
