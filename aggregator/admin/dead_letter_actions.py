@@ -26,7 +26,7 @@ HISTORY_MESSAGES = {
     Fate.CONFLICT: "Replayed: conflicts with a recorded signal.",
     Fate.REFUSED: "Replayed: refused again.",
     Fate.DEFERRED: "Replayed: deferred, an open transaction holds the same signal.",
-    None: "Not replayed: it contains no signal.",
+    **{reason: f"Not replayed: {reason}." for reason in replay.Skipped},
 }
 
 

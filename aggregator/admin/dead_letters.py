@@ -12,6 +12,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.http import urlencode
 from unfold.contrib.filters.admin import DropdownFilter, TextFilter
 from unfold.decorators import action
@@ -169,7 +170,11 @@ class DeadLetterAdmin(Uncounted, ReadOnlyAdmin):
 
     @admin.display(description="raw content")
     def content(self, letter: DeadLetter) -> str:
-        return raw_bytes(bytes(letter.raw))
+        shown = raw_bytes(bytes(letter.raw))
+        if letter.sha256 is None:
+            return shown
+        cut = "<p>Cut: the entry had {} bytes, SHA-256 <code>{}</code>. It cannot be replayed.</p>{}"
+        return format_html(cut, f"{letter.length:,}", bytes(letter.sha256).hex(), shown)
 
 
 def _groups() -> list[dict[str, Any]]:

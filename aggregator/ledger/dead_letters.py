@@ -1,4 +1,8 @@
-"""Dead letters: entries that could not become signals, kept with their bytes and the reason."""
+"""Dead letters: entries that could not become signals, kept with their bytes and the reason.
+
+Nothing that an entry holds can make the writing of its letter fail: of a large one the head is kept, with the
+length and the SHA-256 of the whole, by which its sender can find it again.
+"""
 
 import hashlib
 from collections.abc import Sequence
@@ -7,6 +11,9 @@ from typing import Any
 from aggregator.ledger import sql
 from aggregator.ledger.entries import Entry, Result
 from ecosystems.signal import Refusal
+
+MAX_LETTER_BYTES = 65_536
+"""Of an entry; what is longer is cut."""
 
 
 def write_dead_letters(
@@ -29,12 +36,15 @@ def write_dead_letters(
 
 
 def _letter(entry: Entry, refusal: Refusal, transport: str) -> dict[str, Any]:
+    is_cut = len(entry.raw) > MAX_LETTER_BYTES
     return {
         "fingerprint": fingerprint(entry, refusal, transport),
         "code": refusal.code,
         "field": refusal.field or "",
         "detail": refusal.detail,
-        "raw": entry.raw,
+        "raw": entry.raw[:MAX_LETTER_BYTES],
+        "length": len(entry.raw) if is_cut else None,
+        "sha256": hashlib.sha256(entry.raw).digest() if is_cut else None,
         "ecosystem": refusal.ecosystem,
         "signal_id": refusal.signal_id or "",
         "agent_source": refusal.agent_source,

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from enum import StrEnum
 from itertools import groupby
 from operator import attrgetter
 
@@ -18,14 +19,23 @@ UNREPLAYABLE = (TRIMMED_UNREAD, NO_PAYLOAD.code)
 """Codes of letters that never held a signal: they stand for something lost."""
 
 
-def replay(letters: Sequence[DeadLetter]) -> dict[int, Fate | None]:
-    """Record the letters' entries anew; return each letter's fate by its id, None where there is no signal.
+class Skipped(StrEnum):
+    """Why a letter is not replayed."""
+
+    NO_SIGNAL = "it contains no signal"
+    CUT = "only a part of the entry was kept"
+
+
+def replay(letters: Sequence[DeadLetter]) -> dict[int, Fate | Skipped]:
+    """Record the letters' entries anew; return each letter's fate by its id, or why it has none.
 
     A letter that is on record now is resolved. So is one that is refused for another reason than before: its
     entry is a new letter. Raises Outage; a replay that was cut short can be done again.
     """
-    fates: dict[int, Fate | None] = {letter.pk: None for letter in letters}
-    playable = [letter for letter in letters if letter.code not in UNREPLAYABLE]
+    fates: dict[int, Fate | Skipped] = {
+        letter.pk: Skipped.NO_SIGNAL if letter.code in UNREPLAYABLE else Skipped.CUT for letter in letters
+    }
+    playable = [letter for letter in letters if not letter.is_cut and letter.code not in UNREPLAYABLE]
     playable.sort(key=attrgetter("transport", "pk"))
     allowed = _allowed_ecosystems(playable)
     for transport, group in groupby(playable, key=attrgetter("transport")):
@@ -39,14 +49,14 @@ def replay(letters: Sequence[DeadLetter]) -> dict[int, Fate | None]:
     return fates
 
 
-def replay_counts(fates: dict[int, Fate | None]) -> dict[str, int]:
+def replay_counts(fates: dict[int, Fate | Skipped]) -> dict[str, int]:
     """Return how many letters met each fate, in an operator's words."""
     counts = Counter(fates.values())
     return {
         "recorded": counts[Fate.ACCEPTED],
         "already recorded": counts[Fate.DUPLICATE],
         "refused again": counts[Fate.REFUSED] + counts[Fate.CONFLICT],
-        "skipped": counts[None] + counts[Fate.DEFERRED],
+        "skipped": counts[Fate.DEFERRED] + sum(counts[reason] for reason in Skipped),
     }
 
 

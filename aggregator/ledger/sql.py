@@ -85,15 +85,16 @@ ADD_SIGHTINGS = """
     FROM unnest(%(signals)s::bigint[], %(senders)s::text[]) AS duplicate (signal_id, sender)"""
 
 WRITE_DEAD_LETTERS = """
-    INSERT INTO dead_letters (fingerprint, transport, code, field, detail, raw, ecosystem, signal_id,
-        agent_source, sender, stream, entry_id, deliveries, times, first_at, last_at)
-    SELECT fingerprint, %(transport)s, code, field, detail, raw, ecosystem, signal_id, agent_source, sender,
-        stream, entry_id, deliveries, times, now(), now()
+    INSERT INTO dead_letters (fingerprint, transport, code, field, detail, raw, length, sha256, ecosystem,
+        signal_id, agent_source, sender, stream, entry_id, deliveries, times, first_at, last_at)
+    SELECT fingerprint, %(transport)s, code, field, detail, raw, length, sha256, ecosystem,
+        signal_id, agent_source, sender, stream, entry_id, deliveries, times, now(), now()
     FROM unnest(%(fingerprint)s::bytea[], %(code)s::text[], %(field)s::text[], %(detail)s::text[],
-        %(raw)s::bytea[], %(ecosystem)s::text[], %(signal_id)s::text[], %(agent_source)s::text[],
-        %(sender)s::text[], %(stream)s::text[], %(entry_id)s::text[], %(deliveries)s::int[], %(times)s::int[])
-        AS dead (fingerprint, code, field, detail, raw, ecosystem, signal_id, agent_source, sender, stream,
-            entry_id, deliveries, times)
+        %(raw)s::bytea[], %(length)s::bigint[], %(sha256)s::bytea[], %(ecosystem)s::text[],
+        %(signal_id)s::text[], %(agent_source)s::text[], %(sender)s::text[], %(stream)s::text[],
+        %(entry_id)s::text[], %(deliveries)s::int[], %(times)s::int[])
+        AS dead (fingerprint, code, field, detail, raw, length, sha256, ecosystem, signal_id, agent_source,
+            sender, stream, entry_id, deliveries, times)
     ORDER BY fingerprint
     ON CONFLICT (fingerprint) DO UPDATE SET times = dead_letters.times + excluded.times,
         deliveries = greatest(dead_letters.deliveries, excluded.deliveries),

@@ -15,7 +15,11 @@ class DeadLetter(models.Model):
     code = models.TextField()
     field = models.TextField(blank=True)
     detail = models.TextField()
-    raw = models.BinaryField()
+    raw = models.BinaryField(help_text="Its bytes, or the first 64 KiB of them.")
+    length = models.BigIntegerField(
+        null=True, blank=True, help_text="Of an entry that was cut: all its bytes."
+    )
+    sha256 = models.BinaryField("SHA-256", null=True, help_text="Of an entry that was cut: of all its bytes.")
     ecosystem = models.TextField(blank=True)
     signal_id = models.TextField("signal id", blank=True)
     agent_source = models.TextField("agent", blank=True)
@@ -56,3 +60,8 @@ class DeadLetter(models.Model):
 
     def __str__(self) -> str:
         return f"{self.code} {self.ecosystem}/{self.signal_id}".rstrip(" /")
+
+    @property
+    def is_cut(self) -> bool:
+        """Return whether only a part of the entry was kept."""
+        return self.sha256 is not None

@@ -61,6 +61,17 @@ def test_raw_content_is_shown_and_downloaded_safely(page, record):
     assert file["Content-Disposition"].startswith("attachment")
 
 
+def test_a_letter_that_was_cut_says_so_and_why_it_is_not_replayed(page, record):
+    record(b"{" * 70_000)
+    found = DeadLetter.objects.get()
+    seen = page.get(f"{LIST}{found.pk}/change/").content.decode()
+    assert "the entry had 70,000 bytes" in seen
+    assert bytes(found.sha256).hex() in seen
+    assert step(page, f"ids={found.pk}")["results"]["skipped"] == 1
+    message = LogEntry.objects.get(object_id=str(found.pk)).change_message
+    assert message == "Not replayed: only a part of the entry was kept."
+
+
 def test_replay_resolves_what_is_recorded_now(page, record):
     known = signal(signal_id="known")
     record(known)

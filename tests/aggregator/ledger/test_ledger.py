@@ -1,6 +1,7 @@
 """`ledger.record`: each signal once, in order, whatever comes with it."""
 
 from decimal import Decimal
+from hashlib import sha256
 
 import psycopg
 import pytest
@@ -9,7 +10,7 @@ from django.db.models import Sum
 from django.test.utils import CaptureQueriesContext
 
 from aggregator import ledger
-from aggregator.ledger import inserted_rows
+from aggregator.ledger import inserted_rows, replay
 from aggregator.ledger.entries import Entry, Fate
 from aggregator.models import Agent, ArrivalMinute, DeadLetter, Sighting, TradingSignal
 from tests.aggregator.ledger.samples import entry, insert, raw, record_and_count, rows, value
@@ -77,10 +78,23 @@ def test_a_dead_letter_that_comes_again_is_open_again():
     assert DeadLetter.objects.get().resolved_at is None
 
 
-@pytest.mark.parametrize("hostile", [b"", b"\x00", b"\xff\xfe", b"[" * 100_000, b"{}", b"null", b'"' * 9])
+@pytest.mark.parametrize("hostile", [b"", b"\x00", b"\xff\xfe", b"[" * 60_000, b"{}", b"null", b'"' * 9])
 def test_any_bytes_become_a_dead_letter(hostile):
     assert fates([Entry(hostile)]) == ["refused"]
     assert bytes(DeadLetter.objects.get().raw) == hostile
+
+
+def test_of_a_large_entry_a_dead_letter_keeps_the_head_the_length_and_the_hash():
+    whole = b"\x00\xff" * 32_768
+    large = [whole, whole + b"\x00", b"{" * 3_000_000, raw(raw_payload={"x": "y" * 70_000})]
+    assert fates([Entry(each) for each in large]) == ["refused"] * 4
+    letters = list(DeadLetter.objects.order_by("pk"))
+    assert sorted(bytes(letter.raw) for letter in letters) == sorted(each[:65_536] for each in large)
+    kept = {(letter.length, bytes(letter.sha256)) for letter in letters if letter.is_cut}
+    assert kept == {(len(each), sha256(each).digest()) for each in large[1:]}
+    assert fates([Entry(large[1])]) == ["refused"]
+    assert DeadLetter.objects.count() == 4, "the same again counts"
+    assert set(replay.replay(letters).values()) == {Fate.REFUSED, replay.Skipped.CUT}
 
 
 def test_the_number_of_queries_does_not_grow_with_the_batch():
