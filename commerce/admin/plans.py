@@ -12,6 +12,7 @@ from unfold.decorators import display
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from aggregator.models import ECOSYSTEM_CHOICES
+from commerce import currencies
 from commerce.billing import prices
 from commerce.billing.stripe_client import stripe_is_configured
 from commerce.models import Plan, Subscription
@@ -33,8 +34,8 @@ class PlanForm(forms.ModelForm):  # type: ignore[type-arg]
         """Refuse a price that differs from Stripe's: customers would pay another than the listed one."""
         values: dict[str, Any] = super().clean() or self.cleaned_data
         price, currency = values.get("price"), values.get("currency", "")
-        if price and price != round(price, min(2, prices.decimal_places(currency))):
-            self.add_error("price", f"{currency} has no decimals.")
+        if price and price % currencies.price_step(currency):
+            self.add_error("price", f"{currency} is charged in steps of {currencies.price_step(currency)}.")
         if values.get("stripe_price_id") and not self.errors and stripe_is_configured():
             try:
                 found = prices.catalogue_terms(values["stripe_price_id"])
@@ -43,7 +44,7 @@ class PlanForm(forms.ModelForm):  # type: ignore[type-arg]
             else:
                 listed = (values["price"], values["currency"], values["interval"])
                 if (found.price, found.currency, found.interval) != listed:
-                    price = f"{found.price:.2f} {found.currency} per {found.interval}"
+                    price = f"{currencies.written(found.price, found.currency)} per {found.interval}"
                     self.add_error(
                         "stripe_price_id", f"Stripe charges {price}. The plan must have that price."
                     )
@@ -53,7 +54,7 @@ class PlanForm(forms.ModelForm):  # type: ignore[type-arg]
 @admin.register(Plan)
 class PlanAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
     form = PlanForm
-    list_display = ("name", "price", "currency", "interval", "signals_per_day", "live", "is_public")
+    list_display = ("name", "listed_price", "interval", "signals_per_day", "live", "is_public")
     fieldsets = (
         (None, {"fields": (("name", "slug"), "description", ("rank", "is_public"))}),
         ("Price", {"fields": (("price", "currency"), ("interval", "trial_days"), "stripe_price_id")}),
@@ -65,6 +66,10 @@ class PlanAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
         live = Q(subscriptions__state__in=Subscription.LIVE)
         rows: QuerySet[Plan] = super().get_queryset(request)
         return rows.annotate(live_count=Count("subscriptions", filter=live))
+
+    @display(description="Price", ordering="price")  # type: ignore[untyped-decorator]
+    def listed_price(self, plan: Plan) -> str:
+        return plan.written_price
 
     @display(description="Subscriptions", ordering="live_count")  # type: ignore[untyped-decorator]
     def live(self, plan: Any) -> int:

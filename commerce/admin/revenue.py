@@ -10,6 +10,7 @@ from django.db.models import Case, Count, DecimalField, F, OuterRef, Q, Subquery
 from django.db.models.functions import TruncDate
 from django.utils import timezone
 
+from commerce import currencies
 from commerce.models import Attempt, Endpoint, Subscription, SubscriptionPrice, UsageDay
 
 CHART_DAYS = 30
@@ -56,7 +57,7 @@ def monthly_revenue(at: datetime) -> dict[str, Decimal]:
         unended, price__gt=0, pk=Subquery(valid.order_by("-since", "-pk").values("pk")[:1])
     )
     sums = rows.values("currency").annotate(sum=Sum(MONTHLY_PRICE)).order_by("currency")
-    return {row["currency"]: row["sum"].quantize(Decimal("0.01")) for row in sums}
+    return {row["currency"]: round(row["sum"], currencies.decimals(row["currency"])) for row in sums}
 
 
 def revenue_charts(now: datetime) -> list[Chart]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import stripe
 
-from commerce.billing.prices import minor_units
+from commerce import currencies
 from commerce.billing.stripe_client import api_client
 from commerce.models import Customer, Plan
 
@@ -86,7 +86,7 @@ def _price(plan: Plan) -> dict[str, Any]:
     return {
         "price_data": {
             "currency": plan.currency.lower(),
-            "unit_amount": minor_units(plan.price, plan.currency),
+            "unit_amount": currencies.to_minor_units(plan.price, plan.currency),
             "recurring": {"interval": plan.interval},
             "product_data": {"name": plan.name},
         }

@@ -1,4 +1,4 @@
-"""Amounts in Stripe's units, and prices of its subscriptions."""
+"""Prices of Stripe's subscriptions and of its catalogue."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,14 +7,8 @@ from typing import Any
 
 import stripe
 
+from commerce import currencies
 from commerce.billing.stripe_client import api_client
-
-# https://docs.stripe.com/currencies#minor-units: amounts are in the currency's smallest unit.
-ZERO_DECIMAL_CURRENCIES = frozenset(
-    {"BIF", "CLP", "DJF", "GNF", "JPY", "KMF", "KRW", "MGA"}
-    | {"PYG", "RWF", "UGX", "VND", "VUV", "XAF", "XOF", "XPF"}
-)
-THREE_DECIMAL_CURRENCIES = frozenset(["BHD", "JOD", "KWD", "OMR", "TND"])
 
 INTERVALS_PER_YEAR = {"day": 365, "week": 52, "month": 12, "year": 1}
 """How many of Stripe's intervals a year has."""
@@ -28,16 +22,6 @@ class PriceTerms:
     currency: str
     interval: str
     price_ids: tuple[str, ...]
-
-
-def decimal_places(currency: str) -> int:
-    """Return the number of decimals that Stripe uses for a currency."""
-    return 0 if currency in ZERO_DECIMAL_CURRENCIES else 3 if currency in THREE_DECIMAL_CURRENCIES else 2
-
-
-def minor_units(amount: Decimal, currency: str) -> int:
-    """Return an amount in its currency's smallest unit."""
-    return int((amount * 10 ** decimal_places(currency)).to_integral_value())
 
 
 def subscription_terms(subscription: Mapping[str, Any]) -> PriceTerms:
@@ -59,7 +43,7 @@ def subscription_terms(subscription: Mapping[str, Any]) -> PriceTerms:
         )
     price = year if by_year else year / 12
     return PriceTerms(
-        price=(price / 10 ** decimal_places(currency.upper())).quantize(Decimal("0.0001")),
+        price=currencies.from_minor_units(price, currency.upper()).quantize(Decimal("0.0001")),
         currency=currency.upper(),
         interval="year" if by_year else "month",
         price_ids=tuple(item["price"]["id"] for item in items),

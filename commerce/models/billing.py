@@ -3,6 +3,7 @@
 from django.db import models
 from django.utils import timezone
 
+from commerce import currencies
 from commerce.models.subscriptions import Plan, Subscription
 
 
@@ -26,7 +27,12 @@ class SubscriptionPrice(models.Model):
         indexes = [models.Index(fields=["subscription", "-since"], name="subscription_prices_latest")]
 
     def __str__(self) -> str:
-        return f"{self.price:.2f} {self.currency} {self.get_interval_display()} since {self.since:%Y-%m-%d}"
+        return f"{self.written_price} {self.get_interval_display()} since {self.since:%Y-%m-%d}"
+
+    @property
+    def written_price(self) -> str:
+        """The price with its currency, as people write it."""
+        return currencies.written(self.price, self.currency)
 
 
 class StripeEvent(models.Model):

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import Q
@@ -13,6 +14,14 @@ from django.utils import timezone
 
 from aggregator.http import api_keys
 from aggregator.models import ECOSYSTEM_CHOICES, ApiKey
+from commerce import currencies
+
+
+def require_currency(code: str) -> None:
+    """Raise ValidationError for a currency that cannot be charged."""
+    if code not in currencies.CURRENCIES:
+        raise ValidationError("Enter the three capital letters of a currency that Stripe can charge.")
+
 
 INSTRUMENT_PATTERN = RegexValidator(
     r"\A[!-~]{1,64}\Z", "Enter 1 to 64 printable ASCII characters without spaces."
@@ -28,13 +37,9 @@ class Plan(models.Model):
     name = models.CharField(max_length=64)
     description = models.TextField(blank=True)
     price = models.DecimalField(
-        max_digits=12, decimal_places=2, default=Decimal(0), validators=[MinValueValidator(Decimal(0))]
+        max_digits=13, decimal_places=3, default=Decimal(0), validators=[MinValueValidator(Decimal(0))]
     )
-    currency = models.CharField(
-        max_length=3,
-        default="USD",
-        validators=[RegexValidator(r"\A[A-Z]{3}\Z", "Enter three capital letters.")],
-    )
+    currency = models.CharField(max_length=3, default="USD", validators=[require_currency])
     interval = models.CharField(max_length=5, choices=INTERVALS, default="month")
     ecosystems = ArrayField(
         models.TextField(choices=ECOSYSTEM_CHOICES),
@@ -84,6 +89,11 @@ class Plan(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def written_price(self) -> str:
+        """The price with its currency, as people write it."""
+        return currencies.written(self.price, self.currency)
 
 
 class Customer(models.Model):

@@ -15,4 +15,4 @@ class Command(BaseCommand):
         if not made:
             self.stdout.write("All default plans exist already.")
         for plan in made:
-            self.stdout.write(f"{plan.slug}: {plan.price} {plan.currency} {plan.get_interval_display()}")
+            self.stdout.write(f"{plan.slug}: {plan.written_price} {plan.get_interval_display()}")

@@ -279,7 +279,13 @@ def test_a_stripe_price_has_to_match_the_plans_price(operator, stripe):
     assert "99.00 USD per year" in operator.post(path, form).content.decode()
     stripe.price("price_pro", 1250)
     assert operator.post(path, form).status_code == 302
-    assert "JPY has no decimals" in operator.post(path, form | {"currency": "JPY"}).content.decode()
+    for currency, price, answer in (
+        ("JPY", "12.50", "JPY is charged in steps of 1."),
+        ("ISK", "990.5", "ISK is charged in steps of 1."),
+        ("KWD", "1.255", "KWD is charged in steps of 0.01."),
+        ("XXX", "1", "a currency that Stripe can charge"),
+    ):
+        assert answer in operator.post(path, form | {"currency": currency, "price": price}).content.decode()
     Plan.objects.create(slug="more", name="More", stripe_price_id="price_more")
     form["stripe_price_id"] = "price_more"
     stripe.price("price_more", 1250)

@@ -14,7 +14,8 @@ import stripe
 from django.db import connections
 from django.utils import timezone
 
-from commerce.billing import checkout, prices, stripe_sync, subscriptions
+from commerce import currencies
+from commerce.billing import checkout, stripe_sync, subscriptions
 from commerce.billing.stripe_client import StripeNotConfigured, stripe_is_configured
 from commerce.models import Customer, Plan, StripeEvent, Subscription
 from tests.commerce.billing.local_stripe import event, signature
@@ -70,9 +71,23 @@ def test_a_plan_without_a_price_at_stripe_is_priced_in_the_session(local, buyer)
     assert list(local.customers) == ["cus_1"]
 
 
-@pytest.mark.parametrize(("currency", "units"), [("USD", 999), ("JPY", 10), ("KWD", 9990), ("EUR", 999)])
-def test_amounts_are_in_the_smallest_unit(currency, units):
-    assert prices.minor_units(Decimal("9.99"), currency) == units
+@pytest.mark.parametrize(
+    ("currency", "amount", "units", "text"),
+    [
+        ("USD", "9.99", 999, "9.99 USD"),
+        ("EUR", "1500", 150_000, "1,500.00 EUR"),
+        ("JPY", "1500.00", 1500, "1,500 JPY"),
+        ("KWD", "9.99", 9990, "9.990 KWD"),
+        ("KWD", "1.255", 1260, "1.255 KWD"),  # Stripe charges it in tens of fils
+        ("UGX", "5000", 500_000, "5,000 UGX"),
+        ("ISK", "990", 99_000, "990 ISK"),
+    ],
+)
+def test_amounts_are_in_stripes_unit_and_read_as_people_write_them(currency, amount, units, text):
+    assert currencies.to_minor_units(Decimal(amount), currency) == units
+    assert currencies.written(Decimal(amount), currency) == text
+    charged = currencies.from_minor_units(Decimal(units), currency)
+    assert currencies.to_minor_units(charged, currency) == units
 
 
 def test_two_tabs_create_one_customer_at_stripe(local, plan, buyer):

@@ -129,7 +129,7 @@ def test_other_intervals_count_per_month(local, interval, count, amount, expecte
     assert (found.price, found.interval) == (Decimal(expected[0]), expected[1])
 
 
-@pytest.mark.parametrize(("currency", "units"), [("jpy", 999), ("kwd", 999_000)])
+@pytest.mark.parametrize(("currency", "units"), [("jpy", 999), ("kwd", 999_000), ("ugx", 99_900)])
 def test_amounts_are_read_in_their_currencys_smallest_unit(local, currency, units):
     local.price("price_x", units, currency=currency)
     found = prices.subscription_terms(local.subscribe(1, price="price_x"))
