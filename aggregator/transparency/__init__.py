@@ -1,0 +1,1 @@
+"""The transparency log: a Merkle tree over what was recorded, its checkpoints and proofs."""

@@ -1,0 +1,120 @@
+"""The Merkle tree of RFC 6962, section 2.1, which RFC 9162 keeps: hashes, roots, proofs. Touches no database.
+
+A node of the tree is named by the range of leaves below it. Every such range consists of complete subtrees,
+whose hashes never change once their leaves exist: from those, roots and proofs of any size are
+computed with a few look-ups.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from functools import reduce
+from typing import NamedTuple
+
+HASH_BYTES = 32
+EMPTY_ROOT = hashlib.sha256(b"").digest()
+
+Range = tuple[int, int]
+"""The leaves from the first index up to, but without, the second."""
+
+
+class Subtree(NamedTuple):
+    """The complete subtree of 2**height leaves that begins at leaf index * 2**height."""
+
+    height: int
+    index: int
+
+
+HashOf = Callable[[Subtree], bytes]
+"""Looks up the hash of a complete subtree."""
+
+
+def leaf_hash(data: bytes) -> bytes:
+    return hashlib.sha256(b"\x00" + data).digest()
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+def subtrees(span: Range) -> list[Subtree]:
+    """Return the complete subtrees that a node's range consists of, from left to right."""
+    start, end = span
+    found = []
+    while start < end:
+        height = (end - start).bit_length() - 1
+        found.append(Subtree(height, start >> height))
+        start += 1 << height
+    return found
+
+
+def range_hash(span: Range, hash_of: HashOf) -> bytes:
+    """Return the hash of the node over a range; of no leaves the empty tree's."""
+    hashes = [hash_of(each) for each in subtrees(span)]
+    return reduce(lambda right, left: node_hash(left, right), reversed(hashes)) if hashes else EMPTY_ROOT
+
+
+def inclusion_ranges(index: int, size: int) -> list[Range]:
+    """Return the nodes whose hashes prove leaf `index` in a tree of `size` (RFC 9162, section 2.1.3.1)."""
+    if not 0 <= index < size:
+        raise ValueError(f"a tree of {size} leaves has no leaf {index}")
+    found = []
+    start, end = 0, size
+    while end - start > 1:
+        middle = start + _split(end - start)
+        if index < middle:
+            found.append((middle, end))
+            end = middle
+        else:
+            found.append((start, middle))
+            start = middle
+    return found[::-1]
+
+
+def consistency_ranges(old: int, new: int) -> list[Range]:
+    """Return the nodes whose hashes prove that a tree of `new` leaves extends one of `old` (RFC 9162)."""
+    if not 0 <= old <= new:
+        raise ValueError(f"a tree of {new} leaves extends none of {old}")
+    if old in {0, new}:
+        return []
+    found = []
+    start, end = 0, new
+    while end != old:
+        middle = start + _split(end - start)
+        if old <= middle:
+            found.append((middle, end))
+            end = middle
+        else:
+            found.append((start, middle))
+            start = middle
+    return ([(start, end)] if start else []) + found[::-1]
+
+
+def is_consistent(old: int, new: int, old_root: bytes, new_root: bytes, proof: Sequence[bytes]) -> bool:
+    """Return whether a proof shows that the second tree extends the first (RFC 9162, section 2.1.4.2)."""
+    if old == 0:
+        return old_root == EMPTY_ROOT and not proof and (new > 0 or new_root == EMPTY_ROOT)
+    if old == new:
+        return old_root == new_root and not proof
+    if not 0 < old < new or not proof:
+        return False
+    hashes = list(proof) if old & (old - 1) else [old_root, *proof]
+    first, last = old - 1, new - 1
+    while first & 1:
+        first, last = first >> 1, last >> 1
+    left = right = hashes[0]
+    for sibling in hashes[1:]:
+        if last == 0:
+            return False
+        if first & 1 or first == last:
+            left, right = node_hash(sibling, left), node_hash(sibling, right)
+            while first and not first & 1:
+                first, last = first >> 1, last >> 1
+        else:
+            right = node_hash(right, sibling)
+        first, last = first >> 1, last >> 1
+    return last == 0 and left == old_root and right == new_root
+
+
+def _split(size: int) -> int:
+    """Return the largest power of two below `size`, which is above 1."""
+    return 1 << ((size - 1).bit_length() - 1)
