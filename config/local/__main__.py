@@ -126,8 +126,11 @@ def start_servers(stack: ExitStack, dotenv: DotEnv) -> dict[str, str]:
         print_line("Starting Postgres …")
         variables["CORE_DB_URL"] = stack.enter_context(Postgres(home)).create_database(DATABASE)
     if not _is_set("CORE_REDIS_URL", dotenv):
-        print_line("Starting Redis …")
-        variables["CORE_REDIS_URL"] = stack.enter_context(Redis(home)).url
+        cache = Redis(home)
+        print_line(f"Starting {cache.program.title} …")
+        if cache.program.warning:
+            print_line(f"signal-hub: {cache.program.warning}", error=True)
+        variables["CORE_REDIS_URL"] = stack.enter_context(cache).url
     return variables
 
 

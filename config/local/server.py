@@ -165,6 +165,8 @@ class Server(ABC):
         It gets a session of its own: a terminal's Ctrl-C must not stop the server before its clients.
         """
         owner = server_account()
+        self.log.touch(mode=0o600)
+        self.log.chmod(0o600)  # it may be of a version that left it readable, and holds what clients sent
         with self.log.open("wb") as log:
             process = subprocess.Popen(
                 [str(part) for part in command],
@@ -240,7 +242,7 @@ def is_port_free(port: int, host: str = "127.0.0.1") -> bool:
 def last_log_line(log: Path) -> str:
     """Return the line of a server's log that most likely names why it ended."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    for telling in ("No space left|free disk space", "in use", "FATAL|PANIC|error:"):
+    for telling in ("No space left|free disk space", "Permission denied", "in use", "FATAL|PANIC|error:"):
         causes = [line for line in lines if re.search(telling, line)]
         if causes:
             return re.sub(r"^.*?(FATAL|PANIC|LOG|HINT|error): +", "", causes[-1])

