@@ -10,7 +10,8 @@ from aggregator.admin import dashboard
 from aggregator.health.livez import alive
 from aggregator.health.metrics import MetricsView
 from aggregator.health.views import HealthView
-from aggregator.ingest import webhook
+from aggregator.ingest.webhook import SIGNALS_PATH
+from aggregator.ingest.webhook_view import SignalsView
 from commerce.billing.stripe_webhook import StripeWebhook
 
 # Its answer to OPTIONS would be DRF's, which the page's template cannot show.
@@ -21,7 +22,7 @@ urlpatterns = [
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/live", admin.site.admin_view(dashboard.live), name="hub-live"),
     path("admin/", admin.site.urls),
-    path(webhook.SIGNALS_PATH.removeprefix("/"), webhook.signals, name="signals"),
+    path(SIGNALS_PATH.removeprefix("/"), SignalsView.as_view(), name="signals"),
     path("api/stripe", StripeWebhook.as_view(), name="stripe"),
     path("api/v1/", include("commerce.api.urls")),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),

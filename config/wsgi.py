@@ -6,11 +6,8 @@ from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
-pages = get_wsgi_application()
+application = get_wsgi_application()
 
 from django.conf import settings  # noqa: E402
 
-from aggregator.ingest.webhook_wsgi import before_django  # noqa: E402
-
-application = before_django(pages)
 settings.ENVIRONMENT.announce_bus()

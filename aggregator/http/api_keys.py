@@ -32,6 +32,9 @@ LAST_USED_INTERVAL = timedelta(minutes=1)
 """The precision of a key's last use: one write a minute, not one a request."""
 
 
+SIGNATURE_HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
+
+
 class Unauthenticated(Exception):
     """No valid signature or key. The reason is not given to the client."""
 
@@ -128,6 +131,14 @@ class AuthManager:
         if not self._is_signed([*self._shared, *own], headers, body):
             raise Unauthenticated
         return key.principal if key else Principal(address)
+
+    def has_credentials(self, headers: Mapping[str, str]) -> bool:
+        """Return whether any body could make `authenticate` accept these headers."""
+        if self.environment.webhook_require_key and not key_in_headers(headers):
+            return False
+        if any(name.startswith("webhook-") for name in headers):
+            return all(headers.get(name) for name in SIGNATURE_HEADERS)
+        return bool(headers.get("x-signature")) and self.environment.webhook_allow_legacy
 
     def identify(self, value: str) -> Principal | None:
         """Return the owner of the key with this value, None if it is not valid now."""

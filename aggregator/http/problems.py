@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from django.views import defaults
 from rest_framework import exceptions
 
+from aggregator.http.answers import Answer
 from aggregator.http.api_keys import Unauthenticated
 from aggregator.http.request_log import current_request_id
 from aggregator.ledger.errors import Outage
@@ -33,7 +34,8 @@ class Problem(Exception):
         self.headers = headers or {}
         self.members = members
 
-    def response(self) -> HttpResponse:
+    def answer(self) -> Answer:
+        """Return the answer, and log that it is given."""
         request_id = current_request_id() or uuid.uuid4().hex
         body = {
             "type": "about:blank",
@@ -47,16 +49,23 @@ class Problem(Exception):
         # The health check of the endpoint provokes a 405, up to four times a minute from each process.
         if self.status is not HTTPStatus.METHOD_NOT_ALLOWED:
             logger.info("problem", status=self.status.value, code=self.code, request_id=request_id)
-        return HttpResponse(
-            msgspec.json.encode(body),
-            status=self.status,
-            content_type="application/problem+json",
-            headers={"X-Request-ID": request_id, **self.headers},
-        )
+        headers = {"X-Request-ID": request_id, **self.headers}
+        return Answer(self.status.value, msgspec.json.encode(body), "application/problem+json", headers)
+
+    def response(self) -> HttpResponse:
+        return self.answer().response()
 
 
 def unavailable(detail: str, code: str = "unavailable") -> Problem:
     return Problem(503, code, detail, headers={"Retry-After": str(RETRY_AFTER_S)})
+
+
+def bad_host() -> Problem:
+    return Problem(400, "bad_request", "The request is malformed or its Host is unknown.")
+
+
+def unknown_address() -> Problem:
+    return Problem(404, "not_found", "There is no resource at this address.")
 
 
 UNAUTHENTICATED = "A valid signature is required, and an API key if this hub requires one."
@@ -71,14 +80,14 @@ def exception_handler(error: Exception, _context: dict[str, Any]) -> HttpRespons
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Answer a request that Django refuses before any view, such as an unknown Host (a `handler400`)."""
     if request.path.startswith("/api/"):
-        return Problem(400, "bad_request", "The request is malformed or its Host is unknown.").response()
+        return bad_host().response()
     return defaults.bad_request(request, exception)
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Answer a request to an unknown address (a `handler404`)."""
     if request.path.startswith("/api/"):
-        return Problem(404, "not_found", "There is no resource at this address.").response()
+        return unknown_address().response()
     return defaults.page_not_found(request, exception)
 
 

@@ -5,6 +5,7 @@ import time
 from functools import lru_cache
 
 import limits
+from django.utils.asyncio import async_unsafe
 from limits.errors import StorageError
 from limits.storage import MemoryStorage, storage_from_string
 from limits.strategies import SlidingWindowCounterRateLimiter
@@ -32,6 +33,7 @@ class RateLimiter:
             self._shared = SlidingWindowCounterRateLimiter(storage)
         self._shared_again_at = 0.0
 
+    @async_unsafe
     def hit(self, rate: str, action: str, subject: str) -> None:
         """Count an action of `subject`; raise Problem 429 if that is more than `rate`, as `600/minute`."""
         item = limits.parse(rate)

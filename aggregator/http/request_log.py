@@ -1,8 +1,6 @@
 """The id of every request, and a log line for one that crashes."""
 
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import structlog
 from django.http import HttpRequest, HttpResponse
@@ -43,15 +41,11 @@ class RequestLogMiddleware(RequestMiddleware):
         return f"{request.method} {route}"
 
 
-@contextmanager
-def with_request_id() -> Iterator[str]:
-    """Give an id to a request that does not pass through Django."""
+def begin_request() -> str:
+    """Give an id to a request that does not pass through Django, for the rest of its task, and return it."""
     request_id = _new_id()
     structlog.contextvars.bind_contextvars(request_id=request_id)
-    try:
-        yield request_id
-    finally:
-        structlog.contextvars.clear_contextvars()
+    return request_id
 
 
 def _new_id() -> str:

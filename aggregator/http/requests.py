@@ -1,29 +1,70 @@
-"""Reading a request: its body within limits, and its headers."""
+"""Reading a request: its head, and its body within limits."""
 
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
+import msgspec
+from django.conf import settings
+from django.http import HttpRequest
 from django.utils.http import parse_header_parameters
 
+from aggregator.http.client_address import client_address
 from aggregator.http.problems import Problem
 
 
-def read_body(meta: Mapping[str, Any], read: Callable[[int], bytes], max_bytes: int) -> bytes:
-    """Return the body of a request. Raises Problem 411, 413 or 415 before any of it is read.
+class ReceivedRequest(msgspec.Struct):
+    """All that a way in knows of a request, whichever server received it."""
 
-    `meta` is WSGI's environment. Raises Problem 400 if the body ends too soon.
-    """
-    length = meta.get("CONTENT_LENGTH") or ""
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    """By lower-case names."""
+    address: str
+    """The client's."""
+    body: bytes = b""
+
+
+def received_by_django(request: HttpRequest) -> ReceivedRequest:
+    """Return a request without its body."""
+    meta = request.META
+    address = client_address(meta, settings.ENVIRONMENT.trusted_proxies)
+    return ReceivedRequest(str(request.method), request.path, request_headers(meta), address)
+
+
+def request_headers(meta: Mapping[str, Any]) -> dict[str, str]:
+    """Return the headers of a WSGI environment by their lower-case names."""
+    headers = {
+        name[5:].replace("_", "-").lower(): value for name, value in meta.items() if name.startswith("HTTP_")
+    }
+    for name in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+        if value := meta.get(name):
+            headers[name.replace("_", "-").lower()] = value
+    return headers
+
+
+def require_post(request: ReceivedRequest) -> None:
+    """Raise Problem 405 for any other method."""
+    if request.method != "POST":
+        raise Problem(405, "method_not_allowed", "Send signals by POST.", headers={"Allow": "POST"})
+
+
+def body_length(headers: Mapping[str, str], max_bytes: int) -> int:
+    """Return how long the body will be. Raises Problem 411, 413, or 415 for one that is encoded."""
+    length = headers.get("content-length") or ""
     if not length:
         raise Problem(411, "length_required", "Send a Content-Length.")
     if not re.fullmatch(r"[0-9]{1,18}", length) or int(length) > max_bytes:
         raise Problem(413, "too_large", f"A body may have at most {max_bytes} bytes.")
-    if meta.get("HTTP_CONTENT_ENCODING"):
+    if (headers.get("content-encoding") or "identity").lower() != "identity":
         raise Problem(415, "encoded", "Send the body without a Content-Encoding.")
-    _check_type(meta.get("CONTENT_TYPE", ""))
-    return _read_all(read, int(length))
+    return int(length)
+
+
+def require_json(headers: Mapping[str, str]) -> None:
+    """Raise Problem 415 for another type or charset than JSON in UTF-8."""
+    _check_type(headers.get("content-type", ""))
 
 
 @lru_cache(maxsize=64)
@@ -38,20 +79,19 @@ def _check_type(content_type: str) -> None:
         raise Problem(415, "charset", "Send UTF-8.")
 
 
-def _read_all(read: Callable[[int], bytes], length: int) -> bytes:
+def read_body(read: Callable[[int], bytes], length: int) -> bytes:
+    """Return the `length` bytes of a body. Raises Problem 400 if it ends too soon."""
     body = b""
     try:
         while len(body) < length and (part := read(length - len(body))):
             body += part
     except OSError:
         pass  # the client closed the connection
+    return complete(body, length)
+
+
+def complete(body: bytes, length: int) -> bytes:
+    """Return a body that has its length. Raises Problem 400 for a shorter one."""
     if len(body) < length:
         raise Problem(400, "incomplete", "The body is shorter than its Content-Length.")
     return body
-
-
-def request_headers(meta: Mapping[str, Any]) -> dict[str, str]:
-    """Return the headers of a WSGI environment by their lower-case names."""
-    return {
-        name[5:].replace("_", "-").lower(): value for name, value in meta.items() if name.startswith("HTTP_")
-    }

@@ -1,58 +1,73 @@
 """Ingest over HTTP: `POST /api/signals`. It translates; the ledger decides."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Sequence
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse
-from django.views.decorators.csrf import csrf_exempt
 
 from aggregator.http import api_keys, rate_limits
-from aggregator.http.client_address import client_address
-from aggregator.http.problems import Problem, as_problem
-from aggregator.http.requests import read_body, request_headers
+from aggregator.http.answers import Answer
+from aggregator.http.problems import Problem
+from aggregator.http.requests import ReceivedRequest, body_length, require_json, require_post
 from aggregator.ingest.webhook_messages import build_answer, entries_of
-from aggregator.ledger.group_commit import GroupCommit
+from aggregator.ledger import Entry, Result
+from aggregator.ledger.group_commit import RECORD_TIMEOUT_S
 
 SIGNALS_PATH = "/api/signals"
 
-commits = GroupCommit("webhook")
+
+class Webhook:
+    """The webhook as both servers know it (a WayIn)."""
+
+    record_timeout_s = RECORD_TIMEOUT_S
+
+    def check(self, request: ReceivedRequest) -> int:
+        require_post(request)
+        length = body_length(request.headers, settings.ENVIRONMENT.webhook_max_bytes)
+        require_json(request.headers)
+        if not _manager().has_credentials(request.headers):
+            _count_failure(request)
+            raise api_keys.Unauthenticated
+        return length
+
+    def entries(self, request: ReceivedRequest) -> list[Entry]:
+        sender = self.authenticate(request)
+        self.authorize(sender)
+        self.throttle(sender)
+        return self.entries_from(sender, request)
+
+    def authenticate(self, request: ReceivedRequest) -> api_keys.Principal:
+        """Return who signed the body. Raises Unauthenticated; Problem 429 after too many failures."""
+        try:
+            return _manager().authenticate(request.headers, request.body, request.address)
+        except api_keys.Unauthenticated:
+            _count_failure(request)
+            raise
+
+    def authorize(self, sender: api_keys.Principal) -> None:
+        """Raise Problem 403 if the sender may not publish."""
+        if api_keys.PUBLISH not in sender.scopes:
+            raise Problem(403, "scope_missing", "The API key may not publish signals.")
+
+    def throttle(self, sender: api_keys.Principal) -> None:
+        """Count a request of the sender. Raises Problem 429 beyond its rate."""
+        environment = settings.ENVIRONMENT
+        if environment.webhook_rate:
+            rate_limits.rate_limiter(environment).hit(environment.webhook_rate, "requests", sender.name)
+
+    def entries_from(self, sender: api_keys.Principal, request: ReceivedRequest) -> list[Entry]:
+        return entries_of(request.body, sender, settings.ENVIRONMENT.webhook_max_signals)
+
+    def answer(self, results: Sequence[Result]) -> Answer:
+        return build_answer(results)
 
 
-@csrf_exempt
-def signals(request: HttpRequest) -> HttpResponse:
-    """Record one signal or an array of them, signed; answer when they are committed."""
-    if request.method != "POST":
-        refusal = Problem(405, "method_not_allowed", "Send signals by POST.", headers={"Allow": "POST"})
-        return refusal.response()
-    return respond(request.META, request.read)
+def _manager() -> api_keys.AuthManager:
+    return api_keys.auth_manager(settings.ENVIRONMENT)
 
 
-def respond(meta: Mapping[str, Any], read: Callable[[int], bytes]) -> HttpResponse:
-    """Answer a POST, whatever happens. `meta` is WSGI's environment, `read` reads the body."""
-    try:
-        return receive(meta, read)
-    except Exception as error:  # as_problem turns it into an answer and a log event
-        return as_problem(error).response()
-
-
-def receive(meta: Mapping[str, Any], read: Callable[[int], bytes]) -> HttpResponse:
-    """Do what `respond` does, but raise what goes wrong."""
+def _count_failure(request: ReceivedRequest) -> None:
     environment = settings.ENVIRONMENT
-    body = read_body(meta, read, environment.webhook_max_bytes)
-    sender = _sender(meta, body)
-    if api_keys.PUBLISH not in sender.scopes:
-        raise Problem(403, "scope_missing", "The API key may not publish signals.")
-    if environment.webhook_rate:
-        rate_limits.rate_limiter(environment).hit(environment.webhook_rate, "requests", sender.name)
-    return build_answer(commits.record(entries_of(body, sender, environment.webhook_max_signals)))
+    rate_limits.rate_limiter(environment).hit(environment.webhook_failed_rate, "failed", request.address)
 
 
-def _sender(meta: Mapping[str, Any], body: bytes) -> api_keys.Principal:
-    environment = settings.ENVIRONMENT
-    address = client_address(meta, environment.trusted_proxies)
-    try:
-        return api_keys.auth_manager(environment).authenticate(request_headers(meta), body, address)
-    except api_keys.Unauthenticated:
-        rate_limits.rate_limiter(environment).hit(environment.webhook_failed_rate, "failed", address)
-        raise
+webhook = Webhook()

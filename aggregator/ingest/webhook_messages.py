@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 import msgspec
-from django.http import HttpResponse
 
+from aggregator.http.answers import Answer
 from aggregator.http.api_keys import Principal
 from aggregator.http.problems import Problem, unavailable
 from aggregator.ledger.entries import FORBIDDEN, Entry, Fate, Result
@@ -29,7 +29,7 @@ def entries_of(body: bytes, sender: Principal, max_signals: int) -> list[Entry]:
     return [Entry(part, sender.name, sender.ecosystems) for part in parts]
 
 
-def build_answer(results: Sequence[Result]) -> HttpResponse:
+def build_answer(results: Sequence[Result]) -> Answer:
     """Return the answer to a batch of which something is on record; raise Problem for any other."""
     fates = [result.fate for result in results]
     if Fate.DEFERRED in fates:
@@ -47,9 +47,7 @@ def build_answer(results: Sequence[Result]) -> HttpResponse:
             for index, refusal in refused
         ],
     }
-    return HttpResponse(
-        msgspec.json.encode(body), status=202 if accepted else 200, content_type="application/json"
-    )
+    return Answer(202 if accepted else 200, msgspec.json.encode(body))
 
 
 def _refused(results: Sequence[Result], refused: list[tuple[int, Refusal]]) -> Problem:

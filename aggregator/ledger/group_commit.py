@@ -1,16 +1,16 @@
 """Several requests, one transaction: a commit costs more than a row.
 
-A request that finds no transaction under way writes at once, so that a lone request never waits for others.
-One that comes during a transaction queues, and all of the queue goes into the next transaction.
+One thread writes. A request that finds it idle is written at once, so that a lone request never waits for
+others; those that come during a transaction go into the next one together.
 """
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+from typing import Any
 
-from django.db import DEFAULT_DB_ALIAS, close_old_connections, connections
-from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db import close_old_connections, connections
 from structlog.contextvars import bound_contextvars, get_contextvars
 
 from aggregator import ledger
@@ -19,57 +19,114 @@ from aggregator.ledger import Entry, Outage, Result
 MAX_GROUP_SIGNALS = 5000
 """Signals in one transaction; a request of more is one of its own."""
 RECORD_TIMEOUT_S = 8.0
-"""How long a request waits for its turn: agents give up after ten seconds."""
+"""How long a request waits for its results: agents give up after ten seconds."""
 CONNECTION_CHECK_INTERVAL_S = 1.0
 """How often the connection is checked, and replaced where it is old or dead: that costs a round trip."""
+IDLE_TIMEOUT_S = 60.0
+"""After how long without requests the connection is closed."""
 MAX_LOGGED_REQUESTS = 20
 """Ids of requests in the log event of one transaction."""
 
 
-class _Ticket:
-    def __init__(self, validated: list[ledger.Validated]) -> None:
+class Ticket:
+    """A request's entries on their way; `waiter` is what its sender waits for."""
+
+    __slots__ = ("error", "is_withdrawn", "request_id", "results", "validated", "waiter")
+
+    def __init__(self, validated: list[ledger.Validated], waiter: Any) -> None:
         self.validated = validated
+        self.waiter = waiter
         self.request_id: str | None = get_contextvars().get("request_id")
-        # Held until the ticket is answered or leads: an Event costs three times as much.
-        self.asleep = threading.Lock()
-        self.asleep.acquire()
-        self.leads = False
-        self.results: list[Result] | None = None
+        self.results: list[Result] = []
         self.error: BaseException | None = None
+        self.is_withdrawn = False
+
+    def outcome(self) -> list[Result]:
+        """Return the results; raise what prevented them."""
+        if self.error is not None:
+            raise self.error
+        return self.results
+
+    def withdraw(self) -> Outage:
+        """Leave the queue, if it is still there; return the error for the sender."""
+        self.is_withdrawn = True
+        return Outage("the database did not answer in time")
+
+
+def _release(group: Sequence[Ticket]) -> None:
+    for ticket in group:
+        ticket.waiter.release()
 
 
 class GroupCommit:
-    """Records the entries of concurrent threads together."""
+    """Records together what concurrent requests submit.
 
-    def __init__(self, transport: str) -> None:
+    `answered` is called by the writing thread with the tickets of each transaction that is over.
+    """
+
+    def __init__(self, transport: str, answered: Callable[[Sequence[Ticket]], None] = _release) -> None:
         self.transport = transport
-        self._lock = threading.Lock()
-        self._queue: list[_Ticket] = []
-        self._writing = False
-        self._connection: BaseDatabaseWrapper | None = None
+        self._answered = answered
+        self._queue: SimpleQueue[Ticket] = SimpleQueue()
+        self._left_over: Ticket | None = None
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
         self._checked_at = 0.0
 
-    def record(self, entries: Sequence[Entry]) -> list[Result]:
-        """Do what `ledger.record` does, together with others; raises Outage also after RECORD_TIMEOUT_S."""
-        ticket = _Ticket(ledger.validate(entries))
-        with self._lock:
-            self._queue.append(ticket)
-            ticket.leads, self._writing = not self._writing, True
-        if not ticket.leads and not ticket.asleep.acquire(timeout=RECORD_TIMEOUT_S):
-            self._withdraw(ticket)
-        if ticket.leads:
-            self._lead()
-        if ticket.error is not None:
-            raise ticket.error
-        assert ticket.results is not None, "the group's leader answers all tickets in it"
-        return ticket.results
+    def record(self, entries: Sequence[Entry], timeout_s: float = RECORD_TIMEOUT_S) -> list[Result]:
+        """Do what `ledger.record` does, together with others; raises Outage also after `timeout_s`."""
+        # An Event costs three times as much.
+        asleep = threading.Lock()
+        asleep.acquire()
+        ticket = Ticket(ledger.validate(entries), asleep)
+        self.submit(ticket)
+        if not asleep.acquire(timeout=timeout_s):
+            raise ticket.withdraw()
+        return ticket.outcome()
 
-    def _lead(self) -> None:
-        """Write the queue, the caller's ticket first, and pass the lead to the first that came since."""
-        with self._lock:
+    def submit(self, ticket: Ticket) -> None:
+        """Queue a ticket and return at once."""
+        if self._thread is None:
+            self._start()
+        self._queue.put(ticket)
+
+    def _start(self) -> None:
+        """Start the thread that writes: with the first request, since servers fork after they have loaded."""
+        with self._starting:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        while True:
             group = self._next_group()
+            if group:
+                self._write(group)
+                self._answered(group)
+            else:
+                connections.close_all()
+
+    def _next_group(self) -> list[Ticket]:
+        """Wait for tickets and return those of the next transaction; none after IDLE_TIMEOUT_S."""
+        group: list[Ticket] = []
+        size = 0
         try:
-            with self._connected(), bound_contextvars(**_request_ids(group)):
+            ticket = self._left_over or self._queue.get(timeout=IDLE_TIMEOUT_S)
+            self._left_over = None
+            while not group or size + len(ticket.validated) <= MAX_GROUP_SIGNALS:
+                group.append(ticket)
+                size += len(ticket.validated)
+                ticket = self._queue.get_nowait()
+            self._left_over = ticket
+        except Empty:
+            pass
+        return group
+
+    def _write(self, group: Sequence[Ticket]) -> None:
+        group = [ticket for ticket in group if not ticket.is_withdrawn]
+        try:
+            self._check_connection()
+            with bound_contextvars(**_request_ids(group)):
                 batch = ledger.Batch([validated for ticket in group for validated in ticket.validated])
                 results = ledger.write(batch, self.transport)
             for ticket in group:
@@ -77,56 +134,16 @@ class GroupCommit:
         except BaseException as error:
             for ticket in group:
                 ticket.error = error
-        finally:
-            with self._lock:
-                self._writing = bool(self._queue)
-                if self._queue:
-                    self._queue[0].leads = True
-                    self._queue[0].asleep.release()
-            for ticket in group[1:]:
-                ticket.asleep.release()
 
-    @contextmanager
-    def _connected(self) -> Iterator[None]:
-        """Lend the group's own connection to a thread that has none; only one writes at a time.
-
-        A connection for each thread that ever leads would cost the server hundreds of them.
-        """
-        before = connections[DEFAULT_DB_ALIAS]
-        if before.connection is None:
-            if self._connection is None:
-                self._connection = connections.create_connection(DEFAULT_DB_ALIAS)
-                self._connection.inc_thread_sharing()
-            connections[DEFAULT_DB_ALIAS] = self._connection
-        try:
-            if time.monotonic() - self._checked_at > CONNECTION_CHECK_INTERVAL_S:
-                close_old_connections()
-                self._checked_at = time.monotonic()
-            yield
-        finally:
-            connections[DEFAULT_DB_ALIAS] = before
-
-    def _next_group(self) -> list[_Ticket]:
-        size, count = 0, 0
-        for ticket in self._queue:
-            size += len(ticket.validated)
-            if count and size > MAX_GROUP_SIGNALS:
-                break
-            count += 1
-        group, self._queue = self._queue[:count], self._queue[count:]
-        return group
-
-    def _withdraw(self, ticket: _Ticket) -> None:
-        """Leave the queue and raise Outage, unless the ticket was given the lead just now."""
-        with self._lock:
-            if ticket.leads:
-                return
-            if ticket in self._queue:
-                self._queue.remove(ticket)
-        raise Outage("the database did not answer in time")
+    def _check_connection(self) -> None:
+        if time.monotonic() - self._checked_at > CONNECTION_CHECK_INTERVAL_S:
+            close_old_connections()
+            self._checked_at = time.monotonic()
 
 
-def _request_ids(group: Sequence[_Ticket]) -> dict[str, str]:
-    """Return the ids of the requests of a group, for the log; of a lone one its own context has the id."""
+def _request_ids(group: Sequence[Ticket]) -> dict[str, str]:
+    """Return the ids of the requests of a group, for the log."""
     ids = [ticket.request_id for ticket in group[:MAX_LOGGED_REQUESTS] if ticket.request_id]
-    return {"request_ids": ",".join(ids)} if len(group) > 1 and ids else {}
+    if len(group) == 1 and ids:
+        return {"request_id": ids[0]}
+    return {"request_ids": ",".join(ids)} if ids else {}

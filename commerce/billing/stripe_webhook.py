@@ -12,7 +12,7 @@ from rest_framework.views import APIView
 from aggregator.http import rate_limits
 from aggregator.http.client_address import client_address
 from aggregator.http.problems import Problem, unavailable
-from aggregator.http.requests import read_body
+from aggregator.http.requests import body_length, read_body, request_headers, require_json
 from aggregator.ledger.errors import classified
 from commerce.billing import stripe_events, stripe_sync
 from commerce.billing.stripe_client import StripeNotConfigured
@@ -36,7 +36,10 @@ class StripeWebhook(APIView):
         secret = environment.stripe_webhook_secret
         if not secret:
             raise Problem(404, "not_configured", "Stripe is not configured.")
-        body = read_body(request.META, request._request.read, MAX_EVENT_BYTES)
+        headers = request_headers(request.META)
+        length = body_length(headers, MAX_EVENT_BYTES)
+        require_json(headers)
+        body = read_body(request._request.read, length)
         try:
             event = stripe_events.verify_event(body, request.META.get("HTTP_STRIPE_SIGNATURE", ""), secret)
         except stripe.SignatureVerificationError:

@@ -334,9 +334,13 @@ def test_json_in_utf_8_is_accepted_however_it_is_spelled(post, content_type):
     assert post(wire(), content_type=content_type).status_code == 202
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "br", "identity"])
+@pytest.mark.parametrize("encoding", ["gzip", "br", "identity, gzip"])
 def test_an_encoded_body_is_refused(post, encoding):
     problem(post(wire(), also={"Content-Encoding": encoding}), 415, "encoded")
+
+
+def test_the_encoding_that_changes_nothing_is_accepted(post):
+    assert post(wire(), also={"Content-Encoding": "Identity"}).status_code == 202
 
 
 def test_signals_that_all_break_the_rules_are_told_why_and_kept(post):

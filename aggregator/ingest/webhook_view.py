@@ -1,0 +1,70 @@
+"""The webhook in REST framework: `POST /api/signals` of the hub's web server."""
+
+from typing import Any, cast
+
+from django.http import HttpResponse
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+from rest_framework.throttling import BaseThrottle
+from rest_framework.views import APIView
+
+from aggregator.http.api_keys import Principal
+from aggregator.http.requests import ReceivedRequest
+from aggregator.ingest.way_in import received, record_in_thread
+from aggregator.ingest.webhook import webhook
+
+
+class SignatureAuthentication(BaseAuthentication):
+    """A signature over the raw body, and an API key; what AuthManager accepts."""
+
+    def authenticate(self, request: Request) -> tuple[Principal, ReceivedRequest]:
+        """Return the sender, and the request with its body."""
+        with_body = received(webhook, request._request)
+        return webhook.authenticate(with_body), with_body
+
+
+class MayPublish(BasePermission):
+    def has_permission(self, request: Request, view: APIView) -> bool:  # noqa: ARG002
+        """Raise Problem 403 for a sender without the scope."""
+        webhook.authorize(_sender(request))
+        return True
+
+
+class SenderThrottle(BaseThrottle):
+    def allow_request(self, request: Request, view: APIView) -> bool:  # noqa: ARG002
+        """Raise Problem 429 for a sender beyond its rate."""
+        webhook.throttle(_sender(request))
+        return True
+
+
+class NoNegotiation(BaseContentNegotiation):
+    """JSON comes and JSON goes, whatever `Accept` says."""
+
+    def select_parser(self, request: Request, parsers: Any) -> Any:  # noqa: ARG002
+        return None
+
+    def select_renderer(self, request: Request, renderers: Any, format_suffix: Any = None) -> Any:  # noqa: ARG002
+        return None, "application/json"
+
+
+class SignalsView(APIView):
+    """Records one signal or an array of them, signed; answers when they are committed."""
+
+    http_method_names = ["post"]
+    authentication_classes = [SignatureAuthentication]
+    permission_classes = [MayPublish]
+    throttle_classes = [SenderThrottle]
+    content_negotiation_class = NoNegotiation
+    parser_classes = []  # the signature is over the bytes, and the ledger parses them
+    renderer_classes = []
+    default_response_headers: dict[str, str] = {}
+
+    def post(self, request: Request) -> HttpResponse:
+        entries = webhook.entries_from(_sender(request), cast(ReceivedRequest, request.auth))
+        return record_in_thread(webhook, entries).response()
+
+
+def _sender(request: Request) -> Principal:
+    return cast(Principal, request.user)

@@ -1,0 +1,37 @@
+"""The receiver, on a real socket."""
+
+import sys
+
+import pytest
+import requests
+
+from aggregator.models import TradingSignal
+from tests.aggregator.ingest.senders import as_bytes, standard, wire
+from tests.servers import free_port as find_free_port
+from tests.servers import serve
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def receiver(port):
+    options = ["--host", "127.0.0.1", "--port", str(port), "--no-ws"]
+    return [sys.executable, "-m", "granian", "--interface", "asgi", *options, "aggregator.receiver:app"]
+
+
+@pytest.fixture(scope="module")
+def url(run_shared):
+    return serve(run_shared, receiver, find_free_port())
+
+
+def test_a_signal_is_committed_before_the_answer(url):
+    body = as_bytes(wire())
+    headers = {"Content-Type": "application/json"} | standard(body)
+    answer = requests.post(f"{url}/api/signals", data=body, headers=headers, timeout=60)
+    assert (answer.status_code, answer.json()["accepted"]) == (202, 1)
+    assert TradingSignal.objects.get().transport == "webhook"
+
+
+def test_it_has_the_hubs_health_and_nothing_else(url):
+    assert requests.get(f"{url}/livez", timeout=60).text == "ok"
+    assert "database" in requests.get(f"{url}/health", timeout=60).json()["checks"]
+    assert requests.get(f"{url}/admin/", timeout=60).status_code == 404
