@@ -8,7 +8,7 @@ import json
 import re
 from datetime import UTC, datetime, timedelta
 from decimal import Context, Decimal, InvalidOperation
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
@@ -17,27 +17,31 @@ from ecosystems import ECOSYSTEMS
 MAX_PAYLOAD_BYTES = 65_536
 MAX_PAYLOAD_DEPTH = 32
 MAX_PRICE = Decimal(10) ** 18
-MAX_DECIMALS = 18
-"""Digits after the point that `numeric(38,18)` keeps; a price with more could not be kept exactly."""
+MAX_DECIMALS = 40
+"""Digits after the point of a price: a float's noise fits (`1.1610000500000001e-05` has 21)."""
+CONFIDENCE_NOISE = 1e-9
+"""How far a confidence may lie outside of 0 to 1 by the rounding of floats; it then counts as 0 or 1."""
 MAX_EXPONENT = 400
 """A bound on numbers in `raw_payload`: `1e99999` is seven bytes here and 100 kB in Postgres's output."""
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 MAX_AHEAD = timedelta(minutes=5)
 
-Action = Literal["BUY", "SELL", "HOLD"]
+Action = Literal["BUY", "SELL", "HOLD", "CLOSE"]
 SignalType = Literal["MARKET", "LIMIT", "STOP", "ANALYTICS", "TRADE"]
 
+_PRICE_RULE = f"null (or 0), or a decimal above 0 and below 1e18 of at most {MAX_DECIMALS} decimal places"
 RULES = {
     "signal_id": "1 to 128 printable ASCII characters without spaces",
     "ecosystem": f"one of {', '.join(ECOSYSTEMS)}",
     "timestamp": "RFC 3339 date and time as text, from 2000-01-01 to five minutes from now",
-    "symbol": "1 to 64 printable ASCII characters without spaces",
-    "action": "BUY, SELL or HOLD",
+    "symbol": "1 to 64 printable characters, with single spaces inside only",
+    "action": "BUY, SELL, HOLD or CLOSE",
+    "refers_to": "null or the signal_id of an earlier signal of the same agent and ecosystem",
     "signal_type": "MARKET, LIMIT, STOP, ANALYTICS or TRADE",
-    "entry_price": "null or a decimal above 0 and below 1e18 with at most 18 decimal places",
-    "stop_loss": "null or a decimal above 0 and below 1e18 with at most 18 decimal places",
-    "take_profit": "null or a decimal above 0 and below 1e18 with at most 18 decimal places",
-    "volume": "null or a decimal of 0 or more and below 1e18 with at most 18 decimal places",
+    "entry_price": _PRICE_RULE,
+    "stop_loss": _PRICE_RULE,
+    "take_profit": _PRICE_RULE,
+    "volume": f"null or a decimal of 0 or more and below 1e18 of at most {MAX_DECIMALS} decimal places",
     "confidence": "null or a number from 0 to 1",
     "agent_source": "text of up to 128 characters",
     "tags": "a list of up to 32 texts of up to 64 characters",
@@ -63,6 +67,7 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     agent_source: str = ""
     tags: tuple[str, ...] = ()
     raw_payload: dict[str, Any] = {}
+    refers_to: str | None = None
 
     def to_json(self) -> bytes:
         """Return the signal as one JSON object, decimals as exact numbers, which every transport sends."""
@@ -79,9 +84,13 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def digest(self) -> bytes:
         """Return the SHA-256 of the content.
 
-        Spelling does not count: key order, white space, `1.50` against `1.5` or `"1.5"`, time zones.
+        Spelling does not count: key order, white space, `1.50` against `1.5` or `"1.5"`, time zones. Nor does
+        a field that was added to the schema later, as long as it has its default.
         """
-        return hashlib.sha256(_canonical_encoder.encode(msgspec.structs.astuple(self))).digest()
+        content = msgspec.structs.astuple(self)
+        if self.refers_to is None:
+            content = content[:-1]
+        return hashlib.sha256(_canonical_encoder.encode(content)).digest()
 
 
 class Refusal(msgspec.Struct, frozen=True, gc=False):
@@ -127,6 +136,7 @@ _BEYOND = Decimal(f"1e{MAX_EXPONENT + 1}")
 _EXACT = Context(prec=MAX_PAYLOAD_BYTES)
 
 Token = Annotated[str, msgspec.Meta(pattern=r"\A[!-~]+\Z")]
+_Tag = Annotated[str, msgspec.Meta(max_length=64)]
 
 
 class _Wire(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -135,17 +145,18 @@ class _Wire(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     signal_id: Annotated[Token, msgspec.Meta(max_length=128)]
     ecosystem: str
     timestamp: str
-    symbol: Annotated[Token, msgspec.Meta(max_length=64)]
+    symbol: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
     action: str
-    signal_type: SignalType = "MARKET"
+    refers_to: Annotated[Token, msgspec.Meta(max_length=128)] | None = None
+    signal_type: str | None = None
     entry_price: Any = None
     stop_loss: Any = None
     take_profit: Any = None
     volume: Any = None
-    confidence: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
-    agent_source: Annotated[str, msgspec.Meta(max_length=128)] = ""
-    tags: Annotated[tuple[Annotated[str, msgspec.Meta(max_length=64)], ...], msgspec.Meta(max_length=32)] = ()
-    raw_payload: dict[str, Any] = {}
+    confidence: Annotated[float, msgspec.Meta(ge=-CONFIDENCE_NOISE, le=1 + CONFIDENCE_NOISE)] | None = None
+    agent_source: Annotated[str, msgspec.Meta(max_length=128)] | None = None
+    tags: Annotated[tuple[_Tag, ...], msgspec.Meta(max_length=32)] | None = None
+    raw_payload: dict[str, Any] | None = None
 
 
 _wire_encoder = msgspec.json.Encoder(decimal_format="number")
@@ -258,33 +269,29 @@ def _parse(data: bytes, now: datetime) -> Signal:
         wire = _wire_decoder.decode(data)
     except msgspec.ValidationError as error:
         wire = _slow_wire(data, error)
-    # Escapes and bytes beyond ASCII are the only ways a forbidden character gets through the decoder.
-    if not data.isascii() or b"\\" in data or b"\x7f" in data:
-        _check_text("agent_source", wire.agent_source)
-        _check_text("tags", wire.tags)
-        _check_text("raw_payload", wire.raw_payload)
+    payload = wire.raw_payload or {}
+    _check_characters(data, wire, payload)
     # Fewer brackets are never too deep: one is the signal's, and unknown fields move two levels down.
-    if (
-        data.count(b"{") + data.count(b"[") >= MAX_PAYLOAD_DEPTH
-        and _depth(wire.raw_payload) > MAX_PAYLOAD_DEPTH
-    ):
+    if data.count(b"{") + data.count(b"[") >= MAX_PAYLOAD_DEPTH and _depth(payload) > MAX_PAYLOAD_DEPTH:
         raise _Refused("too_deep", "raw_payload")
     signal = Signal(
         signal_id=wire.signal_id,
         ecosystem=wire.ecosystem,
         timestamp=_timestamp(wire.timestamp, now),
         symbol=wire.symbol,
-        action=_action(wire.action),
-        signal_type=wire.signal_type,
-        entry_price=_decimal("entry_price", wire.entry_price),
-        stop_loss=_decimal("stop_loss", wire.stop_loss),
-        take_profit=_decimal("take_profit", wire.take_profit),
-        volume=_decimal("volume", wire.volume, zero=True),
-        # Adding 0.0 turns -0.0, which is not above 0 either, into 0.0.
-        confidence=wire.confidence if wire.confidence is None else wire.confidence + 0.0,
-        agent_source=wire.agent_source,
-        tags=wire.tags,
-        raw_payload=wire.raw_payload,
+        action=_choice("action", wire.action, _ACTIONS),
+        signal_type="MARKET"
+        if wire.signal_type is None
+        else _choice("signal_type", wire.signal_type, _SIGNAL_TYPES),
+        entry_price=_price("entry_price", wire.entry_price),
+        stop_loss=_price("stop_loss", wire.stop_loss),
+        take_profit=_price("take_profit", wire.take_profit),
+        volume=_decimal("volume", wire.volume),
+        confidence=_confidence(wire.confidence),
+        agent_source=wire.agent_source or "",
+        tags=wire.tags or (),
+        raw_payload=payload,
+        refers_to=wire.refers_to,
     )
     if signal.ecosystem not in ECOSYSTEMS:
         raise _Refused("unknown_ecosystem", "ecosystem")
@@ -300,7 +307,8 @@ def _slow_wire(data: bytes, error: msgspec.ValidationError) -> _Wire:
         raise _Refused("not_an_object", detail="a signal is a JSON object") from error
     unknown = {key: fields.pop(key) for key in [key for key in fields if key not in RULES]}
     if unknown:
-        fields["raw_payload"] = _with_extra(fields.get("raw_payload", {}), unknown)
+        payload = fields.get("raw_payload")
+        fields["raw_payload"] = _with_extra({} if payload is None else payload, unknown)
     try:
         wire = msgspec.convert(fields, _Wire)
     except msgspec.ValidationError as failure:
@@ -331,9 +339,10 @@ def _explained(message: str) -> _Refused:
     return _Refused(code, field)
 
 
-_HOUR_MINUTE = "(?:[01][0-9]|2[0-3]):[0-5][0-9]"
+_HOUR = "(?:[01][0-9]|2[0-3])"
 _TIMESTAMP = re.compile(
-    rf"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}[Tt ]{_HOUR_MINUTE}:[0-9]{{2}}(\.[0-9]+)?([Zz]|[+-]{_HOUR_MINUTE})?"
+    rf"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}[Tt ]{_HOUR}:[0-5][0-9](:[0-9]{{2}}(\.[0-9]+)?)?"
+    rf"([Zz]|[+-]{_HOUR}(:?[0-5][0-9])?)?"
 )
 _SECOND = slice(17, 19)
 
@@ -363,23 +372,33 @@ def _after_leap_second(text: str) -> datetime:
     return moment
 
 
-_ACTIONS: dict[str, Action] = {"BUY": "BUY", "SELL": "SELL", "HOLD": "HOLD"}
+_ACTIONS: dict[str, Action] = {name: name for name in get_args(Action)}
+_SIGNAL_TYPES: dict[str, SignalType] = {name: name for name in get_args(SignalType)}
 
 
-def _action(text: str) -> Action:
+def _choice(field: str, text: str, choices: dict[str, Any]) -> Any:
     # Outside ASCII, letters exist whose upper case is an ASCII letter.
-    action = _ACTIONS.get(text.upper()) if text.isascii() else None
-    if action is None:
-        raise _Refused("invalid_value", "action")
-    return action
+    choice = choices.get(text.upper()) if text.isascii() else None
+    if choice is None:
+        raise _Refused("invalid_value", field)
+    return choice
 
 
-_ZERO = Decimal(0)
+def _confidence(number: float | None) -> float | None:
+    """Return a number from 0 to 1; -0.0, which equals 0, becomes that as well."""
+    return number if number is None else min(max(number, 0.0), 1.0) + 0.0
+
+
 _DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
 
 
-def _decimal(field: str, value: Any, *, zero: bool = False) -> Decimal | None:
-    """Return a price exactly, in the one form that equal prices share; raise _Refused for an invalid one."""
+def _price(field: str, value: Any) -> Decimal | None:
+    """Return a price as `_decimal` does; 0 is null, since MetaTrader writes "no stop" so."""
+    return _decimal(field, value) or None
+
+
+def _decimal(field: str, value: Any) -> Decimal | None:
+    """Return a decimal exactly, in the one form that equal ones share; raise _Refused for an invalid one."""
     if value is None:
         return None
     kind = type(value)
@@ -389,7 +408,7 @@ def _decimal(field: str, value: Any, *, zero: bool = False) -> Decimal | None:
         value = _number(value)
     elif kind is not int and kind is not Decimal:
         raise _Refused("wrong_type", field)
-    if not (_ZERO < value < MAX_PRICE or (zero and value == 0)):
+    if not 0 <= value < MAX_PRICE:
         raise _Refused("out_of_range", field)
     if type(value) is int:
         return Decimal(value)
@@ -400,23 +419,45 @@ def _decimal(field: str, value: Any, *, zero: bool = False) -> Decimal | None:
     return value  # type: ignore[no-any-return]
 
 
-_FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""Control characters (Unicode category Cc), bidirectional embeddings, overrides and isolates."""
+_INVISIBLE = (
+    "\x00-\x1f\x7f-\x9f"  # control characters
+    "\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200d\u2060-\u2064\u3164\ufeff\uffa0"  # of no width
+    "\U000e0000-\U000e007f"  # tags, which hide ASCII
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u206f"  # bidirectional marks, overrides and isolates
+    "\u2028\u2029\ufff9-\ufffb"  # separators of lines, annotations
+)
+"""What no text outside of `raw_payload` holds; the table's CHECK constraints have the same list."""
+_FORBIDDEN = re.compile(f"[{_INVISIBLE}]")
+_NO_SYMBOL = re.compile(
+    f"[{_INVISIBLE}"
+    "\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000"  # spaces that look like one, or like none
+    "\ue000-\uf8ff\U000f0000-\U0010ffff\ufdd0-\ufdef\ufffe\uffff]"  # characters of no script
+    "|^ |  | \\Z"
+)
 
 
-def _check_text(field: str, value: Any) -> None:
-    if isinstance(value, str):
-        if _FORBIDDEN.search(value):
+def _check_characters(data: bytes, wire: _Wire, payload: dict[str, Any]) -> None:
+    """Raise _Refused for text with a character that its field must not hold."""
+    if _NO_SYMBOL.search(wire.symbol):
+        raise _Refused("invalid_value", "symbol")
+    # Escapes and bytes beyond ASCII are the only ways a forbidden character gets through the decoder.
+    if data.isascii() and b"\\" not in data and b"\x7f" not in data:
+        return
+    for field, texts in (("agent_source", (wire.agent_source or "",)), ("tags", wire.tags or ())):
+        if any(map(_FORBIDDEN.search, texts)):
             raise _Refused(
-                "forbidden_character", field, f"{field} holds a control or bidirectional character"
+                "forbidden_character", field, f"{field} holds a control, invisible or bidirectional character"
             )
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            _check_text(field, key)
-            _check_text(field, item)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            _check_text(field, item)
+    if b"\\u0000" in data and _has_nul(payload):
+        raise _Refused("forbidden_character", "raw_payload", "raw_payload holds a NUL character")
+
+
+def _has_nul(value: Any) -> bool:
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, dict):
+        return any(map(_has_nul, value)) or any(map(_has_nul, value.values()))
+    return isinstance(value, list) and any(map(_has_nul, value))
 
 
 def _depth(value: Any) -> int:

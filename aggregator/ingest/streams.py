@@ -265,6 +265,8 @@ def _entry(stream: str, entry_id: bytes, fields: list[bytes], delivered: int) ->
             payload, refusal = msgspec.json.encode(texts), refusal or NO_PAYLOAD
     return Entry(
         payload,
+        # Redis does not say who added an entry.
+        f"stream:{stream}",
         stream=stream,
         entry_id=entry_id.decode(),
         deliveries=delivered if refusal is EXHAUSTED else delivered + 1,

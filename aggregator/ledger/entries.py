@@ -12,7 +12,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
     raw: bytes
     sender: str = ""
-    """The key's id, else the address it came from."""
+    """Who proved it: `key:<id>`, `role:<session_user>`, else the address or `stream:<key>` it came from."""
     ecosystems: frozenset[str] | None = None
     """The ecosystems that the sender may write to; None means all."""
     stream: str = ""

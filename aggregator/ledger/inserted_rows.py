@@ -30,7 +30,7 @@ def record_inserted_rows(limit: int) -> list[Result]:
     no CHECK can express moves to the dead letters. Raises Outage.
     """
     with classified(), transaction.atomic(), connection.cursor() as cursor:
-        entries = _claim(cursor, sql.CLAIM_INSERTED, limit, "default")
+        entries = _claim(cursor, sql.CLAIM_INSERTED, limit)
         validated = validate(entries)
         results = [
             Result(Fate.REFUSED, refusal=signal)
@@ -43,7 +43,7 @@ def record_inserted_rows(limit: int) -> list[Result]:
         _delete_refused(cursor, entries, results)
         count_unrecorded(cursor, results, "database")
         signals = [
-            (int(entry.entry_id), signal, digest)
+            (int(entry.entry_id), signal, digest, entry.sender)
             for entry, signal, digest in validated
             if isinstance(signal, Signal)
         ]
@@ -60,7 +60,7 @@ def record_rows_of(alias: str, limit: int) -> list[Result]:
     again, as duplicates. Raises Outage for either database.
     """
     with classified(), transaction.atomic(using=alias), connections[alias].cursor() as cursor:
-        entries = _claim(cursor, sql.CLAIM_INSERTED_ELSEWHERE, limit, alias)
+        entries = _claim(cursor, sql.CLAIM_INSERTED_ELSEWHERE, limit)
         results = record(entries, "database")
         recorded = [
             (int(entry.entry_id), result.signal)
@@ -86,12 +86,11 @@ def is_core_database(alias: str) -> bool:
     return same
 
 
-def _claim(cursor: Any, statement: str, limit: int, alias: str) -> list[Entry]:
+def _claim(cursor: Any, statement: str, limit: int) -> list[Entry]:
     """Lock rows for the transaction; return them as entries with the rows' ids."""
     cursor.execute(statement, {"limit": limit})
     return [
-        Entry(as_json.encode(), sender=f"database:{alias}", entry_id=str(row_id))
-        for row_id, as_json in cursor.fetchall()
+        Entry(as_json.encode(), sender, entry_id=str(row_id)) for row_id, sender, as_json in cursor.fetchall()
     ]
 
 

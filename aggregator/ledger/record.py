@@ -83,8 +83,8 @@ class Batch:
     def __init__(self, validated: Sequence[Validated]) -> None:
         self.validated = validated
         self.signals: list[staging.Numbered] = [
-            (number, signal, digest)
-            for number, (_, signal, digest) in enumerate(validated)
+            (number, signal, digest, entry.sender)
+            for number, (entry, signal, digest) in enumerate(validated)
             if isinstance(signal, Signal)
         ]
         size = sum(len(entry.raw) for entry, _, _ in validated)
@@ -131,7 +131,7 @@ def _write_halves(batch: Batch, transport: str, first_received_at: datetime | No
 def _write(batch: Batch, transport: str, first_received_at: datetime | None) -> list[Result]:
     inserted = _insert(batch.staged, transport, first_received_at) if batch.signals else _Inserted()
     if inserted.new == len(batch.validated):
-        return [Result(Fate.ACCEPTED, signal) for _, signal, _ in batch.signals]
+        return [Result(Fate.ACCEPTED, signal) for _, signal, _, _ in batch.signals]
     with transaction.atomic(), connection.cursor() as cursor:
         found = _find(cursor, batch.signals, inserted) if batch.signals else {}
         results = [
@@ -175,9 +175,9 @@ def _find(
     """Return each signal's fate and row by its number; of one whose row has just gone, nothing."""
     identities = [
         {"ord": number, "ecosystem": signal.ecosystem, "signal_id": signal.signal_id}
-        for number, signal, _ in signals
+        for number, signal, _, _ in signals
     ]
-    digests = {number: digest for number, _, digest in signals}
+    digests = {number: digest for number, _, digest, _ in signals}
     found: dict[int, tuple[Fate, int]] = {}
     ours: set[int] = set()
     parameters = {"identities": msgspec.json.encode(identities).decode()}

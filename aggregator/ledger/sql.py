@@ -18,12 +18,12 @@ _RECORDED_AT = """(SELECT greatest(clock_timestamp(), (
             WHERE position IS NOT NULL ORDER BY position DESC LIMIT 1)))"""
 
 _COLUMNS = """signal_id, ecosystem, "timestamp", symbol, action, signal_type, entry_price, stop_loss,
-            take_profit, volume, confidence, agent_source, tags, raw_payload"""
+            take_profit, volume, confidence, agent_source, tags, raw_payload, refers_to"""
 
 _STAGED = """ord bigint, signal_id text, ecosystem text, "timestamp" timestamptz, symbol text, action text,
             signal_type text, entry_price numeric, stop_loss numeric, take_profit numeric, volume numeric,
-            confidence double precision, agent_source text, tags jsonb, raw_payload jsonb, instrument text,
-            digest bytea"""
+            confidence double precision, agent_source text, tags jsonb, raw_payload jsonb, refers_to text,
+            sender text, instrument text, digest bytea"""
 
 # What an operator says a symbol is replaces what its spelling says; see `aggregator.ledger.aliases`.
 _INSTRUMENT = "coalesce(nullif(alias.instrument, ''), staged.instrument) AS instrument"
@@ -31,12 +31,12 @@ _INSTRUMENT = "coalesce(nullif(alias.instrument, ''), staged.instrument) AS inst
 _RECORD = f"""
     {_LOCK}
     WITH recorded AS (
-        INSERT INTO trading_signals ({_COLUMNS}, instrument, digest, transport, first_received_at, position,
-            recorded_at)
-        SELECT {_COLUMNS}, instrument, digest, %(transport)s, %(first_received_at)s::timestamptz,
+        INSERT INTO trading_signals ({_COLUMNS}, sender, instrument, digest, transport, first_received_at,
+            position, recorded_at)
+        SELECT {_COLUMNS}, sender, instrument, digest, %(transport)s, %(first_received_at)s::timestamptz,
             nextval('trading_signals_position_seq'), {_RECORDED_AT}
         FROM (
-            SELECT {_COLUMNS}, {_INSTRUMENT}, digest
+            SELECT {_COLUMNS}, sender, {_INSTRUMENT}, digest
             FROM {{staged}}
             LEFT JOIN symbol_aliases AS alias USING (ecosystem, symbol)
             ORDER BY ord) AS in_order
@@ -49,25 +49,26 @@ RECORD_INLINE = _RECORD.format(staged=f"json_to_recordset(%(signals)s::json) AS 
 """Record the signals that are new; return how many, and between which positions they and no others are."""
 
 # The name ends in a number that changes with the columns, since a pooled session may outlive an upgrade.
-RECORD_COPIED = _RECORD.format(staged="staged_signals_1 AS staged")
+RECORD_COPIED = _RECORD.format(staged="staged_signals_2 AS staged")
 """The same for signals in the temporary table."""
 
 # Kept by the session and emptied at each commit: creating one a transaction would cost a dozen catalogue rows
 # each time.
 CREATE_STAGED = f"""
     SET LOCAL client_min_messages = warning;
-    CREATE TEMPORARY TABLE IF NOT EXISTS staged_signals_1 ({_STAGED}) ON COMMIT DELETE ROWS"""
+    CREATE TEMPORARY TABLE IF NOT EXISTS staged_signals_2 ({_STAGED}) ON COMMIT DELETE ROWS"""
 
-# Signals hold no control characters, so one of them can stand for NULL.
+# Signals hold no control characters, or escaped in JSON, so one of them can stand for NULL.
 COPY_STAGED = f"""
-    COPY staged_signals_1 (ord, {_COLUMNS}, instrument, digest) FROM STDIN WITH (NULL '\x01')"""
+    COPY staged_signals_2 (ord, {_COLUMNS}, sender, instrument, digest) FROM STDIN WITH (NULL '\x01')"""
 
 # A row's text for `parse`, so that one function validates inserted rows and bytes from outside.
 _AS_JSON = """jsonb_build_object(
             'signal_id', signal_id, 'ecosystem', ecosystem, 'timestamp', "timestamp", 'symbol', symbol,
             'action', action, 'signal_type', signal_type, 'entry_price', entry_price, 'stop_loss', stop_loss,
             'take_profit', take_profit, 'volume', volume, 'confidence', confidence,
-            'agent_source', agent_source, 'tags', tags, 'raw_payload', raw_payload)::text"""
+            'agent_source', agent_source, 'tags', tags, 'raw_payload', raw_payload,
+            'refers_to', refers_to)::text"""
 
 FIND_RECORDED = f"""
     SELECT staged.ord, ledger.id, ledger.digest,
@@ -101,27 +102,27 @@ WRITE_DEAD_LETTERS = """
         last_at = excluded.last_at, resolved_at = NULL"""
 
 CLAIM_INSERTED = f"""
-    SELECT id, {_AS_JSON} FROM trading_signals
+    SELECT id, sender, {_AS_JSON} FROM trading_signals
     WHERE position IS NULL ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED"""
 """Lock rows that agents inserted into the core database."""
 
 # Elsewhere the digest is the mark of what is on record, whose position may not be known yet.
 CLAIM_INSERTED_ELSEWHERE = f"""
-    SELECT id, {_AS_JSON} FROM trading_signals
+    SELECT id, sender, {_AS_JSON} FROM trading_signals
     WHERE position IS NULL AND digest IS NULL ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED"""
 """Lock rows that agents inserted into an ecosystem's own database."""
 
 RECORD_INSERTED = f"""
     {_LOCK}
     WITH numbered AS MATERIALIZED (
-        SELECT ord, action, instrument, digest, nextval('trading_signals_position_seq') AS position
+        SELECT ord, instrument, digest, nextval('trading_signals_position_seq') AS position
         FROM (
-            SELECT ord, action, {_INSTRUMENT}, digest
+            SELECT ord, {_INSTRUMENT}, digest
             FROM json_to_recordset(%(signals)s::json) AS staged ({_STAGED})
             LEFT JOIN symbol_aliases AS alias USING (ecosystem, symbol)
             ORDER BY ord) AS in_order)
-    UPDATE trading_signals AS ledger SET action = numbered.action, instrument = numbered.instrument,
-        digest = numbered.digest, position = numbered.position, recorded_at = {_RECORDED_AT}
+    UPDATE trading_signals AS ledger SET instrument = numbered.instrument, digest = numbered.digest,
+        position = numbered.position, recorded_at = {_RECORDED_AT}
     FROM numbered WHERE ledger.id = numbered.ord"""
 
 DELETE_INSERTED = "DELETE FROM trading_signals WHERE id = ANY (%(ids)s)"

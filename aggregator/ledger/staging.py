@@ -20,8 +20,8 @@ MAX_INLINE = 640
 NULL = "\x01"
 """What stands for NULL in COPY_STAGED."""
 
-Numbered = tuple[int, Signal, bytes]
-"""A number to order by, a signal and its digest."""
+Numbered = tuple[int, Signal, bytes, str]
+"""A number to order by, a signal, its digest and its sender."""
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
@@ -48,9 +48,10 @@ def as_json(signals: Sequence[Numbered]) -> str:
     return _encode([_row(*each) for each in signals]).decode()
 
 
-def _row(order: int, signal: Signal, digest: bytes) -> dict[str, Any]:
+def _row(order: int, signal: Signal, digest: bytes, sender: str) -> dict[str, Any]:
     row = msgspec.structs.asdict(signal)
     row["ord"] = order
+    row["sender"] = sender
     row["instrument"] = instrument(signal.ecosystem, signal.symbol)
     row["digest"] = "\\x" + digest.hex()
     return row
@@ -63,7 +64,7 @@ def copy_in(cursor: Any, staged: Staged) -> None:
         stream.write(staged.copied)
 
 
-def _line(order: int, signal: Signal, digest: bytes) -> str:
+def _line(order: int, signal: Signal, digest: bytes, sender: str) -> str:
     """Return a row in COPY's text format (https://www.postgresql.org/docs/current/sql-copy.html)."""
     confidence = signal.confidence
     line = "\t".join(
@@ -83,6 +84,8 @@ def _line(order: int, signal: Signal, digest: bytes) -> str:
             signal.agent_source,
             signal.tags_json().decode() if signal.tags else "[]",
             signal.payload_json().decode() if signal.raw_payload else "{}",
+            NULL if signal.refers_to is None else signal.refers_to,
+            sender,
             instrument(signal.ecosystem, signal.symbol),
         )
     )

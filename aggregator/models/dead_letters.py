@@ -23,7 +23,10 @@ class DeadLetter(models.Model):
     ecosystem = models.TextField(blank=True)
     signal_id = models.TextField("signal id", blank=True)
     agent_source = models.TextField("agent", blank=True)
-    sender = models.TextField(blank=True, help_text="The key's id, else the address it came from.")
+    sender = models.TextField(
+        blank=True,
+        help_text="Who proved it: a key or a database role; else the address or stream it came from.",
+    )
     stream = models.TextField(blank=True)
     entry_id = models.TextField(blank=True)
     deliveries = models.IntegerField(default=1)

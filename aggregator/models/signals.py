@@ -1,8 +1,17 @@
 """The ledger. `migrations/` holds the DDL that agents in other languages rely on."""
 
+from typing import Any
+
 from django.db import models
 
 from aggregator.models.choices import ECOSYSTEM_CHOICES, TRANSPORT_CHOICES
+
+
+class NumericField(models.Field):  # type: ignore[type-arg] # generic in its types only
+    """An exact decimal of any scale; Django's own has the same number of places in each row."""
+
+    def db_type(self, connection: Any) -> str:  # noqa: ARG002
+        return "numeric"
 
 
 class TradingSignal(models.Model):
@@ -16,15 +25,21 @@ class TradingSignal(models.Model):
     instrument = models.TextField(help_text="The canonical symbol.")
     action = models.TextField()
     signal_type = models.TextField()
-    entry_price = models.DecimalField(max_digits=38, decimal_places=18, null=True)
-    stop_loss = models.DecimalField(max_digits=38, decimal_places=18, null=True)
-    take_profit = models.DecimalField(max_digits=38, decimal_places=18, null=True)
-    volume = models.DecimalField(max_digits=38, decimal_places=18, null=True)
+    entry_price = NumericField(null=True)
+    stop_loss = NumericField(null=True)
+    take_profit = NumericField(null=True)
+    volume = NumericField(null=True)
     confidence = models.FloatField(null=True)
     agent_source = models.TextField("agent")
     tags = models.JSONField()
     raw_payload = models.JSONField()
+    refers_to = models.TextField(  # noqa: DJ001 - as the agents' tables and JSON have it
+        null=True, help_text="The signal_id of the signal that this one closes or amends."
+    )
     transport = models.TextField(choices=TRANSPORT_CHOICES)
+    sender = models.TextField(
+        help_text="Who proved it: a key or a database role; else the address or stream it came from."
+    )
     received_at = models.DateTimeField()
     first_received_at = models.DateTimeField(
         null=True, help_text="Of a replayed dead letter: when it came in."
@@ -44,6 +59,12 @@ class TradingSignal(models.Model):
         indexes = [
             models.Index(fields=["instrument", "id"], name="trading_signals_instrument"),
             models.Index(fields=["agent_source", "id"], name="trading_signals_agent"),
+            # Few signals refer to another.
+            models.Index(
+                fields=["refers_to", "id"],
+                name="trading_signals_refers_to",
+                condition=models.Q(refers_to__isnull=False),
+            ),
         ]
 
     def __str__(self) -> str:

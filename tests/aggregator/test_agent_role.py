@@ -12,6 +12,7 @@ from psycopg import sql
 
 from aggregator.ingest.databases import DatabaseConsumer
 from aggregator.models import TradingSignal
+from ecosystems.signal import RULES
 from tests.servers import SERVERS
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "forex"])
@@ -57,6 +58,7 @@ def test_a_plain_insert_of_the_role_is_recorded(agent):
     assert DatabaseConsumer("default").run_once() == 1
     row = TradingSignal.objects.get()
     assert (row.transport, row.instrument, row.action) == ("database", "BTC/USDT", "BUY")
+    assert row.sender == "role:agent_test"
     assert row.position is not None
 
 
@@ -67,6 +69,7 @@ def test_every_public_column_may_be_written(agent):
         "timestamp": "2026-01-02T03:04:05Z",
         "symbol": "BTCUSDT",
         "action": "SELL",
+        "refers_to": "s-0",
         "signal_type": "LIMIT",
         "entry_price": "64000.123456789012345678",
         "stop_loss": "1",
@@ -107,7 +110,9 @@ def test_no_other_ecosystem_may_be_written(agent, ecosystem):
 
 
 def test_the_hubs_columns_may_not(agent):
-    for column in ("id", "transport", "received_at", "instrument", "digest", "position"):
+    own = {field.column for field in TradingSignal._meta.fields} - RULES.keys()
+    assert {"id", "transport", "sender", "recorded_at", "digest", "position"} <= own
+    for column in own:
         statement = INSERT.format("s-1").replace("action)", f'action, "{column}")')
         with pytest.raises(DENIED):
             agent.execute(statement.replace("'buy')", "'buy', DEFAULT)"))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ecosystems import ECOSYSTEMS
 from ecosystems.signal import RULES, Refusal, Signal, parse, split
-from tests.ecosystems.bus.rules import BAD, FORBIDDEN, GOOD, LEAST, nested
+from tests.ecosystems.bus.rules import BAD, FORBIDDEN, GOOD, LEAST, NO_SYMBOL, nested
 from tests.ecosystems.examples import a_signal
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
@@ -42,7 +42,47 @@ def test_the_required_fields_are_enough():
         agent_source="",
         tags=(),
         raw_payload={},
+        refers_to=None,
     )
+
+
+OPTIONAL = [name for name in RULES if name not in LEAST]
+
+
+def test_null_is_an_optional_fields_default():
+    assert parsed(**dict.fromkeys(OPTIONAL)) == parsed()
+    extra = parsed(raw_payload=None, leverage=2)
+    assert extra.raw_payload == {"extra": {"leverage": 2}}
+
+
+# Of signals as they were before `refers_to` was in the schema, by the code of then.
+@pytest.mark.parametrize(
+    ("text", "digest"),
+    [
+        (
+            """{"signal_id":"s-1","ecosystem":"crypto","timestamp":"2026-03-01T11:59:00Z",
+            "symbol":"BTC/USDT","action":"BUY"}""",
+            "cb330b7ca7431fc5eedd45eb8a0c0c5b367000193e9fc2b5d54e009e365bdf17",
+        ),
+        (
+            """{"signal_id":"s-2","ecosystem":"forex","timestamp":"2026-01-02T03:04:05.678901+02:00",
+            "symbol":"EUR_USD","action":"sell","signal_type":"LIMIT","entry_price":"1.072190","stop_loss":1.08,
+            "take_profit":"1e-18","volume":0,"confidence":0.75,"agent_source":"scout ü","tags":["1h","ema"],
+            "raw_payload":{"b":[1,2.5,null,{"z":"é"}],"a":true}}""",
+            "0b282ff9986552ed7a3ce8e51e821d631477988ae82de7f60c625a00318b887e",
+        ),
+        (
+            """{"signal_id":"s-1","ecosystem":"crypto","timestamp":"2026-03-01T11:59:00Z","symbol":"BTC/USDT",
+            "action":"hold","signal_type":"ANALYTICS","entry_price":64000.12345678901,"confidence":1,
+            "leverage":3}""",
+            "04ee7eadc4382c39f80612969f230d21ab83d1d2e6f8f980dbd3d6d0d21b309c",
+        ),
+    ],
+)
+def test_the_digest_of_a_signal_that_refers_to_nothing_never_changes(text, digest):
+    assert parse(text.encode(), NOW).digest().hex() == digest
+    nothing = parse(text.replace('"action"', '"refers_to":null,"action"').encode(), NOW)
+    assert nothing.digest().hex() == digest
 
 
 @pytest.mark.parametrize("name", LEAST)
@@ -65,9 +105,15 @@ def test_what_it_may_not_is_refused_with_its_name(name, value, code):
     assert refusal.detail == f"{name} must be {RULES[name]}"
 
 
-@pytest.mark.parametrize("text", ["buy", "Buy", "SELL", "hold"])
+@pytest.mark.parametrize("text", ["buy", "Buy", "SELL", "hold", "close", "CLOSE"])
 def test_an_action_is_kept_in_capitals(text):
     assert parsed(action=text).action == text.upper()
+    assert parsed(action=text).digest() == parsed(action=text.upper()).digest()
+
+
+@pytest.mark.parametrize("text", ["market", "Limit", "STOP", "analytics", "tradE"])
+def test_so_is_a_signal_type(text):
+    assert parsed(signal_type=text) == parsed(signal_type=text.upper())
 
 
 @pytest.mark.parametrize(
@@ -84,6 +130,12 @@ def test_an_action_is_kept_in_capitals(text):
         ("2026-03-01T12:05:00Z", NOW + timedelta(minutes=5)),
         ("2016-12-31T23:59:60Z", datetime(2017, 1, 1, tzinfo=UTC)),
         ("2015-07-01T01:59:60.5+02:00", datetime(2015, 7, 1, 0, 0, 0, 500_000, tzinfo=UTC)),
+        ("2026-01-02T03:04Z", datetime(2026, 1, 2, 3, 4, tzinfo=UTC)),
+        ("2026-01-02 03:04", datetime(2026, 1, 2, 3, 4, tzinfo=UTC)),
+        ("2026-01-02T03:04+02", datetime(2026, 1, 2, 1, 4, tzinfo=UTC)),
+        ("2026-01-02T03:04:05+0000", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
+        ("2026-01-02T03:04:05.25-0530", datetime(2026, 1, 2, 8, 34, 5, 250_000, tzinfo=UTC)),
+        ("2026-01-02T03:04:05+02", datetime(2026, 1, 2, 1, 4, 5, tzinfo=UTC)),
     ],
 )
 def test_a_timestamp_is_a_moment_in_utc(text, moment):
@@ -101,10 +153,17 @@ def test_a_timestamp_is_a_moment_in_utc(text, moment):
         ("9999-12-31T23:59:59-01:00", "invalid_value"),
         ("2026-02-29T00:00:00Z", "invalid_value"),
         ("2026-01-02", "invalid_value"),
-        ("2026-01-02T03:04Z", "invalid_value"),
+        ("2026-01-02T03Z", "invalid_value"),
+        ("2026-01-02T0304Z", "invalid_value"),
+        ("2026-01-02T03:04:Z", "invalid_value"),
+        ("2026-01-02T03:04.5Z", "invalid_value"),
+        ("2026-01-02T03:60Z", "invalid_value"),
+        ("2026-01-02T03:04:05+2", "invalid_value"),
+        ("2026-01-02T03:04:05+02:0", "invalid_value"),
+        ("2026-01-02T03:04:05+2400", "invalid_value"),
+        ("2026-01-02T03:04:05 +0200", "invalid_value"),
         ("20260102T030405Z", "invalid_value"),
         ("2026-W01-1T00:00:00Z", "invalid_value"),
-        ("2026-01-02T03:04:05+0200", "invalid_value"),
         ("2026-01-02T03:04:05,5Z", "invalid_value"),
         ("2026-01-02T24:00:01Z", "invalid_value"),
         ("2026-01-02T24:00:00Z", "invalid_value"),
@@ -141,7 +200,11 @@ PRICES = ["entry_price", "stop_loss", "take_profit", "volume"]
         ("0.1", "0.1"),
         ("0.000000000000000001", "1e-18"),
         ("1E-18", "1e-18"),
-        ("999999999999999999.999999999999999999", "999999999999999999.999999999999999999"),
+        ("1.1610000500000001e-05", "0.000011610000500000001"),
+        (f"999999999999999999.{'9' * 40}", f"999999999999999999.{'9' * 40}"),
+        (f'"999999999999999999.{"9" * 40}"', f"999999999999999999.{'9' * 40}"),
+        ("1e-40", "1e-40"),
+        (f"0.5{'0' * 60}", "0.5"),
         ("9.99e17", "999000000000000000"),
         ('"1.50"', "1.5"),
         ('"1e2"', "100"),
@@ -158,8 +221,8 @@ def test_a_price_is_kept_exactly(name, text, value):
 @pytest.mark.parametrize(
     "text",
     [
-        *("-1", "-0.5", "1e18", "1000000000000000000", "0.1234567890123456789", "1e-19"),
-        *('"-1"', '"1e18"', '"1e-19"', '"NaN"', '"Infinity"', '"1,5"', '" 1"', '"+1"', '"1_0"', '"٣"', '""'),
+        *("-1", "-0.5", "1e18", "1000000000000000000", f"0.{'1' * 41}", "1e-41"),
+        *('"-1"', '"1e18"', '"1e-41"', '"NaN"', '"Infinity"', '"1,5"', '" 1"', '"+1"', '"1_0"', '"٣"', '""'),
         *("true", "[]", "{}", '"0x1"', '"1."', '".5"', f'"{"1" * 65}"', "1" * 400),
     ],
 )
@@ -169,10 +232,32 @@ def test_no_other_price_is(name, text):
     assert refusal.field == name
 
 
-@pytest.mark.parametrize("text", ["0", "0.0", '"0"', "-0", "-0.0", "0e5"])
-def test_only_a_volume_may_be_zero(text):
+@pytest.mark.parametrize("text", ["0", "0.0", '"0"', '"0.000"', "-0", "-0.0", "0e5"])
+def test_a_price_of_zero_is_none_and_a_volume_may_be_zero(text):
     assert str(spelled("volume", text).volume) == "0"
-    assert spelled("entry_price", text).code == "out_of_range"
+    for name in ("entry_price", "stop_loss", "take_profit"):
+        assert getattr(spelled(name, text), name) is None
+        assert spelled(name, text).digest() == parsed().digest()
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1.0000000000000002", 1),
+        ("1.000000001", 1),
+        ("-1e-9", 0),
+        ("-2.220446049250313e-16", 0),
+        ("0.3", 0.3),
+    ],
+)
+def test_noise_around_a_confidence_is_rounded_off(text, value):
+    assert spelled("confidence", text).confidence == value
+    assert spelled("confidence", text).digest() == parsed(confidence=value).digest()
+
+
+@pytest.mark.parametrize("text", ["1.00000001", "-0.00000001", "2", "-1", "1e300"])
+def test_no_more_than_noise_is(text):
+    assert spelled("confidence", text).code == "invalid_value"
 
 
 @pytest.mark.parametrize("name", [*PRICES, "confidence", "raw_payload", "unknown"])
@@ -191,19 +276,20 @@ def test_an_exponent_beyond_all_bounds_is_refused():
         assert spelled(name, "1e-99999999999999999999").code == "out_of_range"
 
 
-@pytest.mark.parametrize("character", FORBIDDEN)
 @pytest.mark.parametrize("escaped", [True, False])
-def test_no_text_holds_a_control_or_bidirectional_character(character, escaped):
-    places = {
-        "agent_source": character,
-        "tags": ["fine", f"a{character}"],
-        "raw_payload": {"deep": [{"x": f"{character}b"}]},
-        "unknown": {character: 1},
-    }
-    for name, value in places.items():
-        refusal = spelled(name, json.dumps(value, ensure_ascii=escaped))
-        assert refusal.code == "forbidden_character"
-        assert refusal.field == ("raw_payload" if name == "unknown" else name)
+def test_no_text_but_the_payloads_holds_a_control_invisible_or_bidirectional_character(escaped):
+    for character in ["\0", *FORBIDDEN]:
+        for name, value in {"agent_source": character, "tags": ["fine", f"a{character}"]}.items():
+            refusal = spelled(name, json.dumps(value, ensure_ascii=escaped))
+            if character < " " and not escaped and isinstance(refusal, Refusal):
+                continue  # JSON itself has no such character
+            assert (refusal.code, refusal.field) == ("forbidden_character", name), repr(character)
+        for name, value in {"raw_payload": {character: [f"{character}b"]}, "unknown": {character: 1}}.items():
+            kept = spelled(name, json.dumps(value, ensure_ascii=escaped))
+            if character == "\0":
+                assert (kept.code, kept.field) == ("forbidden_character", "raw_payload")
+            else:
+                assert kept.raw_payload == (value if name == "raw_payload" else {"extra": {name: value}})
 
 
 @pytest.mark.parametrize("half", [r"\ud800", r"\udc00", r"\udc00\ud800", r"\ud83d x"])
@@ -308,12 +394,12 @@ def test_a_body_that_is_no_json_to_look_into_is_refused_whole(body, code):
 
 
 def test_a_refusal_tells_whom_it_is_about_and_quotes_nothing():
-    refusal = parsed(symbol="se cret", agent_source="scout")
+    refusal = parsed(symbol="se  cret", agent_source="scout")
     assert (refusal.signal_id, refusal.ecosystem, refusal.agent_source) == ("s-1", "crypto", "scout")
     for name in LEAST:
-        for value in ("se cret", ["se cret"], {"se cret": 1}):
-            assert "se cret" not in parsed(**{name: value}).detail
-    assert parsed(signal_id="se cret").signal_id is None
+        for value in ("se  cret", ["se  cret"], {"se  cret": 1}):
+            assert "se  cret" not in parsed(**{name: value}).detail
+    assert parsed(signal_id="se  cret").signal_id is None
     assert parsed(ecosystem="secret").ecosystem == ""
     assert parsed(agent_source="\u202esecret").agent_source == ""
 
@@ -349,18 +435,26 @@ def test_no_json_and_no_damage_to_it_makes_it_raise(fields, at, damage):
             assert parse(verdict.to_json(), NOW) == verdict
 
 
-safe = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cf"]), max_size=20)
+safe = st.text(
+    st.characters(codec="utf-8", exclude_categories=["Cc", "Cf", "Zl", "Zp"], exclude_characters=FORBIDDEN),
+    max_size=20,
+)
+inside = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
+words = st.characters(
+    codec="utf-8", exclude_categories=["C", "Z"], exclude_characters=[*FORBIDDEN, *NO_SYMBOL]
+)
+symbols = st.lists(st.text(words, min_size=1, max_size=20), min_size=1, max_size=3).map(" ".join)
 tokens = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=64)
-prices = st.none() | st.decimals(Decimal("1e-18"), Decimal("9e17"), places=18)
+prices = st.none() | st.decimals(Decimal("1e-40"), Decimal("9e17"), places=40)
 payloads = st.dictionaries(
-    safe,
+    inside,
     st.recursive(
         st.none()
         | st.booleans()
         | st.integers(-(10**40), 10**40)
         | st.floats(allow_nan=False, allow_infinity=False)
-        | safe,
-        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(safe, inner, max_size=3),
+        | inside,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(inside, inner, max_size=3),
         max_leaves=6,
     ),
     max_size=4,
@@ -370,14 +464,15 @@ wire_signals = st.fixed_dictionaries(
         "signal_id": tokens,
         "ecosystem": st.sampled_from(ECOSYSTEMS),
         "timestamp": st.datetimes(datetime(2000, 1, 2), datetime(2026, 2, 27), timezones=st.just(UTC)),  # noqa: DTZ001
-        "symbol": tokens,
-        "action": st.sampled_from(["BUY", "sell", "Hold"]),
-        "signal_type": st.sampled_from(["MARKET", "LIMIT", "STOP", "ANALYTICS", "TRADE"]),
+        "symbol": symbols,
+        "action": st.sampled_from(["BUY", "sell", "Hold", "close"]),
+        "refers_to": st.none() | tokens,
+        "signal_type": st.sampled_from([None, "market", "LIMIT", "Stop", "ANALYTICS", "TRADE"]),
         **dict.fromkeys(PRICES, prices),
         "confidence": st.none() | st.floats(0, 1),
-        "agent_source": safe,
-        "tags": st.lists(safe, max_size=5),
-        "raw_payload": payloads,
+        "agent_source": st.none() | safe,
+        "tags": st.none() | st.lists(safe, max_size=5),
+        "raw_payload": st.none() | payloads,
     }
 )
 
@@ -403,7 +498,7 @@ def test_spelling_does_not_change_the_digest(fields, chance: random.Random):
         fields["timestamp"].astimezone(timezone(timedelta(hours=chance.randint(-23, 23)))).isoformat()
     )
     respelled["action"] = chance.choice([str.upper, str.lower])(fields["action"])
-    respelled["raw_payload"] = dict(reversed(fields["raw_payload"].items()))
+    respelled["raw_payload"] = dict(reversed((fields["raw_payload"] or {}).items()))
     for name in PRICES:
         if fields[name] is not None:
             respelled[name] = f"00{fields[name]:f}"
@@ -432,6 +527,7 @@ def test_every_field_counts_for_the_digest():
         "timestamp": datetime(2026, 1, 2, 3, 4, 5, 678902, tzinfo=UTC),
         "symbol": "BTCUSDT",
         "action": "SELL",
+        "refers_to": "s-0",
         "signal_type": "STOP",
         **dict.fromkeys(PRICES, Decimal("64000.123456789012345679")),
         "confidence": 0.7500000000000001,

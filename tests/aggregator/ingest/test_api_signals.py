@@ -87,7 +87,7 @@ def test_an_array_is_judged_one_by_one(post):
     content = [
         wire("new"),
         wire("old"),
-        wire("bad", symbol="a b"),
+        wire("bad", symbol="a  b"),
         5,
         wire("taken", action="SELL"),
         wire("new"),
@@ -103,7 +103,7 @@ def test_an_array_is_judged_one_by_one(post):
                 "index": 2,
                 "signal_id": "bad",
                 "code": "invalid_value",
-                "detail": "symbol must be 1 to 64 printable ASCII characters without spaces",
+                "detail": "symbol must be 1 to 64 printable characters, with single spaces inside only",
             },
             {"index": 3, "signal_id": None, "code": "not_an_object", "detail": "a signal is a JSON object"},
             {
@@ -264,6 +264,7 @@ def test_a_keys_own_secret_signs_and_only_beside_the_key(post, grant):
     headers = standard(as_bytes(wire()), key.signing_secret)
     problem(post(wire(), headers), 401, "unauthenticated")
     assert post(wire(), headers, {"Authorization": f"Bearer {key.value}"}).status_code == 202
+    assert TradingSignal.objects.get().sender == "key:desk"
     assert (
         post(wire(), legacy(as_bytes(wire()), key.signing_secret), {"X-API-Key": key.value}).status_code
         == 200
@@ -344,7 +345,7 @@ def test_the_encoding_that_changes_nothing_is_accepted(post):
 
 
 def test_signals_that_all_break_the_rules_are_told_why_and_kept(post):
-    content = [wire("a", action="CLOSE"), {"ecosystem": "crypto"}, [], wire("b", entry_price=0)]
+    content = [wire("a", action="EXIT"), {"ecosystem": "crypto"}, [], wire("b", entry_price=-1)]
     members = problem(post(content), 422, "invalid")
     assert [(error["index"], error["field"], error["code"]) for error in members["errors"]] == [
         (0, "action", "invalid_value"),

@@ -23,7 +23,7 @@ unhurried = settings(
 )
 COLUMNS = (
     'signal_id, ecosystem, "timestamp", symbol, action, signal_type, entry_price, stop_loss, take_profit, '
-    "volume, confidence, agent_source, tags, raw_payload"
+    "volume, confidence, agent_source, tags, raw_payload, refers_to"
 )
 
 

@@ -75,7 +75,7 @@ def test_publishing_nothing_is_fine(bus):
         ({"signal_id": "no spaces"}, "signal_id must be 1 to 128 printable ASCII characters"),
         ({"ecosystem": "bonds"}, "ecosystem must be one of"),
         ({"timestamp": datetime.now(UTC) + timedelta(hours=1)}, "timestamp must be"),
-        ({"entry_price": Decimal(-1)}, "entry_price must be null or a decimal above 0"),
+        ({"entry_price": Decimal(-1)}, "entry_price must be null .or 0., or a decimal above 0"),
         ({"entry_price": Decimal("NaN")}, "not JSON"),
         ({"entry_price": float("nan")}, "NaN or an infinity"),
         ({"confidence": float("nan")}, "NaN or an infinity"),
@@ -83,7 +83,7 @@ def test_publishing_nothing_is_fine(bus):
         ({"raw_payload": {"deep": [1, {"x": float("inf")}]}}, "NaN or an infinity"),
         ({"raw_payload": {"x": object()}}, "no JSON form"),
         ({"agent_source": "\ud800"}, "no JSON form"),
-        ({"tags": ("nul \0",)}, "control or bidirectional character"),
+        ({"tags": ("nul \0",)}, "control, invisible or bidirectional character"),
         ({"raw_payload": {"x": "y" * 70_000}}, "raw_payload must be"),
     ],
 )

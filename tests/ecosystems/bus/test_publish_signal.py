@@ -79,8 +79,11 @@ def test_json_from_a_file_or_stdin(hub, tmp_path, monkeypatch):
     [
         ((), "--ecosystem and --symbol and --action or --json is needed"),
         (("--ecosystem", "bonds"), "invalid choice: 'bonds'"),
-        ((*MINIMAL[:4], "--action", "SHORT"), "the signal is not valid: action must be BUY, SELL or HOLD"),
-        ((*MINIMAL, "--entry-price", "a lot"), "entry_price must be null or a decimal above 0"),
+        (
+            (*MINIMAL[:4], "--action", "SHORT"),
+            "not valid: action must be BUY, SELL, HOLD or CLOSE",
+        ),
+        ((*MINIMAL, "--entry-price", "a lot"), "entry_price must be null (or 0), or a decimal above 0"),
         ((*MINIMAL, "--confidence", "high"), "--confidence: the text is not JSON"),
         ((*MINIMAL, "--raw-payload", "{"), "--raw-payload: the text is not JSON"),
         ((*MINIMAL, "--raw-payload", "[]"), "raw_payload must be a JSON object"),
