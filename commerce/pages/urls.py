@@ -3,6 +3,7 @@
 from django.urls import path
 
 from commerce.pages import actions, payment, views
+from commerce.pages.unsubscribe import unsubscribe
 
 app_name = "shop"
 urlpatterns = [
@@ -18,6 +19,7 @@ urlpatterns = [
     path("account/portal", payment.portal, name="portal"),
     path("account/keys", actions.create_key, name="create-key"),
     path("account/keys/<slug:key_id>/<slug:action>", actions.change_key, name="change-key"),
+    path("unsubscribe/<str:token>", unsubscribe, name="unsubscribe"),
     path("account/endpoints", actions.create_endpoint, name="create-endpoint"),
     path(
         "account/endpoints/<slug:endpoint_id>/<slug:action>", actions.change_endpoint, name="change-endpoint"

@@ -9,13 +9,15 @@ from typing import Any
 
 import apprise
 from django.conf import settings
-from django.core.mail import send_mail
+from django.core.mail import EmailMessage
 from django.template.loader import render_to_string
 
 from aggregator.models import TradingSignal
 from commerce.entitlements import Scope
 from commerce.feed import signal_serializer
+from commerce.models import Endpoint
 from commerce.webhooks.http_client import AttemptResult
+from commerce.webhooks.unsubscribing import unsubscribe_url
 
 TELEGRAM = re.compile(
     r"(?P<token>[0-9]{6,12}:[A-Za-z0-9_-]{30,50})/(?P<chat>-?[0-9]{1,20}|@[A-Za-z][A-Za-z0-9_]{4,31})"
@@ -104,10 +106,13 @@ def label(channel: str, address: str) -> str:
     return service.label.format(**found.groupdict())
 
 
-def send_text(channel: str, address: str, signal: TradingSignal | None) -> AttemptResult:
+def send_text(endpoint: Endpoint, address: str, signal: TradingSignal | None) -> AttemptResult:
     """Send a signal, or a test where there is none. Services report success or failure and no more."""
     started = time.monotonic()
-    accepted = _mail(address, signal) if channel == "email" else _notify(SERVICES[channel], address, signal)
+    if endpoint.channel == "email":
+        accepted = _mail(address, signal, unsubscribe_url(endpoint))
+    else:
+        accepted = _notify(SERVICES[endpoint.channel], address, signal)
     duration_ms = round((time.monotonic() - started) * 1000)
     if accepted:
         return AttemptResult(200, duration_ms=duration_ms)
@@ -128,12 +133,20 @@ def _notify(service: ChatService, address: str, signal: TradingSignal | None) ->
     return bool(sender.notify(text, body_format=service.body_format))
 
 
-def _mail(address: str, signal: TradingSignal | None) -> bool:
+def _mail(address: str, signal: TradingSignal | None, unsubscribe: str) -> bool:
     if not settings.EMAIL_URL:
         return False  # Django's backend would report success without a server
     text = render("commerce/chat/email.txt", str, signal)
+    headers = {}
+    if unsubscribe:
+        text += f"\n\nUnsubscribe: {unsubscribe}"
+        headers = {
+            "List-Unsubscribe": f"<{unsubscribe}>",
+            "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
+        }
+    message = EmailMessage(_subject(signal), text, settings.DEFAULT_FROM_EMAIL, [address], headers=headers)
     try:
-        return bool(send_mail(_subject(signal), text, settings.DEFAULT_FROM_EMAIL, [address]))
+        return bool(message.send())
     except OSError:
         return False
 

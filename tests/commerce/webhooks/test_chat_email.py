@@ -8,6 +8,7 @@ from urllib.parse import quote
 import pytest
 import trustme
 from django.core import mail
+from django.test import Client
 
 from commerce.models import Attempt, Message
 from commerce.webhooks import endpoints
@@ -51,6 +52,35 @@ def test_a_signal_goes_to_the_customers_own_address(settings, free_port):
     assert "not investment advice" in text
     assert "Bcc" not in message
     assert Message.objects.get().state == "delivered"
+
+
+def test_a_mail_can_be_unsubscribed_from_by_its_link_and_by_the_mail_programs_button(
+    settings, free_port, client
+):
+    settings.PUBLIC_ORIGIN = "https://hub.example"
+    mail_over(settings, f"smtp://127.0.0.1:{free_port}")
+    made = mailing()
+    record("a")
+    with mail_server(free_port) as kept:
+        assert dispatch() == 1
+        [(_, message)] = kept.messages
+        link = message["List-Unsubscribe"].strip(" <>")
+        assert link in message.get_content()
+        assert message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+        path = link.removeprefix("https://hub.example")
+        assert "Stop sending signals to" in client.get(path).content.decode()
+        made.refresh_from_db()
+        assert made.state == "active", "opening a link must not use it: mail scanners do that"
+        stranger = Client(enforce_csrf_checks=True)
+        pressed = stranger.post(path, {"List-Unsubscribe": "One-Click"})
+        assert "No more signals are sent" in pressed.content.decode()
+        made.refresh_from_db()
+        assert (made.state, made.reason) == ("disabled", "Unsubscribed by the link in an e-mail.")
+        record("b")
+        assert dispatch() == 0
+    assert stranger.post(path[:-1] + ("x" if path[-1] != "x" else "y")).status_code == 404
+    endpoints.set_paused(made, False)
+    assert made.state == "active"
 
 
 @pytest.mark.parametrize(

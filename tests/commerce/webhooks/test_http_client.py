@@ -13,7 +13,7 @@ import pytest
 import trustme
 
 from commerce.webhooks import http_client
-from commerce.webhooks.ssrf import Guard, Refused
+from commerce.webhooks.ssrf import Guard, Refused, Target
 from tests.commerce.webhooks.receiver import Answering, Received, receiver
 from tests.commerce.webhooks.resolving import HERE, Names
 
@@ -75,6 +75,22 @@ def test_a_name_server_that_changes_its_answer_gains_nothing(authority, connects
             guard.check(url)
         assert inside.connections == 0
         assert connects == [("127.0.0.2", good.port)]
+
+
+@pytest.mark.parametrize("interim", ["100 Continue", "102 Processing", "103 Early Hints\r\nLink: </a>"])
+def test_an_interim_response_is_not_the_answer(interim):
+    with socket.create_server(("127.0.0.2", 0)) as server:
+        server.settimeout(60)
+
+        def answer() -> None:
+            connected, _ = server.accept()
+            with connected:
+                connected.recv(65536)
+                connected.sendall(f"HTTP/1.1 {interim}\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n".encode())
+
+        threading.Thread(target=answer, daemon=True).start()
+        target = Target("http", "127.0.0.2", server.getsockname()[1], "/", ("127.0.0.2",))
+        assert http_client.post(target, b"{}", {}).status == 204
 
 
 def test_the_next_address_is_tried_when_one_does_not_answer(free_port):
