@@ -251,6 +251,7 @@ WORKER_LOOPS = {
 KEEP_DAYS = {**ENVIRONMENT.keep_days, "alert_notifications": 90}
 PERIODIC_JOBS: dict[str, tuple[Any, ...]] = {
     "learn-cadences": ("aggregator.arrivals.cadence.learn_cadences", 3600.0),
+    "update-instruments": ("aggregator.ledger.aliases.update_signals", 10.0),
     "fold-counters": ("aggregator.arrivals.counters.fold", 3600.0),
     "remove-old-rows": ("aggregator.arrivals.retention.prune", 3600.0, KEEP_DAYS),
     "notify-endpoint-owners": ("commerce.webhooks.owner_notifications.send_due", 15.0),

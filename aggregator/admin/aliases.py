@@ -1,7 +1,5 @@
 """Symbols without a certain instrument, and what an operator maps them to."""
 
-import re
-import time
 from typing import Any
 
 from django import forms
@@ -12,8 +10,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.defaultfilters import pluralize
 from django.urls import reverse
-from django.utils.html import format_html
-from django.utils.http import urlencode
+from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 from unfold.admin import ModelAdmin
@@ -21,17 +18,16 @@ from unfold.contrib.filters.admin import DropdownFilter
 from unfold.decorators import action
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from aggregator.admin.bulk_actions import BulkAction, Preview, StepResult, bulk_action_response
+from aggregator.admin.base import confirmation_page
 from aggregator.admin.signals import EcosystemFilter
 from aggregator.ledger import aliases
-from aggregator.ledger.errors import Outage
 from aggregator.models import SymbolAlias
 from aggregator.templatetags.hub import ago
-from ecosystems.market.symbols import instrument
+from ecosystems.market.symbols import suggest_instruments, valid_instrument
 
 INLINE_TIMEOUT_S = 3.0
-"""For how long the request that maps a symbol updates its signals; a page with progress does the rest."""
-SYMBOL_PATTERN = re.compile("[!-~]{1,64}")
+"""For how long the request that maps a symbol updates its signals; the worker does the rest."""
+EXAMPLES = {"crypto": "BTC/USDT or BTC/USDT:USDT", "forex": "EUR/USD", "stock": "AAPL or BRK.B"}
 
 
 class MappedFilter(DropdownFilter):  # type: ignore[misc] # the package has no types
@@ -47,11 +43,13 @@ class MappedFilter(DropdownFilter):  # type: ignore[misc] # the package has no t
         return queryset.exclude(instrument="") if self.value() == "yes" else queryset
 
 
-def validate_symbol(text: str) -> str:
-    """Return the text of a symbol or an instrument; raises ValidationError if it cannot be one."""
-    if not SYMBOL_PATTERN.fullmatch(text):
-        raise forms.ValidationError("Use printable ASCII characters without spaces.")
-    return text
+def validate_instrument(ecosystem: str, text: str) -> str:
+    """Return an instrument as the hub writes it; raises ValidationError for none of its ecosystem."""
+    name = valid_instrument(ecosystem, text)
+    if name is None:
+        example = EXAMPLES[ecosystem]
+        raise forms.ValidationError(f"This is no instrument of {ecosystem}. Write it like {example}.")
+    return name
 
 
 class InstrumentForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -70,7 +68,7 @@ class InstrumentForm(forms.ModelForm):  # type: ignore[type-arg]
     def clean_instrument(self) -> str:
         name = str(self.cleaned_data["instrument"])
         ecosystem = self.cleaned_data.get("ecosystem") or self.instance.ecosystem
-        return aliases.canonical_name(ecosystem, validate_symbol(name)) if name and ecosystem else name
+        return validate_instrument(ecosystem, name) if name and ecosystem else name
 
 
 class AliasForm(InstrumentForm):
@@ -86,27 +84,10 @@ class AliasForm(InstrumentForm):
         fields = ("ecosystem", "symbol", "instrument")
 
     def clean_symbol(self) -> str:
-        return validate_symbol(str(self.cleaned_data["symbol"]))
-
-
-class UpdateSignals(BulkAction):
-    """Sets the instrument of an alias's signals; `before` is the one they have, None if it is not known."""
-
-    button = "Update signals"
-
-    def __init__(self, alias: SymbolAlias, before: str | None, cursor: str = aliases.START) -> None:
-        self.alias = alias
-        self.before = before
-        self.cursor = cursor
-        self.title = f"Update signals of {alias.symbol}"
-
-    def preview(self) -> Preview:
-        name = self.alias.instrument or self.alias.symbol
-        return Preview(f"Set the instrument of all {self.alias.symbol} signals to {name}?", None, self.cursor)
-
-    def step(self, cursor: str) -> StepResult:
-        count, following = aliases.rename_signals(self.alias, self.before, cursor)
-        return StepResult(count, {"updated": count}, following)
+        symbol = str(self.cleaned_data["symbol"])
+        if not symbol.isprintable() or " ".join(symbol.split()) != symbol:
+            raise forms.ValidationError("Use printable characters, with single spaces inside.")
+        return symbol
 
 
 @admin.register(SymbolAlias)
@@ -136,9 +117,9 @@ class AliasAdmin(ModelAdmin):  # type: ignore[misc]
         return (("<int:pk>/map", "aggregator_symbolalias_map", require_POST(self.map_to_suggestion)),)
 
     def save_model(self, request: HttpRequest, obj: SymbolAlias, form: Any, change: bool) -> None:
-        before = form.initial.get("instrument", "") if change else ""
-        super().save_model(request, obj, form, change)
-        request.hub_mapped = [*getattr(request, "hub_mapped", []), (obj, before)]  # type: ignore[attr-defined]
+        name, obj.instrument = obj.instrument, form.initial.get("instrument", "") if change else ""
+        aliases.map_symbol(obj, name)
+        request.hub_mapped = [*getattr(request, "hub_mapped", []), obj]  # type: ignore[attr-defined]
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
         return self._after_saving(request, super().changelist_view(request, extra_context))
@@ -149,67 +130,54 @@ class AliasAdmin(ModelAdmin):  # type: ignore[misc]
     def map_to_suggestion(self, request: HttpRequest, pk: int, **_: Any) -> HttpResponse:
         """Map a symbol to the instrument on its button, and update its signals."""
         alias = get_object_or_404(SymbolAlias, pk=pk)
-        name = request.POST.get("map", "")
-        if not self.has_change_permission(request, alias) or not SYMBOL_PATTERN.fullmatch(name):
+        name = valid_instrument(alias.ecosystem, request.POST.get("map", ""))
+        if name is None or not self.has_change_permission(request, alias):
             return HttpResponse(status=403)
-        before, alias.instrument = alias.instrument, aliases.canonical_name(alias.ecosystem, name)
-        alias.save(update_fields=["instrument"])
+        aliases.map_symbol(alias, name)
         LogEntry.objects.log_actions(
             int(request.user.pk or 0), [alias], CHANGE, change_message=f"Mapped to {alias.instrument}."
         )
-        return self._update_inline(request, alias, before) or HttpResponseRedirect(
-            reverse("admin:aggregator_symbolalias_changelist") + "?mapped=no"
-        )
+        self._update_signals(request, alias)
+        return HttpResponseRedirect(reverse("admin:aggregator_symbolalias_changelist") + "?mapped=no")
 
     @action(description="Update signals", permissions=["change"], icon="sync")  # type: ignore[untyped-decorator]
     def update_signals(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Update signals step by step: from the query's cursor, or all again after an interrupted update."""
+        """Update all signals of a symbol again, whatever their instrument is."""
         alias = get_object_or_404(SymbolAlias, pk=object_id)
-        before, cursor = request.GET.get("before"), request.GET.get("cursor", aliases.START)
-        allowed = self.has_change_permission(request, alias)
-        return bulk_action_response(self, request, UpdateSignals(alias, before, cursor), allowed=allowed)
+        if request.method != "POST":
+            name = alias.instrument or alias.symbol
+            text = f"Set the instrument of all {alias.symbol} signals to {name}, also after an interruption?"
+            return confirmation_page(self, request, "Update signals", text)
+        aliases.update_all_signals(alias)
+        self._update_signals(request, alias)
+        return HttpResponseRedirect(reverse("admin:aggregator_symbolalias_change", args=[alias.pk]))
 
     def _after_saving(self, request: HttpRequest, response: Any) -> Any:
         """Update the signals of what this request mapped, now that its transaction is committed."""
-        for alias, before in getattr(request, "hub_mapped", []):
-            response = self._update_inline(request, alias, before) or response
+        for alias in getattr(request, "hub_mapped", []):
+            self._update_signals(request, alias)
         return response
 
-    def _update_inline(self, request: HttpRequest, alias: SymbolAlias, before: str) -> HttpResponse | None:
-        """Update for INLINE_TIMEOUT_S; return a redirect to the page for the rest, None if all is done."""
-        replaced = before or instrument(alias.ecosystem, alias.symbol)
-        update = UpdateSignals(alias, replaced)
-        deadline = time.monotonic() + INLINE_TIMEOUT_S
-        total, cursor = 0, aliases.START
-        while time.monotonic() <= deadline:
-            try:
-                step = update.step(cursor)
-            except Outage as outage:
-                messages.warning(
-                    request, f"{alias} is mapped, but some of its signals are not updated: {outage}."
-                )
-                break
-            total += step.count
-            if step.cursor is None:
-                name = alias.instrument or alias.symbol
-                messages.success(request, f"{alias}: {total:,} signal{pluralize(total)} updated to {name}.")
-                return None
-            cursor = step.cursor
-        page = reverse("admin:aggregator_symbolalias_update_signals", args=[alias.pk])
-        return HttpResponseRedirect(f"{page}?{urlencode({'before': replaced, 'cursor': cursor})}")
+    def _update_signals(self, request: HttpRequest, alias: SymbolAlias) -> None:
+        """Update for INLINE_TIMEOUT_S, and show how far that got."""
+        count = aliases.update_signals(INLINE_TIMEOUT_S, alias.pk)
+        name = alias.instrument or alias.symbol
+        done = f"{alias}: {count:,} signal{pluralize(count)} updated to {name}"
+        if SymbolAlias.objects.filter(pk=alias.pk, update_cursor="").exists():
+            messages.success(request, f"{done}.")
+        else:
+            messages.warning(request, f"{done} so far. The worker updates the rest.")
 
-    @admin.display(description="suggestion")
+    @admin.display(description="suggestions")
     def suggestion(self, alias: SymbolAlias) -> SafeString | str:
-        name = "" if alias.instrument else aliases.suggest_instrument(alias.ecosystem, alias.symbol)
-        if not name:
-            return "—"
+        names = [] if alias.instrument else suggest_instruments(alias.ecosystem, alias.symbol)
         address = reverse("admin:aggregator_symbolalias_map", args=[alias.pk])
         button = '<button class="hub-button" formaction="{}" name="map" value="{}">Map to {}</button>'
-        return format_html(button, address, name, name)
+        return format_html_join(" ", button, ((address, name, name) for name in names)) or "—"
 
     @admin.display(description="signals")
     def count(self, alias: SymbolAlias) -> str:
-        return f"{alias.signals:,}"
+        return f"{alias.signals:,}" + (", updating" if alias.update_cursor else "")
 
     @admin.display(description="last seen")
     def seen(self, alias: SymbolAlias) -> str:

@@ -5,13 +5,16 @@ stale just when an operator has mapped a symbol and expects all new signals unde
 costs no query of its own and reads a table of a few rows.
 """
 
-import re
+import logging
+import time
 
 from django.db import connection, connections, transaction
 
-from aggregator.ledger.errors import classified
+from aggregator.ledger.errors import Outage, classified
 from aggregator.models import SymbolAlias
-from ecosystems.market.symbols import CANONICAL, instrument
+from ecosystems.market.symbols import instrument
+
+logger = logging.getLogger("signal_hub.aliases")
 
 RENAME_BATCH = 5000
 """Rows read in one transaction, of those that have the instrument to be replaced."""
@@ -39,38 +42,72 @@ RENAME = """
         RETURNING 1)
     SELECT (SELECT count(*) FROM renamed), count(*), max(id) FROM seen"""
 
-SUFFIX = re.compile(r"[._\-#+!].*$")
+UPDATE_TIMEOUT_S = 20.0
+"""For how long one run of the periodic job updates; what is left is for the next run."""
 
 
-def suggest_instrument(ecosystem: str, symbol: str) -> str:
-    """Return the most likely instrument of a symbol, for an operator to confirm; empty if there is none."""
-    stem = SUFFIX.sub("", symbol)
-    bare = symbol.rpartition(":")[2]
-    for guess in (bare, stem, bare.lstrip("t"), re.sub(r"[^A-Za-z0-9]", "", bare), re.sub(r"\d+$", "", stem)):
-        if guess and (name := CANONICAL[ecosystem](guess)):
-            return name
-    return ""
+def map_symbol(alias: SymbolAlias, instrument_: str) -> None:
+    """Save an alias with another instrument, and have the signals of its symbol updated to it.
 
-
-def canonical_name(ecosystem: str, name: str) -> str:
-    """Return an instrument as the hub writes it: EUR/USD for EURUSD; unchanged if it is ambiguous."""
-    return CANONICAL[ecosystem](name) or name
-
-
-def rename_signals(alias: SymbolAlias, before: str | None, cursor: str = START) -> tuple[int, str | None]:
-    """Set the instrument of the next signals of an alias's symbol; return how many, and the next cursor.
-
-    `before` is the instrument that they have now, None if it is not known. The cursor is None at the end.
-    Call it when the alias is committed: signals recorded since then have the instrument already. Raises
-    ValueError for a malformed cursor, and Outage, also of the ecosystem's own database.
+    `update_signals` does so, here and in the worker. Where an earlier update is not over, signals of the
+    symbol may have either instrument.
     """
-    if not re.fullmatch(r"[0-9]:-?[0-9]{1,19}", cursor):
-        raise ValueError("not a cursor")
-    index, after = map(int, cursor.split(":"))
+    before = alias.instrument or instrument(alias.ecosystem, alias.symbol)
+    alias.update_from = "" if alias.update_cursor else before
+    alias.instrument = instrument_
+    alias.update_cursor = START
+    alias.save()
+
+
+def update_all_signals(alias: SymbolAlias) -> None:
+    """Have every signal of an alias's symbol updated, whatever its instrument is."""
+    alias.update_from, alias.update_cursor = "", START
+    alias.save(update_fields=["update_from", "update_cursor"])
+
+
+def update_signals(timeout_s: float = UPDATE_TIMEOUT_S, pk: int | None = None) -> int:
+    """Update signals of the aliases that were mapped, or of one, for `timeout_s`; return how many.
+
+    Any number of processes may do so at any time: each step locks its alias. An outage of an ecosystem's own
+    database leaves the alias where it was.
+    """
+    until, total = time.monotonic() + timeout_s, 0
+    waiting = SymbolAlias.objects.exclude(update_cursor="").order_by("pk").values_list("pk", flat=True)
+    for each in waiting if pk is None else [pk]:
+        while time.monotonic() < until:
+            try:
+                count, is_over = _step(each)
+            except Outage as outage:
+                logger.warning("alias id=%s signals not updated: %s", each, outage)
+                break
+            total += count
+            if is_over:
+                break
+    return total
+
+
+def _step(pk: int) -> tuple[int, bool]:
+    """Update the next signals of an alias; return how many, and whether none is left for this process."""
+    with classified():
+        with transaction.atomic(), connection.cursor() as sql:
+            sql.execute(WAIT_FOR_WRITERS)
+        with transaction.atomic():
+            locked = SymbolAlias.objects.select_for_update(skip_locked=True).exclude(update_cursor="")
+            alias = locked.filter(pk=pk).first()
+            if alias is None:
+                return 0, True
+            count, alias.update_cursor = _rename_signals(alias)
+            alias.save(update_fields=["update_cursor"])
+            return count, not alias.update_cursor
+
+
+def _rename_signals(alias: SymbolAlias) -> tuple[int, str]:
+    """Set the instrument of the signals behind the alias's cursor; return how many, and the next cursor."""
+    index, after = map(int, alias.update_cursor.split(":"))
     name = alias.instrument or instrument(alias.ecosystem, alias.symbol)
-    targets = [target for target in _targets(alias, before) if target[1] != name]
+    targets = [target for target in _targets(alias) if target[1] != name]
     if index >= len(targets):
-        return 0, None
+        return 0, ""
     database, replaced = targets[index]
     batch = SCAN_BATCH if replaced is None else RENAME_BATCH
     parameters: dict[str, str | int | None] = {
@@ -81,23 +118,20 @@ def rename_signals(alias: SymbolAlias, before: str | None, cursor: str = START) 
         "batch": batch,
         "name": name,
     }
-    with classified():
-        if cursor == START:
-            with transaction.atomic(), connection.cursor() as sql:
-                sql.execute(WAIT_FOR_WRITERS)
-        with transaction.atomic(using=database), connections[database].cursor() as sql:
-            sql.execute(RENAME.format(WHERE_ANY if replaced is None else WHERE_NAMED), parameters)
-            renamed, seen, last = sql.fetchone()
+    with transaction.atomic(using=database), connections[database].cursor() as sql:
+        sql.execute(RENAME.format(WHERE_ANY if replaced is None else WHERE_NAMED), parameters)
+        renamed, seen, last = sql.fetchone()
     if seen == batch:
         return renamed, f"{index}:{last}"
-    return renamed, f"{index + 1}:{-(2**63)}" if index + 1 < len(targets) else None
+    return renamed, f"{index + 1}:{-(2**63)}" if index + 1 < len(targets) else ""
 
 
-def _targets(alias: SymbolAlias, before: str | None) -> list[tuple[str, str | None]]:
+def _targets(alias: SymbolAlias) -> list[tuple[str, str | None]]:
     """Return each database with the instrument that the symbol's signals have there; None if not known.
 
     An ecosystem's own database may have the instrument derived from the symbol, whatever it was mapped to.
     """
+    before = alias.update_from or None
     targets: list[tuple[str, str | None]] = [("default", before)]
     if alias.ecosystem in connections:
         derived = None if before is None else instrument(alias.ecosystem, alias.symbol)

@@ -13,7 +13,7 @@ from django.core.exceptions import EmptyResultSet
 from django.db import connection, transaction
 from django.db.models import Q, QuerySet
 
-from aggregator.models import Agent, TradingSignal
+from aggregator.models import Agent, SymbolAlias, TradingSignal
 from ecosystems import ECOSYSTEMS
 from ecosystems.market.symbols import instrument
 
@@ -215,6 +215,8 @@ def search(base: QuerySet[TradingSignal], term: str, ecosystems: Collection[str]
         cursor.execute(INSTRUMENTS, ["", MAX_COMPARED, term, MAX_NAMES])
         names = {name for (name,) in cursor.fetchall()}
     names |= {instrument(ecosystem, term) for ecosystem in ecosystems}
+    mapped = SymbolAlias.objects.filter(symbol=term, ecosystem__in=ecosystems).exclude(instrument="")
+    names |= set(mapped.values_list("instrument", flat=True))
     named = agents.values_list("agent_source", flat=True).distinct()[:MAX_NAMES]
     values = [("instrument", name) for name in sorted(names)]
     values += [("agent_source", name) for name in sorted({*named, term})]

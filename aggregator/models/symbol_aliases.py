@@ -16,6 +16,18 @@ class SymbolAlias(models.Model):
     first_seen = models.DateTimeField(null=True, editable=False)
     last_seen = models.DateTimeField(null=True, editable=False)
     signals = models.BigIntegerField(default=0, editable=False)
+    update_from = models.TextField(
+        default="",
+        db_default="",
+        editable=False,
+        help_text="The instrument that is being replaced; empty if it is not known.",
+    )
+    update_cursor = models.TextField(
+        default="",
+        db_default="",
+        editable=False,
+        help_text="How far the symbol's signals are updated; empty if all are.",
+    )
 
     class Meta:
         db_table = "symbol_aliases"
@@ -25,6 +37,9 @@ class SymbolAlias(models.Model):
         verbose_name = "symbol alias"
         verbose_name_plural = "symbol aliases"
         constraints = [models.UniqueConstraint(fields=["ecosystem", "symbol"], name="symbol_aliases_key")]
+        indexes = [
+            models.Index(fields=["id"], condition=~models.Q(update_cursor=""), name="symbol_aliases_updating")
+        ]
 
     def __str__(self) -> str:
         return f"{self.ecosystem}/{self.symbol}"

@@ -1,143 +1,76 @@
 """Canonical names of crypto markets, in ccxt's unified notation.
 
 `BTC/USDT` is a spot market, `BTC/USDT:USDT` a perpetual settled in USDT, `BTC/USD:BTC` one settled in the
-coin (https://docs.ccxt.com, "Symbols And Market Ids"). The accepted spellings are those of the venues'
-own APIs and of TradingView, whose `.P` marks a perpetual.
+coin (https://docs.ccxt.com, "Symbols And Market Ids"). A symbol has a name only where one reading is certain:
+both assets are known and nothing else can be meant, or a venue's own notation says so. The assets are those
+of assets.toml, the notations those of `ecosystems.crypto.notations`.
 """
 
 import re
+from string import ascii_lowercase
 
-STABLE_NAMES = "USDT USDC FDUSD TUSD BUSD USDP USDD USDE USD1 RLUSD PYUSD DAI"
-FIAT_NAMES = """
-    USD EUR GBP JPY AUD CAD CHF NZD SGD HKD BRL TRY MXN ARS COP ZAR PLN CZK RON UAH NGN IDR INR KRW THB
-"""
-COIN_NAMES = """
-    1INCH AAVE ACH ADA AGIX AGLD ALGO ALICE ALT ANKR APE API3 APT AR ARB ARKM ASTR ATOM AUDIO AVAX AXL AXS
-    BAND BAT BCH BICO BIGTIME BLUR BNB BNT BOME BONK BSV BTC BTT CAKE CELO CELR CFX CHR CHZ CKB COMP COTI
-    CRO CRV CTSI CVX DASH DCR DOGE DOT DYDX EGLD EIGEN ENA ENJ ENS EOS ETC ETH ETHFI FET FIL FLOKI FLOW FLR
-    FTM FTT GALA GLM GMT GMX GNO GRT HBAR HFT HNT HOT HYPE ICP ICX IMX INJ IOST IOTA IOTX JASMY JTO JUP KAIA
-    KAS KAVA KDA KNC KSM LDO LINK LPT LRC LTC LUNA LUNC MANA MANTA MASK MATIC MEME MINA MKR MNT MOVE NEAR
-    NEO NEXO NFT NMR NOT OCEAN OM OMG ONDO ONE ONT OP ORDI OSMO PAXG PENDLE PENGU PEOPLE PEPE PERP POL POLYX
-    POPCAT PYTH QNT QTUM RAY RDNT RENDER REP RNDR ROSE RPL RSR RUNE RVN S SAND SEI SHIB SKL SNT SNX SOL SSV
-    STORJ STRK STX SUI SUPER SUSHI SXP T TAO THETA TIA TON TRB TRUMP TRX TWT UMA UNI USUAL VET VIRTUAL W
-    WAVES WBTC WIF WLD WOO XAUT XEC XEM XLM XMR XRP XTZ XVG YFI YGG ZEC ZEN ZIL ZK ZRO ZRX
-"""
-LONE_NAMES = "CBETH RETH STETH WETH WBETH TBTC CBBTC SUSD CUSD GUSD LUSD AEUR"
+from ecosystems.crypto import notations
+from ecosystems.crypto.assets import ASSETS, Pair
 
-STABLES = frozenset(STABLE_NAMES.split())
-FIATS = frozenset(FIAT_NAMES.split())
-COIN_QUOTES = frozenset(("BTC", "ETH", "BNB"))
-QUOTES = STABLES | FIATS | COIN_QUOTES | {"XBT"}
-
-COINS = frozenset(COIN_NAMES.split())
-"""Well-known bases: the evidence that splits DOTUSD as DOT/USD although TUSD is the longer quote."""
-
-LONE_ASSETS = COINS | QUOTES | frozenset(LONE_NAMES.split())
-"""Names that end like a pair and are one asset: WETH is not W/ETH."""
-
-ALIASES = {"XBT": "BTC", "XDG": "DOGE"}
-"""ISO 4217's X-code for bitcoin, as Kraken and BitMEX write it, and Kraken's for dogecoin."""
-
-INVERSE_VENUES = frozenset(("BINANCE", "BYBIT", "OKX"))
-"""Venues whose perpetuals quoted in USD are settled in the base coin."""
-
-WRITTEN_PAIR = re.compile(r"([A-Z0-9]{1,20})([-_/])([A-Z][A-Z0-9]{0,19})")
-SETTLED = re.compile(r"([A-Z0-9]{1,20})/([A-Z][A-Z0-9]{0,19}):([A-Z][A-Z0-9]{0,19})")
-VENUE_PREFIX = re.compile(r"([A-Z][A-Z0-9_]*):(.+)")
-PERPETUAL = re.compile(r"(.+?)(\.P|[-_/]SWAP|[-_/]?PERP|-PERPETUAL)")
-KRAKEN = re.compile(
-    r"X(XBT|ETH|XRP|LTC|XDG|ETC|ZEC|XMR|REP|XLM|MLN)/?(?:Z(USD|EUR|GBP|JPY|CAD|AUD)|X(XBT|ETH))"
+UNIFIED = re.compile(r"(?:.+:)?([A-Z0-9]{1,20})/([A-Z][A-Z0-9]{0,19}):([A-Z][A-Z0-9]{0,19})")
+INSTRUMENT = re.compile(
+    r"[A-Z0-9]{1,20}/[A-Z][A-Z0-9]{0,19}(:[A-Z][A-Z0-9]{0,19}(-[0-9]{6}(-[0-9.]+-[CP])?)?)?"
 )
-KRAKEN_FUTURES = re.compile(r"P([FI])_([A-Z0-9]{2,16})USD")
-BITFINEX = re.compile(r"t[A-Z0-9]{6,}")
+PREFIX = re.compile(r"([A-Za-z][A-Za-z0-9_]*):(.+)")
+SUFFIX = re.compile(r"(.+)\.([A-Za-z][A-Za-z0-9_]+)")
 
 
 def canonical(symbol: str) -> str | None:
-    """Return the ccxt name of the market that `symbol` means, or None if that is ambiguous.
+    """Return the ccxt name of the market that `symbol` means, or None if that is not certain.
 
     Accepts any text and never raises. `BTCUSDT`, `BTC-USDT` and `BINANCE:BTCUSDT` give `BTC/USDT`;
     `BTCUSDT.P` and `BTC-USDT-SWAP` give `BTC/USDT:USDT`. `canonical(canonical(x)) == canonical(x)`.
     """
-    if BITFINEX.fullmatch(symbol):
-        return None  # Bitfinex's trading prefix, or the token tBTC: tBTCUSD is both
-    text = symbol.upper()
-    if settled := SETTLED.fullmatch(text):
-        base, quote, settle = (ALIASES.get(asset, asset) for asset in settled.groups())
+    if not symbol.isascii():
+        return None
+    venue, text = _venue(symbol)
+    if unified := UNIFIED.fullmatch(text.upper()):
+        base, quote, settle = map(ASSETS.unaliased, unified.groups())
         return None if base == quote else f"{base}/{quote}:{settle}"
-    venue = ""
-    if prefixed := VENUE_PREFIX.fullmatch(text):
-        venue, text = prefixed.groups()
-        if SETTLED.fullmatch(text):
-            return canonical(text)
-    if kraken := KRAKEN.fullmatch(text):
-        base, fiat, coin = kraken.groups()
-        return _market(base, fiat or coin)
-    if futures := KRAKEN_FUTURES.fullmatch(text):
-        return _kraken_future(*futures.groups())
-    if perpetual := PERPETUAL.fullmatch(text):
-        return _perpetual(perpetual[1], perpetual[2], venue)
-    pair = _split(text)
-    return _market(*pair) if pair else None
-
-
-def _market(base: str, quote: str, settle: str = "") -> str | None:
-    base, quote, settle = (ALIASES.get(asset, asset) for asset in (base, quote, settle))
-    if base == quote:
+    if market := next(notations.markets(text, venue), None):
+        return _name(*market)
+    is_marked_only = venue in notations.venues().marked
+    if is_marked_only or text not in {text.upper(), text.lower()}:
         return None
-    return f"{base}/{quote}:{settle}" if settle else f"{base}/{quote}"
+    pair = notations.certain_pair(text.upper(), venue)
+    return _name(pair) if pair else None
 
 
-def _kraken_future(kind: str, base: str) -> str | None:
-    """PF_ is Kraken's multi-collateral contract, settled in USD; PI_ its inverse one."""
-    return _market(base, "USD", "USD" if kind == "F" else base)
+def suggestions(symbol: str) -> list[str]:
+    """Return the names that an uncertain symbol may mean, for an operator to choose from."""
+    if not symbol.isascii():
+        return []
+    text = symbol.rpartition(":")[2] or symbol
+    stem = re.split(r"[._\-#+!]", text)[0]
+    stems = list(dict.fromkeys((text, text.rstrip(ascii_lowercase), text.upper(), text.lstrip("ts"), stem)))
+    found = [name for stem in stems if stem and (name := canonical(stem))]
+    found += [_name(pair) for stem in stems for pair in notations.possible_pairs(stem.upper())]
+    if not found:
+        venues = sorted(notations.venues().names)
+        found = [_name(*market) for venue in venues for market in notations.markets(text, venue)]
+    return list(dict.fromkeys(found))
 
 
-def _perpetual(text: str, mark: str, venue: str) -> str | None:
-    """Name a perpetual: `text` without its mark, the mark, and the venue or an empty text.
-
-    A stablecoin quote is also the settlement. A contract in USD is settled in the coin where the spelling
-    belongs to one venue (OKX's BTC-USD-SWAP, Binance's BTCUSD_PERP) or the venue is named.
-    """
-    pair = _split(text)
-    if pair is None:
-        return _quoteless(text, mark)
-    base, quote = pair
-    if quote in STABLES:
-        return _market(base, quote, quote)
-    own_spelling = mark == "-SWAP" or (mark == "_PERP" and WRITTEN_PAIR.fullmatch(text) is None)
-    bitmex = venue == "BITMEX" and base == "XBT"
-    if quote == "USD" and (own_spelling or bitmex or venue in INVERSE_VENUES):
-        return _market(base, quote, base)
-    return None
+def is_instrument(name: str) -> bool:
+    """Return whether `name` can be the name of a market: that of a pair, of a contract, or of an option."""
+    pair, settled, _ = name.partition(":")
+    return INSTRUMENT.fullmatch(name) is not None and (bool(settled) or canonical(pair) == pair)
 
 
-def _quoteless(base: str, mark: str) -> str | None:
-    """Name a perpetual that is written without its quote.
-
-    BTC-PERP (Coinbase International, Bybit, Derive, Aevo) and BTCPERP (Bybit) are quoted and settled in
-    USDC; FTX, which settled them in USD, closed in 2022. BTC-PERPETUAL is Deribit's, settled in the coin.
-    """
-    known = ALIASES.get(base, base) in COINS
-    if not re.fullmatch(r"[A-Z0-9]{1,20}", base) or base in QUOTES - COIN_QUOTES - {"XBT"}:
-        return None
-    if mark == "-PERPETUAL":
-        return _market(base, "USD", base)
-    if mark == "-PERP" or (mark == "PERP" and known):
-        return _market(base, "USDC", "USDC")
-    return None
+def _venue(symbol: str) -> tuple[str, str]:
+    """Return the venue that a symbol names, in capitals, and the rest of it; an empty text for none."""
+    known = notations.venues().names
+    if (prefixed := PREFIX.fullmatch(symbol)) and prefixed[1].upper() in known:
+        return prefixed[1].upper(), prefixed[2]
+    if (suffixed := SUFFIX.fullmatch(symbol)) and suffixed[2].upper() in known:
+        return suffixed[2].upper(), suffixed[1]
+    return "", symbol
 
 
-def _split(text: str) -> tuple[str, str] | None:
-    """Return base and quote of a written or run-together pair, None when there is no one reading."""
-    if pair := WRITTEN_PAIR.fullmatch(text):
-        base, separator, quote = pair.groups()
-        if separator == "/" or quote in STABLES | FIATS or base not in STABLES | FIATS:
-            return base, quote
-        # Quote first, as Upbit writes it. KRW is never a base; USDT-BTC may be either way round.
-        return (quote, base) if base == "KRW" else None
-    if not text.isalnum() or text in LONE_ASSETS:
-        return None
-    sizes = (5, 4, 3)  # the longest known quote first
-    splits = [(text[:-n], text[-n:]) for n in sizes if text[-n:] in QUOTES and 0 < len(text) - n <= 20]
-    known = [split for split in splits if split[0] in COINS or split[0] in STABLES or split[0] in ALIASES]
-    return next(iter(known or splits), None)
+def _name(pair: Pair, settle: str = "") -> str:
+    return f"{pair[0]}/{pair[1]}:{settle}" if settle else f"{pair[0]}/{pair[1]}"

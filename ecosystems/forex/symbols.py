@@ -1,48 +1,92 @@
-"""Canonical names of currency pairs and spot metals: ISO 4217 codes with a slash, as in `EUR/USD`."""
+"""Canonical names of currency pairs, spot metals and energies: two codes with a slash, as in `EUR/USD`.
+
+The codes are those of currencies.toml, what may stand around them is in venues.toml.
+"""
 
 import re
+from dataclasses import dataclass
+from functools import lru_cache
 
-CURRENCY_CODES = """
-    AED ARS AUD BGN BHD BRL CAD CHF CLP CNH CNY COP CZK DKK EGP EUR GBP HKD HUF IDR ILS INR ISK JOD JPY KES
-    KRW KWD KZT MAD MXN MYR NGN NOK NZD OMR PEN PHP PKR PLN QAR RON RSD RUB SAR SEK SGD THB TND TRY TWD TZS
-    UAH UGX USD VND ZAR XAU XAG XPD XPT
-"""
-CURRENCIES = frozenset(CURRENCY_CODES.split())
-"""ISO 4217 codes that brokers quote, the offshore CNH, and the metals' codes (XAU is an ounce of gold)."""
+from ecosystems.market.tables import all_codes, read_table, words
 
-CURRENCY_PAIR = re.compile(r"([A-Za-z]{3})[-_/.]?([A-Za-z]{3})(.*)")
-PREFIX = re.compile(r"[A-Za-z][A-Za-z0-9_]*:")
+PAIR = re.compile(r"([A-Za-z]{3})[-_/.]?([A-Za-z]{3})(.*)")
+INSTRUMENT = re.compile(r"([A-Z]{3})/([A-Z]{3})")
+PREFIX = re.compile(r"([A-Za-z][A-Za-z0-9_]*):(.+)")
 YAHOO = re.compile(r"([A-Z]{3}|[A-Z]{6})=X")
-BROKER_SUFFIX = re.compile(
-    r"[.#+!_-]|[._-](?:[abcimrsxz]|cent|ecn|micro|mini|pro|raw|sb|std|stp|zero)", re.IGNORECASE
-)
-ATTACHED_SUFFIX = re.compile(r"[bcimrxz]|micro|mini|pro|raw|ecn")
+BLOOMBERG = re.compile(r"([A-Z]{6}) CURNCY")
+
+
+@dataclass(frozen=True)
+class _Tables:
+    codes: frozenset[str]
+    prefixes: frozenset[str]
+    venues: frozenset[str]
+    detached: frozenset[str]
+    attached: frozenset[str]
+    marks: frozenset[str]
+    nicknames: dict[str, str]
+
+
+@lru_cache(maxsize=1)
+def _tables() -> _Tables:
+    table = read_table(__file__, "venues.toml")
+    suffixes = table["suffixes"]
+    return _Tables(
+        all_codes(),
+        words(table["prefixes"]["names"]),
+        words(table["venues"]["names"]),
+        words(suffixes["detached"]),
+        words(suffixes["attached"]),
+        words(suffixes["marks"]),
+        table["nicknames"],
+    )
 
 
 def canonical(symbol: str) -> str | None:
-    """Return `EUR/USD` for EURUSD, EUR_USD, OANDA:EUR_USD, EURUSD=X a broker's EURUSD.m; None if uncertain.
+    """Return `EUR/USD` for EURUSD, EUR_USD, OANDA:EUR_USD, EURUSD=X, a broker's EURUSD.m; None if uncertain.
 
     Accepts any text and never raises. Only pairs of two different known codes are mapped, so an index or a
     stock quoted by a forex broker (SPX500_USD) keeps its name.
     """
-    text = symbol[match.end() :] if (match := PREFIX.match(symbol)) else symbol
-    if yahoo := YAHOO.fullmatch(text.upper()):
-        code = yahoo[1]
+    text = symbol
+    if prefixed := PREFIX.fullmatch(symbol):
+        if prefixed[1].upper() not in _tables().prefixes:
+            return None
+        text = prefixed[2]
+    if special := YAHOO.fullmatch(text.upper()) or BLOOMBERG.fullmatch(text.upper()):
+        code = special[1]
         text = code if len(code) == 6 else f"USD{code}"  # Yahoo's JPY=X is the price of a dollar in yen
-    pair = CURRENCY_PAIR.fullmatch(text)
+    pair = PAIR.fullmatch(text)
     if pair is None or not _is_suffix(text, pair[3]):
         return None
-    base, quote = pair[1].upper(), pair[2].upper()
-    if base == quote or not {base, quote} <= CURRENCIES:
-        return None
-    return f"{base}/{quote}"
+    name = f"{pair[1]}/{pair[2]}".upper()
+    return name if is_instrument(name) else None
+
+
+def suggestions(symbol: str) -> list[str]:
+    """Return the names that an uncertain symbol may mean, for an operator to choose from."""
+    text = symbol.rpartition(":")[2].upper()
+    stem = re.split(r"[._\-#+!/]", text)[0]
+    guesses = [_tables().nicknames.get(stem), canonical(text[:6]), canonical(text[:7])]
+    return list(dict.fromkeys(guess for guess in guesses if guess))
+
+
+def is_instrument(name: str) -> bool:
+    """Return whether `name` is that of a pair of two different known codes."""
+    pair = INSTRUMENT.fullmatch(name)
+    return pair is not None and pair[1] != pair[2] and set(pair.groups()) <= _tables().codes
 
 
 def _is_suffix(text: str, suffix: str) -> bool:
-    """Return whether the text after the pair is a MetaTrader broker's account suffix, not part of a name.
+    """Return whether the text after the pair is a broker's account suffix or a venue, not part of a name.
 
     Without a separator only the brokers' own spelling is certain: the pair in capitals, the suffix not.
     """
-    if not suffix or BROKER_SUFFIX.fullmatch(suffix):
+    tables = _tables()
+    if not suffix or suffix in tables.marks:
         return True
-    return text[: -len(suffix)].isupper() and ATTACHED_SUFFIX.fullmatch(suffix) is not None
+    if suffix[0] in "._-" and suffix[1:].lower() in tables.detached:
+        return True
+    if suffix[0] == "." and suffix[1:].upper() in tables.venues:
+        return True
+    return text[: -len(suffix)].isupper() and suffix in tables.attached

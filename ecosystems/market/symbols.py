@@ -12,6 +12,17 @@ CANONICAL: dict[str, Callable[[str], str | None]] = {
     "forex": forex.canonical,
     "stock": stock.canonical,
 }
+IS_INSTRUMENT: dict[str, Callable[[str], bool]] = {
+    "crypto": crypto.is_instrument,
+    "forex": forex.is_instrument,
+    "stock": stock.is_instrument,
+}
+SUGGESTIONS: dict[str, Callable[[str], list[str]]] = {
+    "crypto": crypto.suggestions,
+    "forex": forex.suggestions,
+    "stock": stock.suggestions,
+}
+MAX_SUGGESTIONS = 4
 
 
 @lru_cache(maxsize=65_536)
@@ -28,3 +39,16 @@ def instrument(ecosystem: str, symbol: str) -> str:
 def has_certain_name(ecosystem: str, symbol: str) -> bool:
     """Return whether the spelling of `symbol` alone determines the instrument."""
     return CANONICAL[ecosystem](symbol) is not None
+
+
+def suggest_instruments(ecosystem: str, symbol: str) -> list[str]:
+    """Return the likeliest instruments of a symbol whose spelling determines none, for an operator."""
+    names = SUGGESTIONS[ecosystem](symbol)
+    return [name for name in names if IS_INSTRUMENT[ecosystem](name)][:MAX_SUGGESTIONS]
+
+
+def valid_instrument(ecosystem: str, name: str) -> str | None:
+    """Return an instrument as the hub writes it, EUR/USD for EURUSD; None if it is none of its ecosystem."""
+    if IS_INSTRUMENT[ecosystem](name):
+        return name
+    return CANONICAL[ecosystem](name)

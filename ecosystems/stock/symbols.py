@@ -1,20 +1,39 @@
 """Canonical names of US-listed stocks: the ticker, a share class after a dot (`AAPL`, `BRK.B`).
 
-The dot is the form of the SEC's and the exchanges' own files and of Alpaca; Yahoo writes BRK-B, others BRK/B.
+The dot is the form of the SEC's and the exchanges' own files and of Alpaca; Yahoo writes BRK-B, others BRK/B,
+BRK_B or BRK B. The venues and the letters of classes are in venues.toml.
 """
 
 import re
+from dataclasses import dataclass
+from functools import lru_cache
 
-US_EXCHANGE_NAMES = """
-    AMEX ARCA ARCX BATS BATY BZX CBOE EDGX IEX IEXG NASDAQ NMS NSDQ NYQ NYSE NYSEAMERICAN NYSEARCA NYSEMKT
-    OTC OTCMKTS US XASE XNAS XNCM XNGS XNMS XNYS
-"""
-US_EXCHANGES = frozenset(US_EXCHANGE_NAMES.split())
-"""Prefixes of venues that share one ticker space: TradingView's, Google's and Yahoo's names, and MICs."""
+from ecosystems.market.tables import read_table, words
 
-EXCHANGE_PREFIX = re.compile(r"([A-Z][A-Z0-9_]*):(.+)")
-CLASS_SHARE = re.compile(r"([A-Z]{1,5})[-/]([A-Z])")
+PREFIX = re.compile(r"([A-Z][A-Z0-9_]*):(.+)")
+SUFFIX = re.compile(r"(.+)\.([A-Z]{2,})")
+CLASS_SHARE = re.compile(r"([A-Z]{1,5})[-/_. ]([A-Z])")
 TICKER = re.compile(r"[A-Z0-9]{1,10}(?:\.[A-Z0-9]{1,4})?")
+
+
+@dataclass(frozen=True)
+class _Tables:
+    prefixes: frozenset[str]
+    suffixes: frozenset[str]
+    phrases: tuple[str, ...]
+    classes: frozenset[str]
+
+
+@lru_cache(maxsize=1)
+def _tables() -> _Tables:
+    table = read_table(__file__, "venues.toml")
+    names = words(table["prefixes"]["names"])
+    return _Tables(
+        names | {f"{name}_DLY" for name in names},
+        words(table["suffixes"]["names"]),
+        tuple(f" {phrase}" for phrase in table["phrases"]["names"]),
+        words(table["classes"]["letters"]),
+    )
 
 
 def canonical(symbol: str) -> str | None:
@@ -23,12 +42,30 @@ def canonical(symbol: str) -> str | None:
     Accepts any text and never raises. A prefix that is not a US exchange gives None, for LSE:VOD and
     NASDAQ:VOD are different listings, in different currencies. So does an exchange suffix (VOD.L).
     """
-    text = symbol.upper()
-    if prefixed := EXCHANGE_PREFIX.fullmatch(text):
+    if not symbol.isascii():
+        return None
+    text, tables = symbol.upper(), _tables()
+    if prefixed := PREFIX.fullmatch(text):
         exchange, text = prefixed.groups()
-        if exchange not in US_EXCHANGES:
+        if exchange not in tables.prefixes:
             return None
-    text = text.removesuffix(".US")  # EODHD's and Stooq's mark of a US listing
-    if share := CLASS_SHARE.fullmatch(text):
+    for phrase in tables.phrases:
+        text = text.removesuffix(phrase)
+    if (suffixed := SUFFIX.fullmatch(text)) and suffixed[2] in tables.suffixes:
+        text = suffixed[1]
+    if (share := CLASS_SHARE.fullmatch(text)) and share[2] in tables.classes:
         return f"{share[1]}.{share[2]}"
-    return text if TICKER.fullmatch(text) and not text.endswith(".US") else None
+    return text if is_instrument(text) else None
+
+
+def suggestions(symbol: str) -> list[str]:
+    """Return the names that an uncertain symbol may mean, for an operator to choose from."""
+    text = symbol.rpartition(":")[2].upper()
+    guesses = [canonical(text), canonical(re.sub(r"[^A-Z0-9.].*$", "", text.lstrip("#$")))]
+    return list(dict.fromkeys(guess for guess in guesses if guess))
+
+
+def is_instrument(name: str) -> bool:
+    """Return whether `name` can be a ticker, with a class or an exchange after a dot."""
+    _, _, suffix = name.partition(".")
+    return TICKER.fullmatch(name) is not None and suffix not in _tables().suffixes

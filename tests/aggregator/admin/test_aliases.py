@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 
 import pytest
+from django.conf import settings
 from django.db import connection, connections
+from django.utils.module_loading import import_string
 
 from aggregator.ledger import aliases, inserted_rows
 from aggregator.models import SymbolAlias, TradingSignal
+from tests.commerce.feed.reading import reader
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "forex"])
 LIST = "/admin/aggregator/symbolalias/"
@@ -28,6 +31,7 @@ def test_an_unmapped_symbol_is_shown_with_a_suggestion(page, alias):
     seen = page.get(LIST + "?mapped=no").content.decode()
     assert "tBTCUSD" in seen
     assert "Map to BTC/USD</button>" in seen
+    assert "Map to TBTC/USD</button>" in seen
     described = re.findall(r'aria-describedby="([^"]+)"', seen)
     assert all(f'id="{name}"' in seen for name in described)
 
@@ -71,28 +75,58 @@ def test_rows_that_agents_insert_get_the_name_too(page, alias):
     assert TradingSignal.objects.get(signal_id="sql").instrument == "BTC/USD"
 
 
-def test_a_long_update_continues_in_steps(page, alias, monkeypatch):
+def test_the_worker_continues_a_long_update(page, alias, monkeypatch, record):
     monkeypatch.setattr(aliases, "RENAME_BATCH", 2)
     monkeypatch.setattr("aggregator.admin.aliases.INLINE_TIMEOUT_S", 0.0)
-    response = page.post(f"{LIST}{alias.pk}/map", {"map": "BTC/USD"})
-    path = response["Location"]
-    assert "/update_signals/?" in path
-    seen = " ".join(page.get(path).content.decode().split())
-    assert "Set the instrument of all tBTCUSD signals to BTC/USD?" in seen
-    updated = TradingSignal.objects.filter(instrument="BTC/USD", symbol="tBTCUSD").count()
-    assert updated_in_steps(page, path) == 7 - updated
+    response = page.post(f"{LIST}{alias.pk}/map", {"map": "BTC/USD"}, follow=True)
+    assert "0 signals updated to BTC/USD so far. The worker updates the rest." in response.content.decode()
+    record({"symbol": "tBTCUSD"})
+    assert names() == {"tBTCUSD", "BTC/USD"}, "what is recorded since has its instrument already"
+    run_job("update-instruments")
+    assert names() == {"BTC/USD"}
+    assert SymbolAlias.objects.get().update_cursor == ""
+
+
+def run_job(name):
+    """Do what the worker does within the job's interval."""
+    path, interval, *_ = settings.PERIODIC_JOBS[name]
+    assert interval <= 30
+    import_string(path)()
+
+
+def test_a_mapping_that_replaces_an_unfinished_one_updates_all(page, alias, monkeypatch):
+    monkeypatch.setattr(aliases, "RENAME_BATCH", 3)
+    aliases.map_symbol(alias, "ETH/USD")
+    aliases._step(alias.pk)
+    assert names() == {"tBTCUSD", "ETH/USD"}
+    page.post(f"{LIST}{alias.pk}/map", {"map": "BTC/USD"})
     assert names() == {"BTC/USD"}
 
 
-def updated_in_steps(page, path):
-    """Do what the page's script does; return how many signals that updated."""
-    updated = 0
-    cursor = re.search(r'data-cursor="([^"]+)"', page.get(path).content.decode())[1]
-    while cursor:
-        result = page.post(path, {"cursor": cursor}).json()
-        assert result["results"] == {"updated": result["count"]}
-        updated, cursor = updated + result["count"], result["cursor"]
-    return updated
+def test_every_list_of_instruments_follows_a_mapping(page, alias):
+    page.post(f"{LIST}{alias.pk}/map", {"map": "BTC/USD"})
+    listed = reader().get("instruments").json()
+    assert [row["instrument"] for row in listed["instruments"]] == ["BTC/USD"]
+    for term in ("tBTCUSD", "BTC/USD"):
+        found = page.get("/admin/aggregator/tradingsignal/", {"q": term}).content.decode()
+        assert found.count("BTC/USD") >= 7, term
+
+
+@pytest.mark.parametrize(
+    ("ecosystem", "text"), [("crypto", "gold!!"), ("crypto", "BTC"), ("forex", "gold!!"), ("stock", "gold!!")]
+)
+def test_what_is_no_instrument_of_the_ecosystem_is_refused(page, record, ecosystem, text):
+    record({"symbol": "GER40.cash!", "ecosystem": ecosystem})
+    alias = SymbolAlias.objects.get()
+    form = {
+        "form-TOTAL_FORMS": 1, "form-INITIAL_FORMS": 1, "form-0-id": alias.pk,
+        "form-0-instrument": text, "_save": "Save",
+    }  # fmt: skip
+    assert f"This is no instrument of {ecosystem}" in page.post(LIST, form).content.decode()
+    assert page.post(f"{LIST}{alias.pk}/map", {"map": text}).status_code == 403
+    added = page.post(LIST + "add/", {"ecosystem": ecosystem, "symbol": "X Y", "instrument": text})
+    assert f"This is no instrument of {ecosystem}" in added.content.decode()
+    assert names("GER40.cash!") == {"GER40.cash!"}
 
 
 def test_a_wrong_mapping_is_corrected_later(page, alias, record):
@@ -106,10 +140,13 @@ def test_a_wrong_mapping_is_corrected_later(page, alias, record):
     assert list(TradingSignal.objects.order_by("pk").values_list("signal_id", "position")) == positions
 
 
-def test_an_interrupted_update_is_done_again(page, alias):
-    SymbolAlias.objects.update(instrument="BTC/USD")  # as if the worker had been killed then
+def test_all_signals_can_be_updated_again(page, alias):
+    SymbolAlias.objects.update(instrument="BTC/USD")
     TradingSignal.objects.filter(pk__in=TradingSignal.objects.values("pk")[:2]).update(instrument="WRONG/USD")
-    assert updated_in_steps(page, f"{LIST}{alias.pk}/update_signals/") >= 7
+    path = f"{LIST}{alias.pk}/update_signals/"
+    assert "Set the instrument of all tBTCUSD signals to BTC/USD" in page.get(path).content.decode()
+    assert "WRONG/USD" in names()
+    page.post(path)
     assert names() == {"BTC/USD"}
 
 
@@ -129,21 +166,8 @@ def test_rows_in_an_ecosystems_own_database_are_updated_too(page, record, count_
     assert names("CABLE") == set(own.values_list("instrument", flat=True)) == {"GBP/USD"}
 
 
-@pytest.mark.parametrize("cursor", ["", "x", "0", "99:1", "0:9e9"])
-def test_a_step_without_its_cursor_is_a_400(page, alias, cursor):
-    assert page.post(f"{LIST}{alias.pk}/update_signals/", {"cursor": cursor}).status_code == 400
-
-
 def test_strangers_map_nothing(stranger, alias):
     assert stranger.post(f"{LIST}{alias.pk}/map", {"map": "X/Y"}).status_code == 403
     assert stranger.get(f"{LIST}{alias.pk}/update_signals/").status_code == 403
-    assert stranger.post(f"{LIST}{alias.pk}/update_signals/", {"cursor": aliases.START}).status_code == 403
+    assert stranger.post(f"{LIST}{alias.pk}/update_signals/").status_code == 403
     assert names() == {"tBTCUSD"}
-
-
-@pytest.mark.parametrize(
-    ("ecosystem", "symbol", "expected"),
-    [("crypto", "tBTCUSD", "BTC/USD"), ("forex", "FX:EURUSD-weird", "EUR/USD"), ("crypto", "???", "")],
-)
-def test_suggestions(ecosystem, symbol, expected):
-    assert aliases.suggest_instrument(ecosystem, symbol) == expected
