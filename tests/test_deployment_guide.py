@@ -135,6 +135,21 @@ def test_systemd_accepts_a_unit(unit, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_a_unit_may_do_no_more_than_its_program_needs(unit):
+    """Its exposure is at most 2 of 10 by systemd's own measure."""
+    if (analyze := shutil.which("systemd-analyze")) is None:
+        pytest.skip("systemd-analyze is not installed")
+    judged = subprocess.run(
+        [analyze, "security", "--offline=true", "--no-pager", "--threshold=20", str(unit)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert judged.returncode == 0, judged.stdout[-300:] + judged.stderr
+
+
 def test_the_agents_unit_starts_an_agent(run_program, tmp_path):
     from tests.ecosystems.agent.test_run_agent import Hub
 
