@@ -1,48 +1,46 @@
 """Backtests: what a strategy's signals would have earned on past candles.
 
-One position at a time, in the whole equity, unlevered. A signal is filled at the next candle's open. While a
-position is open, a signal for the other side reverses it and one for the same side is skipped. When one
-candle touches both stop and target the stop counts, since a candle does not say which came first; one that
-opens beyond either is filled at its open. Prices and results are `Decimal`.
+One position at a time, in the whole equity, unlevered. Positions are filled and closed as the hub's track
+record scores calls, by `ecosystems.market.scoring`: each trade is an outcome that the record would have had.
+While a position is open, a signal for the other side reverses it and one for the same side is skipped. Prices
+and results are `Decimal`.
 """
 
 from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
-from ecosystems.market.candles import Candle
+from ecosystems.market import performance
+from ecosystems.market.candles import Candle, duration
+from ecosystems.market.scoring import FEE_BPS, HORIZON_HOURS, Call, Ending, Outcome, Score
 from ecosystems.signal import Signal
 from ecosystems.strategies import Strategy
 
-ExitReason = Literal["stop", "target", "reversal", "end"]
 ONE = Decimal(1)
 CURVE_POINTS = 4096
+AT_OPEN = ("close", "reversal", "expired", "unfilled", "cancelled", "unpriced")
+"""How a position is over at a candle's open."""
 
 
 class Trade(msgspec.Struct, frozen=True):
-    """A closed position of one unit. `profit` is in price, after fees, `gain` its share of the entry."""
+    """A position that was closed, or that the end of the candles left open, valued at the last close."""
 
     signal: Signal
-    opened_at: datetime
-    entry: Decimal
-    closed_at: datetime
-    exit: Decimal
-    reason: ExitReason
-    profit: Decimal
+    outcome: Outcome
+
+    @property
+    def reason(self) -> str:
+        """Why it was closed; `end` where the candles ended."""
+        return self.outcome.exit_reason or "end"
 
     @property
     def gain(self) -> Decimal:
-        """The profit as a share of the entry price."""
-        return self.profit / self.entry
-
-    @property
-    def r(self) -> Decimal:
-        """The profit in units of the risk taken, the distance from the fill to the stop (Van Tharp's R)."""
-        assert self.signal.stop_loss is not None
-        return self.profit / abs(self.entry - self.signal.stop_loss)
+        """The profit after fees as a share of the entry price."""
+        assert self.outcome.net_return is not None
+        return self.outcome.net_return
 
 
 class EquityCurve:
@@ -64,26 +62,39 @@ class EquityCurve:
 
 
 class Backtest:
-    """A strategy under test; `fee` is the share of the price that each fill costs (0.001 is 0.1 %).
+    """A strategy under test, with the track record's fees and time stop unless others are given.
 
-    `trades`, `skipped` (signals without a fill), `equity` (1 at the start), `drawdown` (the deepest fall
-    from a peak, as a share, measured at closes) and `curve` grow with each candle.
+    `trades`, `skipped` (signals that were not followed), `equity` (1 at the start), `drawdown` (the deepest
+    fall from a peak, as a share, measured at closes) and `curve` grow with each candle.
     """
 
-    def __init__(self, strategy: Strategy[Any], fee: Decimal = Decimal(0)) -> None:
-        if not 0 <= fee < ONE:
-            raise ValueError(f"a fee is a share of the price from 0 to below 1, not {fee}")
+    def __init__(
+        self,
+        strategy: Strategy[Any],
+        *,
+        fee_bps: Decimal | None = None,
+        horizon_hours: Decimal | None = None,
+    ) -> None:
+        """`fee_bps` are hundredths of a percent of the price that each fill costs."""
         self.strategy = strategy
-        self.fee = fee
+        self.fee_bps = FEE_BPS[strategy.ecosystem] if fee_bps is None else fee_bps
+        self.horizon_hours = HORIZON_HOURS[strategy.ecosystem] if horizon_hours is None else horizon_hours
+        if not 0 <= self.fee_bps < 10_000:
+            raise ValueError(f"a fee is a share of the price from 0 to below 1, not {self.fee_bps} bps")
+        if self.horizon_hours <= 0:
+            raise ValueError(f"a horizon is a number of hours above 0, not {self.horizon_hours}")
         self.candles = 0
+        self.held_candles = 0
         self.trades: list[Trade] = []
         self.skipped = 0
         self.equity = ONE
         self.drawdown = Decimal(0)
         self.curve = EquityCurve()
+        self._length = duration(strategy.timeframe)
         self._peak = ONE
         self._pending: Signal | None = None
-        self._position: _Position | None = None
+        self._position: tuple[Signal, Score] | None = None
+        self._first: Candle | None = None
         self._last: Candle | None = None
 
     def run(self, candles: Iterable[Candle]) -> None:
@@ -95,91 +106,123 @@ class Backtest:
     def step(self, candle: Candle) -> Signal | None:
         """Add the next candle; return the strategy's signal at its close."""
         self.candles += 1
-        if self._pending is not None:
-            self._fill(self._pending, candle)
-        if self._position is not None and (exit_ := self._position.exit(candle)):
-            self._close(candle.timestamp, *exit_)
+        signal, self._pending = self._pending, None
+        is_free = self._position is None or self._hold(candle, signal)
+        if signal is not None and is_free and _is_call(signal):
+            self._position = signal, Score(self._call(signal))
+            self._hold(candle, None)
+        elif signal is not None:
+            self.skipped += 1
         self._mark(candle)
+        self._first = self._first or candle
         self._last = candle
         self._pending = self.strategy.on_candle(candle)
         return self._pending
 
     def finish(self) -> None:
-        """Close an open position at the last close; a signal that still waits for an open is skipped."""
+        """Value an open position at the last close; a signal that still waits for a candle is skipped."""
         if self._pending is not None:
             self.skipped += 1
             self._pending = None
         if self._last is None:
             return
         if self._position is not None:
-            self._close(self._last.timestamp, self._last.close, "end")
+            signal, score = self._position
+            self._settle(signal, score.outcome(self._last.timestamp + self._length))
         self._mark(self._last, last=True)
 
     @property
     def hit_rate(self) -> Decimal | None:
         """The share of trades with a profit after fees; None without trades."""
-        hits = sum(trade.profit > 0 for trade in self.trades)
+        hits = sum(trade.gain > 0 for trade in self.trades)
         return Decimal(hits) / len(self.trades) if self.trades else None
 
     @property
     def average_r(self) -> Decimal | None:
-        """The mean R of the trades; None without trades."""
-        total = sum((trade.r for trade in self.trades), Decimal(0))
-        return total / len(self.trades) if self.trades else None
+        """The mean R of the trades; None without trades that had a stop."""
+        found = self._r_multiples()
+        return sum(found, Decimal(0)) / len(found) if found else None
 
-    def _fill(self, signal: Signal, candle: Candle) -> None:
-        """Open a position at the candle's open, unless there is one or the price is beyond stop or target."""
-        self._pending = None
-        held = self._position
-        if signal.action == "HOLD" or (held is not None and held.signal.action == signal.action):
-            self.skipped += 1
-            return
-        if held is not None:
-            self._close(candle.timestamp, candle.open, "reversal")
-        stop, target = signal.stop_loss, signal.take_profit
-        low, high = (stop, target) if signal.action == "BUY" else (target, stop)
-        if stop is None or target is None or low is None or high is None or not low < candle.open < high:
-            self.skipped += 1
-            return
-        self._position = _Position(signal, candle.timestamp, candle.open, stop, target)
+    @property
+    def profit_factor(self) -> float | None:
+        """The sum of R that was won over the sum that was lost; None where nothing was lost."""
+        return performance.profit_factor(self._r_multiples())
 
-    def _close(self, at: datetime, price: Decimal, reason: ExitReason) -> None:
-        position = self._position
-        assert position is not None
-        profit = position.profit(price) - self.fee * (position.entry + price)
-        trade = Trade(position.signal, position.opened_at, position.entry, at, price, reason, profit)
-        self.trades.append(trade)
-        self.equity = max(self.equity * (1 + trade.gain), Decimal(0))
+    @property
+    def sharpe(self) -> float | None:
+        """The annualized Sharpe ratio of the daily changes in R; None from too few days or trades."""
+        equity = performance.equity_of(trade.outcome for trade in self.trades)
+        closed = sum(trade.outcome.state == "closed" for trade in self.trades)
+        return performance.sharpe_ratio(performance.daily_changes(equity), closed, self.strategy.ecosystem)
+
+    @property
+    def exposure(self) -> Decimal | None:
+        """The share of candles at whose close a position was open, or during which one was."""
+        return Decimal(self.held_candles) / self.candles if self.candles else None
+
+    @property
+    def buy_and_hold(self) -> Decimal | None:
+        """What holding from the first open to the last close would have returned, after fees."""
+        if self._first is None or self._last is None:
+            return None
+        bought, sold = self._first.open, self._last.close
+        return (sold - bought - self.fee_bps / 10_000 * (bought + sold)) / bought
+
+    def _r_multiples(self) -> list[Decimal]:
+        found = (trade.outcome.r_multiple for trade in self.trades)
+        return [r for r in found if r is not None]
+
+    def _call(self, signal: Signal) -> Call:
+        return Call(
+            signal.ecosystem,
+            1 if signal.action == "BUY" else -1,
+            signal.signal_type,  # type: ignore[arg-type] # a call's, as `step` has checked
+            signal.timestamp,
+            signal.entry_price,
+            signal.stop_loss,
+            signal.take_profit,
+            self.fee_bps,
+            self.horizon_hours,
+        )
+
+    def _hold(self, candle: Candle, signal: Signal | None) -> bool:
+        """Follow the position through a candle; return whether it was over at the candle's open.
+
+        `signal` is what the strategy said at the close before.
+        """
+        assert self._position is not None
+        held, score = self._position
+        if signal is not None and signal.action == "CLOSE":
+            score.end(Ending(signal.timestamp, "close"))
+        elif signal is not None and _is_call(signal) and signal.action != held.action:
+            score.end(Ending(signal.timestamp, "reversal"))
+        decided = score.run([candle], self._length)
+        outcome = score.outcome(candle.timestamp + self._length)
+        was_over = decided and (outcome.exit_reason or outcome.state) in AT_OPEN
+        self.held_candles += outcome.entered_at is not None and not was_over
+        if decided:
+            self._settle(held, outcome)
+        return was_over
+
+    def _settle(self, signal: Signal, outcome: Outcome) -> None:
         self._position = None
+        if outcome.net_return is None:
+            self.skipped += 1
+            return
+        self.trades.append(Trade(signal, outcome))
+        self.equity = max(self.equity * (1 + outcome.net_return), Decimal(0))
 
     def _mark(self, candle: Candle, *, last: bool = False) -> None:
-        """Value the equity at the candle's close; a position's entry fee is paid, its exit fee is not."""
+        """Value the equity at the candle's close, as if an open position were closed there."""
         value = self.equity
-        if (held := self._position) is not None:
-            open_profit = held.profit(candle.close) - self.fee * held.entry
-            value = max(value * (1 + open_profit / held.entry), Decimal(0))
+        if self._position is not None:
+            outcome = self._position[1].outcome(candle.timestamp + self._length)
+            value = max(value * (1 + (outcome.net_return or 0)), Decimal(0))
         self._peak = max(self._peak, value)
         self.drawdown = max(self.drawdown, 1 - value / self._peak)
         self.curve.add(candle.timestamp, value, last=last)
 
 
-class _Position(msgspec.Struct, frozen=True):
-    signal: Signal
-    opened_at: datetime
-    entry: Decimal
-    stop: Decimal
-    target: Decimal
-
-    def profit(self, price: Decimal) -> Decimal:
-        """Return the profit of one unit at `price`, before fees."""
-        return price - self.entry if self.signal.action == "BUY" else self.entry - price
-
-    def exit(self, candle: Candle) -> tuple[Decimal, ExitReason] | None:
-        """Return price and reason if the candle touches stop or target."""
-        if self.signal.action == "BUY":
-            if candle.low <= self.stop:
-                return min(candle.open, self.stop), "stop"
-            return (max(candle.open, self.target), "target") if candle.high >= self.target else None
-        if candle.high >= self.stop:
-            return max(candle.open, self.stop), "stop"
-        return (min(candle.open, self.target), "target") if candle.low <= self.target else None
+def _is_call(signal: Signal) -> bool:
+    is_order = signal.action in {"BUY", "SELL"} and signal.signal_type in {"MARKET", "LIMIT", "STOP"}
+    return is_order and signal.refers_to is None

@@ -1,6 +1,8 @@
 """`manage.py backtest`: a strategy's signals and results on past candles."""
 
+import re
 from argparse import ArgumentTypeError
+from collections import Counter
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -14,6 +16,7 @@ from ecosystems.agent.backtest import Backtest
 from ecosystems.agent.command_line import parameter
 from ecosystems.market.feed_choice import open_feed
 from ecosystems.market.feeds import FeedError
+from ecosystems.market.scoring import RULE_VERSION
 from ecosystems.signal import Signal
 from ecosystems.strategies import BUILT_IN, load_strategy
 
@@ -27,6 +30,13 @@ def fee(text: str) -> Decimal:
     if not share.is_finite() or not 0 <= share < 1:
         raise ArgumentTypeError(f"invalid fee {text!r}: write a share from 0 to below 1; 0.1 % is 0.001")
     return share
+
+
+def horizon(text: str) -> Decimal:
+    """Return a number of hours."""
+    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,4})?", text) or Decimal(text) == 0:
+        raise ArgumentTypeError(f"invalid horizon {text!r}: write a number of hours above 0, as in 720")
+    return Decimal(text)
 
 
 def moment(text: str) -> datetime:
@@ -53,7 +63,15 @@ class Command(BaseCommand):
         parser.add_argument("--param", action="append", default=[], type=parameter, metavar="NAME=VALUE")
         parser.add_argument("--since", type=moment, help="first candle, as 2024-01-31T00:00Z")
         parser.add_argument(
-            "--fee", type=fee, default=Decimal("0.001"), help="share of the price each fill costs (0.001)"
+            "--fee",
+            type=fee,
+            help="share of the price each fill costs (crypto 0.001, forex 0.0001, stock 0.0002)",
+        )
+        parser.add_argument(
+            "--horizon",
+            type=horizon,
+            metavar="HOURS",
+            help="hours of open market after which a position is closed (crypto 720, forex 504, stock 136.5)",
         )
         parser.add_argument("--plot", type=Path, metavar="PNG", help="write the equity to this picture")
 
@@ -72,7 +90,8 @@ class Command(BaseCommand):
         )
         if options["plot"]:
             equity_plot.check(options["plot"])
-        backtest = Backtest(strategy, options["fee"])
+        fee_bps = None if options["fee"] is None else 10_000 * options["fee"]
+        backtest = Backtest(strategy, fee_bps=fee_bps, horizon_hours=options["horizon"])
         for candle in feed.candles(options["symbol"], options["timeframe"], options["since"]):
             signal = backtest.step(candle)
             if signal is not None and options["verbosity"]:
@@ -82,7 +101,7 @@ class Command(BaseCommand):
         if options["plot"]:
             title = f"{strategy.name} on {options['symbol']} {options['timeframe']} ({', '.join(feed.tags)})"
             equity_plot.write(backtest, title, options["plot"])
-            self.stdout.write(f"plot         {options['plot']}")
+            self.stdout.write(f"plot           {options['plot']}")
 
 
 def signal_line(signal: Signal) -> str:
@@ -97,18 +116,30 @@ def figures(backtest: Backtest) -> str:
     """Return the results of a backtest, a figure a line."""
     trades = backtest.trades
     endings = ", ".join(
-        f"{count} {reason}"
-        for reason in ("stop", "target", "reversal", "end")
-        if (count := sum(trade.reason == reason for trade in trades))
+        f"{count} {reason}" for reason, count in Counter(t.reason for t in trades).most_common()
     )
     rows = {
+        "rules": f"the track record's, version {RULE_VERSION}: fills, stops, targets, time stop",
         "candles": backtest.candles,
         "trades": f"{len(trades)} ({endings})" if trades else "0",
         "skipped": backtest.skipped,
-        "fee": f"{100 * backtest.fee:f} % a fill",
-        "hit rate": "-" if backtest.hit_rate is None else f"{100 * backtest.hit_rate:.1f} %",
-        "average R": "-" if backtest.average_r is None else f"{backtest.average_r:+.3f}",
-        "drawdown": f"{100 * backtest.drawdown:.2f} %",
-        "return": f"{100 * (backtest.equity - 1):+.2f} %",
+        "fee": f"{(backtest.fee_bps / 100).normalize():f} % a fill",
+        "time stop": f"after {backtest.horizon_hours:f} hours of open market",
+        "hit rate": _percent(backtest.hit_rate, 1),
+        "average R": _number(backtest.average_r, "+.3f"),
+        "profit factor": _number(backtest.profit_factor, ".2f"),
+        "Sharpe": _number(backtest.sharpe, ".2f", "- (from 60 days and 30 closed trades on)"),
+        "exposure": _percent(backtest.exposure, 1),
+        "drawdown": _percent(backtest.drawdown, 2),
+        "return": _percent(backtest.equity - 1, 2, "+"),
+        "buy and hold": _percent(backtest.buy_and_hold, 2, "+"),
     }
-    return "\n".join(f"{name:12} {value}" for name, value in rows.items())
+    return "\n".join(f"{name:14} {value}" for name, value in rows.items())
+
+
+def _percent(share: Decimal | None, places: int, sign: str = "") -> str:
+    return "-" if share is None else f"{100 * share:{sign}.{places}f} %"
+
+
+def _number(value: Decimal | float | None, form: str, absent: str = "-") -> str:
+    return absent if value is None else f"{value:{form}}"

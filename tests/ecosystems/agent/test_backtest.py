@@ -10,8 +10,10 @@ from django.core.management import CommandError, call_command
 
 from ecosystems.agent.backtest import CURVE_POINTS, Backtest, EquityCurve
 from ecosystems.agent.equity_plot import drawdowns
+from ecosystems.market.scoring import FEE_BPS, HORIZON_HOURS
 from ecosystems.strategies import BUILT_IN, Decision, Parameters, Strategy, load_strategy
 from tests.ecosystems.market.sample_market import DATA, REAL, START, candle, real_candles
+from tests.ecosystems.market.second_scoring import open_time
 
 BUY = Decision(action="BUY", confidence=0.5, risk=10.0, reward=20.0)
 SELL = Decision(action="SELL", confidence=0.5, risk=10.0, reward=20.0)
@@ -34,17 +36,28 @@ class Scripted(Strategy[Parameters]):
         return self.script.get(self.number)
 
 
-def backtest(script, *prices, fee="0"):
+def backtest(script, *prices, fee_bps="0", **options):
     """Run a script over candles of (open, high, low, close). A decision on QUIET stops at 90 or 110."""
-    strategy = Scripted("stock", "TEST", "1h", "")
+    strategy = Scripted("crypto", "TEST", "1h", "")
     strategy.script = script
-    run = Backtest(strategy, Decimal(fee))
+    run = Backtest(strategy, fee_bps=Decimal(fee_bps), **options)
     run.run(candle(i, *each) for i, each in enumerate(prices))
     return run
 
 
 def outcome(run):
-    return [(t.entry, t.exit, t.reason, t.profit) for t in run.trades]
+    """Return entry, exit, reason and the profit of one unit before fees of each trade."""
+    found = []
+    for trade in run.trades:
+        entry, exit_price = trade.outcome.entry_price, trade.outcome.last_close
+        sign = 1 if trade.signal.action == "BUY" else -1
+        found.append((entry, exit_price, trade.reason, sign * (exit_price - entry)))
+    return found
+
+
+def places(number):
+    """Return a figure as outcomes have it."""
+    return number.quantize(Decimal("1e-12"))
 
 
 @pytest.mark.parametrize(
@@ -55,13 +68,14 @@ def outcome(run):
         (BUY, [(102, 121, 89, 100)], (102, 90, "stop", -12)),  # both touched: the stop counts
         (BUY, [(102, 110, 90, 95)], (102, 90, "stop", -12)),  # touched is enough
         (BUY, [(102, 110, 95, 95), (85, 86, 80, 84)], (102, 85, "stop", -17)),  # gap: no fill at the stop
-        (BUY, [(102, 110, 95, 95), (125, 126, 124, 125)], (102, 125, "target", 23)),
+        (BUY, [(102, 110, 95, 95), (125, 126, 124, 125)], (102, 120, "target", 18)),  # no better than asked
+        (BUY, [(102, 120, 95, 100)], (102, 100, "end", -2)),  # a target is traded through, not touched
         (BUY, [(102, 110, 95, 107)], (102, 107, "end", 5)),
         (SELL, [(98, 99, 79, 80)], (98, 80, "target", 18)),
         (SELL, [(98, 111, 97, 99)], (98, 110, "stop", -12)),
         (SELL, [(98, 111, 79, 99)], (98, 110, "stop", -12)),
         (SELL, [(98, 99, 97, 98), (115, 116, 114, 115)], (98, 115, "stop", -17)),
-        (SELL, [(98, 99, 97, 98), (75, 76, 74, 75)], (98, 75, "target", 23)),
+        (SELL, [(98, 99, 97, 98), (75, 76, 74, 75)], (98, 80, "target", 18)),
         (SELL, [(98, 99, 90, 93)], (98, 93, "end", 5)),
     ],
 )
@@ -69,31 +83,33 @@ def test_one_trade(decision, candles, expected):
     run = backtest({0: decision}, QUIET, *candles)
     assert outcome(run) == [expected]
     trade = run.trades[0]
-    assert trade.opened_at == START + timedelta(hours=1)
-    assert trade.closed_at == START + timedelta(hours=len(candles))
-    assert trade.r == trade.profit / 12
-    assert run.equity == 1 + trade.profit / trade.entry
+    assert trade.outcome.entered_at == START + timedelta(hours=1)
+    if trade.reason != "end":
+        assert trade.outcome.exited_at == START + timedelta(hours=len(candles))
+    profit = Decimal(expected[-1])
+    assert trade.outcome.r_multiple == places(profit / 12)
+    assert run.equity == 1 + places(profit / expected[0])
 
 
 def test_risk_is_measured_from_the_fill():
     run = backtest({0: BUY}, QUIET, (102, 121, 101, 120))
-    assert run.trades[0].r == Decimal(18) / 12  # filled at 102, stop at 90
+    assert run.trades[0].outcome.r_multiple == Decimal(18) / 12  # filled at 102, stop at 90
     assert run.average_r == Decimal("1.5")
     assert run.hit_rate == 1
 
 
 def test_fees_are_paid_on_both_fills():
-    run = backtest({0: BUY}, QUIET, (100, 121, 101, 120), fee="0.01")
-    assert run.trades[0].profit == Decimal("20") - Decimal("1.00") - Decimal("1.20")
+    run = backtest({0: BUY}, QUIET, (100, 121, 101, 120), fee_bps="100")
+    assert run.trades[0].gain == (Decimal("20") - Decimal("1.00") - Decimal("1.20")) / 100
     assert run.equity == Decimal("1.178")
-    losing = backtest({0: BUY}, QUIET, (100, 101, 99, Decimal("100.5")), fee="0.01")
+    losing = backtest({0: BUY}, QUIET, (100, 101, 99, Decimal("100.5")), fee_bps="100")
     assert losing.hit_rate == 0  # half a point won, two paid
 
 
 def test_a_signal_for_the_other_side_reverses_the_position():
     run = backtest({0: BUY, 1: SELL}, QUIET, (100, 105, 95, 100), (104, 105, 100, 103))
     assert outcome(run) == [(100, 104, "reversal", 4), (104, 103, "end", 1)]
-    assert run.equity == Decimal("1.04") * (1 + Decimal(1) / 104)
+    assert run.equity == Decimal("1.04") * (1 + places(Decimal(1) / 104))
 
 
 def test_a_signal_for_the_same_side_is_skipped():
@@ -117,7 +133,7 @@ def test_a_signal_at_a_stop_is_filled_at_the_next_open():
     run = backtest({0: BUY, 1: BUY}, QUIET, (100, 100, 88, 100), (101, 125, 100, 120))
     assert outcome(run) == [(100, 90, "stop", -10), (101, 120, "target", 19)]
     assert run.hit_rate == Decimal("0.5")
-    assert run.average_r == (Decimal(-1) + Decimal(19) / 11) / 2
+    assert run.average_r == (Decimal(-1) + places(Decimal(19) / 11)) / 2
 
 
 def test_drawdown_is_measured_at_closes_from_the_peak():
@@ -143,10 +159,38 @@ def test_nothing_traded():
     assert backtest({}).candles == 0
 
 
-@pytest.mark.parametrize("fee", ["-0.1", "1"])
-def test_a_fee_is_a_share(fee):
+@pytest.mark.parametrize("fee_bps", ["-1", "10000"])
+def test_a_fee_is_a_share(fee_bps):
     with pytest.raises(ValueError, match="share of the price"):
-        backtest({}, fee=fee)
+        backtest({}, fee_bps=fee_bps)
+
+
+def test_a_position_ends_with_its_horizon():
+    run = backtest({0: BUY}, QUIET, QUIET, QUIET, (103, 105, 101, 102), QUIET, horizon_hours=Decimal(2))
+    assert outcome(run) == [(100, 103, "expired", 3)]
+    assert run.trades[0].outcome.exited_at == START + timedelta(hours=3)
+    with pytest.raises(ValueError, match="above 0"):
+        backtest({}, horizon_hours=Decimal(0))
+
+
+def test_exposure_counts_the_candles_in_which_a_position_was_held():
+    held = (100, 105, 95, 100)
+    assert backtest({0: BUY}, QUIET, held, (100, 121, 95, 100), QUIET).exposure == Decimal(2) / 4
+    # The candle at whose open the position is closed is not among them.
+    expired = backtest({0: BUY}, QUIET, held, held, QUIET, horizon_hours=Decimal(2))
+    assert expired.exposure == Decimal(2) / 4
+
+
+def test_holding_instead_is_from_the_first_open_to_the_last_close():
+    run = backtest({}, (100, 110, 90, 105), (105, 130, 100, 120), fee_bps="100")
+    assert run.buy_and_hold == (20 - Decimal("2.2")) / 100
+    assert backtest({}).buy_and_hold is None
+
+
+def test_the_profit_factor_is_what_was_won_over_what_was_lost():
+    run = backtest({0: BUY, 1: BUY}, QUIET, (100, 100, 88, 100), (101, 125, 100, 120))
+    assert run.profit_factor == pytest.approx(19 / 11)
+    assert backtest({0: BUY}, QUIET, (102, 121, 101, 120)).profit_factor is None
 
 
 def test_a_long_curve_is_thinned_evenly():
@@ -164,7 +208,7 @@ def test_drawdowns_are_measured_from_the_peak():
     assert drawdowns([1.0, 2.0, 1.5, 2.0, 1.0]) == [0, 0, -25, 0, -50]
 
 
-def second_computation(candles, signals, fee):
+def second_computation(candles, signals, horizon, ecosystem, fee):
     """Follow each position from its fill to its end, in floats: no state but the place in the candles."""
     trades, held_until = [], 0
     order = sorted(signals)
@@ -180,23 +224,25 @@ def second_computation(candles, signals, fee):
         turns = [
             m + 1 for m in order if m >= fill and signals[m].action != signal.action and m + 1 < len(candles)
         ]
+        since, hours = candles[fill].timestamp, timedelta(hours=float(horizon))
         for i in range(fill, len(candles)):
             opening, high, low, close = (
                 float(getattr(candles[i], f)) for f in ("open", "high", "low", "close")
             )
             worst, best = (low, high) if sign > 0 else (high, low)
-            if i in turns:
+            expired = i - fill > 20 and open_time(ecosystem, since, candles[i].timestamp) >= hours
+            if i in turns or expired:
                 price = opening
             elif sign * worst <= sign * stop:
                 price = opening if sign * opening < sign * stop else stop
-            elif sign * best >= sign * target:
-                price = opening if sign * opening > sign * target else target
+            elif sign * best > sign * target:
+                price = target
             elif i == len(candles) - 1:
                 price = close
             else:
                 continue
-            trades.append((entry, price, sign * (price - entry) - fee * (price + entry)))
-            held_until = i if i in turns else i + 1
+            trades.append((entry, price, (sign * (price - entry) - fee * (price + entry)) / entry))
+            held_until = i if i in turns or expired else i + 1
             break
     return trades
 
@@ -205,15 +251,16 @@ def second_computation(candles, signals, fee):
 @pytest.mark.parametrize("file", REAL)
 def test_real_candles_are_confirmed_by_a_second_computation(file, name):
     candles = real_candles(file)
-    run = Backtest(load_strategy(name)(*REAL[file], ""), Decimal("0.001"))
+    run = Backtest(load_strategy(name)(*REAL[file], ""))
     signals = {i: signal for i, each in enumerate(candles) if (signal := run.step(each))}
     run.finish()
-    expected = second_computation(candles, signals, 0.001)
+    ecosystem = REAL[file][0]
+    fee = float(FEE_BPS[ecosystem]) / 10_000
+    expected = second_computation(candles, signals, HORIZON_HOURS[ecosystem], ecosystem, fee)
     assert len(run.trades) == len(expected) > 30
     for trade, figures in zip(run.trades, expected, strict=True):
-        assert (float(trade.entry), float(trade.exit), float(trade.profit)) == pytest.approx(
-            figures, abs=1e-9
-        )
+        found = (trade.outcome.entry_price, trade.outcome.last_close, trade.gain)
+        assert tuple(map(float, found)) == pytest.approx(figures, abs=1e-9)
 
 
 def run_command(*arguments, **options):
@@ -237,7 +284,8 @@ def test_the_command_prints_signals_and_figures(tmp_path):
     assert {"candles", "trades", "hit", "average", "drawdown", "return"} <= {
         line.split()[0] for line in lines
     }
-    assert "candles      5760" in lines
+    assert "candles        5760" in lines
+    assert "time stop      after 720 hours of open market" in lines
     assert plot.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
 
 
@@ -250,7 +298,8 @@ def test_the_command_runs_on_the_synthetic_market():
         f"--since={since.isoformat()}",
         verbosity=0,
     )
-    assert text.startswith("candles ")
+    assert text.startswith("rules          the track record's, version 1")
+    assert "buy and hold " in text
 
 
 @pytest.mark.parametrize(
@@ -263,6 +312,7 @@ def test_the_command_runs_on_the_synthetic_market():
         (["--feed=synthetic", "--plot=/none/equity.png"], "/none is not a directory"),
         (["--feed=synthetic", "--plot=equity.jpg"], "equity.jpg is not a PNG"),
         (["--feed=synthetic", "--fee=1"], "write a share from 0 to below 1"),
+        (["--feed=synthetic", "--horizon=0"], "write a number of hours"),
         (["--feed=synthetic", "--since=today"], "invalid time 'today'"),
         (["--feed=synthetic", "--param=fast"], "write name=value"),
     ],

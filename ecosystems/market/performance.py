@@ -1,0 +1,102 @@
+"""Statistics of many outcomes, for backtests and track records alike.
+
+They are those of `empyrical` and `quantstats` where these define the same. A figure that has too little
+behind it is None.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, timedelta
+from decimal import Decimal
+from math import sqrt
+from statistics import fmean, stdev
+
+from ecosystems.market.scoring import Outcome
+
+DAYS_A_YEAR = {"crypto": 365, "forex": 252, "stock": 252}
+"""Days of a year by which a Sharpe ratio is annualized."""
+MIN_SHARPE_DAYS = 60
+MIN_SHARPE_CALLS = 30
+Z_95 = 1.959963984540054
+"""The 97.5th percentile of the normal distribution."""
+
+Equity = list[tuple[date, Decimal]]
+"""The sum of R at the end of each UTC day, without gaps."""
+
+
+def profit_factor(gains: Iterable[Decimal]) -> float | None:
+    """Return the sum of what was gained over the sum of what was lost; None where nothing was lost."""
+    won, lost = Decimal(0), Decimal(0)
+    for gain in gains:
+        if gain > 0:
+            won += gain
+        else:
+            lost -= gain
+    return float(won / lost) if lost else None
+
+
+def wilson_interval(wins: int, count: int) -> tuple[float, float] | None:
+    """Return the bounds between which a share lies with 95 % confidence, by Wilson; None for no sample."""
+    if not count:
+        return None
+    share, weight = wins / count, Z_95**2 / count
+    middle = share + weight / 2
+    margin = Z_95 * sqrt(share * (1 - share) / count + weight / (4 * count))
+    return max(0.0, (middle - margin) / (1 + weight)), min(1.0, (middle + margin) / (1 + weight))
+
+
+def daily_equity(closed: Mapping[date, Decimal], held: Mapping[date, Decimal]) -> Equity:
+    """Return the equity from the first day to the last.
+
+    `closed` is the R of what was closed on a day, `held` that of what was open at its end.
+    """
+    days = closed.keys() | held.keys()
+    if not days:
+        return []
+    equity, total, day = [], Decimal(0), min(days)
+    while day <= max(days):
+        total += closed.get(day, Decimal(0))
+        equity.append((day, total + held.get(day, Decimal(0))))
+        day += timedelta(days=1)
+    return equity
+
+
+def equity_of(outcomes: Iterable[Outcome]) -> Equity:
+    """Return the daily equity of outcomes, open ones valued at their last close."""
+    closed: dict[date, Decimal] = defaultdict(Decimal)
+    held: dict[date, Decimal] = defaultdict(Decimal)
+    for outcome in outcomes:
+        if outcome.r_multiple is None or outcome.entered_at is None:
+            continue
+        day = outcome.entered_at.date()
+        for value in outcome.daily_r:
+            held[day] += value
+            day += timedelta(days=1)
+        (closed if outcome.state == "closed" else held)[day] += outcome.r_multiple
+    return daily_equity(closed, held)
+
+
+def max_drawdown(equity: Sequence[tuple[date, Decimal]]) -> Decimal:
+    """Return the deepest fall of the equity, which starts at 0, from an earlier peak."""
+    peak = deepest = Decimal(0)
+    for _, value in equity:
+        peak = max(peak, value)
+        deepest = max(deepest, peak - value)
+    return deepest
+
+
+def daily_changes(equity: Sequence[tuple[date, Decimal]]) -> list[float]:
+    """Return by how much the equity, which starts at 0, changed on each day."""
+    before, changes = Decimal(0), []
+    for _, value in equity:
+        changes.append(float(value - before))
+        before = value
+    return changes
+
+
+def sharpe_ratio(changes: Sequence[float], calls: int, ecosystem: str) -> float | None:
+    """Return the annualized ratio of mean to deviation of daily changes; None from too few days or calls."""
+    if len(changes) < MIN_SHARPE_DAYS or calls < MIN_SHARPE_CALLS:
+        return None
+    deviation = stdev(changes)
+    return fmean(changes) / deviation * sqrt(DAYS_A_YEAR[ecosystem]) if deviation else None
