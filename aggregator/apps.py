@@ -12,7 +12,7 @@ WEB_API_ROLES = ("anon", "authenticated")
 """Supabase's public web API runs as these, and its default privileges give them every new table."""
 
 
-WITHOUT_MODELS = ("ledger_lock", "django_migrations")
+WITHOUT_MODELS = ("ledger_lock", "outcome_lock", "django_migrations")
 FIRST_UNRELEASED = "0001_trading_signals"
 """A migration that only databases from before the first release have."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db import OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.test import TransactionTestCase
@@ -9,6 +11,11 @@ from django.test import TransactionTestCase
 KEPT = ("django_content_type", "auth_permission")
 """What `migrate` writes by the models alone, so that it is the same after every test."""
 MAX_DEADLOCKS = 5
+TRIGGER = "append_only"
+"""Refuses to delete from the tables that have it, whose owner may switch it off."""
+APPEND_ONLY = (
+    f"SELECT relname FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid WHERE tgname = '{TRIGGER}'"
+)
 PAGE_BYTES = 8192
 """A table of more than a page is truncated: among dead rows new ones lie in another order than they came."""
 
@@ -48,6 +55,20 @@ def empty(connection: BaseDatabaseWrapper) -> None:
             "SELECT name FROM unnest(%s::text[]) name WHERE pg_relation_size(name::regclass) > %s",
             [tables, PAGE_BYTES],
         )
-        if large := [name for (name,) in cursor.fetchall()]:
+        large = [name for (name,) in cursor.fetchall()]
+        cursor.execute(APPEND_ONLY)
+        refusing = {connection.ops.quote_name(name) for (name,) in cursor.fetchall()} & {*tables}
+        filled = {name for name in refusing if has_rows(cursor, name)}
+        for name in filled:
+            cursor.execute(f"ALTER TABLE {name} DISABLE TRIGGER {TRIGGER}")
+        if large:
             cursor.execute(f"TRUNCATE {', '.join(large)} CASCADE")
-        cursor.execute("; ".join(f"DELETE FROM {name}" for name in tables))
+        cursor.execute("; ".join(f"DELETE FROM {name}" for name in tables if name not in refusing - filled))
+        for name in filled:
+            cursor.execute(f"ALTER TABLE {name} ENABLE TRIGGER {TRIGGER}")
+
+
+def has_rows(cursor: Any, table: str) -> bool:
+    """Return whether a table has rows."""
+    cursor.execute(f"SELECT EXISTS (SELECT FROM {table})")
+    return bool(cursor.fetchone()[0])

@@ -9,6 +9,17 @@ from aggregator.models.dead_letters import DeadLetter
 from aggregator.models.followers import FollowerCursor
 from aggregator.models.signals import Sighting, TradingSignal
 from aggregator.models.symbol_aliases import SymbolAlias
+from aggregator.models.track_record import (
+    AgentHorizon,
+    CallChange,
+    Outcome,
+    OutcomeEvent,
+    PricedInstrument,
+    PriceRecording,
+    PriceSeries,
+    ScoringRequest,
+    StoredCandle,
+)
 from aggregator.models.worker import PeriodicJob, WorkerLoop
 
 __all__ = [
@@ -16,6 +27,7 @@ __all__ = [
     "TRANSPORT_CHOICES",
     "Agent",
     "AgentCadence",
+    "AgentHorizon",
     "Alert",
     "AlertChannel",
     "AlertNotification",
@@ -24,10 +36,18 @@ __all__ = [
     "ArrivalHour",
     "ArrivalMinute",
     "ArrivalTotal",
+    "CallChange",
     "DeadLetter",
     "FollowerCursor",
+    "Outcome",
+    "OutcomeEvent",
     "PeriodicJob",
+    "PriceRecording",
+    "PriceSeries",
+    "PricedInstrument",
+    "ScoringRequest",
     "Sighting",
+    "StoredCandle",
     "SymbolAlias",
     "TradingSignal",
     "WorkerLoop",

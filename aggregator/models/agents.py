@@ -16,6 +16,9 @@ class Agent(models.Model):
     expected_cadence = models.DurationField(
         null=True, blank=True, help_text="Longest usual time between two signals; empty until set."
     )
+    published_at = models.DateTimeField(
+        null=True, blank=True, help_text="Since when its track record is public; empty while it is not."
+    )
 
     class Meta:
         db_table = "agents"

@@ -1,0 +1,1 @@
+"""The track record: prices, what became of each call, and statistics."""
