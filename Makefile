@@ -29,7 +29,7 @@ lint: $(VENV)/dev ## Lint, format check, and which package may import which
 
 # The Django plugin reads the settings, which refuse to load without these; nothing connects.
 types: $(VENV)/dev ## Types
-	SIGNAL_HUB_DOTENV=off DJANGO_SECRET_KEY=types CORE_AUTH_SECRET=types CORE_DB_URL=postgres://127.0.0.1/types \
+	SIGNAL_HUB_DOTENV=off DJANGO_SECRET_KEY=types CORE_AUTH_SECRET=only-for-types CORE_DB_URL=postgres://127.0.0.1/types \
 		$(BIN)/mypy config aggregator commerce ecosystems
 
 tests: $(VENV)/dev $(NODE)/node_modules ## The test suite alone (ARGS="-k name" chooses)

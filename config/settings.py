@@ -49,6 +49,7 @@ INSTALLED_APPS = [
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
     "corsheaders",
+    "csp",
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
@@ -71,7 +72,9 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "aggregator.http.admin_selection.SelectionMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "csp.middleware.CSPMiddleware",
     "axes.middleware.AxesMiddleware",
 ]
 
@@ -158,7 +161,7 @@ AXES_FAILURE_LIMIT = 10
 AXES_COOLOFF_TIME = 1
 AXES_LOCKOUT_TEMPLATE = "admin/locked.html"
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
-AXES_IPWARE_PROXY_COUNT = 1 if ENVIRONMENT.trusted_proxies else 0
+AXES_CLIENT_IP_CALLABLE = "aggregator.http.sign_in_limits.address_of_client"
 
 # Without a server for e-mail, debug prints it; elsewhere nothing is sent and pages offer no links by e-mail.
 EMAIL_URL = ENVIRONMENT.email_url or ("console:" if DEBUG else None)
@@ -198,6 +201,35 @@ SILENCED_SYSTEM_CHECKS = [
     "security.W005",  # the operator's other subdomains are not the hub's to decide about
     "security.W021",  # nor is preloading
 ]
+
+# Pages load only what the hub itself serves. The admin's theme evaluates attributes (Alpine.js) and sets
+# styles in them. A browser applies `form-action` to redirects too, and paying leads to Stripe.
+STRIPE_PAGES = (
+    [ENVIRONMENT.stripe_api_base]
+    if ENVIRONMENT.stripe_api_base
+    else ["https://checkout.stripe.com", "https://billing.stripe.com"]
+)
+CONTENT_SECURITY_POLICY = {
+    "EXCLUDE_URL_PREFIXES": [
+        "/api/signals",
+        "/api/hooks/",
+        "/api/v1/",
+        "/health",
+        "/livez",
+        "/metrics",
+        "/log/",
+    ],
+    "DIRECTIVES": {
+        "default-src": ["'self'"],
+        "script-src": ["'self'", "'unsafe-eval'"],
+        "style-src": ["'self'", "'unsafe-inline'"],
+        "img-src": ["'self'", "data:"],
+        "object-src": ["'none'"],
+        "base-uri": ["'none'"],
+        "frame-ancestors": ["'none'"],
+        "form-action": ["'self'", *STRIPE_PAGES],
+    },
+}
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [],
@@ -248,7 +280,12 @@ WORKER_LOOPS = {
 }
 
 # Slow jobs by name: the dotted path of a function, the interval in seconds, the function's arguments.
-KEEP_DAYS = {**ENVIRONMENT.keep_days, "alert_notifications": 90}
+KEEP_DAYS = {
+    **ENVIRONMENT.keep_days,
+    "alert_notifications": 90,
+    "axes_accessattempt": 1,
+    "axes_accesslog": 90,
+}
 PERIODIC_JOBS: dict[str, tuple[Any, ...]] = {
     "learn-cadences": ("aggregator.arrivals.cadence.learn_cadences", 3600.0),
     "update-instruments": ("aggregator.ledger.aliases.update_signals", 10.0),
@@ -297,11 +334,13 @@ CELERY_BEAT_SCHEDULE = {
 }
 
 LOGGING = logs.configure(ENVIRONMENT)
+DEFAULT_EXCEPTION_REPORTER_FILTER = "config.debug_page.SecretsFilter"
 
 UNFOLD = {
     "SITE_TITLE": "Signal Hub",
     "SITE_HEADER": "Signal Hub",
     "SITE_SYMBOL": "hub",
+    "LOGIN": {"form": "aggregator.http.sign_in_form.SignInForm"},
     "DASHBOARD_CALLBACK": "aggregator.admin.dashboard.context",
     "SITE_FAVICONS": [
         {

@@ -4,7 +4,7 @@ from django.contrib import admin
 from django.templatetags.static import static
 from django.urls import include, path
 from django.views.generic import RedirectView
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from aggregator.admin import dashboard
 from aggregator.health.livez import alive
@@ -15,7 +15,7 @@ from aggregator.ingest.webhook_view import SignalsView
 from commerce.billing.stripe_webhook import StripeWebhook
 
 # Its answer to OPTIONS would be DRF's, which the page's template cannot show.
-docs = SpectacularSwaggerView.as_view(http_method_names=["get", "head"])
+docs = SpectacularSwaggerSplitView.as_view(http_method_names=["get", "head"])
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index"), name="home"),

@@ -253,12 +253,29 @@ class Environment:
                 "`make run` starts an embedded Postgres and sets it"
             )
         if not self.auth_secret:
-            raise InvalidEnvironment("CORE_AUTH_SECRET is not set: it may hold any long random text")
+            raise InvalidEnvironment(f"CORE_AUTH_SECRET is not set: it may hold {RANDOM_TEXT}")
+        if len(self.auth_secret) < MIN_SECRET_LENGTH:
+            raise InvalidEnvironment(
+                f"CORE_AUTH_SECRET is too short: it may hold {MIN_SECRET_LENGTH} characters or more, "
+                f"{RANDOM_TEXT}"
+            )
+        values = [value for _, value in self.api_keys]
+        if any(len(value) < MIN_KEY_LENGTH for value in values):
+            raise InvalidEnvironment(
+                "CORE_API_KEYS has a value that is too short: each may hold "
+                f"{MIN_KEY_LENGTH} characters or more, {RANDOM_TEXT}"
+            )
+        if len(set(values)) < len(values):
+            raise InvalidEnvironment("CORE_API_KEYS has one value for two ids: each id may hold its own")
         if not self.django_secret_key and not self.django_debug:
             raise InvalidEnvironment(
-                "DJANGO_SECRET_KEY is not set: it may hold any long random text (DJANGO_DEBUG=1 does without)"
+                f"DJANGO_SECRET_KEY is not set: it may hold {RANDOM_TEXT} (DJANGO_DEBUG=1 does without)"
             )
 
+
+RANDOM_TEXT = "a long random text, such as `openssl rand -base64 32` makes"
+MIN_SECRET_LENGTH, MIN_KEY_LENGTH = 8, 4
+"""In characters. Keys that agents have already may be short; what this stops is a placeholder."""
 
 VARIABLES: dict[str, Variable] = {field.name: field.metadata["variable"] for field in fields(Environment)}
 """The table, by the names of the fields."""

@@ -109,7 +109,7 @@ def snippets_for_key(url: str, issued: IssuedKey) -> list[Snippet]:
     script = curl_script(url, key_id, ecosystem, variables, "SIGNING_SECRET", keyed=True)
     return [
         Snippet("curl", "signal.sh", script),
-        Snippet("Python", "signal.py", PYTHON_TEMPLATE.format(**values)),
+        Snippet("Python", "send_signal.py", PYTHON_TEMPLATE.format(**values)),
         Snippet("TypeScript", "signal.mts", TYPESCRIPT_TEMPLATE.format(**values)),
     ]
 

@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
@@ -99,15 +100,25 @@ class Card:
 
 
 def context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """Return the index page's context with all that `live` renders again every few seconds."""
-    return context | {"title": "Dashboard", "every_ms": int(REFRESH_INTERVAL_S * 1000)} | _live(request)
+    """Return the index page's context with all that `live` renders again every few seconds.
+
+    Staff that may not see signals get the page without it.
+    """
+    shown = _live(request) if _may_view(request) else {}
+    return context | {"title": "Dashboard", "every_ms": int(REFRESH_INTERVAL_S * 1000)} | shown
 
 
 def live(request: HttpRequest) -> HttpResponse:
-    """Return the part of the index page that changes."""
+    """Return the part of the index page that changes. Raises PermissionDenied."""
+    if not _may_view(request):
+        raise PermissionDenied
     response = render(request, "admin/hub/live.html", _live(request))
     response["Cache-Control"] = "no-store"
     return response
+
+
+def _may_view(request: HttpRequest) -> bool:
+    return bool(request.user.has_perm("aggregator.view_tradingsignal"))
 
 
 def _live(request: HttpRequest) -> dict[str, Any]:

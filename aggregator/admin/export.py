@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
@@ -38,8 +39,11 @@ FIELDS = (
     "raw_payload",
 )
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")  # noqa: RUF001 - spreadsheets know the wide ones too
-"""What a spreadsheet takes for the beginning of a formula (https://owasp.org/www-community/attacks/CSV_Injection)."""
+FORMULA = re.compile(r"((?:^|[;\r\n])\s*)(?=[=+\-@\t＝＋－＠])")  # noqa: RUF001 - spreadsheets know the wide ones
+"""Where a spreadsheet takes what follows for a formula (https://owasp.org/www-community/attacks/CSV_Injection).
+
+One whose locale separates by semicolons begins a cell behind each, and a row behind each line break.
+"""
 
 # JSON comes as Postgres writes it: read into Python and written again, a long number in it would be rounded.
 AS_TEXT = {"tags": Cast("tags", TextField()), "raw_payload": Cast("raw_payload", TextField())}
@@ -77,11 +81,11 @@ def _object(row: tuple[Any, ...]) -> dict[str, Any]:
 
 def _csv(rows: Iterable[Iterable[Any]]) -> str:
     text = io.StringIO()
-    csv.writer(text).writerows(rows)
+    csv.writer(text, quoting=csv.QUOTE_ALL).writerows(rows)
     return text.getvalue()
 
 
 def _cell(value: Any) -> Any:
     if isinstance(value, str):
-        return f"'{value}" if value.startswith(FORMULA) else value
+        return FORMULA.sub(r"\1'", value)
     return value.isoformat() if isinstance(value, datetime) else value

@@ -25,6 +25,8 @@ OLD = {
             SELECT max(id) FROM (SELECT id FROM sightings ORDER BY id LIMIT %(batch)s) AS first)
         AND seen_at < now() - make_interval(days => %(days)s)""",
     "alert_notifications": "created_at < now() - make_interval(days => %(days)s)",
+    "axes_accessattempt": "attempt_time < now() - make_interval(days => %(days)s)",
+    "axes_accesslog": "attempt_time < now() - make_interval(days => %(days)s)",
 }
 
 REMOVE = {

@@ -18,7 +18,7 @@ from django.utils import timezone
 from django.utils.crypto import constant_time_compare, get_random_string, salted_hmac
 
 from aggregator.http import api_keys, rate_limits
-from aggregator.http.client_address import client_address
+from aggregator.http.sign_in_limits import address_of_client
 from commerce.models import Customer
 
 logger = logging.getLogger("signal_hub.pages")
@@ -29,8 +29,6 @@ LINK_LIFETIME = timedelta(minutes=15)
 LINKS_PER_RECIPIENT = "5/hour"
 LINKS_PER_CLIENT = "30/hour"
 ACCOUNTS_PER_CLIENT = "30/hour"
-PASSWORDS_PER_CLIENT = "120/hour"
-"""Attempts from one address for all customers; axes counts those for one customer."""
 
 SIGN_IN_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
 
@@ -50,7 +48,7 @@ def email_sign_in_link(request: HttpRequest, email: str, after: str) -> None:
     Raises Problem 429, or OSError.
     """
     limiter = rate_limits.rate_limiter(settings.ENVIRONMENT)
-    limiter.hit(LINKS_PER_CLIENT, "sign-in links from", _address(request))
+    limiter.hit(LINKS_PER_CLIENT, "sign-in links from", address_of_client(request))
     limiter.hit(LINKS_PER_RECIPIENT, "sign-in links to", email.lower())
     content = {
         "email": email.lower(),
@@ -63,10 +61,6 @@ def email_sign_in_link(request: HttpRequest, email: str, after: str) -> None:
     minutes = LINK_LIFETIME // timedelta(minutes=1)
     text = render_to_string("commerce/email/sign_in.txt", {"link": link, "minutes": minutes})
     send_mail("Sign in to Signal Hub", text, settings.DEFAULT_FROM_EMAIL, [email])
-
-
-def _address(request: HttpRequest) -> str:
-    return client_address(request.META, settings.ENVIRONMENT.trusted_proxies)
 
 
 def public_url(request: HttpRequest, path: str) -> str:
@@ -192,20 +186,13 @@ def username_for(email: str) -> str:
     return customer.user.get_username()
 
 
-def count_password_attempt(request: HttpRequest) -> None:
-    """Count an attempt to sign in with a password. Raises Problem 429."""
-    rate_limits.rate_limiter(settings.ENVIRONMENT).hit(
-        PASSWORDS_PER_CLIENT, "passwords from", _address(request)
-    )
-
-
 def create_account(request: HttpRequest, email: str, password: str) -> None:
     """Create a customer with a password, unless the address is taken. For hubs without e-mail.
 
     Raises Problem 429.
     """
     rate_limits.rate_limiter(settings.ENVIRONMENT).hit(
-        ACCOUNTS_PER_CLIENT, "accounts from", _address(request)
+        ACCOUNTS_PER_CLIENT, "accounts from", address_of_client(request)
     )
     with transaction.atomic():
         customer, created = _get_or_create(email.lower(), is_unproven=True)

@@ -17,6 +17,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST, require_safe
 
 from aggregator.http.problems import Problem
+from aggregator.http.sign_in_limits import count_password_attempt
 from commerce.models import Customer
 from commerce.pages import authentication, context, forms
 
@@ -74,7 +75,7 @@ def sign_in(request: HttpRequest) -> HttpResponse:
     form = forms.PasswordSignInForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
-            authentication.count_password_attempt(request)
+            count_password_attempt(request)
         except Problem:
             form.add_error(None, "Too many attempts from your address. Try again in an hour.")
             return _sign_in_page(request, form, status=429)

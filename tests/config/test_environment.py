@@ -34,8 +34,14 @@ def hub_environment():
     ("wrong", "line"),
     [
         ({"CORE_DB_URL": ""}, "CORE_DB_URL is not set: it may hold postgres://"),
-        ({"CORE_AUTH_SECRET": ""}, "CORE_AUTH_SECRET is not set: it may hold any long random text"),
-        ({"DJANGO_SECRET_KEY": ""}, "DJANGO_SECRET_KEY is not set: it may hold any long random text"),
+        ({"CORE_AUTH_SECRET": ""}, "CORE_AUTH_SECRET is not set: it may hold a long random text"),
+        ({"DJANGO_SECRET_KEY": ""}, "DJANGO_SECRET_KEY is not set: it may hold a long random text"),
+        ({"CORE_AUTH_SECRET": "x"}, "CORE_AUTH_SECRET is too short: it may hold 8 characters or more"),
+        (
+            {"CORE_API_KEYS": "a:long-enough|b:2"},
+            "CORE_API_KEYS has a value that is too short: each may hold 4",
+        ),
+        ({"CORE_API_KEYS": "a:the-same|b:the-same"}, "CORE_API_KEYS has one value for two ids"),
         ({"CORE_REDIS_URL": "http://u:hunter2@r"}, "CORE_REDIS_URL holds http://****@r: it may hold"),
     ],
 )

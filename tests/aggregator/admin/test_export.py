@@ -7,6 +7,8 @@ import io
 import json
 from decimal import Decimal
 
+import pytest
+
 from aggregator.admin import export
 from aggregator.models import TradingSignal
 from tests.aggregator.conftest import signal
@@ -62,6 +64,24 @@ def test_a_spreadsheet_runs_no_formula(page, record):
     record({"signal_id": "=1+1", "agent_source": "@SUM(A1)", "symbol": "-BTC"})
     [row] = csv.DictReader(io.StringIO(body(page.get(EXPORT + "csv"))))
     assert (row["signal_id"], row["agent_source"], row["symbol"]) == ("'=1+1", "'@SUM(A1)", "'-BTC")
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("  =1+1", "  '=1+1"),
+        ("x;=1+1", "x;'=1+1"),
+        ("x; @SUM(A1)", "x; '@SUM(A1)"),
+        ("＝1+1", "'＝1+1"),  # noqa: RUF001
+        ("a=b, c-d", "a=b, c-d"),
+    ],
+)
+def test_nor_one_behind_spaces_or_behind_the_separator_of_another_locale(page, record, written, shown):
+    record({"signal_id": "a", "agent_source": written})
+    text = body(page.get(EXPORT + "csv"))
+    assert text.splitlines()[1].startswith('"')
+    [row] = csv.DictReader(io.StringIO(text))
+    assert row["agent_source"] == shown
 
 
 def test_files_are_for_who_may_see_signals(page, stranger, client):

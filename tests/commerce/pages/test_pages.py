@@ -17,6 +17,7 @@ from django.db import connections
 from django.test import Client
 from django.utils import timezone
 
+from aggregator.http import sign_in_limits
 from aggregator.models import ApiKey
 from commerce.billing import stripe_sync
 from commerce.models import Customer, Endpoint, Message, Plan, Subscription, UsageDay
@@ -261,7 +262,7 @@ def test_guessing_passwords_is_locked(client):
 
 
 def test_an_address_cannot_try_the_passwords_of_many_customers(client, monkeypatch):
-    monkeypatch.setattr(authentication, "PASSWORDS_PER_CLIENT", "5/hour")
+    monkeypatch.setattr(sign_in_limits, "PASSWORDS_PER_CLIENT", "5/hour")
     statuses = [
         client.post("/account/sign-in", {"email": f"{number}@example.com", "password": "wrong"}).status_code
         for number in range(6)

@@ -1,0 +1,33 @@
+"""What Django's page of an error may show (DJANGO_DEBUG)."""
+
+import re
+from collections.abc import Iterable
+from types import FrameType
+from typing import Any
+
+from django.http import HttpRequest
+from django.views.debug import SafeExceptionReporterFilter
+
+PASSWORD_IN_URL = re.compile(r"(?<=://)[^\s/@]*:[^\s/@]*(?=@)")
+
+
+def without_passwords(value: Any) -> Any:
+    """Return a text without the user and password of URLs in it, anything else as it is."""
+    return PASSWORD_IN_URL.sub("***", value) if isinstance(value, str) else value
+
+
+class SecretsFilter(SafeExceptionReporterFilter):
+    """Hides settings by more names than Django does, and passwords within URLs everywhere."""
+
+    hidden_settings = re.compile(
+        SafeExceptionReporterFilter.hidden_settings.pattern + "|URL|LOCATION|DATABASES|CACHES", re.IGNORECASE
+    )
+
+    def cleanse_setting(self, key: Any, value: Any) -> Any:
+        return without_passwords(super().cleanse_setting(key, value))
+
+    def get_traceback_frame_variables(
+        self, request: HttpRequest, tb_frame: FrameType
+    ) -> Iterable[tuple[str, Any]]:
+        variables = super().get_traceback_frame_variables(request, tb_frame)
+        return [(name, without_passwords(self.cleanse_setting(name, value))) for name, value in variables]
