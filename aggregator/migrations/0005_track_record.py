@@ -164,9 +164,10 @@ CREATE TABLE outcomes (
     rule_version integer NOT NULL,
     series_id bigint,
     chosen_series_id bigint,
+    chosen_by text NOT NULL DEFAULT '',
     last_close numeric,
     daily_r numeric[] NOT NULL DEFAULT '{}',
-    is_stale boolean NOT NULL DEFAULT false,
+    stale text NOT NULL DEFAULT '',
     CONSTRAINT outcomes_entered CHECK ((state IN ('open', 'closed'))
         = (entered_at IS NOT NULL AND entry_price IS NOT NULL AND net_return IS NOT NULL)),
     CONSTRAINT outcomes_closed CHECK ((state = 'closed')
@@ -176,7 +177,7 @@ CREATE TABLE outcomes (
 CREATE INDEX outcomes_agent ON outcomes (ecosystem, agent_source, position);
 CREATE INDEX outcomes_order ON outcomes (ecosystem, agent_source, instrument, side, simulated, t0, position);
 CREATE INDEX outcomes_due ON outcomes (ecosystem, instrument, t0, position)
-    WHERE is_stale OR state IN ('waiting', 'open');
+    WHERE stale <> '' OR state IN ('waiting', 'open');
 CREATE INDEX outcomes_decided ON outcomes (ecosystem, instrument, scored_to)
     WHERE state NOT IN ('waiting', 'open');
 COMMENT ON TABLE outcomes IS 'What became of each call; docs/track-record.md has the rules';
@@ -436,9 +437,10 @@ class Migration(migrations.Migration):
                         ('horizon_hours', aggregator.models.signals.NumericField(help_text='The time stop, in open hours.')),
                         ('fee_bps', aggregator.models.signals.NumericField()),
                         ('rule_version', models.IntegerField()),
+                        ('chosen_by', models.TextField(db_default='', help_text='The operator who chose it.')),
                         ('last_close', aggregator.models.signals.NumericField(help_text='What an open call is valued at.', null=True)),
                         ('daily_r', django.contrib.postgres.fields.ArrayField(base_field=aggregator.models.signals.NumericField(), db_default=[], help_text='R at the end of each day while open.', size=None)),
-                        ('is_stale', models.BooleanField(db_default=False, help_text='To be scored from t0 again.')),
+                        ('stale', models.TextField(db_default='', help_text='Why it is to be scored from t0 again; else empty.')),
                         ('chosen_series', models.ForeignKey(db_constraint=False, db_index=False, help_text='The series that an operator chose.', null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='aggregator.priceseries')),
                         ('series', models.ForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='aggregator.priceseries')),
                     ],

@@ -185,9 +185,10 @@ class Outcome(models.Model):
         related_name="+",
         help_text="The series that an operator chose.",
     )
+    chosen_by = models.TextField(db_default="", help_text="The operator who chose it.")
     last_close = NumericField(null=True, help_text="What an open call is valued at.")
     daily_r = ArrayField(NumericField(), db_default=[], help_text="R at the end of each day while open.")
-    is_stale = models.BooleanField(db_default=False, help_text="To be scored from t0 again.")
+    stale = models.TextField(db_default="", help_text="Why it is to be scored from t0 again; else empty.")
 
     class Meta:
         db_table = "outcomes"
