@@ -1,7 +1,6 @@
 """What Django's page of an error may show (DJANGO_DEBUG)."""
 
 import re
-from collections.abc import Iterable
 from types import FrameType
 from typing import Any
 
@@ -13,7 +12,7 @@ PASSWORD_IN_URL = re.compile(r"(?<=://)[^\s/@]*:[^\s/@]*(?=@)")
 
 def without_passwords(value: Any) -> Any:
     """Return a text without the user and password of URLs in it, anything else as it is."""
-    return PASSWORD_IN_URL.sub("***", value) if isinstance(value, str) else value
+    return PASSWORD_IN_URL.sub("***", str(value)) if isinstance(value, str) else value
 
 
 class SecretsFilter(SafeExceptionReporterFilter):
@@ -26,8 +25,6 @@ class SecretsFilter(SafeExceptionReporterFilter):
     def cleanse_setting(self, key: Any, value: Any) -> Any:
         return without_passwords(super().cleanse_setting(key, value))
 
-    def get_traceback_frame_variables(
-        self, request: HttpRequest, tb_frame: FrameType
-    ) -> Iterable[tuple[str, Any]]:
+    def get_traceback_frame_variables(self, request: HttpRequest, tb_frame: FrameType) -> Any:
         variables = super().get_traceback_frame_variables(request, tb_frame)
-        return [(name, without_passwords(self.cleanse_setting(name, value))) for name, value in variables]
+        return [(name, self.cleanse_setting(name, value)) for name, value in variables]

@@ -20,7 +20,7 @@ MAX_STEP_LETTERS = 500
 MAX_STEP_BYTES = 8 * 2**20
 """Their bytes in one request, since a body may be a megabyte; a single letter may be larger."""
 
-HISTORY_MESSAGES = {
+HISTORY_MESSAGES: dict[Fate | replay.Skipped, str] = {
     Fate.ACCEPTED: "Replayed: recorded.",
     Fate.DUPLICATE: "Replayed: already recorded.",
     Fate.CONFLICT: "Replayed: conflicts with a recorded signal.",
