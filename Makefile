@@ -2,7 +2,7 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-NODE := tests/commerce/webhooks/node
+NODE := tests/commerce/webhooks/node tests/aggregator/transparency/node
 # A Python of your choice, as PYTHON=/opt/python3.12/bin/python3; else the first of the PATH that works.
 PYTHON ?=
 COMPILE := uv pip compile --universal --fork-strategy fewest --python-version 3.11 --generate-hashes \
@@ -32,7 +32,7 @@ types: $(VENV)/dev ## Types
 	SIGNAL_HUB_DOTENV=off DJANGO_SECRET_KEY=types CORE_AUTH_SECRET=only-for-types CORE_DB_URL=postgres://127.0.0.1/types \
 		$(BIN)/mypy config aggregator commerce ecosystems
 
-tests: $(VENV)/dev $(NODE)/node_modules ## The test suite alone (ARGS="-k name" chooses)
+tests: $(VENV)/dev $(NODE:=/node_modules) ## The test suite alone (ARGS="-k name" chooses)
 	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 bench: $(VENV)/benchmarks ## The benchmarks against their peers, one table (RACES="drain web" chooses)
@@ -50,7 +50,7 @@ lock: ## Compile the requirements anew (needs uv)
 	$(COMPILE) requirements-bench.in -o requirements-bench.txt
 
 clean: ## Remove the virtual environment and caches; data and .env stay
-	rm -rf $(VENV) $(NODE)/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(NODE:=/node_modules) .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Each candidate is executed: a version manager's shim may exist and still not run.
@@ -90,14 +90,15 @@ $(VENV)/dev: $(VENV)/run requirements-dev.txt
 	@$(INSTALL) -r requirements-dev.txt
 	@touch $@
 
-# The independent verifier of outgoing webhooks. Without it the suite only skips what needs it.
-$(NODE)/node_modules: $(NODE)/package-lock.json
+# The independent verifiers of outgoing webhooks and of the transparency log. Without them the suite only skips
+# what needs them.
+%/node_modules: %/package-lock.json
 	@if ! command -v npm >/dev/null; then \
-		echo "No npm here: the check of outgoing webhooks with npm's standardwebhooks is skipped."; \
-	elif ! (cd $(NODE) && npm ci --silent --no-audit --no-fund --ignore-scripts \
+		echo "No npm here: the checks with npm's packages in $* are skipped."; \
+	elif ! (cd $* && npm ci --silent --no-audit --no-fund --ignore-scripts \
 			--fetch-retries=1 --fetch-timeout=20000); then \
 		rm -rf $@; \
-		echo "npm cannot install: the check of outgoing webhooks with npm's standardwebhooks is skipped."; \
+		echo "npm cannot install: the checks with npm's packages in $* are skipped."; \
 	else touch $@; fi
 
 $(VENV)/benchmarks: $(VENV)/dev requirements-bench.txt

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from benchmarks import drain, latency, pages, publish, report, web
+from benchmarks import drain, latency, log, pages, publish, report, web
 from benchmarks.race import Race
 from benchmarks.stage import Stage, stage
 from config.local import ServerError
@@ -19,6 +19,7 @@ RACES: dict[str, Callable[[Stage], Race]] = {
     "web": web.race,
     "publish": publish.race,
     "pages": pages.race,
+    "log": log.race,
     "memory": drain.memory,
 }
 

@@ -79,9 +79,10 @@ def _secrets(environment: Environment) -> Iterator[str]:
     for field, variable in VARIABLES.items():
         value = getattr(environment, field)
         if variable.format.is_url:
-            yield from _secrets_of_url(value or "")
+            for url in [value] if isinstance(value, str) else value or ():
+                yield from _secrets_of_url(url)
         elif variable.secret:
-            yield from [value] if isinstance(value, str) else [text for _, text in value or ()]
+            yield from value.splitlines() if isinstance(value, str) else [text for _, text in value or ()]
 
 
 def _secrets_of_url(url: str) -> Iterator[str]:
@@ -142,8 +143,7 @@ LEVELS = {
     "celery.app.trace": "WARNING",
     # After an outage, a line for each expired task.
     "celery.worker.request": "WARNING",
-    # They write URLs, which in alert channels and bots' addresses hold tokens.
+    # Both write URLs, which in alert channels hold tokens.
     "apprise": "CRITICAL",
     "urllib3": "ERROR",
-    "httpx": "WARNING",
 }

@@ -10,10 +10,9 @@ from aggregator.admin import dashboard
 from aggregator.health.livez import alive
 from aggregator.health.metrics import MetricsView
 from aggregator.health.views import HealthView
-from aggregator.ingest.hook_view import HookView
 from aggregator.ingest.webhook import SIGNALS_PATH
 from aggregator.ingest.webhook_view import SignalsView
-from aggregator.sources.tokens import HOOKS_PATH
+from aggregator.transparency import views as transparency
 from commerce.billing.stripe_webhook import StripeWebhook
 
 # Its answer to OPTIONS would be DRF's, which the page's template cannot show.
@@ -25,7 +24,6 @@ urlpatterns = [
     path("admin/live", admin.site.admin_view(dashboard.live), name="hub-live"),
     path("admin/", admin.site.urls),
     path(SIGNALS_PATH.removeprefix("/"), SignalsView.as_view(), name="signals"),
-    path(f"{HOOKS_PATH.removeprefix('/')}<token>", HookView.as_view(), name="hook"),
     path("api/stripe", StripeWebhook.as_view(), name="stripe"),
     path("api/v1/", include("commerce.api.urls")),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
@@ -33,6 +31,8 @@ urlpatterns = [
     path("", include("commerce.pages.urls")),
     # Browsers ask for it on answers that name no icon, such as JSON.
     path("favicon.ico", RedirectView.as_view(url=static("signal_hub/favicon.svg"))),
+    path("log/checkpoint", transparency.checkpoint, name="log-checkpoint"),
+    path("log/tile/<path:path>", transparency.tile, name="log-tile"),
     path("health", HealthView.as_view(), name="health"),
     path("livez", alive, name="livez"),
     path("metrics", MetricsView.as_view(), name="metrics"),

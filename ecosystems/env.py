@@ -17,12 +17,15 @@ from ecosystems.env_formats import (
     API_KEYS,
     BASE_URL,
     DATABASE_URL,
+    ED25519_KEYS,
     EMAIL_URL,
     FOLDER,
     HTTP_URL,
+    HTTP_URLS,
     NAMES,
     NETWORKS,
     ON_OFF,
+    PATH,
     POSITIVE,
     RATE,
     REDIS_URL,
@@ -55,6 +58,7 @@ _DATABASES = Section("Databases of single ecosystems", readers="both")
 _BUS = Section("Event bus and Redis", readers="both")
 _WEBHOOK = Section("Webhook", readers="both")
 _RETENTION = Section("Retention")
+_LOG = Section("Transparency log")
 _EMAIL = Section("E-mail")
 _SALES = Section("Selling the feed")
 _MARKETS = Section("Market data", readers="agents")
@@ -151,6 +155,17 @@ class Environment:
         "Rows of `dead_letters`, counted from when they were resolved", "30", default="90")
     keep_sightings: int | None = _RETENTION.variable("CORE_KEEP_SIGHTINGS", days(1, forever=True),
         "Rows of `sightings`: when and over which transport duplicates arrived", "365", default="forever")
+
+    log_dir: Path = _LOG.variable("CORE_LOG_DIR", PATH,  # noqa: RUF009
+        "Where the log keeps its signing key and a copy of the last checkpoint, outside Postgres; for its "
+        "owner alone (mode 700)", "/var/lib/signal-hub/log", default=".data/log")
+    log_signing_key: str | None = _LOG.variable("CORE_LOG_SIGNING_KEY", ED25519_KEYS,
+        "The log's signing key, in place of the one in `CORE_LOG_DIR`; `\\n` may stand for the end of a line",
+        r"-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n"
+        "-----END PRIVATE KEY-----", secret=True)
+    log_tsa_urls: tuple[str, ...] = _LOG.variable("CORE_LOG_TSA_URLS", HTTP_URLS,
+        "Time-stamping authorities (RFC 3161) that are asked each hour for a timestamp of the checkpoint",
+        "https://tsa.example.com/rfc3161")
 
     email_url: str | None = _EMAIL.variable("EMAIL_URL", EMAIL_URL,
         "Server for the hub's e-mail to customers, as `scheme://user:password@host:port`: `smtp+tls` is "

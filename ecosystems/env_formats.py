@@ -105,6 +105,26 @@ def _folder(text: str) -> Path:
     return Path(text)
 
 
+def _http_urls(text: str) -> tuple[str, ...]:
+    return tuple(_http_url(url) for url in _names(text))
+
+
+def _ed25519_keys(text: str) -> str:
+    """Refuse what is not one or two private keys in PEM; `\\n` may stand for the end of a line."""
+    text = text.replace("\\n", "\n")
+    blocks = re.findall(r"-----BEGIN PRIVATE KEY-----\s+([A-Za-z0-9+/=\s]+)-----END PRIVATE KEY-----", text)
+    rest = re.sub(r"-----BEGIN PRIVATE KEY-----[^-]+-----END PRIVATE KEY-----", "", text)
+    keys = [base64.b64decode("".join(block.split()), validate=True) for block in blocks]
+    if len(keys) not in {1, 2} or rest.strip() or not all(map(_is_ed25519, keys)):
+        raise ValueError
+    return text
+
+
+def _is_ed25519(der: bytes) -> bool:
+    """Return whether this is an Ed25519 private key in PKCS #8 (RFC 8410): a fixed head, then 32 bytes."""
+    return len(der) == 48 and der.startswith(bytes.fromhex("302e020100300506032b657004220420"))
+
+
 def _secret(text: str) -> str:
     if text.startswith("whsec_"):
         encoded = text.removeprefix("whsec_")
@@ -197,10 +217,13 @@ ON_OFF = Format("on or off", _boolean)
 POSITIVE = Format("a whole number above 0", _positive)
 RATE = Format("a rate such as 600/minute", _rate)
 FOLDER = Format("the absolute path of a folder", _folder)
+PATH = Format("the path of a folder; one that is not absolute begins at the project's", Path)
+ED25519_KEYS = Format("an Ed25519 private key in PEM, or two during a rotation", _ed25519_keys)
 SECRET = Format("whsec_<base64>, or any other text", _secret)
 API_KEYS = Format("id:value|id:value", _api_keys, unset=())
 HTTP_URL = Format("an http:// or https:// URL", _http_url, is_url=True)
 BASE_URL = Format("an http:// or https:// URL", _base_url, is_url=True)
+HTTP_URLS = Format("a comma list of http:// or https:// URLs", _http_urls, unset=(), is_url=True)
 DATABASE_URL = Format("a postgres:// URL", _database_url, is_url=True)
 REDIS_URL = Format("a redis://, rediss:// or unix:// URL", _redis_url, is_url=True)
 EMAIL_URL = Format(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import gc
 import itertools
@@ -202,3 +203,39 @@ def shared_hub(run_shared: Callable[..., Program]) -> Callable[..., str]:
         return serve(run_shared, web, find_free_port(), **variables)
 
     return start
+
+
+@pytest.fixture
+def log_dir(settings: Any, tmp_path: Path) -> Path:
+    """CORE_LOG_DIR of this test's hub, whose host is hub.example.com."""
+    settings.ENVIRONMENT = dataclasses.replace(settings.ENVIRONMENT, log_dir=tmp_path / "log")
+    settings.PUBLIC_HOST = "hub.example.com"
+    return tmp_path / "log"
+
+
+@pytest.fixture
+def log(transactional_db: None, log_dir: Path) -> str:
+    """A log that has begun; its verifier key."""
+    from aggregator.transparency import log_setup
+    from aggregator.transparency.log_directory import log_directory
+
+    [key] = log_setup.begin(log_directory(), "hub.example.com")
+    return key
+
+
+@pytest.fixture
+def seal() -> Callable[[], Any]:
+    """Do what a worker does until nothing is left, and return the log's head."""
+    from django.db import connection
+
+    from aggregator.transparency import log_tables
+    from aggregator.transparency.sealer import Sealer
+
+    def do() -> Any:
+        sealer = Sealer()
+        while sealer.run_once():
+            pass
+        with connection.cursor() as cursor:
+            return log_tables.head(cursor)
+
+    return do

@@ -3,6 +3,7 @@
 import os
 import pkgutil
 import re
+from argparse import ArgumentParser, _SubParsersAction
 from pathlib import Path
 
 import pytest
@@ -104,7 +105,7 @@ def test_every_default_and_every_example_is_valid(clear, variable):
 
 SUFFIXES = "py|md|toml|in|txt|yml|yaml|json|html|css|js|service"
 """Of the project's files."""
-NO_PATHS = {"application/json", "application/problem+json"}
+NO_PATHS = {"application/json", "application/problem+json", "hub.example.com/log", "hub.example.com/log-2"}
 """What looks like a path in backticks and is none."""
 PACKAGES = ("aggregator", "commerce", "config", "ecosystems")
 FOLDERS = "|".join(sorted(path.name for path in PROJECT.iterdir() if path.is_dir() and path.name[0] != "."))
@@ -163,6 +164,13 @@ def test_every_page_is_in_the_index():
     assert {path.name for path in DOCS.glob("*.md")} - {"README.md"} <= set(re.findall(r"\w+\.md", index))
 
 
+def help_of(parser: ArgumentParser) -> str:
+    """Return the help of a command and of its actions."""
+    groups = [action for action in parser._actions if isinstance(action, _SubParsersAction)]
+    actions = [each for group in groups for each in group.choices.values()]
+    return "\n".join([parser.format_help(), *map(help_of, actions)])
+
+
 @claims("command")
 def test_commands_and_their_options_exist(page, found):
     apps = get_commands()
@@ -170,7 +178,7 @@ def test_commands_and_their_options_exist(page, found):
         assert name in apps, f"manage.py {name}"
         app = apps[name]
         command = load_command_class(app, name) if isinstance(app, str) else app
-        usage = command.create_parser("manage.py", name).format_help()
+        usage = help_of(command.create_parser("manage.py", name))
         for option in re.findall(r"(?<= )--[a-z-]+", rest.partition("#")[0]):
             assert re.search(rf"{option}\b", usage), f"manage.py {name} {option}"
 

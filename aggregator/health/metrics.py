@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError
+from django.db import DatabaseError, InterfaceError, connection
 from django.db.models import Count
 from django.http import HttpRequest, HttpResponse
 from django.views import View
@@ -27,12 +27,18 @@ from aggregator.ingest import stream_state
 from aggregator.ledger.errors import Outage
 from aggregator.ledger.rollup_writer import LAG_BOUNDS
 from aggregator.models import Agent, DeadLetter
+from aggregator.transparency import log_tables
 
 logger = logging.getLogger("signal_hub.metrics")
 
 MAX_AGENTS = 500
 """Agents with a series of their own, those seen last; Prometheus keeps every series it was ever given."""
 VERDICTS = ("accepted", "duplicate", "conflict", "refused")
+LOG_GAUGES = {
+    "size": "Leaves that the transparency log's last checkpoint covers.",
+    "checkpoint_timestamp_seconds": "When the last checkpoint was made.",
+    "lag_seconds": "For how long the oldest signal without a checkpoint has been on record.",
+}
 
 Families = Iterator[Metric]
 
@@ -108,6 +114,18 @@ def streams() -> Families:
     yield from gauges.values()
 
 
+def transparency() -> Families:
+    """Yield the size and age of the transparency log's last checkpoint; nothing where no log is kept."""
+    with connection.cursor() as cursor:
+        head, waiting = log_tables.head(cursor), log_tables.waiting(cursor)
+    values = (head.checkpoint_size, head.checkpoint_at.timestamp(), waiting.total_seconds()) if head else None
+    for number, (name, text) in enumerate(LOG_GAUGES.items()):
+        family = GaugeMetricFamily(f"signal_hub_log_{name}", text)
+        if values:
+            family.add_metric([], values[number])
+        yield family
+
+
 def checks() -> Families:
     """Yield the status of each check, as one series of value 1 among three, and how long it took."""
     statuses = GaugeMetricFamily(
@@ -130,8 +148,15 @@ def core_is_down() -> bool:
 class HubCollector(Collector):
     """All metrics. A part that cannot be read is left out and counted, so that the others are still seen."""
 
-    PARTS: tuple[Callable[[], Families], ...] = (checks, streams, arrivals, dead_letters, agents)
-    OF_THE_DATABASE = frozenset({arrivals, dead_letters, agents})
+    PARTS: tuple[Callable[[], Families], ...] = (
+        checks,
+        streams,
+        arrivals,
+        dead_letters,
+        agents,
+        transparency,
+    )
+    OF_THE_DATABASE = frozenset({arrivals, dead_letters, agents, transparency})
 
     def collect(self) -> Iterable[Metric]:
         failed = GaugeMetricFamily(

@@ -10,6 +10,7 @@ from aggregator.health.follower_check import FollowersCheck
 from aggregator.health.freshness_check import FreshnessCheck
 from aggregator.health.program_checks import DiskCheck, EndpointCheck
 from aggregator.health.stream_checks import RedisCheck, StreamCheck
+from aggregator.health.transparency_check import TransparencyCheck
 from aggregator.health.worker_check import WorkerCheck
 from ecosystems import ECOSYSTEMS
 
@@ -26,6 +27,7 @@ def configured_checks() -> list[Check]:
         RedisCheck(environment.redis_url),
         *(StreamCheck(environment, topic) for topic in topics),
         FollowersCheck(FOLLOWERS),
+        TransparencyCheck(has_key=environment.log_signing_key is not None),
         WorkerCheck(list(settings.WORKER_LOOPS)),
         EndpointCheck(environment.signal_endpoint),
         DiskCheck(settings.BASE_DIR),

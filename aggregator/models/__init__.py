@@ -8,7 +8,6 @@ from aggregator.models.choices import ECOSYSTEM_CHOICES, TRANSPORT_CHOICES
 from aggregator.models.dead_letters import DeadLetter
 from aggregator.models.followers import FollowerCursor
 from aggregator.models.signals import Sighting, TradingSignal
-from aggregator.models.sources import HookBody, Source
 from aggregator.models.symbol_aliases import SymbolAlias
 from aggregator.models.track_record import (
     AgentHorizon,
@@ -21,6 +20,7 @@ from aggregator.models.track_record import (
     ScoringRequest,
     StoredCandle,
 )
+from aggregator.models.transparency import LogAgent, LogAnchor, LogLeaf, LogTile, TransparencyLog
 from aggregator.models.worker import PeriodicJob, WorkerLoop
 
 __all__ = [
@@ -40,7 +40,10 @@ __all__ = [
     "CallChange",
     "DeadLetter",
     "FollowerCursor",
-    "HookBody",
+    "LogAgent",
+    "LogAnchor",
+    "LogLeaf",
+    "LogTile",
     "Outcome",
     "OutcomeEvent",
     "PeriodicJob",
@@ -49,9 +52,9 @@ __all__ = [
     "PricedInstrument",
     "ScoringRequest",
     "Sighting",
-    "Source",
     "StoredCandle",
     "SymbolAlias",
     "TradingSignal",
+    "TransparencyLog",
     "WorkerLoop",
 ]

@@ -18,10 +18,10 @@ Range = tuple[int, int]
 
 
 class Subtree(NamedTuple):
-    """The complete subtree of 2**height leaves that begins at leaf index * 2**height."""
+    """The complete subtree of 2**height leaves that begins at leaf number * 2**height."""
 
     height: int
-    index: int
+    number: int
 
 
 HashOf = Callable[[Subtree], bytes]

@@ -22,7 +22,8 @@ _PATH = re.compile(r"([0-9]{1,2}|entries)/((?:x[0-9]{3}/){0,5}[0-9]{3})(?:\.p/([
 
 class Tile(NamedTuple):
     level: int
-    index: int
+    number: int
+    """Counted from the left, within its level."""
 
 
 class TilePath(NamedTuple):
@@ -30,18 +31,18 @@ class TilePath(NamedTuple):
 
     level: int | None
     """None for a bundle of entries."""
-    index: int
+    number: int
     width: int
     """How many of its hashes or entries; WIDTH for a full tile."""
 
 
-def tile_path(level: int | None, index: int, width: int = WIDTH) -> str:
+def tile_path(level: int | None, number: int, width: int = WIDTH) -> str:
     """Return the path below `tile/`; without a level that of a bundle of entries."""
-    digits = str(index)
+    digits = str(number)
     digits = digits.zfill(-(-len(digits) // 3) * 3)
     parts = [digits[at : at + 3] for at in range(0, len(digits), 3)]
-    number = "/".join([*(f"x{part}" for part in parts[:-1]), parts[-1]])
-    return f"{'entries' if level is None else level}/{number}" + (f".p/{width}" if width < WIDTH else "")
+    path = "/".join([*(f"x{part}" for part in parts[:-1]), parts[-1]])
+    return f"{'entries' if level is None else level}/{path}" + (f".p/{width}" if width < WIDTH else "")
 
 
 def parse_path(path: str) -> TilePath | None:
@@ -64,7 +65,7 @@ def entry_bundle(entries: Iterable[bytes]) -> bytes:
 def tile_of(subtree: Subtree) -> Tile:
     """Return the tile that a subtree's hash is found in, or computed from."""
     level, height = divmod(subtree.height, HEIGHT)
-    return Tile(level, subtree.index >> (HEIGHT - height))
+    return Tile(level, subtree.number >> (HEIGHT - height))
 
 
 def tiles_of(spans: Iterable[Range]) -> set[Tile]:
@@ -87,7 +88,7 @@ def node_hashes(tiles: Mapping[Tile, bytes], spans: Iterable[Range]) -> list[byt
 
     def hash_of(subtree: Subtree) -> bytes:
         count = 1 << subtree.height % HEIGHT
-        start = subtree.index * count % WIDTH
+        start = subtree.number * count % WIDTH
         return complete_hash(_hashes(tiles[tile_of(subtree)])[start : start + count], count)
 
     return [range_hash(span, hash_of) for span in spans]
@@ -107,10 +108,10 @@ def append(tiles: Mapping[Tile, bytes], size: int, hashes: Sequence[bytes]) -> d
     changed: dict[Tile, bytes] = {}
     level = 0
     while hashes:
-        index, width = divmod(size >> HEIGHT * level, WIDTH)
-        data = (tiles[Tile(level, index)] if width else b"") + b"".join(hashes)
+        first, width = divmod(size >> HEIGHT * level, WIDTH)
+        data = (tiles[Tile(level, first)] if width else b"") + b"".join(hashes)
         parts = [data[at : at + FULL_BYTES] for at in range(0, len(data), FULL_BYTES)]
-        changed |= {Tile(level, index + number): part for number, part in enumerate(parts)}
+        changed |= {Tile(level, number): part for number, part in enumerate(parts, first)}
         hashes = [complete_hash(_hashes(part), WIDTH) for part in parts if len(part) == FULL_BYTES]
         level += 1
     return changed

@@ -111,6 +111,20 @@ class Signal(serializers.Serializer[Any]):
     raw_payload = serializers.DictField(required=False, help_text="Only where the plan includes it.")
 
 
+class Proof(serializers.Serializer[Any]):
+    index = serializers.IntegerField(help_text="The leaf's index in the log.")
+    leaf_data = serializers.CharField(help_text="The leaf: what is hashed into the tree.")
+    content = serializers.CharField(
+        help_text="The signal as the leaf commits to it, raw_payload included: the exact text."
+    )
+    nonce = serializers.CharField(help_text="Opens the leaf's commitment; base64.")
+    size = serializers.IntegerField(help_text="The size of the tree.")
+    proof = serializers.ListField(
+        child=serializers.CharField(), help_text="The hashes from the leaf to the root; base64."
+    )
+    checkpoint = serializers.CharField(help_text="The signed checkpoint of a tree of that size.")
+
+
 class SignalPage(serializers.Serializer[Any]):
     signals = Signal(many=True)
     next = serializers.CharField(help_text="The cursor for the next request, also when there is no more yet.")

@@ -4,6 +4,7 @@ from django.urls import path
 
 from commerce.api.account import AccountDetail, UsageDetail
 from commerce.api.listings import AgentList, InstrumentList
+from commerce.api.proofs import SignalProof
 from commerce.api.signals import SignalDetail, SignalList
 from commerce.api.stream import Stream
 from commerce.api.webhooks import (
@@ -20,6 +21,7 @@ from commerce.api.webhooks import (
 app_name = "v1"
 urlpatterns = [
     path("signals", SignalList.as_view(), name="signals"),
+    path("signals/<str:ecosystem>/<path:signal_id>/proof", SignalProof.as_view(), name="signal-proof"),
     path("signals/<str:ecosystem>/<path:signal_id>", SignalDetail.as_view(), name="signal"),
     path("instruments", InstrumentList.as_view(), name="instruments"),
     path("agents", AgentList.as_view(), name="agents"),

@@ -65,8 +65,9 @@ def _local(settings):
 
 
 @pytest.fixture
-def owner():
+def owner(log, seal):
     record("private", agent_source="private-agent", symbol="PRIVATEUSDT")
+    seal()
     return Person("crypto")
 
 
@@ -157,15 +158,16 @@ def test_another_customers_endpoint_is_like_one_that_is_not_there(owner, other):
 
 
 def test_another_customers_signal_is_like_one_that_is_not_there(owner, other):
-    foreign = call("get_signal", other.grant.value)
-    assert foreign.status_code == 404
-    assert without_request_id(foreign) == without_request_id(
-        call("get_signal", other.grant.value, signal="crypto/none")
-    )
+    for operation in ("get_signal", "get_signal_proof"):
+        foreign = call(operation, other.grant.value)
+        assert foreign.status_code == 404
+        assert without_request_id(foreign) == without_request_id(
+            call(operation, other.grant.value, signal="crypto/none")
+        )
 
 
 def test_another_customers_things_are_in_no_answer(owner, other):
-    for operation in set(OPERATIONS) - set(OF_A_WEBHOOK) - {"get_signal"}:
+    for operation in set(OPERATIONS) - set(OF_A_WEBHOOK) - {"get_signal", "get_signal_proof"}:
         response = call(operation, other.grant.value)
         assert response.status_code == {"create_webhook": 201, "stream_signals": 421}.get(operation, 200)
         text = response.content.decode().lower()

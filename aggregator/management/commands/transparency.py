@@ -1,0 +1,84 @@
+"""`manage.py transparency`: begins the transparency log, shows its state, verifies it against the tables."""
+
+import sys
+from argparse import ArgumentParser
+from collections.abc import Callable
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from aggregator.ledger.errors import Outage
+from aggregator.transparency import log_setup, log_status, verification
+from aggregator.transparency.log_directory import CannotSeal, log_directory
+
+
+class Command(BaseCommand):
+    help = "Keep a log that proves to anybody that no recorded signal was changed or left out."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        actions = parser.add_subparsers(dest="action", required=True)
+        init = actions.add_parser(
+            "init",
+            help="make the signing key, begin the log, and print the verifier key; harmless if it has begun",
+        )
+        init.add_argument(
+            "--new-origin",
+            action="store_true",
+            help="begin another log, where the tables can never extend the last checkpoint again",
+        )
+        rotate = actions.add_parser("rotate", help="make a second signing key; both sign until you finish")
+        rotate.add_argument("--finish", action="store_true", help="let the second key sign alone")
+        actions.add_parser("status", help="show size, checkpoint, keys and anchors")
+        actions.add_parser("verify", help="compute all from the tables anew; exit 1 at the first difference")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        actions: dict[str, Callable[[dict[str, Any]], None]] = {
+            "init": self._init,
+            "rotate": self._rotate,
+            "status": self._status,
+            "verify": self._verify,
+        }
+        try:
+            actions[options["action"]](options)
+        except (CannotSeal, Outage) as error:
+            raise CommandError(str(error)) from None
+
+    def _init(self, options: dict[str, Any]) -> None:
+        if not settings.PUBLIC_HOST:
+            raise CommandError("AGG_SIGNAL_ENDPOINT is not set: its host is the log's name")
+        directory = log_directory()
+        begin = log_setup.begin_another if options["new_origin"] else log_setup.begin
+        keys = begin(directory, settings.PUBLIC_HOST)
+        where = "CORE_LOG_SIGNING_KEY" if directory.given_keys else str(directory.key_file)
+        self.stderr.write(
+            f"The signing key is in {where}. Keep a copy of it apart from this machine\n"
+            f"and from the database's backups. Never restore {directory.checkpoint_file} from a backup.\n"
+            "Customers verify the log with its verifier key. Publish it where they know it to be yours:"
+        )
+        self._print(keys)
+
+    def _rotate(self, options: dict[str, Any]) -> None:
+        change = log_setup.retire_key if options["finish"] else log_setup.announce_key
+        keys = change(log_directory())
+        if not options["finish"]:
+            self.stderr.write(
+                "From now on both keys sign. Publish the second verifier key, give your customers time,\n"
+                "then run: manage.py transparency rotate --finish"
+            )
+        self._print(keys)
+
+    def _status(self, _options: dict[str, Any]) -> None:
+        self._print(log_status.lines(log_directory()))
+
+    def _verify(self, _options: dict[str, Any]) -> None:
+        try:
+            leaves = verification.verify(log_directory())
+        except verification.Difference as difference:
+            self.stdout.write(f"differs: {difference}")
+            sys.exit(1)
+        self.stdout.write(f"verified: {leaves:,} leaves, their tree and every known checkpoint")
+
+    def _print(self, lines: list[str]) -> None:
+        for line in lines:
+            self.stdout.write(line)

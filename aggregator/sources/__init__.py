@@ -1,1 +1,0 @@
-"""Producers that cannot sign: their presets and mappings, and the tokens of their hooks."""

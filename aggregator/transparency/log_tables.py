@@ -1,0 +1,218 @@
+"""The log's tables: its head, leaves and tiles. All functions work in the caller's transaction."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from aggregator.transparency import merkle, tiles
+from aggregator.transparency.leaves import NONCE_BYTES, SALT_BYTES, leaf_data
+from aggregator.transparency.merkle import Range
+from aggregator.transparency.tiles import Tile
+
+_HEAD = """
+    SELECT origin, size, checkpoint, checkpoint_size, checkpoint_at, position, verifier_keys, problem,
+        problem_detail
+    FROM transparency_log"""
+
+BEGIN_LOG = """
+    INSERT INTO transparency_log (id, origin, size, checkpoint, checkpoint_size, checkpoint_at, position,
+        verifier_keys, problem, problem_detail)
+    VALUES (1, %(origin)s, 0, %(checkpoint)s, 0, now(), 0, %(verifier_keys)s, '', '')
+    ON CONFLICT (id) DO UPDATE SET origin = excluded.origin, checkpoint = excluded.checkpoint,
+        checkpoint_size = transparency_log.size, checkpoint_at = now(),
+        verifier_keys = excluded.verifier_keys, problem = '', problem_detail = ''"""
+
+EMPTY_LOG = """
+    DELETE FROM log_leaves;
+    DELETE FROM log_tiles;
+    DELETE FROM followers WHERE name = %(follower)s"""
+"""Delete what a log without a head may have left, so that the first leaf is that of the first signal."""
+
+PUBLISH_CHECKPOINT = """
+    UPDATE transparency_log SET checkpoint = %(checkpoint)s, checkpoint_size = size, checkpoint_at = now(),
+        verifier_keys = %(verifier_keys)s,
+        position = coalesce((SELECT position FROM followers WHERE name = %(follower)s), 0)"""
+
+REPORT_PROBLEM = """
+    UPDATE transparency_log SET problem = %(problem)s, problem_detail = %(detail)s
+    WHERE (problem, problem_detail) <> (%(problem)s, %(detail)s)"""
+
+_GROW = "UPDATE transparency_log SET size = %(size)s"
+
+_WAITING = """
+    SELECT clock_timestamp() - (
+        SELECT recorded_at FROM trading_signals
+        WHERE trading_signals.position > transparency_log.position ORDER BY position LIMIT 1)
+    FROM transparency_log"""
+
+_TILES = """
+    SELECT level, index, hashes FROM log_tiles
+    JOIN unnest(%(levels)s::smallint[], %(indexes)s::bigint[]) AS wanted (level, index)
+        USING (level, index)"""
+
+_WRITE_TILES = """
+    INSERT INTO log_tiles (level, index, hashes)
+    SELECT * FROM unnest(%(levels)s::smallint[], %(indexes)s::bigint[], %(hashes)s::bytea[])
+    ON CONFLICT (level, index) DO UPDATE SET hashes = excluded.hashes"""
+
+_AGENT_HASH = "sha256(salt || convert_to(ecosystem || '/' || agent_source, 'UTF8'))"
+
+_ADD_AGENTS = """
+    INSERT INTO log_agents (ecosystem, agent_source, salt)
+    SELECT * FROM unnest(%(ecosystems)s::text[], %(names)s::text[], %(salts)s::bytea[])
+    ON CONFLICT (ecosystem, agent_source) DO NOTHING"""
+
+_AGENTS = f"""
+    SELECT ecosystem, agent_source, id, {_AGENT_HASH} FROM log_agents
+    JOIN unnest(%(ecosystems)s::text[], %(names)s::text[]) AS wanted (ecosystem, agent_source)
+        USING (ecosystem, agent_source)"""
+
+_COPY_LEAVES = """
+    COPY log_leaves (index, agent_id, position, event, recorded_at, nonce, commitment) FROM STDIN"""
+
+_LEAVES = f"""
+    SELECT index, {_AGENT_HASH}, position, event,
+        to_char(recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), nonce, commitment
+    FROM log_leaves JOIN log_agents ON log_agents.id = agent_id"""
+
+
+@dataclass(frozen=True)
+class Head:
+    """The log's one row."""
+
+    origin: str
+    size: int
+    checkpoint: str
+    checkpoint_size: int
+    checkpoint_at: datetime
+    position: int
+    verifier_keys: list[str]
+    problem: str
+    problem_detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewLeaf:
+    """What becomes a leaf."""
+
+    agent: tuple[str, str]
+    """Its ecosystem and `agent_source`."""
+    position: int
+    event: int | None
+    recorded_at: str
+    nonce: bytes
+    commitment: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLeaf:
+    """A leaf of the table."""
+
+    index: int
+    agent: bytes
+    position: int
+    event: int | None
+    recorded_at: str
+    nonce: bytes
+    commitment: bytes
+
+    @property
+    def data(self) -> bytes:
+        """What is hashed into the tree."""
+        kind = "signal" if self.event is None else "outcome"
+        return leaf_data(self.agent, self.commitment, kind, self.position, self.recorded_at)
+
+
+def head(cursor: Any, *, lock: bool = False) -> Head | None:
+    """Return the log's head, None where no log is kept; locked for the transaction if asked for."""
+    cursor.execute(_HEAD + (" FOR UPDATE" if lock else ""))
+    row = cursor.fetchone()
+    return Head(*row) if row else None
+
+
+def waiting(cursor: Any) -> timedelta:
+    """Return for how long the oldest signal that no checkpoint covers has been on record; zero for none."""
+    cursor.execute(_WAITING)
+    row = cursor.fetchone()
+    return row[0] or timedelta() if row else timedelta()
+
+
+def read_tiles(cursor: Any, wanted: Iterable[Tile]) -> dict[Tile, bytes]:
+    """Return those of the tiles that exist, as far as they are filled."""
+    chosen = list(wanted)
+    levels, indexes = [tile.level for tile in chosen], [tile.number for tile in chosen]
+    cursor.execute(_TILES, {"levels": levels, "indexes": indexes})
+    return {Tile(level, index): bytes(hashes) for level, index, hashes in cursor.fetchall()}
+
+
+def read_hashes(cursor: Any, spans: Sequence[Range]) -> list[bytes]:
+    """Return the hashes of nodes of the tree. Raises KeyError or IndexError where tiles are missing."""
+    return tiles.node_hashes(read_tiles(cursor, tiles.tiles_of(spans)), spans)
+
+
+def append_leaves(cursor: Any, size: int, leaves: Sequence[NewLeaf]) -> int:
+    """Append leaves to a tree of `size`; return its new size. The caller has locked the head."""
+    agents = _agents(cursor, {leaf.agent for leaf in leaves})
+    lines, hashes = [], []
+    for index, leaf in enumerate(leaves, size):
+        number, agent = agents[leaf.agent]
+        stored = StoredLeaf(
+            index, agent, leaf.position, leaf.event, leaf.recorded_at, leaf.nonce, leaf.commitment
+        )
+        hashes.append(merkle.leaf_hash(stored.data))
+        event = r"\N" if leaf.event is None else leaf.event
+        lines.append(
+            f"{index}\t{number}\t{leaf.position}\t{event}\t{leaf.recorded_at}"
+            f"\t\\\\x{leaf.nonce.hex()}\t\\\\x{leaf.commitment.hex()}\n"
+        )
+    with cursor.copy(_COPY_LEAVES) as stream:
+        stream.write("".join(lines))
+    _write_tiles(cursor, tiles.append(read_tiles(cursor, tiles.edge(size)), size, hashes))
+    cursor.execute(_GROW, {"size": size + len(leaves)})
+    return size + len(leaves)
+
+
+def leaves(cursor: Any, condition: str, parameters: Mapping[str, Any]) -> list[StoredLeaf]:
+    """Return the leaves for which a condition holds, in order."""
+    cursor.execute(f"{_LEAVES} WHERE {condition} ORDER BY index", parameters)
+    return [
+        StoredLeaf(index, bytes(agent), position, event, recorded_at, bytes(nonce), bytes(commitment))
+        for index, agent, position, event, recorded_at, nonce, commitment in cursor.fetchall()
+    ]
+
+
+def nonces(count: int) -> Iterator[bytes]:
+    """Yield fresh nonces."""
+    random = os.urandom(NONCE_BYTES * count)
+    return (random[at : at + NONCE_BYTES] for at in range(0, len(random), NONCE_BYTES))
+
+
+def _agents(cursor: Any, names: set[tuple[str, str]]) -> dict[tuple[str, str], tuple[int, bytes]]:
+    """Return each agent's row and hash; agents that are new get a salt."""
+    ordered = sorted(names)
+    parameters = {
+        "ecosystems": [ecosystem for ecosystem, _ in ordered],
+        "names": [name for _, name in ordered],
+    }
+    known = _known_agents(cursor, parameters)
+    if len(known) < len(names):
+        salts = [os.urandom(SALT_BYTES) for _ in ordered]
+        cursor.execute(_ADD_AGENTS, parameters | {"salts": salts})
+        known = _known_agents(cursor, parameters)
+    return known
+
+
+def _known_agents(cursor: Any, parameters: Mapping[str, Any]) -> dict[tuple[str, str], tuple[int, bytes]]:
+    cursor.execute(_AGENTS, parameters)
+    return {(ecosystem, name): (number, bytes(agent)) for ecosystem, name, number, agent in cursor}
+
+
+def _write_tiles(cursor: Any, changed: Mapping[Tile, bytes]) -> None:
+    parameters = {
+        "levels": [tile.level for tile in changed],
+        "indexes": [tile.number for tile in changed],
+        "hashes": list(changed.values()),
+    }
+    cursor.execute(_WRITE_TILES, parameters)

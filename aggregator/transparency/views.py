@@ -1,0 +1,70 @@
+"""`/log/`: the checkpoint, the tree's tiles and the entries (C2SP tlog-tiles), static and for everybody."""
+
+import hashlib
+
+from django.db import connection
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.utils.cache import get_conditional_response
+from django.views.decorators.gzip import gzip_page
+from django.views.decorators.http import require_safe
+
+from aggregator.transparency import log_tables, merkle, tiles
+from aggregator.transparency.tiles import Tile, TilePath
+
+FOR_EVER = "public, max-age=31536000, immutable"
+FOR_A_DAY = "public, max-age=86400"
+"""Of a partial tile, which never changes either, but is soon of no use."""
+FOR_SECONDS = "public, max-age=5"
+
+
+@require_safe
+def checkpoint(request: HttpRequest) -> HttpResponseBase:
+    """Answer with the last checkpoint."""
+    with connection.cursor() as cursor:
+        head = log_tables.head(cursor)
+    if head is None:
+        return _absent("No log is kept here.")
+    return _static(request, head.checkpoint.encode(), "text/plain; charset=utf-8", FOR_SECONDS)
+
+
+@gzip_page
+@require_safe
+def tile(request: HttpRequest, path: str) -> HttpResponseBase:
+    """Answer with a tile, or a bundle of entries, that the last checkpoint covers."""
+    asked = tiles.parse_path(path)
+    data = _covered(asked) if asked else None
+    if asked is None or data is None:
+        return _absent("No checkpoint covers this tile.")
+    return _static(
+        request, data, "application/octet-stream", FOR_EVER if asked.width == tiles.WIDTH else FOR_A_DAY
+    )
+
+
+def _covered(asked: TilePath) -> bytes | None:
+    """Return what is asked for, None where the last checkpoint does not cover it."""
+    level = asked.level or 0
+    with connection.cursor() as cursor:
+        head = log_tables.head(cursor)
+        count = head.checkpoint_size >> tiles.HEIGHT * level if head else 0
+        first = asked.number * tiles.WIDTH
+        if first + asked.width > count:
+            return None
+        if asked.level is None:
+            bounds = {"first": first, "end": first + asked.width}
+            entries = log_tables.leaves(cursor, "index >= %(first)s AND index < %(end)s", bounds)
+            return tiles.entry_bundle(entry.data for entry in entries)
+        known = log_tables.read_tiles(cursor, [Tile(level, asked.number)])
+        return known[Tile(level, asked.number)][: asked.width * merkle.HASH_BYTES]
+
+
+def _static(request: HttpRequest, body: bytes, content_type: str, cached: str) -> HttpResponseBase:
+    etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+    headers = {"ETag": etag, "Cache-Control": cached}
+    response = HttpResponse(body, content_type=content_type, headers=headers)
+    return get_conditional_response(request, etag=etag, response=response) or response
+
+
+def _absent(text: str) -> HttpResponse:
+    return HttpResponse(
+        f"{text}\n", status=404, content_type="text/plain", headers={"Cache-Control": "no-store"}
+    )
