@@ -4,9 +4,11 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.core.management.base import CommandError
-from django.db import connections
+from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.migrations.recorder import MigrationRecorder
 from django.db.models.signals import post_migrate, pre_migrate
+
+from aggregator.ledger import functions
 
 WEB_API_ROLES = ("anon", "authenticated")
 """Supabase's public web API runs as these, and its default privileges give them every new table."""
@@ -24,6 +26,7 @@ class AggregatorConfig(AppConfig):
     def ready(self) -> None:
         pre_migrate.connect(refuse_unreleased_tables, sender=self)
         post_migrate.connect(close_to_web_api, sender=self)
+        post_migrate.connect(create_ledger_functions, sender=self)
 
 
 def refuse_unreleased_tables(using: str, **_: Any) -> None:
@@ -46,3 +49,9 @@ def close_to_web_api(using: str, **_: Any) -> None:
         if roles and tables:
             names = ", ".join(map(connection.ops.quote_name, [*tables, *WITHOUT_MODELS]))
             cursor.execute(f"REVOKE ALL ON {names} FROM {roles}")
+
+
+def create_ledger_functions(using: str, **_: Any) -> None:
+    """Create the ledger's functions in the core database; an ecosystem's own one has no positions."""
+    if using == DEFAULT_DB_ALIAS and "trading_signals" in connections[using].introspection.table_names():
+        functions.create_functions(using)

@@ -10,6 +10,7 @@ from django.db.migrations.recorder import MigrationRecorder
 
 from aggregator.health.checks import Check, Degraded, Failed
 from aggregator.ledger.errors import sqlstate
+from aggregator.ledger.functions import outdated_functions
 
 UNKNOWN = "unknown without the database"
 
@@ -39,7 +40,7 @@ class DatabaseDependentCheck(Check):
 
 
 class MigrationsCheck(DatabaseDependentCheck):
-    """Every database has the tables that this program expects."""
+    """Every database has the tables and functions that this program expects."""
 
     fresh_s = 5.0
 
@@ -57,6 +58,10 @@ class MigrationsCheck(DatabaseDependentCheck):
             if absent:
                 commands.append("migrate" if alias == DEFAULT_DB_ALIAS else f"migrate --database {alias}")
                 missing.append(f"{alias}: {', '.join(absent)}")
+        with database_required():
+            outdated = [] if missing else outdated_functions(DEFAULT_DB_ALIAS)
+        if outdated:
+            commands, missing = ["migrate"], ["functions that differ from the program's"]
         if missing:
             run = " and ".join(f"manage.py {command}" for command in commands)
             raise Failed("not all applied", f"run {run}; missing {'; '.join(missing)}")

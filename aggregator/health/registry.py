@@ -8,6 +8,7 @@ from aggregator.health.checks import Check
 from aggregator.health.database_checks import DatabaseCheck, MigrationsCheck
 from aggregator.health.follower_check import FollowersCheck
 from aggregator.health.freshness_check import FreshnessCheck
+from aggregator.health.ledger_check import LedgerCheck
 from aggregator.health.program_checks import DiskCheck, EndpointCheck
 from aggregator.health.stream_checks import RedisCheck, StreamCheck
 from aggregator.health.transparency_check import TransparencyCheck
@@ -24,6 +25,7 @@ def configured_checks() -> list[Check]:
     return [
         *(DatabaseCheck(alias) for alias in connections),
         MigrationsCheck(),
+        LedgerCheck(),
         RedisCheck(environment.redis_url),
         *(StreamCheck(environment, topic) for topic in topics),
         FollowersCheck(FOLLOWERS),

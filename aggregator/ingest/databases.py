@@ -1,11 +1,17 @@
 """Ingest from databases: rows that agents inserted, here and in the ecosystems' own databases."""
 
+import time
+
 from django.db import DEFAULT_DB_ALIAS, close_old_connections, connections
 
-from aggregator.ledger import inserted_rows
+from aggregator.ledger import inserted_rows, positions
+from aggregator.ledger.errors import classified
 from aggregator.worker import Loop
 
 MAX_ROWS = 1000
+REPAIR_INTERVAL_S = 5.0
+"""How often to look whether agents' rows would get ids that exist: Postgres refuses those, or drops them in
+silence where the INSERT says ON CONFLICT DO NOTHING."""
 
 
 class DatabaseConsumer(Loop):
@@ -16,6 +22,7 @@ class DatabaseConsumer(Loop):
 
     def __init__(self, alias: str) -> None:
         self.alias = alias
+        self._repair_at = 0.0
 
     def run_once(self, *, wait: bool = False) -> int:  # noqa: ARG002 - the consumers' protocol; there is nothing to wait for
         """Record one batch; return how many rows have a final result.
@@ -23,6 +30,10 @@ class DatabaseConsumer(Loop):
         Raises Outage; the rows stay where they are.
         """
         close_old_connections()
+        if time.monotonic() >= self._repair_at:
+            with classified():
+                positions.repair_sequences(self.alias)
+            self._repair_at = time.monotonic() + REPAIR_INTERVAL_S
         if self.alias == DEFAULT_DB_ALIAS:
             results = inserted_rows.record_inserted_rows(MAX_ROWS)
         elif inserted_rows.is_core_database(self.alias):

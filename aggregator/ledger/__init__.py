@@ -2,6 +2,17 @@
 
 from aggregator.ledger.entries import Entry, Fate, Result
 from aggregator.ledger.errors import Outage
-from aggregator.ledger.record import Batch, Validated, record, validate, write
+from aggregator.ledger.record import Batch, Validated, record, validate, write, write_together
 
-__all__ = ["Batch", "Entry", "Fate", "Outage", "Result", "Validated", "record", "validate", "write"]
+__all__ = [
+    "Batch",
+    "Entry",
+    "Fate",
+    "Outage",
+    "Result",
+    "Validated",
+    "record",
+    "validate",
+    "write",
+    "write_together",
+]

@@ -17,6 +17,8 @@ READ_ONLY = "25006"
 LOCK_NOT_AVAILABLE = "55P03"
 DATA_CLASSES = ("22", "23", "54")
 """Values, constraints, limits."""
+OWN_CONSTRAINTS = ("trading_signals_position_key", "trading_signals_pkey")
+"""Of columns that the hub or the database fills. A violation means that a sequence fell behind."""
 
 
 class Outage(Exception):
@@ -27,12 +29,22 @@ class DataFault(Exception):
     """The database refuses what an entry holds; the text names the SQLSTATE and the constraint, no value."""
 
 
+class Contended(Exception):
+    """An open transaction of an agent holds the identity of a signal. Nothing was recorded."""
+
+
 def sqlstate(error: BaseException) -> str:
     """Return the error's SQLSTATE, also of one that Django has wrapped; "" where it has none."""
     for candidate in (error, error.__cause__):
         if isinstance(candidate, psycopg.Error) and candidate.sqlstate:
             return candidate.sqlstate
     return ""
+
+
+def constraint(error: BaseException) -> str:
+    """Return the name of the constraint that an error is about; "" where there is none."""
+    cause = error.__cause__
+    return (cause.diag.constraint_name or "") if isinstance(cause, psycopg.Error) else ""
 
 
 def is_outage(error: BaseException) -> bool:
@@ -60,8 +72,7 @@ def classified() -> Iterator[None]:
             raise Outage(
                 f"the database is not available ({sqlstate(error) or type(error).__name__})"
             ) from error
-        if sqlstate(error).startswith(DATA_CLASSES):
-            diagnosis = error.__cause__ if isinstance(error.__cause__, psycopg.Error) else None
-            constraint = diagnosis.diag.constraint_name if diagnosis else None
-            raise DataFault(f"SQLSTATE {sqlstate(error)}, {constraint or 'no constraint'}") from error
+        name = constraint(error)
+        if sqlstate(error).startswith(DATA_CLASSES) and name not in OWN_CONSTRAINTS:
+            raise DataFault(f"SQLSTATE {sqlstate(error)}, {name or 'no constraint'}") from error
         raise

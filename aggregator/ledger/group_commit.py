@@ -102,7 +102,6 @@ class GroupCommit:
             group = self._next_group()
             if group:
                 self._write(group)
-                self._answered(group)
             else:
                 connections.close_all()
 
@@ -123,17 +122,20 @@ class GroupCommit:
         return group
 
     def _write(self, group: Sequence[Ticket]) -> None:
-        group = [ticket for ticket in group if not ticket.is_withdrawn]
+        """Record the tickets that wait still, and answer each as soon as its results are known."""
+        waiting = dict(enumerate(ticket for ticket in group if not ticket.is_withdrawn))
+        requests = [ticket.validated for ticket in waiting.values()]
         try:
             self._check_connection()
             with bound_contextvars(**_request_ids(group)):
-                batch = ledger.Batch([validated for ticket in group for validated in ticket.validated])
-                results = ledger.write(batch, self.transport)
-            for ticket in group:
-                ticket.results, results = results[: len(ticket.validated)], results[len(ticket.validated) :]
+                for answers in ledger.write_together(requests, self.transport):
+                    for index, results in answers.items():
+                        waiting[index].results = results
+                    self._answered([waiting.pop(index) for index in answers])
         except BaseException as error:
-            for ticket in group:
+            for ticket in waiting.values():
                 ticket.error = error
+            self._answered([*waiting.values()])
 
     def _check_connection(self) -> None:
         if time.monotonic() - self._checked_at > CONNECTION_CHECK_INTERVAL_S:

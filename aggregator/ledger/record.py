@@ -5,44 +5,40 @@ position p never later finds a new row at or below p. The lock ends with its tra
 pooler does not break, and is held from the INSERT to the commit only. It is that of a table, since an
 advisory lock could be taken, and kept, by any role that can connect.
 
-What is new is recorded by one statement; a few signals reach the server and are committed there in one
-message, so that nothing waits for this process while it holds the lock. What turns out not to be new is
+What is new is recorded by one call of a function in Postgres (`functions`). What turns out not to be new is
 handled in a second transaction, without the lock. An entry is final after both: one that was cut off in
 between comes again, as a duplicate. Followers count what is recorded.
+
+A batch that cannot be recorded as a whole is recorded signal by signal, in short transactions. That is so
+where Postgres refuses what a signal holds, and where an open transaction of an agent holds an identity: a
+write waits for such transactions no longer than its budget, and defers what is left.
 """
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+import time
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from itertools import islice
 
-import msgspec
-from django.db import OperationalError, connection, transaction
+from django.db import connection, transaction
 
-from aggregator.ledger import batch_log, sql, staging
+from aggregator.ledger import batch_log, duplicates, recording, staging
 from aggregator.ledger.dead_letters import write_dead_letters
 from aggregator.ledger.entries import CONFLICT, DEFERRED, FORBIDDEN, Entry, Fate, Result
-from aggregator.ledger.errors import LOCK_NOT_AVAILABLE, DataFault, classified, sqlstate
+from aggregator.ledger.errors import Contended, DataFault, classified
+from aggregator.ledger.recording import NewSignals
 from aggregator.ledger.unrecorded import count_unrecorded
 from ecosystems.signal import Refusal, Signal, parse
 
 MAX_TRANSACTION_BYTES = 32 * 1024 * 1024
 """Of entries in one transaction: their text is in the memory of both sides, several times over."""
+MAX_SINGLY = 64
+"""Signals recorded one by one in one transaction. Each is a subtransaction, and with more of them than this
+every other transaction would have to look them up on disk."""
+CONTENTION_BUDGET_S = 0.5
+"""How long a write goes on while open transactions of agents hold its signals."""
 
 Validated = tuple[Entry, Signal | Refusal, bytes]
 """An entry, what `parse` returned for it, and the digest of its signal (b"" for a refusal)."""
-
-
-class Contended(Exception):
-    """An open transaction of an agent holds the identity of a signal in this batch."""
-
-
-class _Inserted(NamedTuple):
-    """What the INSERT did: how many signals are new, and between which positions they and no others are."""
-
-    new: int = 0
-    first: int = 0
-    last: int = 0
 
 
 def record(
@@ -84,60 +80,107 @@ class Batch:
         self.validated = validated
         self.signals: list[staging.Numbered] = [
             (number, signal, digest, entry.sender)
-            for number, (entry, signal, digest) in enumerate(validated)
+            for number, (entry, signal, digest) in enumerate(validated, 1)
             if isinstance(signal, Signal)
         ]
-        size = sum(len(entry.raw) for entry, _, _ in validated)
-        self.too_large = len(validated) > 1 and size > MAX_TRANSACTION_BYTES
-        self.staged = staging.prepare([] if self.too_large else self.signals)
+        self.too_large = sum(len(entry.raw) for entry, _, _ in validated) > MAX_TRANSACTION_BYTES
+        self.staged = staging.prepare([] if self.too_large else self.signals, len(validated))
 
     @property
     def entries(self) -> list[Entry]:
         return [entry for entry, _, _ in self.validated]
 
-    def halves(self) -> tuple["Batch", "Batch"]:
-        middle = len(self.validated) // 2
-        return Batch(self.validated[:middle]), Batch(self.validated[middle:])
-
 
 def write(batch: Batch, transport: str, first_received_at: datetime | None = None) -> list[Result]:
     """Record a batch; see `record`."""
+    try:
+        return _write_whole(batch, transport, first_received_at)
+    except (Contended, DataFault) as fault:
+        return _write_singly(batch.validated, transport, first_received_at, _Budget(fault))
+
+
+def write_together(
+    requests: Sequence[Sequence[Validated]], transport: str
+) -> Iterator[dict[int, list[Result]]]:
+    """Record the entries of several requests in one transaction; yield the results of each by its index.
+
+    Where that fails, each request is recorded by itself, short ones first, and its results are yielded at
+    once: what holds up one request's signals does not hold up the others. Raises Outage; then no result is
+    final that was not yielded.
+    """
+    try:
+        batch = Batch([validated for request in requests for validated in request])
+        results = _write_whole(batch, transport, None)
+    except (Contended, DataFault) as fault:
+        budget = _Budget(fault)
+        for index in sorted(range(len(requests)), key=lambda index: len(requests[index])):
+            yield {index: _write_singly(requests[index], transport, None, budget)}
+        return
+    rest = iter(results)
+    yield {index: list(islice(rest, len(request))) for index, request in enumerate(requests)}
+
+
+class _Budget:
+    """How long one write may still wait for open transactions of agents."""
+
+    def __init__(self, fault: Exception) -> None:
+        self.left_s = CONTENTION_BUDGET_S
+        self.is_contended = isinstance(fault, Contended)
+
+    def charge(self, seconds: float) -> None:
+        self.is_contended = True
+        self.left_s -= seconds
+
+
+def _write_whole(batch: Batch, transport: str, first_received_at: datetime | None) -> list[Result]:
+    """Record a batch in one transaction. Raises Contended or DataFault, and then nothing is recorded."""
     if not batch.validated:
         return []
     if batch.too_large:
-        return _write_halves(batch, transport, first_received_at)
-    try:
-        with classified():
-            results = _write(batch, transport, first_received_at)
-    except (DataFault, Contended) as fault:
-        if len(batch.validated) > 1:
-            return _write_halves(batch, transport, first_received_at)
-        [(entry, signal, _)] = batch.validated
-        if isinstance(signal, Refusal):
-            raise  # a dead letter takes any bytes: this is a bug
-        if isinstance(fault, Contended):
-            return [_deferred(signal)]
-        refusal = Refusal("database_refused", str(fault)).about(signal)
-        return write(Batch([(entry, refusal, b"")]), transport, first_received_at)
+        raise DataFault("more than one transaction takes")
+    with classified():
+        recorded = recording.record_whole(batch.staged, transport, first_received_at)
+        results = _finish(batch, recorded, transport, first_received_at)
     batch_log.log_batch(results, transport)
     return results
 
 
-def _write_halves(batch: Batch, transport: str, first_received_at: datetime | None) -> list[Result]:
-    first, second = batch.halves()
-    return write(first, transport, first_received_at) + write(second, transport, first_received_at)
+def _write_singly(
+    validated: Sequence[Validated], transport: str, first_received_at: datetime | None, budget: _Budget
+) -> list[Result]:
+    """Record entries one by one, and defer those that are left when the budget is used up."""
+    results: list[Result] = []
+    for start in range(0, len(validated), MAX_SINGLY):
+        if budget.left_s <= 0:
+            results += [_deferred(signal) for _, signal, _ in validated[start:]]
+            break
+        batch = Batch(validated[start : start + MAX_SINGLY])
+        began = time.monotonic()
+        with classified():
+            recorded = recording.record_singly(
+                batch.staged, transport, first_received_at, is_contended=budget.is_contended
+            )
+            results += _finish(batch, recorded, transport, first_received_at)
+        if recording.HELD in recorded.problems.values():
+            budget.charge(time.monotonic() - began)
+    batch_log.log_batch(results, transport)
+    return results
 
 
-def _write(batch: Batch, transport: str, first_received_at: datetime | None) -> list[Result]:
-    inserted = _insert(batch.staged, transport, first_received_at) if batch.signals else _Inserted()
-    if inserted.new == len(batch.validated):
+def _finish(
+    batch: Batch, recorded: NewSignals, transport: str, first_received_at: datetime | None
+) -> list[Result]:
+    """Return the results of a batch whose new signals are recorded; keep what became of the others."""
+    if recorded.new == len(batch.validated):
         return [Result(Fate.ACCEPTED, signal) for _, signal, _, _ in batch.signals]
     with transaction.atomic(), connection.cursor() as cursor:
-        found = _find(cursor, batch.signals, inserted) if batch.signals else {}
+        base = recorded.base if recorded.new else None
+        found = duplicates.find(cursor, batch.signals, base) if batch.signals else {}
         results = [
-            _result(signal, found.get(number)) for number, (_, signal, _) in enumerate(batch.validated)
+            _result(signal, found.get(number), recorded.problems.get(number))
+            for number, (_, signal, _) in enumerate(batch.validated, 1)
         ]
-        _add_sightings(cursor, batch, found, transport)
+        duplicates.add_sightings(cursor, batch.entries, found, transport)
         write_dead_letters(cursor, batch.entries, results, transport)
         # Replayed entries were counted when they came in: else an operator's replaying would raise the alert
         # of an agent that is refused too often.
@@ -146,78 +189,18 @@ def _write(batch: Batch, transport: str, first_received_at: datetime | None) -> 
     return results
 
 
-def _insert(staged: staging.Staged, transport: str, first_received_at: datetime | None) -> _Inserted:
-    """Record the signals that are new, in a transaction that is over when this returns."""
-    parameters = {
-        "signals": staged.inline,
-        "transport": transport,
-        "first_received_at": first_received_at,
-    }
-    # To Postgres, the statements of one message are a transaction by themselves.
-    alone = not staged.copied and not connection.in_atomic_block
-    try:
-        with nullcontext() if alone else transaction.atomic(), connection.cursor() as cursor:
-            if staged.copied:
-                staging.copy_in(cursor, staged)
-            cursor.execute(staged.statement, parameters)
-            while cursor.nextset():
-                pass
-            return _Inserted(*cursor.fetchone())
-    except OperationalError as error:
-        if sqlstate(error) == LOCK_NOT_AVAILABLE:
-            raise Contended from error
-        raise
-
-
-def _find(
-    cursor: Any, signals: Sequence[staging.Numbered], inserted: _Inserted
-) -> dict[int, tuple[Fate, int]]:
-    """Return each signal's fate and row by its number; of one whose row has just gone, nothing."""
-    identities = [
-        {"ord": number, "ecosystem": signal.ecosystem, "signal_id": signal.signal_id}
-        for number, signal, _, _ in signals
-    ]
-    digests = {number: digest for number, _, digest, _ in signals}
-    found: dict[int, tuple[Fate, int]] = {}
-    ours: set[int] = set()
-    parameters = {"identities": msgspec.json.encode(identities).decode()}
-    cursor.execute(sql.FIND_RECORDED, parameters | {"first": inserted.first, "last": inserted.last})
-    for number, row_id, digest, is_ours, as_json in cursor.fetchall():
-        if is_ours and row_id not in ours:
-            ours.add(row_id)  # the first of this identity in the batch is the one that was inserted
-            found[number] = (Fate.ACCEPTED, row_id)
-            continue
-        known = bytes(digest) if digest else _digest_of(as_json)
-        found[number] = (Fate.DUPLICATE if known == digests[number] else Fate.CONFLICT, row_id)
-    return found
-
-
-def _digest_of(as_json: str) -> bytes:
-    """Return the digest of a row that an agent inserted and that is not recorded yet."""
-    signal = parse(as_json.encode())
-    return signal.digest() if isinstance(signal, Signal) else b""
-
-
-def _add_sightings(cursor: Any, batch: Batch, found: dict[int, tuple[Fate, int]], transport: str) -> None:
-    """Remember which signals came again, and from where."""
-    duplicates = [(number, row_id) for number, (fate, row_id) in found.items() if fate is Fate.DUPLICATE]
-    if duplicates:
-        parameters = {
-            "transport": transport,
-            "signals": [row_id for _, row_id in duplicates],
-            "senders": [batch.validated[number][0].sender for number, _ in duplicates],
-        }
-        cursor.execute(sql.ADD_SIGHTINGS, parameters)
-
-
-def _result(signal: Signal | Refusal, found: tuple[Fate, int] | None) -> Result:
+def _result(signal: Signal | Refusal, found: tuple[Fate, int] | None, problem: str | None) -> Result:
     if isinstance(signal, Refusal):
         return Result(Fate.REFUSED, refusal=signal)
+    if problem:
+        return Result(Fate.REFUSED, refusal=Refusal("database_refused", problem).about(signal))
     if found is None:
-        return _deferred(signal)  # an agent's row was in its way, and was removed since
+        return _deferred(signal)  # held, or an agent's row was in its way and has been removed since
     fate, _ = found
     return Result(fate, signal, CONFLICT.about(signal) if fate is Fate.CONFLICT else None)
 
 
-def _deferred(signal: Signal) -> Result:
+def _deferred(signal: Signal | Refusal) -> Result:
+    if isinstance(signal, Refusal):
+        return Result(Fate.DEFERRED, refusal=DEFERRED)
     return Result(Fate.DEFERRED, signal, DEFERRED.about(signal))

@@ -3,64 +3,32 @@
 The statements of `aliases` (renaming what is on record) and of `pager` (searching it) stand with their code.
 """
 
-# The table's own lock is taken before the ledger's, so that a migration makes this transaction wait and not
-# everyone behind it. After that a lock may take 100 ms: a row whose identity an open transaction of an agent
-# holds would make the INSERT, and with it every other way in, wait for that transaction.
-_LOCK = """
-    SET LOCAL statement_timeout = '30s';
-    LOCK TABLE trading_signals IN ROW EXCLUSIVE MODE;
-    LOCK TABLE ledger_lock IN EXCLUSIVE MODE;
-    SET LOCAL lock_timeout = '100ms';"""
-
-# Read under the lock, once a statement; never smaller than that of a lower position, whatever the clock does.
-_RECORDED_AT = """(SELECT greatest(clock_timestamp(), (
-            SELECT recorded_at FROM trading_signals
-            WHERE position IS NOT NULL ORDER BY position DESC LIMIT 1)))"""
-
-_COLUMNS = """signal_id, ecosystem, "timestamp", symbol, action, signal_type, entry_price, stop_loss,
+COLUMNS = """signal_id, ecosystem, "timestamp", symbol, action, signal_type, entry_price, stop_loss,
             take_profit, volume, confidence, agent_source, tags, raw_payload, refers_to"""
 
-_STAGED = """ord bigint, signal_id text, ecosystem text, "timestamp" timestamptz, symbol text, action text,
-            signal_type text, entry_price numeric, stop_loss numeric, take_profit numeric, volume numeric,
-            confidence double precision, agent_source text, tags jsonb, raw_payload jsonb, refers_to text,
-            sender text, instrument text, digest bytea"""
-
-# What an operator says a symbol is replaces what its spelling says; see `aggregator.ledger.aliases`.
-_INSTRUMENT = "coalesce(nullif(alias.instrument, ''), staged.instrument) AS instrument"
-
-_RECORD = f"""
-    {_LOCK}
-    WITH recorded AS (
-        INSERT INTO trading_signals ({_COLUMNS}, sender, instrument, digest, transport, first_received_at,
-            position, recorded_at)
-        SELECT {_COLUMNS}, sender, instrument, digest, %(transport)s, %(first_received_at)s::timestamptz,
-            nextval('trading_signals_position_seq'), {_RECORDED_AT}
-        FROM (
-            SELECT {_COLUMNS}, sender, {_INSTRUMENT}, digest
-            FROM {{staged}}
-            LEFT JOIN symbol_aliases AS alias USING (ecosystem, symbol)
-            ORDER BY ord) AS in_order
-        ON CONFLICT (ecosystem, signal_id) DO NOTHING
-        RETURNING position)
-    SELECT count(*), coalesce(min(position), 0), coalesce(max(position), 0) FROM recorded"""
-
-# JSON rather than JSONB: that one has a limit of 256 MB.
-RECORD_INLINE = _RECORD.format(staged=f"json_to_recordset(%(signals)s::json) AS staged ({_STAGED})")
-"""Record the signals that are new; return how many, and between which positions they and no others are."""
+STAGED_COLUMNS = """ord bigint, signal_id text, ecosystem text, "timestamp" timestamptz, symbol text,
+            action text, signal_type text, entry_price numeric, stop_loss numeric, take_profit numeric,
+            volume numeric, confidence double precision, agent_source text, tags jsonb, raw_payload jsonb,
+            refers_to text, sender text, instrument text, digest bytea"""
 
 # The name ends in a number that changes with the columns, since a pooled session may outlive an upgrade.
-RECORD_COPIED = _RECORD.format(staged="staged_signals_2 AS staged")
-"""The same for signals in the temporary table."""
+STAGED_TABLE = "staged_signals_2"
+
+RECORD = "SELECT * FROM record_signals(%(signals)s::json, %(size)s, %(transport)s, %(first_received_at)s)"
+RECORD_STAGED = "SELECT * FROM record_staged_signals(%(size)s, %(transport)s, %(first_received_at)s)"
+RECORD_SINGLY = """
+    SELECT * FROM record_signals_singly(
+        %(signals)s::json, %(size)s, %(transport)s, %(first_received_at)s, %(lock_timeout)s)"""
 
 # Kept by the session and emptied at each commit: creating one a transaction would cost a dozen catalogue rows
 # each time.
 CREATE_STAGED = f"""
     SET LOCAL client_min_messages = warning;
-    CREATE TEMPORARY TABLE IF NOT EXISTS staged_signals_2 ({_STAGED}) ON COMMIT DELETE ROWS"""
+    CREATE TEMPORARY TABLE IF NOT EXISTS {STAGED_TABLE} ({STAGED_COLUMNS}) ON COMMIT DELETE ROWS"""
 
 # Signals hold no control characters, or escaped in JSON, so one of them can stand for NULL.
 COPY_STAGED = f"""
-    COPY staged_signals_2 (ord, {_COLUMNS}, sender, instrument, digest) FROM STDIN WITH (NULL '\x01')"""
+    COPY {STAGED_TABLE} (ord, {COLUMNS}, sender, instrument, digest) FROM STDIN WITH (NULL '\x01')"""
 
 # A row's text for `parse`, so that one function validates inserted rows and bytes from outside.
 _AS_JSON = """jsonb_build_object(
@@ -72,13 +40,13 @@ _AS_JSON = """jsonb_build_object(
 
 FIND_RECORDED = f"""
     SELECT staged.ord, ledger.id, ledger.digest,
-        coalesce(ledger.position BETWEEN %(first)s AND %(last)s, false),
+        coalesce(ledger.position = %(base)s + staged.ord, false),
         CASE WHEN ledger.digest IS NULL THEN ledger.as_json END
     FROM json_to_recordset(%(identities)s::json) AS staged (ord bigint, ecosystem text, signal_id text)
     JOIN (SELECT id, ecosystem, signal_id, digest, position, {_AS_JSON} AS as_json FROM trading_signals)
         AS ledger USING (ecosystem, signal_id)
     ORDER BY staged.ord"""
-"""Return the row that has each signal's identity, and whether this batch inserted it."""
+"""Return the row that has each signal's identity, and whether it is the one that this batch inserted."""
 
 ADD_SIGHTINGS = """
     INSERT INTO sightings (signal_id, transport, sender, seen_at)
@@ -112,18 +80,7 @@ CLAIM_INSERTED_ELSEWHERE = f"""
     WHERE position IS NULL AND digest IS NULL ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED"""
 """Lock rows that agents inserted into an ecosystem's own database."""
 
-RECORD_INSERTED = f"""
-    {_LOCK}
-    WITH numbered AS MATERIALIZED (
-        SELECT ord, instrument, digest, nextval('trading_signals_position_seq') AS position
-        FROM (
-            SELECT ord, {_INSTRUMENT}, digest
-            FROM json_to_recordset(%(signals)s::json) AS staged ({_STAGED})
-            LEFT JOIN symbol_aliases AS alias USING (ecosystem, symbol)
-            ORDER BY ord) AS in_order)
-    UPDATE trading_signals AS ledger SET instrument = numbered.instrument, digest = numbered.digest,
-        position = numbered.position, recorded_at = {_RECORDED_AT}
-    FROM numbered WHERE ledger.id = numbered.ord"""
+RECORD_INSERTED = "SELECT record_inserted_signals(%(signals)s::json)"
 
 DELETE_INSERTED = "DELETE FROM trading_signals WHERE id = ANY (%(ids)s)"
 

@@ -1,8 +1,8 @@
-"""How signals travel to Postgres, in the way that suits their number: `prepare`, and after COPY `copy_in`.
+"""How signals travel to Postgres, in the way that suits their number.
 
-A few go as one JSON text in the very statement that records them: no round trip, no catalogue, no privilege
-of their own. Many go into a temporary table first, by COPY: three round trips, and a third of the work a
-signal. `benchmarks/README.md` has the figures, and the ways that were slower.
+A few go as one JSON text in the very call that records them: no round trip, no catalogue, no privilege of
+their own. Many go into a temporary table first, by COPY: three round trips, and a third of the work a signal.
+`benchmarks/README.md` has the figures, and the ways that were slower.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from aggregator.ledger import sql
 from ecosystems.market.symbols import instrument
 from ecosystems.signal import Signal
 
@@ -29,19 +28,19 @@ _encode = msgspec.json.Encoder(decimal_format="number").encode
 class Staged(NamedTuple):
     """Signals as Postgres gets them."""
 
-    statement: str
-    """What records them."""
-    inline: str
-    """The statement's own `signals`; empty if they are copied."""
-    copied: bytes
-    """What `copy_in` puts into the temporary table first, if anything."""
+    size: int
+    """The greatest number that one of them may have."""
+    inline: str = ""
+    """As JSON; empty if they are copied, or if there are none."""
+    copied: bytes = b""
+    """As COPY takes them; empty if they are inline."""
 
 
-def prepare(signals: Sequence[Numbered]) -> Staged:
+def prepare(signals: Sequence[Numbered], size: int) -> Staged:
     """Return the signals as text, which needs no database."""
     if len(signals) > MAX_INLINE:
-        return Staged(sql.RECORD_COPIED, "", "".join([_line(*each) for each in signals]).encode())
-    return Staged(sql.RECORD_INLINE, as_json(signals), b"")
+        return Staged(size, copied="".join([_line(*each) for each in signals]).encode())
+    return Staged(size, inline=as_json(signals) if signals else "")
 
 
 def as_json(signals: Sequence[Numbered]) -> str:
@@ -55,13 +54,6 @@ def _row(order: int, signal: Signal, digest: bytes, sender: str) -> dict[str, An
     row["instrument"] = instrument(signal.ecosystem, signal.symbol)
     row["digest"] = "\\x" + digest.hex()
     return row
-
-
-def copy_in(cursor: Any, staged: Staged) -> None:
-    """Fill the temporary table, inside the caller's transaction."""
-    cursor.execute(sql.CREATE_STAGED)
-    with cursor.copy(sql.COPY_STAGED) as stream:
-        stream.write(staged.copied)
 
 
 def _line(order: int, signal: Signal, digest: bytes, sender: str) -> str:

@@ -1,0 +1,85 @@
+"""Positions stay true whatever the sequences say: after a restore of data alone, or a failover."""
+
+import pytest
+from django.core.management import call_command
+from django.db import connection
+
+from aggregator import ledger
+from aggregator.health.checks import Status
+from aggregator.health.database_checks import MigrationsCheck
+from aggregator.health.ledger_check import LedgerCheck
+from aggregator.ingest.databases import DatabaseConsumer
+from aggregator.ledger import functions, inserted_rows, positions
+from aggregator.models import DeadLetter
+from tests.aggregator.ledger.samples import entry, insert, rows, value
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+HEAD = "SELECT max(position) FROM trading_signals"
+
+
+def fates(*entries):
+    return [str(result.fate) for result in ledger.record(entries, "webhook")]
+
+
+def set_sequence(name, to):
+    rows(f"SELECT setval('trading_signals_{name}_seq', {to})")
+
+
+def test_positions_are_above_the_greatest_on_record_whatever_the_sequence_says():
+    assert set(fates(*(entry(f"s{number}") for number in range(700)))) == {"accepted"}
+    for number in range(3):
+        before = value(HEAD)
+        set_sequence("position", 11)
+        if number == 1:
+            with connection.cursor() as cursor:
+                insert(cursor, "inserted")
+            assert len(inserted_rows.record_inserted_rows(10)) == 1
+        else:
+            assert set(fates(*(entry(f"t{number}-{each}") for each in range(1 + 350 * number)))) == {
+                "accepted"
+            }
+        assert value(f"SELECT count(*) FROM trading_signals WHERE position > {before}") == [1, 1, 701][number]
+        assert value("SELECT last_value FROM trading_signals_position_seq") == value(HEAD)
+    assert not DeadLetter.objects.exists()
+
+
+def test_an_id_that_is_drawn_twice_is_not_the_signals_fault():
+    fates(*(entry(f"s{number}") for number in range(20)))
+    set_sequence("id", "(SELECT min(id) FROM trading_signals)")
+    assert fates(entry("a"), entry("b"), entry("a", action="HODL")) == ["accepted", "accepted", "refused"]
+    assert {letter.code for letter in DeadLetter.objects.all()} == {"invalid_value"}
+    assert positions.sequences_behind() == {}
+
+
+def test_a_sequence_that_fell_behind_is_seen_and_repaired():
+    fates(*(entry(f"s{number}") for number in range(20)))
+    assert positions.sequences_behind() == {}
+    set_sequence("position", 11)
+    set_sequence("id", "(SELECT max(id) - 1 FROM trading_signals)")
+    result = LedgerCheck().result(wait=True)
+    assert (str(result.status), result.summary) == ("failed", "a sequence is behind")
+    assert "trading_signals_position_seq, trading_signals_id_seq" in result.detail
+    DatabaseConsumer("default").run_once()
+    assert LedgerCheck().result(wait=True).status is Status.OK
+    set_sequence("position", 11)
+    assert LedgerCheck().result(wait=True).status is Status.DEGRADED
+    assert fates(entry("after")) == ["accepted"]
+    assert LedgerCheck().result(wait=True).status is Status.OK
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "forex"])
+def test_the_databases_functions_are_the_programs():
+    assert MigrationsCheck().result(wait=True).status is Status.OK
+    with connection.cursor() as cursor:
+        cursor.execute("DROP FUNCTION record_staged_signals")
+        cursor.execute(
+            "CREATE OR REPLACE FUNCTION record_inserted_signals(batch json) RETURNS void LANGUAGE sql AS ''"
+        )
+    found = MigrationsCheck().result(wait=True)
+    assert (str(found.status), found.summary) == ("failed", "not all applied")
+    assert "run manage.py migrate" in found.detail
+    call_command("migrate", verbosity=0)
+    assert functions.outdated_functions("default") == []
+    public = "SELECT count(*) FROM pg_proc WHERE proname ~ '^record_.*signals' AND proacl::text ~ '[{,]='"
+    assert value(public) == 0
