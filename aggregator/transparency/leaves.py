@@ -28,6 +28,26 @@ SIGNALS = f"""
     FROM trading_signals"""
 
 
+_TIMES = ("decided_at", "entered_at", "exited_at", "scored_to")
+_DECIMALS = (
+    "horizon_hours", "fee_bps", "entry_price", "exit_price", "gross_return", "net_return", "r_multiple",
+    "mfe_r", "mae_r",
+)  # fmt: skip
+_PLAIN = (
+    "id", "position", "cause", "decided_by", "feed", "seconds", "outlier", "rule_version", "state",
+    "exit_reason", "ambiguous",
+)  # fmt: skip
+# A leaf of version 1 commits to these columns: one that is added to the table later is not among them.
+EVENT_FIELDS = (*_PLAIN, *_DECIMALS, *_TIMES)
+
+EVENTS = f"""
+    SELECT event.position, to_char(decided_at AT TIME ZONE 'UTC', {_MICROSECONDS}), ecosystem, agent_source,
+        {", ".join(f"event.{name}" for name in _PLAIN)},
+        {", ".join(f"trim_scale(event.{name})::text" for name in _DECIMALS)},
+        {", ".join(f"to_char(event.{name} AT TIME ZONE 'UTC', {_MICROSECONDS})" for name in _TIMES)}
+    FROM outcome_events AS event JOIN trading_signals USING (position)"""
+
+
 class SignalContent(msgspec.Struct, frozen=True, kw_only=True):
     """The signal as readers get it, without `instrument`, which an operator may map later."""
 
@@ -62,19 +82,18 @@ class LeafData(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """A row of the ledger, as the log sees it."""
+    """A signal of the ledger, or an outcome event, as the log sees it."""
 
     position: int
+    """Of the signal; of an event, that of its call."""
     recorded_at: str
     """With microseconds and a Z."""
     ecosystem: str
     agent_source: str
-    signal_id: str
+    name: str
+    """What an operator finds it by."""
     content: bytes
-
-    @property
-    def name(self) -> str:
-        return f"{self.ecosystem}/{self.signal_id} at position {self.position}"
+    event: int | None = None
 
 
 _encode = msgspec.json.Encoder(order="sorted").encode
@@ -85,6 +104,26 @@ def recorded_signals(cursor: Any, condition: str, parameters: Mapping[str, Any])
     """Return the recorded signals for which a condition holds, in order of position."""
     cursor.execute(f"{SIGNALS} WHERE {condition} ORDER BY position", parameters)
     return [_recorded(row) for row in cursor.fetchall()]
+
+
+def recorded_events(cursor: Any, condition: str, parameters: Mapping[str, Any]) -> list[Recorded]:
+    """Return the outcome events for which a condition holds, in order; at most `limit` of them."""
+    cursor.execute(f"{EVENTS} WHERE {condition} ORDER BY event.id LIMIT %(limit)s", parameters)
+    return [_event(row) for row in cursor.fetchall()]
+
+
+def _event(row: tuple[Any, ...]) -> Recorded:
+    position, decided_at, ecosystem, agent_source, *values = row
+    content = dict(zip(EVENT_FIELDS, values, strict=True))
+    content |= {name: content[name] and _readers_time(content[name]) for name in _TIMES}
+    name = f"outcome event {content['id']} of position {position}"
+    encoded = _encode(content)
+    return Recorded(position, f"{decided_at}Z", ecosystem, agent_source, name, encoded, content["id"])
+
+
+def _readers_time(written: str) -> str:
+    """Return a time as readers get it."""
+    return f"{written.removesuffix('.000000')}Z"
 
 
 def _recorded(row: tuple[Any, ...]) -> Recorded:
@@ -104,10 +143,11 @@ def _recorded(row: tuple[Any, ...]) -> Recorded:
         symbol=symbol,
         tags=_decode_tags(tags),
         take_profit=take_profit,
-        timestamp=f"{timestamp.removesuffix('.000000')}Z",
+        timestamp=_readers_time(timestamp),
         volume=volume,
     )
-    return Recorded(position, f"{recorded_at}Z", ecosystem, agent_source, signal_id, _encode(content))
+    name = f"{ecosystem}/{signal_id} at position {position}"
+    return Recorded(position, f"{recorded_at}Z", ecosystem, agent_source, name, _encode(content))
 
 
 @lru_cache(maxsize=4096)

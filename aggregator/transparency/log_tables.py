@@ -47,6 +47,9 @@ _WAITING = """
         WHERE trading_signals.position > transparency_log.position ORDER BY position LIMIT 1)
     FROM transparency_log"""
 
+BEHIND_LAST_EVENT = "event.id > (SELECT coalesce(max(event), 0) FROM log_leaves)"
+"""The condition for outcome events that are no leaves yet."""
+
 _TILES = """
     SELECT level, index, hashes FROM log_tiles
     JOIN unnest(%(levels)s::smallint[], %(indexes)s::bigint[]) AS wanted (level, index)

@@ -16,9 +16,9 @@ from aggregator import followers
 from aggregator.followers import Follower
 from aggregator.ledger.errors import classified
 from aggregator.transparency import checkpoints, log_tables
-from aggregator.transparency.leaves import Recorded, commitment, recorded_signals
+from aggregator.transparency.leaves import Recorded, commitment, recorded_events, recorded_signals
 from aggregator.transparency.log_directory import CannotSeal, LogDirectory, log_directory
-from aggregator.transparency.log_tables import NewLeaf
+from aggregator.transparency.log_tables import Head, NewLeaf
 
 logger = logging.getLogger("signal_hub.log")
 
@@ -58,14 +58,27 @@ class Sealer(Follower):
 
     def apply(self, cursor: Any, after: int, upto: int) -> None:
         """Append the signals of a batch. Raises CannotSeal."""
+        head = self._extending_head(cursor)
+        _append(cursor, head, recorded_signals(cursor, BETWEEN, {"after": after, "upto": upto}))
+
+    def _append_events(self) -> int:
+        """Append a batch of outcome events, whose ids grow in the order of commits; return how many."""
+        with followers.locked(self.name) as held, connection.cursor() as cursor:
+            if held is None:
+                return 0
+            events = recorded_events(cursor, log_tables.BEHIND_LAST_EVENT, {"limit": self.batch})
+            if events:
+                _append(cursor, self._extending_head(cursor), events)
+            return len(events)
+
+    def _extending_head(self, cursor: Any) -> Head:
+        """Return the log's head, locked; the tree extends the last checkpoint. Raises CannotSeal."""
         head = log_tables.head(cursor, lock=True)
         assert head is not None, "it was there a moment ago, and nothing deletes it"
         copy = self._directory.copy()
         if copy != head.checkpoint:
             checkpoints.require_extends(cursor, head, copy)
-        signals = list(recorded_signals(cursor, BETWEEN, {"after": after, "upto": upto}))
-        leaves = list(starmap(_leaf, zip(signals, log_tables.nonces(len(signals)), strict=True)))
-        log_tables.append_leaves(cursor, head.size, leaves)
+        return head
 
     def _seal(self) -> int:
         """Append and publish, if a log is kept and this process has its key. Raises CannotSeal."""
@@ -77,7 +90,7 @@ class Sealer(Follower):
         if not keys:
             _report_keyless()
             return 0
-        done = super().run_once()
+        done = super().run_once() + self._append_events()
         with followers.locked(self.name) as held, connection.cursor() as cursor:
             if held is not None and checkpoints.publish(cursor, self._directory, keys):
                 logger.debug("checkpoint published")
@@ -86,10 +99,15 @@ class Sealer(Follower):
         return done
 
 
-def _leaf(signal: Recorded, nonce: bytes) -> NewLeaf:
-    committed = commitment(nonce, signal.content)
-    agent = (signal.ecosystem, signal.agent_source)
-    return NewLeaf(agent, signal.position, None, signal.recorded_at, nonce, committed)
+def _append(cursor: Any, head: Head, rows: list[Recorded]) -> None:
+    leaves = starmap(_leaf, zip(rows, log_tables.nonces(len(rows)), strict=True))
+    log_tables.append_leaves(cursor, head.size, list(leaves))
+
+
+def _leaf(row: Recorded, nonce: bytes) -> NewLeaf:
+    committed = commitment(nonce, row.content)
+    agent = (row.ecosystem, row.agent_source)
+    return NewLeaf(agent, row.position, row.event, row.recorded_at, nonce, committed)
 
 
 def _report(problem: CannotSeal) -> None:

@@ -1,6 +1,6 @@
 """Verifying the log against the tables: everything is computed anew from the ledger's rows."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,7 +8,7 @@ from django.db import connection, transaction
 
 from aggregator.ledger.errors import classified
 from aggregator.transparency import log_tables, merkle, tiles
-from aggregator.transparency.leaves import Recorded, commitment, recorded_signals
+from aggregator.transparency.leaves import Recorded, commitment, recorded_events, recorded_signals
 from aggregator.transparency.log_directory import CannotSeal, LogDirectory
 from aggregator.transparency.log_tables import Head, StoredLeaf
 from aggregator.transparency.notes import Checkpoint, InvalidNote, Note, VerifierKey
@@ -17,11 +17,18 @@ from aggregator.transparency.tiles import Tile
 BATCH = 256 * 20
 """Leaves that are read at once: whole tiles, so that each is compared once."""
 
-WITHOUT_LEAF = """
-    SELECT position FROM trading_signals AS signal
-    WHERE position <= (SELECT position FROM followers WHERE name = 'transparency')
-        AND NOT EXISTS (SELECT FROM log_leaves WHERE event IS NULL AND position = signal.position)
-    ORDER BY position LIMIT 1"""
+WITHOUT_LEAF = {
+    "the signal at position": """
+        SELECT position FROM trading_signals AS signal
+        WHERE position <= (SELECT position FROM followers WHERE name = 'transparency')
+            AND NOT EXISTS (SELECT FROM log_leaves WHERE event IS NULL AND position = signal.position)
+        ORDER BY position LIMIT 1""",
+    "outcome event": """
+        SELECT id FROM outcome_events
+        WHERE id < (SELECT max(event) FROM log_leaves)
+            AND NOT EXISTS (SELECT FROM log_leaves WHERE event = outcome_events.id)
+        ORDER BY id LIMIT 1""",
+}
 
 ANCHORED = "SELECT checkpoint FROM log_anchors ORDER BY size"
 
@@ -38,9 +45,10 @@ def verify(directory: LogDirectory) -> int:
         if head is None:
             raise CannotSeal("no log is kept", "to keep one: manage.py transparency init")
         _Tree(cursor).require_whole(head.size)
-        cursor.execute(WITHOUT_LEAF)
-        if missing := cursor.fetchone():
-            raise Difference(f"the signal at position {missing[0]} has no leaf")
+        for what, query in WITHOUT_LEAF.items():
+            cursor.execute(query)
+            if missing := cursor.fetchone():
+                raise Difference(f"{what} {missing[0]} has no leaf")
         _require_checkpoints(cursor, head, directory)
     return head.size
 
@@ -69,27 +77,36 @@ class _Tree:
         bounds = {"start": start, "end": end}
         rows = log_tables.leaves(self.cursor, "index >= %(start)s AND index < %(end)s", bounds)
         found = {leaf.index: leaf for leaf in rows}
-        positions = [leaf.position for leaf in found.values() if leaf.event is None]
-        wanted = {"positions": positions}
-        recorded = recorded_signals(self.cursor, "position = ANY (%(positions)s)", wanted)
-        signals = {signal.position: signal for signal in recorded}
+        recorded = self._rows(found.values())
         for index in range(start, end):
             if index not in found:
                 raise Difference(f"leaf {index} is missing")
-            self._require_recorded(found[index], signals.get(found[index].position))
-            yield found[index]
+            leaf = found[index]
+            self._require_recorded(leaf, recorded.get((leaf.position, leaf.event)))
+            yield leaf
 
-    def _require_recorded(self, leaf: StoredLeaf, signal: Recorded | None) -> None:
+    def _rows(self, leaves: Collection[StoredLeaf]) -> dict[tuple[int, int | None], Recorded]:
+        """Return the ledger's rows and outcome events of these leaves, by position and event."""
+        positions = [leaf.position for leaf in leaves if leaf.event is None]
+        events = [leaf.event for leaf in leaves if leaf.event is not None]
+        at = {"positions": positions, "events": events, "limit": len(events)}
+        signals = recorded_signals(self.cursor, "position = ANY (%(positions)s)", at)
+        outcomes = recorded_events(self.cursor, "event.id = ANY (%(events)s)", at)
+        return {(row.position, row.event): row for row in [*signals, *outcomes]}
+
+    def _require_recorded(self, leaf: StoredLeaf, row: Recorded | None) -> None:
         """Raise Difference unless the row is what the leaf commits to."""
-        if signal is None:
-            raise Difference(f"leaf {leaf.index}: the signal at position {leaf.position} is missing")
-        if commitment(leaf.nonce, signal.content) != leaf.commitment:
-            raise Difference(f"leaf {leaf.index}: {signal.name} is not what was recorded")
-        if signal.recorded_at != leaf.recorded_at:
-            raise Difference(f"leaf {leaf.index}: {signal.name} has another time of recording")
-        if leaf.position <= self.position:
-            raise Difference(f"leaf {leaf.index}: {signal.name} is not in the order of positions")
-        self.position = leaf.position
+        if row is None:
+            what = "the signal" if leaf.event is None else f"outcome event {leaf.event} of the call"
+            raise Difference(f"leaf {leaf.index}: {what} at position {leaf.position} is missing")
+        if commitment(leaf.nonce, row.content) != leaf.commitment:
+            raise Difference(f"leaf {leaf.index}: {row.name} is not what was recorded")
+        if row.recorded_at != leaf.recorded_at:
+            raise Difference(f"leaf {leaf.index}: {row.name} has another time of recording")
+        if leaf.event is None and leaf.position <= self.position:
+            raise Difference(f"leaf {leaf.index}: {row.name} is not in the order of positions")
+        if leaf.event is None:
+            self.position = leaf.position
 
     def _require_tiles(self, changed: dict[Tile, bytes]) -> None:
         stored = log_tables.read_tiles(self.cursor, changed)

@@ -78,6 +78,8 @@ def run(stack: ExitStack) -> int:
     environment = child_environment(dotenv, local, port)
     print_line("Migrating …")
     migrate(environment, embedded="CORE_DB_URL" in local)
+    if "CORE_LOG_DIR" in local:
+        begin_log(environment)
     demo = os.environ.get("DEMO", "on").lower() not in {"off", "0", "no", "false"}
     password = operator_password(environment)
     announcer = Announcer(
@@ -103,6 +105,14 @@ def migrate(environment: Mapping[str, str], *, embedded: bool) -> None:
         raise
 
 
+def begin_log(environment: Mapping[str, str]) -> None:
+    """Begin the transparency log unless it has begun; the hub runs without one where that cannot be."""
+    try:
+        manage(environment, "transparency", "init")
+    except RunError as error:
+        print_line(f"signal-hub: {error}", error=True)
+
+
 def server_data() -> Path:
     """Return the folder of the embedded servers' data."""
     return Path(os.environ.get("SIGNAL_HUB_DATA") or data_home(ROOT))
@@ -125,6 +135,8 @@ def start_servers(stack: ExitStack, dotenv: DotEnv) -> dict[str, str]:
     if not _is_set("CORE_DB_URL", dotenv):
         print_line("Starting Postgres …")
         variables["CORE_DB_URL"] = stack.enter_context(Postgres(home)).create_database(DATABASE)
+        # Beside the database that it belongs to, so that who removes the one removes both.
+        variables["CORE_LOG_DIR"] = str(home / "log")
     if not _is_set("CORE_REDIS_URL", dotenv):
         cache = Redis(home)
         print_line(f"Starting {cache.program.title} …")

@@ -1,20 +1,30 @@
 """The sealer: what was recorded becomes leaves, in order, and checkpoints cover it."""
 
 import hashlib
+import io
 import json
 
 import pytest
 import rfc8785
+from django.core.management import call_command
 from django.db import connection
 
-from aggregator.models import LogAgent, LogLeaf, TradingSignal
-from aggregator.transparency.leaves import recorded_signals
+from aggregator.models import LogAgent, LogLeaf, OutcomeEvent, TradingSignal
+from aggregator.transparency.leaves import recorded_events, recorded_signals
 from aggregator.transparency.log_directory import log_directory
 from tests.aggregator.transparency import rfc6962
 from tests.aggregator.transparency.log_files import download, entries, opened
 from tests.commerce.feed.reading import reader
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+EVENT = """
+    INSERT INTO outcome_events (position, decided_at, cause, rule_version, horizon_hours, fee_bps, state,
+        exit_reason, entered_at, entry_price, exited_at, exit_price, gross_return, net_return, r_multiple,
+        mfe_r, mae_r, ambiguous, scored_to)
+    VALUES (%(position)s, now(), 'prices', 1, 720, 10, %(state)s, 'stop', '2026-01-02T03:04:00Z', 100.50,
+        '2026-01-02T03:05:00Z', 98, -0.024875621891, -0.026850746269, -1.079400000000, 0, 1, true,
+        '2026-01-02T03:06:00Z')"""
 
 
 def test_every_recorded_signal_becomes_a_leaf_in_order_of_position(log, record, seal, tmp_path):
@@ -111,3 +121,30 @@ def test_a_hub_without_a_log_seals_nothing(log_dir, record, seal):
     assert seal() is None
     assert not LogLeaf.objects.exists()
     assert not log_dir.exists()
+
+
+def test_every_outcome_event_becomes_a_leaf_of_its_calls_agent(log, record, seal, tmp_path):
+    record({"signal_id": "call", "agent_source": "momentum"})
+    position = TradingSignal.objects.get().position
+    with connection.cursor() as cursor:
+        for state in ("waiting", "closed"):
+            cursor.execute(EVENT, {"position": position, "state": state})
+    seal()
+    leaves = [json.loads(entry) for entry in entries(download(tmp_path))]
+    assert [(leaf["kind"], leaf["position"]) for leaf in leaves] == [
+        ("signal", position),
+        ("outcome", position),
+        ("outcome", position),
+    ]
+    assert len({leaf["agent"] for leaf in leaves}) == 1
+    with connection.cursor() as cursor:
+        events = recorded_events(cursor, "true", {"limit": 10})
+    content = json.loads(events[1].content)
+    assert rfc8785.dumps(content) == events[1].content
+    assert set(content) == {field.name for field in OutcomeEvent._meta.fields}
+    assert (content["state"], content["r_multiple"], content["exit_price"]) == ("closed", "-1.0794", "98")
+    assert content["exited_at"] == "2026-01-02T03:05:00Z"
+    nonce = bytes(LogLeaf.objects.get(index=2).nonce)
+    assert hashlib.sha256(nonce + events[1].content).hexdigest() == leaves[2]["commitment"]
+    assert leaves[2]["recorded_at"] == events[1].recorded_at
+    call_command("transparency", "verify", stdout=io.StringIO())
