@@ -44,9 +44,11 @@ from aggregator.http.asgi import (
 from aggregator.http.problems import as_problem, bad_host, unavailable, unknown_address
 from aggregator.http.request_log import REQUEST_ID_HEADER, begin_request
 from aggregator.http.requests import ReceivedRequest
+from aggregator.ingest.hooks import hook
 from aggregator.ingest.way_in import WayIn
 from aggregator.ingest.webhook import SIGNALS_PATH, webhook
 from aggregator.ledger.group_commit import RECORD_TIMEOUT_S, GroupCommit, Ticket
+from aggregator.sources.tokens import HOOKS_PATH
 
 HEALTH_PATH = "/health"
 MAX_WAITING_THREADS = 4
@@ -64,14 +66,16 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     elif scope["path"] == LIVEZ_PATH:
         await _send(send, alive(ASGIRequest(scope, BytesIO())))
     elif scope["path"] == HEALTH_PATH:
-        await _send(send, await _in_thread(_answer_of_django, scope))
+        await _send(send, await _in_thread(RECORD_TIMEOUT_S, _answer_of_django, scope))
     else:
         await _serve(scope, receive, send)
 
 
 def find_way_in(path: str) -> WayIn | None:
     """Return the way in at an address."""
-    return webhook if path == SIGNALS_PATH else None
+    if path == SIGNALS_PATH:
+        return webhook
+    return hook if path.startswith(HOOKS_PATH) else None
 
 
 async def _serve(scope: Scope, receive: Receive, send: Send) -> None:
@@ -97,28 +101,32 @@ async def _answer(request: ReceivedRequest, receive: Receive) -> Answer:
     way_in = find_way_in(request.path)
     if way_in is None:
         raise unknown_address()
-    length = await _run(way_in.check, request)
+    loop, left_s = asyncio.get_running_loop(), way_in.timeout_s
+    started = loop.time()
+    length = await _run(left_s, way_in.check, request)
+    left_s -= loop.time() - started
     request.body = await receive_body(receive, length)
-    validated = await _run(_validated, way_in, request, is_long=length > LONG_BODY_BYTES)
-    return way_in.answer(await _writer(asyncio.get_running_loop()).record(validated, way_in.record_timeout_s))
+    until = loop.time() + left_s
+    validated = await _run(left_s, _validated, way_in, request, is_long=length > LONG_BODY_BYTES)
+    return way_in.answer(await _writer(loop).record(validated, until - loop.time()))
 
 
 def _validated(way_in: WayIn, request: ReceivedRequest) -> list[ledger.Validated]:
     return ledger.validate(way_in.entries(request))
 
 
-async def _run(call: Callable[..., _T], *arguments: Any, is_long: bool = False) -> _T:
+async def _run(timeout_s: float, call: Callable[..., _T], *arguments: Any, is_long: bool = False) -> _T:
     """Call on the event loop, which is faster, unless it takes long or has to wait."""
     if not is_long:
         try:
             return call(*arguments)
         except SynchronousOnlyOperation:
             pass
-    return await _in_thread(call, *arguments)
+    return await _in_thread(timeout_s, call, *arguments)
 
 
-async def _in_thread(call: Callable[..., _T], *arguments: Any) -> _T:
-    """Call in one of a few threads. Raises Problem 503 where all of them stay busy."""
+async def _in_thread(timeout_s: float, call: Callable[..., _T], *arguments: Any) -> _T:
+    """Call in one of a few threads. Raises Problem 503 where all of them stay busy, or it takes too long."""
     context = copy_context()
 
     def run() -> _T:
@@ -126,7 +134,7 @@ async def _in_thread(call: Callable[..., _T], *arguments: Any) -> _T:
         return call(*arguments)
 
     try:
-        async with asyncio.timeout(RECORD_TIMEOUT_S):
+        async with asyncio.timeout(timeout_s):
             return await asyncio.get_running_loop().run_in_executor(_threads, context.run, run)
     except TimeoutError:
         raise unavailable("The database is unavailable; retry later.") from None

@@ -143,7 +143,8 @@ LEVELS = {
     "celery.app.trace": "WARNING",
     # After an outage, a line for each expired task.
     "celery.worker.request": "WARNING",
-    # Both write URLs, which in alert channels hold tokens.
+    # They write URLs, which in alert channels and bots' addresses hold tokens.
     "apprise": "CRITICAL",
     "urllib3": "ERROR",
+    "httpx": "WARNING",
 }

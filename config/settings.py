@@ -271,7 +271,14 @@ SPECTACULAR_SETTINGS = {
 # The loops of a worker: by name, the dotted path of what makes one (see `aggregator.worker`). A transport
 # that is read in the background is an entry here.
 WORKER_LOOPS = {
-    **({"streams": "aggregator.ingest.streams.configured_consumer"} if ENVIRONMENT.redis_url else {}),
+    **(
+        {
+            "streams": "aggregator.ingest.streams.configured_consumer",
+            "source-streams": "aggregator.ingest.source_streams.source_stream_consumer",
+        }
+        if ENVIRONMENT.redis_url
+        else {}
+    ),
     **{f"databases:{alias}": "aggregator.ingest.databases.DatabaseConsumer" for alias in DATABASES},
     "rollups": "aggregator.arrivals.rollups.RollupFollower",
     "transparency": "aggregator.transparency.sealer.Sealer",
@@ -292,6 +299,7 @@ PERIODIC_JOBS: dict[str, tuple[Any, ...]] = {
     "update-instruments": ("aggregator.ledger.aliases.update_signals", 10.0),
     "fold-counters": ("aggregator.arrivals.counters.fold", 3600.0),
     "remove-old-rows": ("aggregator.arrivals.retention.prune", 3600.0, KEEP_DAYS),
+    "forget-hook-bodies": ("aggregator.sources.arrival_times.forget_arrivals", 600.0),
     "notify-endpoint-owners": ("commerce.webhooks.owner_notifications.send_due", 15.0),
     "remove-old-messages": ("commerce.webhooks.message_retention.delete_old_messages", 3600.0),
     "forget-workers": ("aggregator.worker_states.delete_old_states", 3600.0),

@@ -10,8 +10,10 @@ from aggregator.admin import dashboard
 from aggregator.health.livez import alive
 from aggregator.health.metrics import MetricsView
 from aggregator.health.views import HealthView
+from aggregator.ingest.hook_view import HookView
 from aggregator.ingest.webhook import SIGNALS_PATH
 from aggregator.ingest.webhook_view import SignalsView
+from aggregator.sources.tokens import HOOKS_PATH
 from aggregator.transparency import views as transparency
 from commerce.billing.stripe_webhook import StripeWebhook
 
@@ -24,6 +26,7 @@ urlpatterns = [
     path("admin/live", admin.site.admin_view(dashboard.live), name="hub-live"),
     path("admin/", admin.site.urls),
     path(SIGNALS_PATH.removeprefix("/"), SignalsView.as_view(), name="signals"),
+    path(f"{HOOKS_PATH.removeprefix('/')}<token>", HookView.as_view(), name="hook"),
     path("api/stripe", StripeWebhook.as_view(), name="stripe"),
     path("api/v1/", include("commerce.api.urls")),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),

@@ -7,7 +7,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 APP_ORDER = ("aggregator", "commerce", "auth", "axes")
-FIRST_MODELS = ("TradingSignal", "Agent", "DeadLetter", "SymbolAlias", "ApiKey")
+FIRST_MODELS = ("TradingSignal", "Agent", "DeadLetter", "SymbolAlias", "ApiKey", "Source")
 """Models listed before the others of their app, which are sorted by name."""
 
 

@@ -24,6 +24,8 @@ class ReceivedRequest(msgspec.Struct):
     address: str
     """The client's."""
     body: bytes = b""
+    sender: Any = None
+    """Whom the head already proves."""
 
 
 def received_by_django(request: HttpRequest) -> ReceivedRequest:

@@ -7,7 +7,7 @@ it dies is claimed by another; what is not recorded in five deliveries becomes a
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -121,7 +121,7 @@ class StreamConsumer(Loop):
                 GROUP, self.name, dict.fromkeys(self.streams, ">"), count=MAX_STREAM_BATCH, block=BLOCK_MS
             )
         )
-        return list(_entries(reply))
+        return self._entries(reply)
 
     def _read_stream(self, stream: str) -> list[Entry]:
         """Read without waiting, and check in the same instant whether anything was trimmed before it."""
@@ -135,7 +135,7 @@ class StreamConsumer(Loop):
 
         info, groups, reply = self._in_group(check_and_read)
         lost = trimming.trimmed_gap(stream, GROUP, info, groups)
-        return [*([lost] if lost else []), *_entries(reply)]
+        return [*([lost] if lost else []), *self._entries(reply)]
 
     def claim(self) -> list[Entry]:
         """Claim, every CLAIM_INTERVAL_S, what other consumers have had for a minute and not acknowledged."""
@@ -157,7 +157,9 @@ class StreamConsumer(Loop):
         # Before Redis 7 a trimmed entry comes as None; after, it does not come at all.
         claimed = {message[0]: message[1] for message in reply if message}
         entries = [
-            _entry(stream, entry_id, fields, deliveries[entry_id]) for entry_id, fields in claimed.items()
+            entry
+            for entry_id, fields in claimed.items()
+            for entry in self.translate(stream, entry_id, fields, deliveries[entry_id])
         ]
         return entries + self._gone(stream, [entry_id for entry_id in deliveries if entry_id not in claimed])
 
@@ -176,12 +178,33 @@ class StreamConsumer(Loop):
     def acknowledge(self, entries: Sequence[Entry], results: Sequence[Result]) -> int:
         """Acknowledge the entries whose results are final; return how many there are."""
         final: dict[str, list[str]] = {}
-        for entry, result in zip(entries, results, strict=True):
-            if result.is_final and entry.entry_id:  # a gap in the stream has none
+        deferred = {
+            (entry.stream, entry.entry_id)
+            for entry, result in zip(entries, results, strict=True)
+            if not result.is_final
+        }
+        for entry in entries:
+            # A gap in the stream has no id; of what became several entries, all have to be final.
+            if entry.entry_id and (entry.stream, entry.entry_id) not in deferred:
                 final.setdefault(entry.stream, []).append(entry.entry_id)
         for stream, entry_ids in final.items():
             self.redis.xack(stream, GROUP, *entry_ids)
         return sum(map(len, final.values()))
+
+    def translate(self, stream: str, entry_id: bytes, fields: list[bytes], delivered: int) -> list[Entry]:
+        """Return the ledger's entries of one of the stream; `fields` are names and values in turn.
+
+        `delivered` is how often it was delivered before this time.
+        """
+        return [_entry(stream, entry_id, fields, delivered)]
+
+    def _entries(self, reply: Any) -> list[Entry]:
+        return [
+            entry
+            for name, messages in reply or []
+            for entry_id, fields in messages
+            for entry in self.translate(name.decode(), entry_id, fields, 0)
+        ]
 
     def _renew_claims(self) -> None:
         """Claim again what was read and waits for Postgres, without counting it as delivered.
@@ -242,18 +265,8 @@ def configured_consumer() -> StreamConsumer:
     return StreamConsumer.from_environment(settings.ENVIRONMENT)
 
 
-def _entries(reply: Any) -> Iterable[Entry]:
-    for name, messages in reply or []:
-        stream = name.decode()
-        for entry_id, fields in messages:
-            yield _entry(stream, entry_id, fields, 0)
-
-
 def _entry(stream: str, entry_id: bytes, fields: list[bytes], delivered: int) -> Entry:
-    """Return a message's entry; `fields` are names and values in turn.
-
-    `delivered` is how often it was delivered before this time.
-    """
+    """Do what `StreamConsumer.translate` does, for the hub's own streams."""
     refusal = EXHAUSTED if delivered >= MAX_DELIVERIES else None
     if len(fields) == 2 and fields[0] == b"payload":
         payload = fields[1]

@@ -22,8 +22,8 @@ class WayIn(Protocol):
     on an event loop (Django's `async_unsafe`): the receiver calls them again in a thread.
     """
 
-    record_timeout_s: float
-    """How long the sender waits for its results before it is answered 503."""
+    timeout_s: float
+    """How long the sender waits, but for the time that its body takes, before it is answered 503."""
 
     def check(self, request: ReceivedRequest) -> int:
         """Return the length of the body, if it is worth reading. The request has none yet."""
@@ -49,4 +49,4 @@ def received(way_in: WayIn, django_request: HttpRequest) -> ReceivedRequest:
 
 def record_in_thread(way_in: WayIn, entries: Sequence[Entry]) -> Answer:
     """Have entries recorded, and wait for it."""
-    return way_in.answer(commits.record(entries, way_in.record_timeout_s))
+    return way_in.answer(commits.record(entries, way_in.timeout_s))

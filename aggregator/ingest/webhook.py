@@ -18,7 +18,7 @@ SIGNALS_PATH = "/api/signals"
 class Webhook:
     """The webhook as both servers know it (a WayIn)."""
 
-    record_timeout_s = RECORD_TIMEOUT_S
+    timeout_s = RECORD_TIMEOUT_S
 
     def check(self, request: ReceivedRequest) -> int:
         require_post(request)

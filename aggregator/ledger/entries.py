@@ -20,6 +20,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     deliveries: int = 1
     refusal: Refusal | None = None
     """Set where it is already known that this can be no signal."""
+    mapped: bytes = b""
+    """The signal's JSON, where the bytes are a producer's own."""
 
 
 class Fate(StrEnum):

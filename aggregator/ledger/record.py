@@ -61,7 +61,7 @@ def validate(entries: Sequence[Entry]) -> list[Validated]:
 
 
 def _validate(entry: Entry, now: datetime) -> Validated:
-    signal = entry.refusal or parse(entry.raw, now)
+    signal = entry.refusal or parse(entry.mapped or entry.raw, now)
     if isinstance(signal, Refusal):
         return entry, signal, b""
     if entry.ecosystems is not None and signal.ecosystem not in entry.ecosystems:

@@ -1,10 +1,11 @@
 """Recording dead letters again, after what was wrong has been corrected."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from itertools import groupby
+from itertools import groupby, islice
 from operator import attrgetter
+from typing import NamedTuple
 
 from django.db.models import F
 from django.utils import timezone
@@ -13,7 +14,8 @@ from aggregator import ledger
 from aggregator.ledger import Entry, Fate, Result
 from aggregator.ledger.dead_letters import fingerprint
 from aggregator.ledger.entries import NO_PAYLOAD, TRIMMED_UNREAD
-from aggregator.models import ApiKey, DeadLetter
+from aggregator.ledger.source_entries import SENDER_PREFIX, Arrival, source_entries
+from aggregator.models import ApiKey, DeadLetter, Source
 
 UNREPLAYABLE = (TRIMMED_UNREAD, NO_PAYLOAD.code)
 """Codes of letters that never held a signal: they stand for something lost."""
@@ -37,15 +39,16 @@ def replay(letters: Sequence[DeadLetter]) -> dict[int, Fate | Skipped]:
     }
     playable = [letter for letter in letters if not letter.is_cut and letter.code not in UNREPLAYABLE]
     playable.sort(key=attrgetter("transport", "pk"))
-    allowed = _allowed_ecosystems(playable)
+    allowed, sources = _allowed_ecosystems(playable), _sources(playable)
     for transport, group in groupby(playable, key=attrgetter("transport")):
-        batch = list(group)
-        entries = [_entry(letter, allowed.get(letter.sender)) for letter in batch]
+        batch = [(letter, _entries(letter, allowed, sources)) for letter in group]
         # A dead agent must not look alive: its letters came in when they did.
-        first_received_at = min(letter.last_at for letter in batch)
-        results = ledger.record(entries, transport, first_received_at)
-        _update_letters(batch, entries, results, transport)
-        fates.update({letter.pk: result.fate for letter, result in zip(batch, results, strict=True)})
+        first_received_at = min(letter.last_at for letter, _ in batch)
+        entries = [entry for _, own in batch for entry in own]
+        results = iter(ledger.record(entries, transport, first_received_at))
+        replayed = [_Replayed(letter, own, list(islice(results, len(own)))) for letter, own in batch if own]
+        _update_letters(replayed, transport)
+        fates.update({each.letter.pk: each.fate for each in replayed})
     return fates
 
 
@@ -60,10 +63,34 @@ def replay_counts(fates: dict[int, Fate | Skipped]) -> dict[str, int]:
     }
 
 
-def _entry(letter: DeadLetter, ecosystems: frozenset[str] | None) -> Entry:
-    return Entry(
-        bytes(letter.raw), letter.sender, ecosystems, letter.stream, letter.entry_id, letter.deliveries
-    )
+class _Replayed(NamedTuple):
+    """A letter with the entries that it became, and their results."""
+
+    letter: DeadLetter
+    entries: list[Entry]
+    results: list[Result]
+
+    @property
+    def fate(self) -> Fate:
+        """Return the worst fate of its entries."""
+        return max((result.fate for result in self.results), key=list(Fate).index)
+
+
+def _entries(
+    letter: DeadLetter, allowed: Mapping[str, frozenset[str] | None], sources: Mapping[str, Source]
+) -> list[Entry]:
+    """Return what a letter is to the ledger; a source's body, as the source's mapping is now."""
+    raw = bytes(letter.raw)
+    if source := sources.get(letter.sender.removeprefix(SENDER_PREFIX)):
+        return source_entries(source, raw, Arrival.of(letter))
+    ecosystems = allowed.get(letter.sender)
+    return [Entry(raw, letter.sender, ecosystems, letter.stream, letter.entry_id, letter.deliveries)]
+
+
+def _sources(letters: Sequence[DeadLetter]) -> dict[str, Source]:
+    names = {letter.sender for letter in letters if letter.sender.startswith(SENDER_PREFIX)}
+    found = Source.objects.filter(name__in=[name.removeprefix(SENDER_PREFIX) for name in names])
+    return {source.name: source for source in found}
 
 
 def _allowed_ecosystems(letters: Sequence[DeadLetter]) -> dict[str, frozenset[str] | None]:
@@ -73,17 +100,18 @@ def _allowed_ecosystems(letters: Sequence[DeadLetter]) -> dict[str, frozenset[st
     return {f"key:{key.key_id}": frozenset(key.ecosystems) if key.ecosystems else None for key in keys}
 
 
-def _update_letters(
-    letters: Sequence[DeadLetter], entries: Sequence[Entry], results: Sequence[Result], transport: str
-) -> None:
-    """Resolve letters with a final result; one that is refused as before did not come in once more."""
-    resolved, refused_again = [], []
-    for letter, entry, result in zip(letters, entries, results, strict=True):
-        if not result.is_final:
+def _update_letters(replayed: Sequence[_Replayed], transport: str) -> None:
+    """Resolve letters with final results only; one that is refused as before did not come in once more."""
+    resolved: list[int] = []
+    refused_again: list[int] = []
+    for letter, entries, results in replayed:
+        if not all(result.is_final for result in results):
             continue
-        if result.refusal and fingerprint(entry, result.refusal, transport) == bytes(letter.fingerprint):
-            refused_again.append(letter.pk)
-        else:
-            resolved.append(letter.pk)
+        refused = [
+            fingerprint(entry, result.refusal, transport)
+            for entry, result in zip(entries, results, strict=True)
+            if result.refusal
+        ]
+        (refused_again if bytes(letter.fingerprint) in refused else resolved).append(letter.pk)
     DeadLetter.objects.filter(pk__in=resolved).update(resolved_at=timezone.now())
     DeadLetter.objects.filter(pk__in=refused_again).update(times=F("times") - 1)

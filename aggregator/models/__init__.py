@@ -8,6 +8,7 @@ from aggregator.models.choices import ECOSYSTEM_CHOICES, TRANSPORT_CHOICES
 from aggregator.models.dead_letters import DeadLetter
 from aggregator.models.followers import FollowerCursor
 from aggregator.models.signals import Sighting, TradingSignal
+from aggregator.models.sources import HookBody, Source
 from aggregator.models.symbol_aliases import SymbolAlias
 from aggregator.models.track_record import (
     AgentHorizon,
@@ -40,6 +41,7 @@ __all__ = [
     "CallChange",
     "DeadLetter",
     "FollowerCursor",
+    "HookBody",
     "LogAgent",
     "LogAnchor",
     "LogLeaf",
@@ -52,6 +54,7 @@ __all__ = [
     "PricedInstrument",
     "ScoringRequest",
     "Sighting",
+    "Source",
     "StoredCandle",
     "SymbolAlias",
     "TradingSignal",

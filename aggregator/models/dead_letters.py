@@ -59,6 +59,12 @@ class DeadLetter(models.Model):
                 condition=models.Q(resolved_at=None),
                 name="dead_letters_groups",
             ),
+            models.Index(
+                models.F("sender"),
+                models.F("last_at").desc(),
+                name="dead_letters_of_sources",
+                condition=models.Q(sender__startswith="source:"),
+            ),
         ]
 
     def __str__(self) -> str:

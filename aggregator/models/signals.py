@@ -65,6 +65,13 @@ class TradingSignal(models.Model):
                 name="trading_signals_refers_to",
                 condition=models.Q(refers_to__isnull=False),
             ),
+            # What a source sent last: of no other sender's signals, so that only hooks pay for it.
+            models.Index(
+                models.F("sender"),
+                models.F("received_at").desc(),
+                name="trading_signals_of_sources",
+                condition=models.Q(sender__startswith="source:"),
+            ),
         ]
 
     def __str__(self) -> str:

@@ -20,6 +20,14 @@ def longer_check_timeout(request, monkeypatch):
 
 
 @pytest.fixture
+def unhurried_hooks(monkeypatch):
+    """Have hooks wait longer than a producer does, since a test machine is busy."""
+    from aggregator.ingest.hooks import Hook
+
+    monkeypatch.setattr(Hook, "timeout_s", 60.0)
+
+
+@pytest.fixture
 def receiver(monkeypatch):
     """A chat service, whose answers the sender waits for however long they take."""
     import apprise  # noqa: F401 - takes seconds on a busy machine, which should count for no test

@@ -1,0 +1,102 @@
+"""What a source received lately, and what became of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+from django.db.models import Count, Q, QuerySet, TextField
+from django.db.models.functions import Cast
+from django.urls import reverse
+from django.utils import timezone
+
+from aggregator.ledger.source_entries import SENDER_PREFIX
+from aggregator.models import DeadLetter, Source, TradingSignal
+
+MAX_BODIES = 10
+MAX_EXCERPT = 160
+
+
+@dataclass(frozen=True)
+class ReceivedBody:
+    """One signal's body, with what it became."""
+
+    at: datetime
+    became: str
+    is_signal: bool
+    link: str
+    key: str
+    """Names it in the address of the mapping's editor."""
+    text: str
+
+    @property
+    def excerpt(self) -> str:
+        line = " ".join(self.text.split())
+        return line if len(line) <= MAX_EXCERPT else f"{line[:MAX_EXCERPT]}…"
+
+
+def last_bodies(source: Source) -> list[ReceivedBody]:
+    """Return the newest bodies of a source, from the ledger and the dead letters."""
+    signals = _signals(source).order_by("-received_at")[:MAX_BODIES]
+    letters = _letters(source).order_by("-last_at")[:MAX_BODIES]
+    bodies = [*map(_recorded, _with_payload(signals)), *map(_refused, letters)]
+    return sorted(bodies, key=lambda body: body.at, reverse=True)[:MAX_BODIES]
+
+
+def find_body(source: Source, key: str) -> ReceivedBody | None:
+    """Return a body of the source by its key, None if there is none."""
+    kind, _, number = key.partition("-")
+    if not (number.isascii() and number.isdigit() and len(number) < 19):
+        return None
+    if kind == "letter":
+        letter = _letters(source).filter(pk=int(number)).first()
+        return _refused(letter) if letter else None
+    found = _with_payload(_signals(source).filter(pk=int(number)))
+    return _recorded(found[0]) if found else None
+
+
+def received_counts(source: Source) -> dict[str, int]:
+    """Return how many signals the source sent within the last minute, hour and day."""
+    now = timezone.now()
+    spans = {"minute": timedelta(minutes=1), "hour": timedelta(hours=1), "day": timedelta(days=1)}
+    counts = {name: Count("pk", filter=Q(received_at__gt=now - span)) for name, span in spans.items()}
+    return _signals(source).filter(received_at__gt=now - spans["day"]).aggregate(**counts)
+
+
+def _signals(source: Source) -> QuerySet[TradingSignal]:
+    # The prefix by itself, which is what the index is for.
+    sender = f"{SENDER_PREFIX}{source.name}"
+    return TradingSignal.objects.filter(sender=sender, sender__startswith=SENDER_PREFIX)
+
+
+def _letters(source: Source) -> QuerySet[DeadLetter]:
+    sender = f"{SENDER_PREFIX}{source.name}"
+    return DeadLetter.objects.filter(sender=sender, sender__startswith=SENDER_PREFIX)
+
+
+def _with_payload(signals: QuerySet[TradingSignal]) -> Sequence[Any]:
+    """Return signals with their payload as it is written, numbers and all."""
+    return list(signals.defer("raw_payload").annotate(payload=Cast("raw_payload", TextField())))
+
+
+def _recorded(signal: Any) -> ReceivedBody:
+    link = reverse("admin:aggregator_tradingsignal_change", args=[signal.pk])
+    became = f"{signal.action} {signal.instrument or signal.symbol}"
+    if signal.signal_type != "MARKET":
+        became += f" ({signal.signal_type.lower()})"
+    return ReceivedBody(signal.received_at, became, True, link, f"signal-{signal.pk}", _text(signal.payload))
+
+
+def _text(payload: str) -> str:
+    """Return the body that a payload keeps: JSON itself, or a text under one key."""
+    content = msgspec.json.decode(payload, type=dict[str, msgspec.Raw])
+    if content.keys() == {"text"}:
+        return str(msgspec.json.decode(content["text"]))
+    return payload
+
+
+def _refused(letter: DeadLetter) -> ReceivedBody:
+    link = reverse("admin:aggregator_deadletter_change", args=[letter.pk])
+    raw = bytes(letter.raw).decode("utf-8", "backslashreplace")
+    return ReceivedBody(letter.last_at, letter.code, False, link, f"letter-{letter.pk}", raw)

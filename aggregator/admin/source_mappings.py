@@ -1,0 +1,105 @@
+"""The editor of a source's mapping, with a preview of what a body would become."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404, render
+from django.urls import reverse
+from unfold.widgets import UnfoldAdminTextareaWidget
+
+from aggregator.admin.source_bodies import find_body, last_bodies
+from aggregator.ingest.hooks import MAX_HOOK_BYTES
+from aggregator.models import Source
+from aggregator.sources.mapping import MAX_MAPPING_LENGTH
+from aggregator.sources.presets import presets
+from aggregator.sources.preview import preview
+from aggregator.sources.registration import InvalidSource, check_mapping
+
+MONOSPACE = {"spellcheck": "false", "autocomplete": "off", "class": "hub-code"}
+
+
+class MappingForm(forms.Form):
+    mapping = forms.CharField(
+        required=False,
+        max_length=MAX_MAPPING_LENGTH,
+        strip=False,
+        widget=UnfoldAdminTextareaWidget({**MONOSPACE, "rows": 26}),
+    )
+    body = forms.CharField(
+        required=False,
+        max_length=MAX_HOOK_BYTES,
+        strip=False,
+        widget=UnfoldAdminTextareaWidget({**MONOSPACE, "rows": 9}),
+    )
+
+    def clean_mapping(self) -> str:
+        """Return the mapping with one kind of line break, empty where it is the preset's own."""
+        text = str(self.cleaned_data["mapping"]).replace("\r\n", "\n")
+        try:
+            check_mapping(text if text.strip() else "")
+        except InvalidSource as error:
+            raise forms.ValidationError(str(error)) from None
+        return text if text.strip() else ""
+
+
+def mapping_page(admin: Any, request: HttpRequest, source: Source) -> HttpResponse:
+    """Show the editor; save the mapping that is posted."""
+    own = preset_mapping(source)
+    may_change = admin.has_change_permission(request, source)
+    chosen = find_body(source, request.GET.get("body", ""))
+    initial = {"mapping": source.mapping or own, "body": chosen.text if chosen else ""}
+    form = MappingForm(request.POST if request.method == "POST" and may_change else None, initial=initial)
+    if form.is_valid():
+        mapping = form.cleaned_data["mapping"]
+        source.mapping = "" if mapping.strip() == own.strip() else mapping
+        source.save(update_fields=["mapping"])
+        LogEntry.objects.log_actions(
+            int(request.user.pk or 0), [source], CHANGE, change_message="Changed the mapping."
+        )
+        messages.success(request, "The mapping is saved. Dead letters can be replayed with it now.")
+        return HttpResponseRedirect(reverse("admin:aggregator_source_change", args=[source.pk]))
+    context = {
+        **admin.admin_site.each_context(request),
+        "title": f"Mapping of {source.name}",
+        "opts": admin.opts,
+        "source": source,
+        "form": form,
+        "preset_mapping": own,
+        "bodies": last_bodies(source),
+        "chosen": chosen,
+        "may_change": may_change,
+        "found": _preview(source, form["mapping"].value(), form["body"].value()),
+    }
+    return render(request, "admin/hub/source_mapping.html", context)
+
+
+def preview_page(request: HttpRequest, pk: int, **_: Any) -> HttpResponse:
+    """Return the preview of a posted mapping and body, as a part of the editor's page."""
+    source = get_object_or_404(Source, pk=pk)
+    if request.method != "POST" or not request.user.has_perm("aggregator.view_source"):
+        return HttpResponse(status=403)
+    found = _preview(source, request.POST.get("mapping", ""), request.POST.get("body", ""))
+    return render(request, "admin/hub/source_preview.html", {"found": found})
+
+
+def preset_mapping(source: Source) -> str:
+    """Return the mapping of the source's preset."""
+    known = presets().get(source.preset)
+    return known.mapping if known else ""
+
+
+def _preview(source: Source, mapping: str, body: str) -> dict[str, Any]:
+    """Return what is wrong with a mapping, or what the body would become by it."""
+    mapping = mapping.replace("\r\n", "\n")[: MAX_MAPPING_LENGTH + 1]
+    try:
+        check_mapping(mapping if mapping.strip() else "")
+    except InvalidSource as error:
+        return {"error": str(error)}
+    if not body.strip():
+        return {"is_empty": True}
+    encoded = body.encode(errors="replace")[:MAX_HOOK_BYTES]
+    source.mapping = mapping if mapping.strip() else ""
+    return {"previews": preview(source, encoded)}

@@ -1,0 +1,73 @@
+"""The hooks in REST framework: `POST /api/hooks/<token>` of the hub's web server."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from typing import Any, TypeVar
+
+from django.db import close_old_connections
+from django.http import HttpResponse
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from aggregator.http.answers import Answer
+from aggregator.http.requests import read_body, received_by_django
+from aggregator.ingest.hooks import hook
+from aggregator.ingest.way_in import commits
+from aggregator.ingest.webhook_view import NoNegotiation
+from aggregator.ledger import Outage
+
+MAX_HOOK_THREADS = 4
+"""Requests that look something up at once: each thread has a connection to Postgres."""
+
+_T = TypeVar("_T")
+
+
+class HookView(APIView):
+    """Records what a producer's body becomes; answers when it is committed, or 503 within a second."""
+
+    http_method_names = ["post"]
+    authentication_classes = []  # the URL is the secret
+    permission_classes = []
+    content_negotiation_class = NoNegotiation
+    parser_classes = []
+    renderer_classes = []
+    default_response_headers: dict[str, str] = {}
+
+    def post(self, request: Request, token: str) -> HttpResponse:  # noqa: ARG002 - the path has it too
+        return _answer(request._request).response()
+
+    def http_method_not_allowed(self, request: Any, *_: Any, **__: Any) -> Any:
+        """Answer any other method as the receiver does."""
+        return _answer(request._request).response()
+
+
+def _answer(django_request: Any) -> Answer:
+    request = received_by_django(django_request)
+    left_s, started = hook.timeout_s, time.monotonic()
+    length = _in_time(left_s, hook.check, request)
+    left_s -= time.monotonic() - started
+    request.body = read_body(django_request.read, length)
+    started = time.monotonic()
+    entries = _in_time(left_s, hook.entries, request)
+    return hook.answer(commits.record(entries, left_s - (time.monotonic() - started)))
+
+
+def _in_time(timeout_s: float, call: Callable[..., _T], *arguments: Any) -> _T:
+    """Call in one of a few threads, since what asks a server may hang with it. Raises Outage."""
+    context = copy_context()
+
+    def run() -> _T:
+        close_old_connections()
+        return context.run(call, *arguments)
+
+    future = _threads.submit(run)
+    try:
+        return future.result(max(timeout_s, 0.0))
+    except TimeoutError:
+        future.cancel()
+        raise Outage("the database did not answer in time") from None
+
+
+_threads = ThreadPoolExecutor(MAX_HOOK_THREADS, thread_name_prefix="hook")

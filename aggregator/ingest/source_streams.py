@@ -1,0 +1,71 @@
+"""Ingest from Redis streams that are not the hub's own, as NautilusTrader's: each is read by a source."""
+
+import time
+
+from django.conf import settings
+from django.db import close_old_connections
+
+from aggregator.ingest.streams import GROUP, MAX_DELIVERIES, StreamConsumer, connect_for_streams
+from aggregator.ledger import Entry
+from aggregator.ledger.entries import EXHAUSTED
+from aggregator.ledger.errors import classified
+from aggregator.ledger.source_entries import SENDER_PREFIX, Arrival, source_entries
+from aggregator.models import Source
+from aggregator.sources.stream_bodies import stream_body
+from aggregator.sources.tokens import record_use
+
+SOURCES_INTERVAL_S = 2.0
+"""How often is looked for sources that came, changed or went."""
+
+
+class SourceStreamConsumer(StreamConsumer):
+    """A consumer of the streams of all sources. Its methods are for one thread."""
+
+    idle_interval_s = 0.5
+
+    def __init__(self, url: str) -> None:
+        super().__init__(connect_for_streams(url), [])
+        self._sources: dict[str, Source] = {}
+        self._look_at = 0.0
+        self._skipped: list[tuple[str, bytes]] = []
+
+    def run_once(self, *, wait: bool = True) -> int:
+        """Record one batch; return how many entries were acknowledged. Raises Outage, redis.RedisError."""
+        self._find_sources()
+        if not self.streams:
+            return 0
+        done = super().run_once(wait=wait)
+        skipped, self._skipped = self._skipped, []
+        for stream in {stream for stream, _ in skipped}:
+            self.redis.xack(stream, GROUP, *[entry_id for key, entry_id in skipped if key == stream])
+        return done + len(skipped)
+
+    def translate(self, stream: str, entry_id: bytes, fields: list[bytes], delivered: int) -> list[Entry]:
+        source = self._sources[stream]
+        body, arrival = stream_body(fields), Arrival.in_stream(stream, entry_id.decode(), delivered + 1)
+        if delivered >= MAX_DELIVERIES:
+            sender = f"{SENDER_PREFIX}{source.name}"
+            return [Entry(body, sender, None, stream, arrival.entry_id, delivered, EXHAUSTED)]
+        entries = source_entries(source, body, arrival)
+        if entries:
+            record_use(source)
+        else:
+            self._skipped.append((stream, entry_id))
+        return entries
+
+    def _find_sources(self) -> None:
+        if time.monotonic() < self._look_at:
+            return
+        close_old_connections()
+        with classified():
+            found = Source.objects.filter(revoked_at=None).exclude(stream="")
+            self._sources = {source.stream: source for source in found}
+        self.streams = list(self._sources)
+        self._look_at = time.monotonic() + SOURCES_INTERVAL_S
+
+
+def source_stream_consumer() -> SourceStreamConsumer:
+    """Return a consumer of the sources' streams, for the worker."""
+    url = settings.ENVIRONMENT.redis_url
+    assert url, "the settings name this loop only where there is a Redis"
+    return SourceStreamConsumer(url)

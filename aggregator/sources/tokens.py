@@ -1,0 +1,117 @@
+"""The tokens of hooks. A hook's URL is its secret: shown once, stored as a hash, rotated with an overlap."""
+
+import hmac
+import ipaddress
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import timedelta
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F, Q
+from django.utils import timezone
+
+from aggregator.encryption import derive
+from aggregator.models import Source
+from aggregator.sources.redaction import TOKEN_PREFIX
+
+HOOKS_PATH = "/api/hooks/"
+TOKEN = re.compile(TOKEN_PREFIX + "[A-Za-z0-9_-]{43}")
+OVERLAP = timedelta(hours=24)
+"""How long the URL before a rotation works by default."""
+USE_INTERVAL = timedelta(minutes=1)
+"""The precision of a source's last use: one write a minute, not one a request."""
+SIGNALS_SUFFIX = "/api/signals"
+
+
+@dataclass(frozen=True)
+class IssuedToken:
+    """A new token of a source: shown once, never stored."""
+
+    source: Source
+    token: str
+
+    def url(self, endpoint: str) -> str:
+        """Return the hook's URL on the hub that takes signals at `endpoint`."""
+        return f"{endpoint.rstrip('/').removesuffix(SIGNALS_SUFFIX)}{HOOKS_PATH}{self.token}"
+
+
+def issue(source: Source) -> IssuedToken:
+    """Save a new source; give it a token, unless it reads a stream."""
+    token = _new_token()
+    source.created_at = timezone.now()
+    source.token_digest = None if source.stream else digest_of(token)
+    source.save()
+    return IssuedToken(source, token)
+
+
+def rotate(source: Source, overlap: timedelta = OVERLAP) -> IssuedToken:
+    """Give a source another token; the one before works for `overlap`.
+
+    Of two rotations at once the second waits for the first: the row is locked.
+    """
+    token = _new_token()
+    with transaction.atomic():
+        row = Source.objects.select_for_update().get(pk=source.pk)
+        now = timezone.now()
+        row.previous_digest = row.token_digest if overlap else None
+        row.previous_until = now + overlap if overlap else None
+        row.token_digest = digest_of(token)
+        row.rotated_at = now
+        row.save(update_fields=["previous_digest", "previous_until", "token_digest", "rotated_at"])
+    return IssuedToken(row, token)
+
+
+def revoke(source: Source) -> None:
+    """End a source immediately. This can't be undone."""
+    Source.objects.filter(pk=source.pk, revoked_at=None).update(revoked_at=timezone.now())
+
+
+def find_source(token: str) -> Source | None:
+    """Return the source of a token that works now; the time of a look-up by HMAC reveals nothing."""
+    digest, now = digest_of(token), timezone.now()
+    valid = Q(token_digest=digest) | Q(previous_digest=digest, previous_until__gt=now)
+    return Source.objects.filter(valid, revoked_at=None).first()
+
+
+def digest_of(secret: str) -> bytes:
+    """Return the HMAC-SHA256 of a secret, which is stored in its place."""
+    return derive(b"source\0" + secret.encode())
+
+
+def is_allowed(source: Source, address: str) -> bool:
+    """Return whether a client with this address may use the source's hook."""
+    if not source.networks:
+        return True
+    try:
+        client = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    client = getattr(client, "ipv4_mapped", None) or client
+    return any(client in ipaddress.ip_network(network, strict=False) for network in source.networks)
+
+
+def hub_endpoint() -> str:
+    """Return the hub's URL for signals where no request says which host it has."""
+    endpoint = settings.ENVIRONMENT.signal_endpoint or ""
+    return endpoint if urlsplit(endpoint).netloc else f"http://localhost:8000{SIGNALS_SUFFIX}"
+
+
+def _new_token() -> str:
+    """Return a new token: 256 random bits, with a prefix that secret scanners and the logs' filter find."""
+    return TOKEN_PREFIX + secrets.token_urlsafe(32)
+
+
+def is_same(digest: bytes | memoryview, secret: str) -> bool:
+    """Return whether this is the secret with that digest; takes the same time whatever it is."""
+    return hmac.compare_digest(bytes(digest), digest_of(secret))
+
+
+def record_use(source: Source) -> None:
+    """Note that the source's hook was used, to the minute."""
+    now = timezone.now()
+    if source.last_used_at is None or now - source.last_used_at > USE_INTERVAL:
+        stale = Q(last_used_at=None) | Q(last_used_at=F("last_used_at"), last_used_at__lt=now - USE_INTERVAL)
+        Source.objects.filter(stale, pk=source.pk).update(last_used_at=now)

@@ -1,0 +1,187 @@
+"""From a producer's body to signals: what a mapping makes of it. Nothing is recorded here."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from aggregator.sources.bodies import Document, Part, parse_body
+from aggregator.sources.expressions import exact
+from aggregator.sources.mapping import InvalidMapping, Mapping, Unmapped, compile_mapping
+from aggregator.sources.redaction import Redaction
+from ecosystems.signal import RULES, Refusal
+
+PRICES = ("entry_price", "stop_loss", "take_profit", "volume")
+NO_PRICE = frozenset({"none", "null", "nan", "na", "n/a"})
+"""What templates write where there is no price."""
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MAX_EPOCH_DIGITS = 20
+OTHER_ECOSYSTEM = Refusal(
+    "other_ecosystem", "the source may send signals of its own ecosystem only", "ecosystem"
+)
+NO_MAPPING = Refusal("no_mapping", "the source has no mapping that can be used")
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+
+
+@dataclass(frozen=True)
+class SourceFacts:
+    """What a source adds to each of its signals."""
+
+    name: str
+    ecosystem: str
+    agent: str
+
+
+@dataclass(frozen=True)
+class Translated:
+    """One signal's bytes, without secrets, and the fields of the signal or why there is none."""
+
+    raw: bytes
+    number: int = 0
+    """Of the signals that one document becomes."""
+    fields: dict[str, Any] | None = None
+    refusal: Refusal | None = None
+
+    @property
+    def is_timeless(self) -> bool:
+        """Return whether the signal's time, or its being a new one, depends on when the body came in."""
+        return self.refusal is not None or (self.fields is not None and "timestamp" not in self.fields)
+
+    def digest(self) -> bytes:
+        """Return what identifies the body among those of its source."""
+        return hashlib.sha256(self.raw).digest()
+
+    def signal_json(self, facts: SourceFacts, arrived_at: datetime | None) -> bytes:
+        """Return the signal as JSON, for the schema to check. `arrived_at` stands in where it has no time."""
+        assert self.fields is not None, "the caller looks at the refusal first"
+        fields, arrival = dict(self.fields), ""
+        if "timestamp" not in fields:
+            assert arrived_at is not None, "the caller knows it of what is timeless"
+            fields["timestamp"] = arrival = arrived_at.astimezone(UTC).isoformat()
+        if "signal_id" not in fields:
+            fields["signal_id"] = _derived_id(facts.name, self.raw, arrival, self.number)
+        return _encode(fields)
+
+
+@dataclass(frozen=True)
+class Translator:
+    """What a source makes of bodies: its preset's rules and its own."""
+
+    mapping: Mapping | None
+    """None where there is none that can be used."""
+    redactions: tuple[Redaction, ...]
+    """The preset's applies also where the source's own mapping is another, or broken."""
+
+    def translate(self, body: bytes, facts: SourceFacts) -> list[Translated]:
+        """Return what a body becomes, in its order; never raises, whatever the bytes.
+
+        What the mapping skips is left out, so the list may be empty.
+        """
+        for redaction in self.redactions:
+            body = redaction.redact(body)
+        if self.mapping is None:
+            about = {"ecosystem": facts.ecosystem, "agent_source": facts.agent}
+            return [Translated(body, refusal=msgspec.structs.replace(NO_MAPPING, **about))]
+        parts = parse_body(body, self.mapping)
+        return [translated for part in parts for translated in _translate_part(part, self.mapping, facts)]
+
+
+@lru_cache(maxsize=256)
+def translator(preset: Mapping, own: str) -> Translator:
+    """Return the translator of a preset's mapping and the text of a source's own, which may be empty."""
+    if not own:
+        return Translator(None if preset.is_empty else preset, (preset.redaction,))
+    try:
+        mapping = compile_mapping(own)
+    except InvalidMapping:
+        return Translator(None, (preset.redaction,))
+    return Translator(None if mapping.is_empty else mapping, (preset.redaction, mapping.redaction))
+
+
+def _translate_part(part: Part, mapping: Mapping, facts: SourceFacts) -> Iterator[Translated]:
+    about = {"ecosystem": facts.ecosystem, "agent_source": facts.agent}
+    if part.refusal:
+        yield Translated(part.raw, refusal=msgspec.structs.replace(part.refusal, **about))
+        return
+    document = {**part.document, "hub": {"source": facts.name, **mapping.settings}}
+    if mapping.skip and mapping.skip.search(document) not in (None, False, "", [], {}):
+        return
+    documents = mapping.each.search(document) if mapping.each else None
+    for number, each in enumerate(documents if isinstance(documents, list) and documents else [document]):
+        if not isinstance(each, dict):
+            continue
+        try:
+            fields = _fields(each, part, mapping, facts)
+            yield Translated(part.raw, number, fields)
+        except _Refused as refused:
+            yield Translated(part.raw, number, refusal=msgspec.structs.replace(refused.refusal, **about))
+
+
+class _Refused(Exception):
+    def __init__(self, refusal: Refusal) -> None:
+        self.refusal = refusal
+
+
+def _fields(document: Document, part: Part, mapping: Mapping, facts: SourceFacts) -> dict[str, Any]:
+    """Return the fields of a signal that are not null, each in the form that the schema takes."""
+    fields = {"ecosystem": facts.ecosystem, "agent_source": facts.agent}
+    found = part.document if mapping.pass_through else {"raw_payload": part.payload}
+    found |= {name: _FORMS.get(name, _text)(value) for name, value in _found(document, mapping).items()}
+    fields |= {name: value for name, value in found.items() if value is not None}
+    if facts.ecosystem and fields["ecosystem"] != facts.ecosystem:
+        raise _Refused(OTHER_ECOSYSTEM)
+    return {name: value for name, value in fields.items() if value != ""}
+
+
+def _found(document: Document, mapping: Mapping) -> dict[str, Any]:
+    """Return what the mapping finds for each field. Raises _Refused."""
+    document, found, name = dict(document), {}, ""
+    try:
+        for name, field in mapping.let.items():
+            document[name] = field.find(document)
+        for name, field in mapping.fields.items():
+            found[name] = field.find(document)
+    except Unmapped:
+        detail = f"the mapping has no value of {name} for what the body holds"
+        raise _Refused(Refusal("unmapped_value", detail, name if name in RULES else None)) from None
+    return found
+
+
+def _text(value: Any) -> Any:
+    """Return a number as the text that it is written as: ids and tickers may be numbers in a body."""
+    return str(value) if isinstance(value, int | Decimal) and not isinstance(value, bool) else value
+
+
+def _price(value: Any) -> Any:
+    return None if isinstance(value, str) and value.lower() in NO_PRICE else value
+
+
+def _moment(value: Any) -> Any:
+    """Return a time as RFC 3339, where it is seconds, milliseconds, micro- or nanoseconds since the epoch."""
+    number = exact(value)
+    if number is None:
+        return value
+    seconds = Decimal(number)
+    if seconds.adjusted() > MAX_EPOCH_DIGITS:
+        return str(value)
+    while abs(seconds) >= 10**11:
+        seconds /= 1000
+    return (EPOCH + timedelta(microseconds=int(seconds * 1_000_000))).isoformat()
+
+
+def _as_is(value: Any) -> Any:
+    return value
+
+
+_FORMS = dict.fromkeys(PRICES, _price) | {"timestamp": _moment, "confidence": _as_is, "tags": _as_is}
+
+
+def _derived_id(source: str, raw: bytes, arrival: str, number: int) -> str:
+    """Return `<source>:<hash>`; bodies without a time of their own differ by when they came in."""
+    facts = b"\0".join((source.encode(), arrival.encode(), str(number).encode(), raw))
+    return f"{source}:{hashlib.sha256(facts).hexdigest()[:32]}"
