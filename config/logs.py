@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from config.access_logs import mask_access_logs, mask_tokens
 from ecosystems.env import HIDDEN, VARIABLES, Environment
 
 SHORTEST_SECRET = 6
@@ -45,6 +46,7 @@ class OneLine:
     def __call__(self, _logger: WrappedLogger, _name: str, line: Any) -> str:
         if self._secrets is not None:
             line = self._secrets.sub(HIDDEN, line)
+        line = mask_tokens(line)
         escaped: str = UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", line)
         return escaped
 
@@ -96,6 +98,7 @@ def _secrets_of_url(url: str) -> Iterator[str]:
 
 def configure(environment: Environment) -> dict[str, Any]:
     """Set structlog up and return Django's LOGGING."""
+    mask_access_logs()
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
