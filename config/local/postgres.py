@@ -96,7 +96,6 @@ class Postgres(Server):
         command: list[str | Path] = [self.programs / "initdb", "--no-instructions", "--auth=scram-sha-256"]
         command += [f"--pgdata={target}", f"--username={self.user}", f"--pwfile={password}"]
         command += ["--encoding=UTF8", *(BUILTIN_LOCALE if self._given is None else ["--locale=C.UTF-8"])]
-        command += ["--set=timezone=UTC", "--set=log_timezone=UTC"]
         if not self.durable:
             command.append("--no-sync")
         process = self._spawn(command, cwd=target)
@@ -113,6 +112,8 @@ class Postgres(Server):
         fixed = {
             "listen_addresses": "127.0.0.1",
             "port": str(self.identity.port),
+            "timezone": "UTC",
+            "log_timezone": "UTC",
             # No socket files: their path may be too long in a deep folder, and TCP is all that clients use.
             "unix_socket_directories": "",
         }
