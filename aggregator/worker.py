@@ -5,7 +5,8 @@ worker's bootstep host them.
 
 What a loop raises decides what follows:
 - an outage (the database or Redis cannot take it now): the same object is asked again after a while;
-- Misconfigured (Redis refuses the login, a key is not a stream): the process ends with one line;
+- Misconfigured (Redis refuses the login, a key is not a stream) before its first batch: the process ends with
+  one line. Later it is an outage: a login may be refused until a failover is over;
 - anything else is a bug: the loop gets a fresh object after a while, and the health check names it. After
   MAX_CRASHES within CRASH_WINDOW_S the process ends with status 1, for its supervisor to start it anew.
 """
@@ -33,6 +34,7 @@ from django.utils.module_loading import import_string
 from aggregator import worker_states
 from aggregator.ledger.errors import Outage, is_outage
 from aggregator.worker_states import LoopState
+from ecosystems.redis_client import error_text
 
 logger = logging.getLogger("signal_hub.worker")
 
@@ -94,6 +96,7 @@ class LoopThread:
         self.failure = ""
         """Why the loop cannot go on; the process has to end, too."""
         self._ok_at = time.monotonic()
+        self._has_succeeded = False
         self._problem = ""
         self._outage_at: float | None = None
         self._delay_s = FIRST_DELAY_S
@@ -139,12 +142,12 @@ class LoopThread:
 
     def _wait_out(self, error: Exception) -> None:
         """Wait before the next attempt in an outage. Raises Misconfigured where waiting is of no use."""
-        if isinstance(error, REFUSALS) or "WRONGTYPE" in str(error):
-            raise Misconfigured(f"{self.name}: Redis refuses: {type(error).__name__}") from error
+        # Not the text of every error, which may hold a URL; an Outage's is made for logs.
+        reason = str(error) if isinstance(error, Outage) else error_text(error)
+        if not self._has_succeeded and (isinstance(error, REFUSALS) or "WRONGTYPE" in str(error)):
+            raise Misconfigured(f"{self.name}: Redis refuses: {reason}") from error
         if self._outage_at is None:
             self._outage_at = time.monotonic()
-            # Not the text of an error, which may hold a URL; an Outage's is made for logs.
-            reason = str(error) if isinstance(error, Outage) else type(error).__name__
             logger.warning("loop=%s outage, trying until it is over: %s", self.name, reason)
             self._set_problem(f"outage: {reason}")
         self._stop.wait(self._delay_s)
@@ -152,6 +155,7 @@ class LoopThread:
 
     def _succeeded(self) -> None:
         self._ok_at = time.monotonic()
+        self._has_succeeded = True
         if self._outage_at is not None:
             logger.info("loop=%s goes on after %.1f s", self.name, self._ok_at - self._outage_at)
             self._outage_at, self._delay_s = None, FIRST_DELAY_S

@@ -7,12 +7,12 @@ tasks, which beat triggers. No loop needs the broker, so signals are recorded an
 import logging
 import os
 import threading
+import time
 from typing import Any
 
 from celery import Celery, bootsteps
 from celery.signals import beat_init, worker_shutting_down
-from celery.worker import state
-from celery.worker.consumer import Gossip, Mingle
+from celery.worker import consumer, state
 from django.conf import settings
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
@@ -20,6 +20,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 logger = logging.getLogger("signal_hub.worker")
 
 LOOPS_STOP_TIMEOUT_S = 30
+MAX_BROKER_DELAY_S = 10.0
 
 
 class LoopsStep(bootsteps.StartStopStep):
@@ -63,8 +64,37 @@ class LoopsStep(bootsteps.StartStopStep):
             state.should_stop = 1  # type: ignore[assignment] # what SIGTERM sets to 0: a warm shutdown, with this exit status
 
 
+class Consumer(consumer.Consumer):
+    """Celery's consumer, which waits before it connects anew also where Redis answers with an error.
+
+    By itself it waits only for a Redis that does not answer, and asks a read-only one as fast as it can.
+    """
+
+    _delay_s = 0.0
+    _failed_at = 0.0
+
+    def on_connection_error_before_connected(self, exc: Exception) -> None:
+        super().on_connection_error_before_connected(exc)
+        self._wait()
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        super().on_connection_error_after_connected(exc)
+        self._wait()
+
+    def _wait(self) -> None:
+        """Wait longer each time, from nothing, until a minute has passed without an error."""
+        if time.monotonic() - self._failed_at > 60 + self._delay_s:
+            self._delay_s = 0.0
+        else:
+            self._delay_s = min(MAX_BROKER_DELAY_S, max(0.5, self._delay_s * 2))
+        self._failed_at = time.monotonic()
+        while time.monotonic() - self._failed_at < self._delay_s:
+            state.maybe_shutdown()
+            time.sleep(0.1)
+
+
 # Workers have nothing to ask one another, and one that is about to would end with a broker that goes away.
-Gossip.compatible_transports = Mingle.compatible_transports = set()
+consumer.Gossip.compatible_transports = consumer.Mingle.compatible_transports = set()
 
 app = Celery("signal_hub")
 app.config_from_object("django.conf:settings", namespace="CELERY")

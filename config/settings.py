@@ -331,6 +331,8 @@ if ENVIRONMENT.redis_url and ENVIRONMENT.redis_url.startswith("rediss://"):
     CELERY_BROKER_USE_SSL = {"ssl_cert_reqs": ssl.CERT_REQUIRED}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # for ever: the loops go on without Redis
+CELERY_BROKER_CHANNEL_ERROR_RETRY = True  # likewise where it answers with an error, as a replica does
+CELERY_WORKER_CONSUMER = "config.celery:Consumer"
 CELERY_BROKER_TRANSPORT_OPTIONS = {"global_keyprefix": "signal_hub:celery:"}
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False

@@ -14,13 +14,13 @@ from django.urls import resolve
 from config import variable_docs
 from ecosystems import env
 from tests.guides import blocks
-from tests.servers import PROJECT
+from tests.servers import PROGRAMS, PROJECT
 
 DOCS = PROJECT / "docs"
 PAGES = sorted([*PROJECT.glob("*.md"), *DOCS.glob("*.md"), PROJECT / "benchmarks" / "README.md"])
 FAMILIES = "CORE|DJANGO|AGG|EMAIL|STRIPE|CCXT|OANDA|ALPACA|SIGNAL_HUB|WEB|WORKER|STREAM"
 VARIABLE = re.compile(rf"(?<!settings\.)\b(?:{FAMILIES})_[A-Z_]*[A-Z]\b")
-FOREIGN = {"DJANGO_SUPERUSER_PASSWORD", "DJANGO_SETTINGS_MODULE"}
+FOREIGN = {"DJANGO_SUPERUSER_PASSWORD", "DJANGO_SETTINGS_MODULE", *PROGRAMS}
 ROW = re.compile(r"^\| `([A-Z_]+)` \|(.*)\|$", re.MULTILINE)
 
 page = pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(PROJECT)))

@@ -1,4 +1,4 @@
-"""Checks of Postgres: that it answers, and that its schema is this program's."""
+"""Checks of Postgres: that signals can be recorded, and that its schema is this program's."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,12 +11,16 @@ from django.db.migrations.recorder import MigrationRecorder
 from aggregator.health.checks import Check, Degraded, Failed
 from aggregator.ledger.errors import sqlstate
 from aggregator.ledger.functions import outdated_functions
+from aggregator.ledger.trial import try_recording
 
 UNKNOWN = "unknown without the database"
+MAX_NAMED = 5
 
 
 class DatabaseCheck(Check):
-    """A database answers a query."""
+    """A database takes a signal, which is written as recording does it, and taken back."""
+
+    fresh_s = 2.0
 
     def __init__(self, alias: str) -> None:
         super().__init__("database" if alias == DEFAULT_DB_ALIAS else f"database:{alias}")
@@ -24,10 +28,12 @@ class DatabaseCheck(Check):
 
     def run(self) -> None:
         try:
-            with connections[self.alias].cursor() as cursor:
-                cursor.execute("SELECT 1")
+            missing = try_recording(self.alias)
         except Error as error:
-            raise Failed("does not answer", error_text(error)) from error
+            summary = "cannot record signals" if sqlstate(error) else "does not answer"
+            raise Failed(summary, error_text(error)) from error
+        if missing:
+            raise Failed("rights are missing", ", ".join(missing[:MAX_NAMED]))
 
 
 class DatabaseDependentCheck(Check):

@@ -15,6 +15,9 @@ OUTAGE_CLASSES = ("08", "40", "53", "57", "58")
 READ_ONLY = "25006"
 """A server that is a replica after a failover."""
 LOCK_NOT_AVAILABLE = "55P03"
+SESSION_ENDING = ("FATAL", "PANIC")
+"""Severities after which the server has closed the connection, or a pooler in its place. Some poolers have no
+SQLSTATE but XX000 for it."""
 DATA_CLASSES = ("22", "23", "54")
 """Values, constraints, limits."""
 OWN_CONSTRAINTS = ("trading_signals_position_key", "trading_signals_pkey")
@@ -55,7 +58,14 @@ def is_outage(error: BaseException) -> bool:
         return isinstance(
             error, (OperationalError, InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)
         )
-    return state.startswith(OUTAGE_CLASSES) or state in {READ_ONLY, LOCK_NOT_AVAILABLE}
+    ended = _severity(error) in SESSION_ENDING
+    return ended or state.startswith(OUTAGE_CLASSES) or state in {READ_ONLY, LOCK_NOT_AVAILABLE}
+
+
+def _severity(error: BaseException) -> str | None:
+    """Return the error's severity in English, None where the server reported none."""
+    reported = error if isinstance(error, psycopg.Error) else error.__cause__
+    return reported.diag.severity_nonlocalized if isinstance(reported, psycopg.Error) else None
 
 
 @contextmanager

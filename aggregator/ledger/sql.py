@@ -101,3 +101,28 @@ FIND_TABLE = """
     SELECT pg_postmaster_start_time(), oid, 'trading_signals'::regclass::oid
     FROM pg_database WHERE datname = current_database()"""
 """Identify the ledger's table, whatever address, user or pooler leads to it."""
+
+# Nothing of it stays but a dead row. The server does all of it without waiting for the client, which may be
+# far away, so that the ledger's lock is held for microseconds.
+TRY_RECORDING = """
+    BEGIN;
+    SET LOCAL statement_timeout = '2500ms';
+    SET LOCAL lock_timeout = '2s';
+    INSERT INTO trading_signals (signal_id, ecosystem, "timestamp", symbol, action)
+    VALUES ('health-check', 'crypto', now(), 'BTCUSDT', 'HOLD') ON CONFLICT DO NOTHING;
+    LOCK TABLE ledger_lock IN EXCLUSIVE MODE;
+    ROLLBACK"""
+"""Write a signal as recording does, and take it back."""
+
+FIND_MISSING_RIGHTS = """
+    SELECT wanted || ' on ' || name
+    FROM unnest(%(tables)s::text[]) AS name
+    CROSS JOIN unnest('{SELECT,INSERT,UPDATE,DELETE}'::text[]) AS wanted
+    WHERE to_regclass(quote_ident(name)) IS NOT NULL AND NOT has_table_privilege(quote_ident(name), wanted)
+    UNION ALL
+    SELECT 'USAGE on trading_signals_position_seq'
+    WHERE NOT has_sequence_privilege('trading_signals_position_seq', 'USAGE')
+    UNION ALL
+    SELECT 'EXECUTE on ' || proname FROM pg_proc
+    WHERE proname LIKE 'record%%signals%%' AND NOT has_function_privilege(oid, 'EXECUTE')"""
+"""Return what this role may not do with the hub's tables and functions."""
