@@ -59,6 +59,7 @@ _BUS = Section("Event bus and Redis", readers="both")
 _WEBHOOK = Section("Webhook", readers="both")
 _RETENTION = Section("Retention")
 _LOG = Section("Transparency log")
+_ALERTS = Section("Alerts")
 _EMAIL = Section("E-mail")
 _SALES = Section("Selling the feed")
 _MARKETS = Section("Market data", readers="agents")
@@ -166,6 +167,9 @@ class Environment:
     log_tsa_urls: tuple[str, ...] = _LOG.variable("CORE_LOG_TSA_URLS", HTTP_URLS,
         "Time-stamping authorities (RFC 3161) that are asked each hour for a timestamp of the checkpoint",
         "https://tsa.example.com/rfc3161")
+
+    alert_networks: tuple[Network, ...] = _ALERTS.variable("CORE_ALERT_NETWORKS", NETWORKS,
+        "Networks that are not public in which alert channels are allowed all the same", "10.20.0.0/16")
 
     email_url: str | None = _EMAIL.variable("EMAIL_URL", EMAIL_URL,
         "Server for the hub's e-mail to customers, as `scheme://user:password@host:port`: `smtp+tls` is "

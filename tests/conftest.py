@@ -21,6 +21,7 @@ from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.db import connections
 
 from config.local import Postgres, ServerError
+from tests.resolving import connecting
 from tests.servers import PROJECT, SERVERS, Program, manage, renamed, serve, web
 from tests.servers import free_port as find_free_port
 
@@ -91,6 +92,13 @@ def pytest_collection_finish() -> None:
 def free_port() -> int:
     """A port of 127.0.0.1 on which no program listens."""
     return find_free_port()
+
+
+@pytest.fixture
+def connects() -> Iterator[list[tuple]]:
+    """The addresses of every socket that this process connects during the test."""
+    with connecting() as addresses:
+        yield addresses
 
 
 @pytest.fixture

@@ -73,6 +73,7 @@ class Servers:
                 "DJANGO_SECRET_KEY": "tests-only-django-secret-key-0123456789-0123456789-0123456789",
                 "DJANGO_ALLOWED_HOSTS": "localhost,127.0.0.1,testserver",
                 "CORE_AUTH_SECRET": AUTH_SECRET,
+                "CORE_ALERT_NETWORKS": "127.0.0.0/8",
                 "CORE_EVENT_WEBHOOK_SECRET": WEBHOOK_SECRET,
                 "CORE_DB_URL": database_url,
                 "CORE_FOREX_DB_URL": renamed(database_url, FOREX_DATABASE),

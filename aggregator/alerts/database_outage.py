@@ -22,7 +22,7 @@ class DatabaseOutage:
         self._sent_at = float("-inf")
         self._is_announced = False
 
-    def continues(self, targets: Sequence[delivery.Target]) -> None:
+    def continues(self, targets: Sequence[delivery.ChannelTarget]) -> None:
         """Note that the database is down; notify once it has been for HOLD_S, and every REPEAT_INTERVAL_S."""
         now = time.monotonic()
         if self._since is None:
@@ -31,7 +31,7 @@ class DatabaseOutage:
             self._sent_at, self._is_announced = now, True
             delivery.broadcast(targets, messages.DATABASE_DOWN)
 
-    def is_over(self, targets: Sequence[delivery.Target]) -> None:
+    def is_over(self, targets: Sequence[delivery.ChannelTarget]) -> None:
         """Note that the database answers; notify if this process had announced that it did not."""
         self._since = None
         if self._is_announced:

@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from aggregator import encryption
 from aggregator.alerts import messages
+from aggregator.alerts.destinations import may_reach
 from aggregator.alerts.messages import Notification
 from aggregator.background import run_in_thread
 from aggregator.models import AlertChannel
@@ -35,6 +36,13 @@ SERVICE_TIMEOUT_S = 30.0
 MARKDOWN_ONLY = ("Discord", "Guilded", "Mattermost", "Zulip")
 """Services that know no other kind of text, one of which Apprise passes on unescaped."""
 REJECTED = "the service rejected it or could not be reached"
+
+NOT_PUBLIC = "its address is not public; CORE_ALERT_NETWORKS may allow it"
+
+
+class NotAllowed(Exception):
+    """A channel leads to where notifications may not go."""
+
 
 DUE = """sent_at IS NULL AND given_up_at IS NULL AND due_at <= now()
     AND (claimed_until IS NULL OR claimed_until < now())"""
@@ -74,14 +82,14 @@ RETRY = """
 
 
 @dataclass(frozen=True)
-class Target:
+class ChannelTarget:
     """A channel that can be used without the database."""
 
     name: str
     url: str
 
     def __repr__(self) -> str:
-        return f"Target({self.name})"
+        return f"ChannelTarget({self.name})"
 
 
 class NotificationSender:
@@ -147,9 +155,9 @@ def _claim(channel: AlertChannel) -> tuple[int, int, Notification] | None:
 def deliver(channel: AlertChannel, notification: Notification) -> str:
     """Send a notification over one channel and save the result there; return the error, "" for none."""
     try:
-        target = Target(channel.name, encryption.decrypt(channel.encrypted_url, PURPOSE))
+        target = ChannelTarget(channel.name, encryption.decrypt(channel.encrypted_url, PURPOSE))
         error = "" if post(target, notification) else REJECTED
-    except encryption.DecryptionError as unreadable:
+    except (encryption.DecryptionError, NotAllowed) as unreadable:
         error = str(unreadable)
     changed = {"last_error": error} | ({} if error else {"last_sent_at": timezone.now()})
     AlertChannel.objects.filter(pk=channel.pk).update(**changed)
@@ -158,16 +166,20 @@ def deliver(channel: AlertChannel, notification: Notification) -> str:
     return error
 
 
-def post(target: Target, notification: Notification) -> bool:
-    """Return whether the service accepted the notification. Never raises: a text may hold the URL."""
+def post(target: ChannelTarget, notification: Notification) -> bool:
+    """Return whether the service accepted the notification. Raises NotAllowed and nothing else: the text of
+    another error may hold the URL.
+    """
     # Imported here: it brings a hundred services, which a web request has no use for.
     import apprise
 
-    messenger = apprise.Apprise()
+    messenger = apprise.Apprise(asset=apprise.AppriseAsset(http_redirects=False))
     try:
         if not messenger.add(target.url):
             return False
         escape = messages.without_mentions
+        if not all(map(may_reach, messenger)):
+            raise NotAllowed(NOT_PUBLIC)
         for service in messenger:
             service.socket_read_timeout = max(service.socket_read_timeout, SERVICE_TIMEOUT_S)
             if str(service.service_name) in MARKDOWN_ONLY:
@@ -180,26 +192,32 @@ def post(target: Target, notification: Notification) -> bool:
                 body_format=apprise.NotifyFormat.TEXT,
             )
         )
+    except NotAllowed:
+        raise
     except Exception as error:  # a hundred services' code
         logger.warning("alert channel=%s Apprise raised %s", target.name, type(error).__name__)
         return False
 
 
-def broadcast(targets: Sequence[Target], notification: Notification) -> None:
+def broadcast(targets: Sequence[ChannelTarget], notification: Notification) -> None:
     """Send a notification to all targets at once, without the database, and log the results."""
     running = {target: run_in_thread(post, target, notification) for target in targets}
     wait(running.values(), SEND_TIMEOUT_S)
     for target, each in running.items():
-        state = "not answered yet" if not each.done() else "sent" if each.result() else "not sent"
+        state = "not answered yet" if not each.done() else "sent" if _is_sent(each) else "not sent"
         logger.warning("alert channel=%s %s: %s", target.name, state, notification.title)
 
 
-def usable_targets() -> list[Target]:
+def _is_sent(posted: Future[bool]) -> bool:
+    return posted.exception() is None and posted.result()
+
+
+def usable_targets() -> list[ChannelTarget]:
     """Return the enabled channels whose URL can be decrypted."""
     found = []
     for channel in AlertChannel.objects.filter(enabled=True).order_by("id"):
         try:
-            found.append(Target(channel.name, encryption.decrypt(channel.encrypted_url, PURPOSE)))
+            found.append(ChannelTarget(channel.name, encryption.decrypt(channel.encrypted_url, PURPOSE)))
         except encryption.DecryptionError as error:
             logger.warning("alert channel=%s %s", channel.name, error)
     return found

@@ -41,7 +41,7 @@ class AlertWatcher(Loop):
 
     def __init__(self) -> None:
         self._outage = DatabaseOutage()
-        self._targets: list[delivery.Target] = []
+        self._targets: list[delivery.ChannelTarget] = []
         self._sender = delivery.NotificationSender()
         self._database = DatabaseCheck(DEFAULT_DB_ALIAS)
         self._evaluation = BackgroundValue(self._evaluate, fresh_s=0.0, timeout_s=EVALUATION_TIMEOUT_S)

@@ -4,11 +4,11 @@ from typing import Any
 
 from rest_framework import serializers
 
+from aggregator.http.ssrf import MAX_URL_LENGTH
 from commerce.api.serializers import ECOSYSTEMS, MAX_PAGE_ENTRIES, CursorField
 from commerce.feed import cursors
 from commerce.models import Endpoint, Message
 from commerce.webhooks.signing_secrets import visible_address
-from commerce.webhooks.ssrf import MAX_URL_LENGTH
 
 CHANNELS = Endpoint.Channel.values
 STATES = Endpoint.State.values

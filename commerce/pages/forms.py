@@ -9,8 +9,8 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
+from aggregator.http.ssrf import MAX_URL_LENGTH
 from commerce.models import Endpoint
-from commerce.webhooks.ssrf import MAX_URL_LENGTH
 
 
 class SignInLinkForm(forms.Form):

@@ -8,10 +8,11 @@ from datetime import datetime, timedelta
 from django.db import connection, transaction
 
 from aggregator.encryption import DecryptionError
+from aggregator.http import ssrf
 from aggregator.models import TradingSignal
 from commerce.entitlements import Scope
 from commerce.models import Attempt, Endpoint, Message
-from commerce.webhooks import chats, http_client, message_bodies, retries, ssrf
+from commerce.webhooks import chats, http_client, message_bodies, retries
 from commerce.webhooks.http_client import AttemptResult
 from commerce.webhooks.signing_secrets import decrypted_address, valid_secrets
 from ecosystems import signing

@@ -10,10 +10,11 @@ from django.db.models.functions import Least, Now
 from django.utils import timezone
 
 from aggregator import followers
+from aggregator.http import ssrf
 from aggregator.models import FollowerCursor
 from commerce.entitlements import Entitlement
 from commerce.models import Customer, Endpoint, Message
-from commerce.webhooks import chats, message_bodies, ssrf
+from commerce.webhooks import chats, message_bodies
 from commerce.webhooks.attempts import CLAIM_TIMEOUT
 from commerce.webhooks.signing_secrets import encrypt_address, has_address, signing_secret
 

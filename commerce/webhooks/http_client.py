@@ -14,7 +14,7 @@ import certifi
 import httpcore
 import httpx
 
-from commerce.webhooks.ssrf import Target
+from aggregator.http.ssrf import Target
 from ecosystems.http_errors import retry_after
 
 REQUEST_TIMEOUT_S = 15.0

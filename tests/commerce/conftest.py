@@ -12,7 +12,6 @@ import pytest
 
 from tests.commerce.billing.local_stripe import API_KEY, WEBHOOK_SECRET, LocalStripe, local_stripe
 from tests.commerce.webhooks.receiver import Receiver, receiver
-from tests.commerce.webhooks.resolving import connecting
 
 
 @pytest.fixture
@@ -30,13 +29,6 @@ def inbox() -> Iterator[Receiver]:
     """A customer's receiver."""
     with receiver() as server:
         yield server
-
-
-@pytest.fixture
-def connects() -> Iterator[list[tuple]]:
-    """The addresses of every socket that this process connects during the test."""
-    with connecting() as addresses:
-        yield addresses
 
 
 @pytest.fixture

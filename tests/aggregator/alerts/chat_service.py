@@ -19,7 +19,7 @@ class Receiver(ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.messages, self.status = [], 200
+        self.messages, self.status, self.location = [], 200, ""
         self.let = threading.Event()
         self.let.set()
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
@@ -45,6 +45,8 @@ class Handler(BaseHTTPRequestHandler):
             self.server.messages.append(json.loads(body))
         self.server.let.wait(30)
         self.send_response(self.server.status)
+        if self.server.location:
+            self.send_header("Location", self.server.location)
         self.end_headers()
 
     def log_message(self, *args):

@@ -1,6 +1,8 @@
 """Notifications are sent once each, whatever dies, hangs or rejects them."""
 
+import dataclasses
 import threading
+from contextlib import closing
 
 import pytest
 from django.db import connection
@@ -247,8 +249,30 @@ def test_discord_shows_an_agents_name_as_it_is(receiver, monkeypatch):
     from apprise.plugins.discord import NotifyDiscord
 
     monkeypatch.setattr(NotifyDiscord, "notify_url", f"http://127.0.0.1:{receiver.server_address[1]}")
-    target = delivery.Target("chat", "discord://123456789/a-token-of-its-own")
+    target = delivery.ChannelTarget("chat", "discord://123456789/a-token-of-its-own")
     assert delivery.post(target, messages.Notification("info", "bot `a`", "crypto/__x__ *b* ||c|| @everyone"))
     (message,) = receiver.messages
     body = r"crypto/\_\_x\_\_ \*b\* \|\|c\|\| @" + "\u200beveryone"
     assert message["content"] == r"bot \`a\`" + f"\r\n{body}"
+
+
+def test_a_channel_reaches_no_service_of_this_machine_unless_its_network_is_allowed(
+    settings, channel, receiver, caplog
+):
+    settings.ENVIRONMENT = dataclasses.replace(settings.ENVIRONMENT, alert_networks=())
+    record(SILENT)
+    send_due()
+    channel.refresh_from_db()
+    assert receiver.messages == []
+    assert channel.last_error == "its address is not public; CORE_ALERT_NETWORKS may allow it"
+    assert TOKEN not in caplog.text
+
+
+def test_a_redirect_is_not_followed(channel, receiver):
+    with closing(Receiver()) as other:
+        receiver.status, receiver.location = 307, f"http://127.0.0.1:{other.server_address[1]}/"
+        record(SILENT)
+        send_due()
+        assert other.messages == []
+    channel.refresh_from_db()
+    assert channel.last_error

@@ -77,7 +77,7 @@ def quiet_policy(transactional_db):
 
 @pytest.fixture
 def targets(receiver):
-    return [delivery.Target("chat", receiver.url)]
+    return [delivery.ChannelTarget("chat", receiver.url)]
 
 
 @pytest.mark.django_db(transaction=True, databases=["default", "forex"])

@@ -12,10 +12,10 @@ from contextlib import suppress
 import pytest
 import trustme
 
+from aggregator.http.ssrf import Guard, Refused, Target
 from commerce.webhooks import http_client
-from commerce.webhooks.ssrf import Guard, Refused, Target
 from tests.commerce.webhooks.receiver import Answering, Received, receiver
-from tests.commerce.webhooks.resolving import HERE, Names
+from tests.resolving import HERE, Names
 
 
 def server_tls(authority: trustme.CA, *names: str) -> ssl.SSLContext:

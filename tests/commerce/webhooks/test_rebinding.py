@@ -10,7 +10,7 @@ from commerce.models import Attempt, Endpoint, Message
 from commerce.webhooks.endpoints import Rejected
 from tests.commerce.webhooks.pushing import customer, dispatch, endpoint, hurry, ids, local, record
 from tests.commerce.webhooks.receiver import receiver
-from tests.commerce.webhooks.resolving import HERE, Names
+from tests.resolving import HERE, Names
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("receivers_here")]
 

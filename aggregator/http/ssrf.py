@@ -19,7 +19,7 @@ from django.conf import settings
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-Resolve = Callable[[str, int], Sequence[str]]
+Resolver = Callable[[str, int], Sequence[str]]
 """Returns all addresses of a host and a port as text; raises OSError when there are none."""
 
 MAX_URL_LENGTH = 2048
@@ -129,7 +129,7 @@ class Guard:
     """Whether plain HTTP is allowed."""
     networks: tuple[Network, ...] = ()
     """Networks that are allowed although they are not public: the operator's own receivers."""
-    resolve: Resolve = resolve
+    resolve: Resolver = resolve
 
     def check(self, url: str) -> Target:
         """Return where to connect for `url`. Raises Refused, or Unresolved when its host has no address."""

@@ -8,9 +8,9 @@ import threading
 
 import pytest
 
-from commerce.webhooks import ssrf
-from commerce.webhooks.ssrf import Guard, Refused, Unresolved, is_public
-from tests.commerce.webhooks.resolving import Names
+from aggregator.http import ssrf
+from aggregator.http.ssrf import Guard, Refused, Unresolved, is_public
+from tests.resolving import Names
 
 NOT_PUBLIC = {
     "this network": "0.0.0.0",  # noqa: S104
@@ -191,7 +191,7 @@ def test_a_look_up_that_hangs_is_given_up(monkeypatch):
 
 
 def test_the_guard_of_the_hub_follows_its_settings(settings):
-    from commerce.webhooks.ssrf import guard
+    from aggregator.http.ssrf import guard
 
     settings.DEBUG = False
     with pytest.raises(Refused, match="https"):
@@ -204,7 +204,7 @@ def test_the_guard_of_the_hub_follows_its_settings(settings):
 
 def test_the_system_resolver_knows_loopback_and_is_refused(connects):
     """The real look-up, of a name that every machine's hosts file has."""
-    from commerce.webhooks.ssrf import resolve
+    from aggregator.http.ssrf import resolve
 
     assert set(resolve("localhost", 443)) <= {"127.0.0.1", "::1"}
     with pytest.raises(Refused):
