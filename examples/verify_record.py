@@ -6,6 +6,7 @@ download its files, is described in the hub's docs/verify.md.
     python verify_record.py checkpoint FILE --key KEY
     python verify_record.py proof FILE --key KEY
     python verify_record.py consistency OLD NEW --log DIR --key KEY
+    python verify_record.py record CSV --log DIR --key KEY
 
 KEY is the log's verifier key, `name+hash+base64`, or a file that holds it; give --key twice while the hub
 changes its key. DIR is a copy of what the hub publishes under /log/. The exit status is 0, or 1 with one line
@@ -16,13 +17,18 @@ from __future__ import annotations
 
 import argparse
 import base64
+import csv
 import hashlib
+import io
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
+from statistics import median
 from typing import Any, NoReturn
 
 from cryptography.exceptions import InvalidSignature
@@ -283,18 +289,170 @@ def verify_consistency(options: argparse.Namespace) -> str:
     if new.size == old.size and new.root != old.root:
         raise Wrong(f"the log was forked: two checkpoints of {new.size} leaves differ")
     if 0 < old.size < new.size:
-        roots = roots_of_proof(old.size, new.size, old.root, options.log.consistency(old.size, new.size))
-        if roots is None or roots[0] != old.root:
-            raise Wrong(f"the log was forked: it does not extend {options.old} of {old.size} leaves")
-        if roots[1] != new.root:
+        if options.log.node(0, new.size, new.size) != new.root:
             raise Wrong(f"the copy of the log is not that of {options.new}: download it again")
+        proof = options.log.consistency(old.size, new.size)
+        if roots_of_proof(old.size, new.size, old.root, proof) != (old.root, new.root):
+            raise Wrong(f"the log was forked: it does not extend {options.old} of {old.size} leaves")
     return f"{new.origin}: the {new.size:,} leaves of {options.new} extend the {old.size:,} of {options.old}"
+
+
+# --- An agent's record --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the record: a leaf with what opens it."""
+
+    index: int
+    kind: str
+    position: int
+    recorded_at: str
+    agent: str
+    salt: bytes
+    nonce: bytes
+    content: str
+
+    @property
+    def name(self) -> str:
+        return f"the {self.kind} at position {self.position} (leaf {self.index})"
+
+    def fields(self) -> dict[str, Any]:
+        return parsed(self.content, self.name)
+
+
+def rows_of(name: str) -> list[Row]:
+    """Return the lines of a record with proofs."""
+    csv.field_size_limit(2**24)
+    lines = list(csv.DictReader(io.StringIO(text_of(name))))
+    if not lines:
+        raise Wrong(f"{name} has no line")
+    if missing := set(Row.__dataclass_fields__) - set(lines[0]):
+        raise Wrong(f"{name} is not a record with proofs: it has no column {min(missing)}")
+    return [row_of(line, f"line {number} of {name}") for number, line in enumerate(lines, start=2)]
+
+
+def row_of(line: dict[str, Any], what: str) -> Row:
+    given = {field: line[field] for field in Row.__dataclass_fields__}
+    numbers = {field: given[field] for field in ("index", "position")}
+    if None in given.values() or not all(re.fullmatch("[0-9]{1,18}", text) for text in numbers.values()):
+        raise Wrong(f"{what} is damaged")
+    raw = {field: decoded(given[field], what) for field in ("salt", "nonce")}
+    return Row(**given | raw | {field: int(text) for field, text in numbers.items()})
+
+
+def agent_of(rows: Sequence[Row]) -> str:
+    """Return the hash by which the log names the agent that all lines are of."""
+    agents = {(row.agent, row.salt) for row in rows}
+    if len(agents) > 1:
+        raise Wrong("the record is of several agents")
+    [(agent, salt)] = agents
+    return hashlib.sha256(salt + agent.encode()).hexdigest()
+
+
+@dataclass
+class Call:
+    """A call with its last outcome."""
+
+    signal: dict[str, Any]
+    recorded_at: str
+    outcome: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def state(self) -> str:
+        return str(self.outcome.get("state", "waiting"))
+
+    @property
+    def simulated(self) -> bool:
+        return bool({"synthetic", "replay"} & set(self.signal["tags"]))
+
+
+def calls_of(rows: Sequence[Row]) -> list[Call]:
+    """Return the calls of a record, each with the outcome that was decided last."""
+    calls: dict[int, Call] = {}
+    for row in rows:
+        if row.kind == "signal":
+            signal = row.fields()
+            is_call = signal["action"] in {"BUY", "SELL"} and signal["signal_type"] in {
+                "MARKET",
+                "LIMIT",
+                "STOP",
+            }
+            if is_call and signal["refers_to"] is None:
+                calls[row.position] = Call(signal, row.recorded_at)
+    for row in sorted((row for row in rows if row.kind == "outcome"), key=lambda row: row.fields()["id"]):
+        outcome = row.fields()
+        if row.position not in calls or outcome["position"] != row.position:
+            raise Wrong(f"{row.name} is an outcome of no call of this record")
+        calls[row.position].outcome = outcome
+    return list(calls.values())
+
+
+def statistics_of(calls: Sequence[Call]) -> str:
+    """Return the statistics of calls in a few words: of the real ones, and how many are simulated."""
+    real = [call for call in calls if not call.simulated]
+    states = Counter(call.state for call in real)
+    counted = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "none"
+    found = [f"{len(real)} calls: {counted}"]
+    if simulated := len(calls) - len(real):
+        found.append(f"{simulated} simulated")
+    closed = [call.outcome for call in real if call.state == "closed"]
+    if closed:
+        won = sum(Decimal(outcome["net_return"]) > 0 for outcome in closed)
+        found.append(f"win rate {100 * won / len(closed):.1f} %")
+    if multiples := sorted(Decimal(each["r_multiple"]) for each in closed if each["r_multiple"] is not None):
+        lost = -sum(multiple for multiple in multiples if multiple < 0)
+        gained = sum(multiple for multiple in multiples if multiple > 0)
+        found.append(f"mean R {sum(multiples) / len(multiples):.4f}, median R {median(multiples):.4f}")
+        found.append(f"profit factor {gained / lost:.2f}" if lost else "no loss")
+    return "; ".join(found)
+
+
+def verify_record(options: argparse.Namespace) -> str:
+    note = text_of(options.log.folder / "checkpoint")
+    checkpoint = checkpoint_of(note, options.keys, "the log's checkpoint")
+    rows = rows_of(options.file)
+    theirs = leaves_of(options.log, checkpoint, agent_of(rows))
+    for row in rows:
+        if row.index >= checkpoint.size:
+            raise Wrong(f"{row.name} is newer than the copy of the log: download that again")
+        require_recorded(row, theirs.pop(row.index, None))
+    for index, leaf in theirs.items():
+        what = "a signal" if leaf.kind == "signal" else "an outcome of the call"
+        where = f"at position {leaf.position}, recorded at {leaf.recorded_at} (leaf {index})"
+        raise Wrong(f"the record leaves out {what} {where}")
+    statistics = statistics_of(calls_of(rows))
+    return f"{rows[0].agent}: all its {len(rows):,} leaves of {checkpoint.origin}; {statistics}"
+
+
+def leaves_of(log: Log, checkpoint: Checkpoint, agent: str) -> dict[int, Leaf]:
+    """Return the agent's leaves by index, once all entries have led to the checkpoint's root."""
+    hashes, theirs = [], {}
+    for index, data in enumerate(log.entries(checkpoint.size)):
+        hashes.append(leaf_hash(data))
+        if agent.encode() in data:
+            leaf = leaf_of(data, f"leaf {index}")
+            theirs |= {index: leaf} if leaf.agent == agent else {}
+    if root_of(hashes) != checkpoint.root:
+        raise Wrong("the copy of the log is not that of its checkpoint: an entry is another")
+    return theirs
+
+
+def require_recorded(row: Row, leaf: Leaf | None) -> None:
+    """Raise Wrong unless a line is what its leaf commits to."""
+    if leaf is None:
+        raise Wrong(f"{row.name} is not this agent's leaf of that index, or stands in the record twice")
+    if (row.kind, row.position, row.recorded_at) != (leaf.kind, leaf.position, leaf.recorded_at):
+        was = f"a leaf of kind {leaf.kind} at position {leaf.position}, recorded at {leaf.recorded_at}"
+        raise Wrong(f"{row.name} is in the log as {was}")
+    if hashlib.sha256(row.nonce + row.content.encode()).hexdigest() != leaf.commitment:
+        raise Wrong(f"{row.name} is not what was recorded at {leaf.recorded_at}: it was changed since")
 
 
 # --- Files and arguments ------------------------------------------------------------------------------------
 
 
-def text_of(name: str) -> str:
+def text_of(name: str | Path) -> str:
     try:
         return Path(name).read_text("utf-8")
     except (OSError, ValueError) as error:
@@ -353,6 +511,7 @@ def parser() -> Parser:
     command("checkpoint", verify_checkpoint, "file")
     command("proof", verify_proof, "file")
     command("consistency", verify_consistency, "old", "new", log=True)
+    command("record", verify_record, "file", log=True)
     return made
 
 
@@ -363,6 +522,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.write(f"ok: {options.run(options)}\n")
     except Wrong as wrong:
         sys.stderr.write(f"wrong: {wrong}\n")
+        return 1
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        sys.stderr.write(f"wrong: a file does not hold what it should ({type(error).__name__})\n")
         return 1
     return 0
 

@@ -1,13 +1,20 @@
 """The log's tables: its head, leaves and tiles. All functions work in the caller's transaction."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from aggregator.transparency import merkle, tiles
-from aggregator.transparency.leaves import NONCE_BYTES, SALT_BYTES, leaf_data
+from aggregator.transparency.leaves import (
+    NONCE_BYTES,
+    SALT_BYTES,
+    Recorded,
+    leaf_data,
+    recorded_events,
+    recorded_signals,
+)
 from aggregator.transparency.merkle import Range
 from aggregator.transparency.tiles import Tile
 
@@ -122,10 +129,13 @@ class StoredLeaf:
     commitment: bytes
 
     @property
+    def kind(self) -> str:
+        return "signal" if self.event is None else "outcome"
+
+    @property
     def data(self) -> bytes:
         """What is hashed into the tree."""
-        kind = "signal" if self.event is None else "outcome"
-        return leaf_data(self.agent, self.commitment, kind, self.position, self.recorded_at)
+        return leaf_data(self.agent, self.commitment, self.kind, self.position, self.recorded_at)
 
 
 def head(cursor: Any, *, lock: bool = False) -> Head | None:
@@ -177,13 +187,26 @@ def append_leaves(cursor: Any, size: int, leaves: Sequence[NewLeaf]) -> int:
     return size + len(leaves)
 
 
-def leaves(cursor: Any, condition: str, parameters: Mapping[str, Any]) -> list[StoredLeaf]:
-    """Return the leaves for which a condition holds, in order."""
-    cursor.execute(f"{_LEAVES} WHERE {condition} ORDER BY index", parameters)
+def leaves(
+    cursor: Any, condition: str, parameters: Mapping[str, Any], limit: int | None = None
+) -> list[StoredLeaf]:
+    """Return the leaves for which a condition holds, in order; the first `limit` of them."""
+    bounds = {**parameters, "limit": limit}
+    cursor.execute(f"{_LEAVES} WHERE {condition} ORDER BY index LIMIT %(limit)s", bounds)
     return [
         StoredLeaf(index, bytes(agent), position, event, recorded_at, bytes(nonce), bytes(commitment))
         for index, agent, position, event, recorded_at, nonce, commitment in cursor.fetchall()
     ]
+
+
+def rows_of(cursor: Any, of: Collection[StoredLeaf]) -> dict[tuple[int, int | None], Recorded]:
+    """Return the signals and outcome events of leaves, as they are now, by position and event."""
+    positions = [leaf.position for leaf in of if leaf.event is None]
+    events = [leaf.event for leaf in of if leaf.event is not None]
+    at = {"positions": positions, "events": events, "limit": len(events)}
+    signals = recorded_signals(cursor, "position = ANY (%(positions)s)", at)
+    outcomes = recorded_events(cursor, "event.id = ANY (%(events)s)", at)
+    return {(row.position, row.event): row for row in [*signals, *outcomes]}
 
 
 def nonces(count: int) -> Iterator[bytes]:

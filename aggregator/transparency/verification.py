@@ -1,6 +1,6 @@
 """Verifying the log against the tables: everything is computed anew from the ledger's rows."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,7 +8,7 @@ from django.db import connection, transaction
 
 from aggregator.ledger.errors import classified
 from aggregator.transparency import log_tables, merkle, tiles
-from aggregator.transparency.leaves import Recorded, commitment, recorded_events, recorded_signals
+from aggregator.transparency.leaves import Recorded, commitment
 from aggregator.transparency.log_directory import CannotSeal, LogDirectory
 from aggregator.transparency.log_tables import Head, StoredLeaf
 from aggregator.transparency.notes import Checkpoint, InvalidNote, Note, VerifierKey
@@ -77,22 +77,13 @@ class _Tree:
         bounds = {"start": start, "end": end}
         rows = log_tables.leaves(self.cursor, "index >= %(start)s AND index < %(end)s", bounds)
         found = {leaf.index: leaf for leaf in rows}
-        recorded = self._rows(found.values())
+        recorded = log_tables.rows_of(self.cursor, found.values())
         for index in range(start, end):
             if index not in found:
                 raise Difference(f"leaf {index} is missing")
             leaf = found[index]
             self._require_recorded(leaf, recorded.get((leaf.position, leaf.event)))
             yield leaf
-
-    def _rows(self, leaves: Collection[StoredLeaf]) -> dict[tuple[int, int | None], Recorded]:
-        """Return the ledger's rows and outcome events of these leaves, by position and event."""
-        positions = [leaf.position for leaf in leaves if leaf.event is None]
-        events = [leaf.event for leaf in leaves if leaf.event is not None]
-        at = {"positions": positions, "events": events, "limit": len(events)}
-        signals = recorded_signals(self.cursor, "position = ANY (%(positions)s)", at)
-        outcomes = recorded_events(self.cursor, "event.id = ANY (%(events)s)", at)
-        return {(row.position, row.event): row for row in [*signals, *outcomes]}
 
     def _require_recorded(self, leaf: StoredLeaf, row: Recorded | None) -> None:
         """Raise Difference unless the row is what the leaf commits to."""

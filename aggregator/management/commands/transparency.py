@@ -11,6 +11,8 @@ from django.core.management.base import BaseCommand, CommandError
 from aggregator.ledger.errors import Outage
 from aggregator.transparency import log_setup, log_status, verification
 from aggregator.transparency.log_directory import CannotSeal, log_directory
+from aggregator.transparency.openings import opening_lines
+from ecosystems import ECOSYSTEMS
 
 
 class Command(BaseCommand):
@@ -30,6 +32,11 @@ class Command(BaseCommand):
         rotate = actions.add_parser("rotate", help="make a second signing key; both sign until you finish")
         rotate.add_argument("--finish", action="store_true", help="let the second key sign alone")
         actions.add_parser("status", help="show size, checkpoint, keys and anchors")
+        export = actions.add_parser(
+            "export", help="print an agent's record with proofs as CSV, which discloses all its signals"
+        )
+        export.add_argument("ecosystem", choices=ECOSYSTEMS)
+        export.add_argument("agent", help="its agent_source; a dash is the unnamed one")
         actions.add_parser("verify", help="compute all from the tables anew; exit 1 at the first difference")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -38,6 +45,7 @@ class Command(BaseCommand):
             "rotate": self._rotate,
             "status": self._status,
             "verify": self._verify,
+            "export": self._export,
         }
         try:
             actions[options["action"]](options)
@@ -78,6 +86,11 @@ class Command(BaseCommand):
             self.stdout.write(f"differs: {difference}")
             sys.exit(1)
         self.stdout.write(f"verified: {leaves:,} leaves, their tree and every known checkpoint")
+
+    def _export(self, options: dict[str, Any]) -> None:
+        agent = "" if options["agent"] == "-" else options["agent"]
+        for part in opening_lines(options["ecosystem"], agent):
+            self.stdout.write(part, ending="")
 
     def _print(self, lines: list[str]) -> None:
         for line in lines:
