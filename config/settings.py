@@ -260,7 +260,7 @@ SPECTACULAR_SETTINGS = {
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "ENUM_NAME_OVERRIDES": {
         "Ecosystem": ["crypto", "forex", "stock"],
-        "Action": ["BUY", "SELL", "HOLD"],
+        "Action": ["BUY", "SELL", "HOLD", "CLOSE"],
         "EndpointState": ["active", "paused", "disabled"],
         "DeliveryState": ["waiting", "delivered", "failed", "withheld"],
     },

@@ -17,6 +17,7 @@ from ecosystems import ECOSYSTEMS
 MAX_PAYLOAD_BYTES = 65_536
 MAX_PAYLOAD_DEPTH = 32
 MAX_PRICE = Decimal(10) ** 18
+MAX_SYMBOL_LENGTH = 64
 MAX_DECIMALS = 40
 """Digits after the point of a price: a float's noise fits (`1.1610000500000001e-05` has 21)."""
 CONFIDENCE_NOISE = 1e-9
@@ -34,7 +35,7 @@ RULES = {
     "signal_id": "1 to 128 printable ASCII characters without spaces",
     "ecosystem": f"one of {', '.join(ECOSYSTEMS)}",
     "timestamp": "RFC 3339 date and time as text, from 2000-01-01 to five minutes from now",
-    "symbol": "1 to 64 printable characters, with single spaces inside only",
+    "symbol": f"1 to {MAX_SYMBOL_LENGTH} printable characters, with single spaces inside only",
     "action": "BUY, SELL, HOLD or CLOSE",
     "refers_to": "null or the signal_id of an earlier signal of the same agent and ecosystem",
     "signal_type": "MARKET, LIMIT, STOP, ANALYTICS or TRADE",
@@ -93,6 +94,14 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return hashlib.sha256(_canonical_encoder.encode(content)).digest()
 
 
+def decimal_text(number: Decimal | None) -> str | None:
+    """Return a decimal exactly as text, without an exponent and without zeros at its end."""
+    if number is None:
+        return None
+    text = f"{number:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
 class Refusal(msgspec.Struct, frozen=True, gc=False):
     """Why an entry is not a signal. `detail` never quotes what was sent."""
 
@@ -145,7 +154,7 @@ class _Wire(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     signal_id: Annotated[Token, msgspec.Meta(max_length=128)]
     ecosystem: str
     timestamp: str
-    symbol: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    symbol: str
     action: str
     refers_to: Annotated[Token, msgspec.Meta(max_length=128)] | None = None
     signal_type: str | None = None
@@ -436,9 +445,14 @@ _NO_SYMBOL = re.compile(
 )
 
 
+def is_symbol(text: str) -> bool:
+    """Return whether a text is what a signal's `symbol` may be."""
+    return 0 < len(text) <= MAX_SYMBOL_LENGTH and not _NO_SYMBOL.search(text)
+
+
 def _check_characters(data: bytes, wire: _Wire, payload: dict[str, Any]) -> None:
     """Raise _Refused for text with a character that its field must not hold."""
-    if _NO_SYMBOL.search(wire.symbol):
+    if not is_symbol(wire.symbol):
         raise _Refused("invalid_value", "symbol")
     # Escapes and bytes beyond ASCII are the only ways a forbidden character gets through the decoder.
     if data.isascii() and b"\\" not in data and b"\x7f" not in data:

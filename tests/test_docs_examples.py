@@ -57,11 +57,12 @@ def test_the_webhooks_page_shows_a_body_of_every_answer():
     assert {int(number) for row in rows for number in row.split(",")} == shown
 
 
-def test_the_example_of_a_signal_is_one():
-    (block,) = blocks("signals.md", "json")
-    signal = parse(block.text.encode())
-    assert isinstance(signal, Signal)
-    assert "extra" not in signal.raw_payload
+def test_the_examples_of_signals_are_signals():
+    call, close = (parse(block.text.encode()) for block in blocks("signals.md", "json"))
+    assert isinstance(call, Signal)
+    assert isinstance(close, Signal)
+    assert "extra" not in call.raw_payload
+    assert close.refers_to == call.signal_id
 
 
 def test_instruments_are_as_the_table_says():

@@ -24,6 +24,7 @@ from aggregator.ledger import aliases
 from aggregator.models import SymbolAlias
 from aggregator.templatetags.hub import ago
 from ecosystems.market.symbols import suggest_instruments, valid_instrument
+from ecosystems.signal import is_symbol
 
 INLINE_TIMEOUT_S = 3.0
 """For how long the request that maps a symbol updates its signals; the worker does the rest."""
@@ -85,7 +86,7 @@ class AliasForm(InstrumentForm):
 
     def clean_symbol(self) -> str:
         symbol = str(self.cleaned_data["symbol"])
-        if not symbol.isprintable() or " ".join(symbol.split()) != symbol:
+        if not is_symbol(symbol):
             raise forms.ValidationError("Use printable characters, with single spaces inside.")
         return symbol
 

@@ -22,7 +22,7 @@ from aggregator.admin.bulk_actions import bulk_action_response
 from aggregator.admin.dead_letter_actions import ACTIONS
 from aggregator.admin.signals import AgentFilter, EcosystemFilter, TransportFilter, without_nul
 from aggregator.ledger import replay
-from aggregator.models import DeadLetter
+from aggregator.models import DeadLetter, TradingSignal
 from aggregator.templatetags.hub import ago
 
 MAX_GROUPED = 100_000
@@ -70,7 +70,17 @@ class DeadLetterEcosystemFilter(EcosystemFilter):
 
 @admin.register(DeadLetter)
 class DeadLetterAdmin(Uncounted, ReadOnlyAdmin):
-    list_display = ("when", "code", "detail", "ecosystem", "agent_source", "signal_id", "transport", "times")
+    list_display = (
+        "when",
+        "code",
+        "detail",
+        "ecosystem",
+        "agent_source",
+        "signal_id",
+        "transport",
+        "sender",
+        "times",
+    )
     list_display_links = ("when", "code")
     list_filter = (StateFilter, CodeFilter, AgentFilter, DeadLetterEcosystemFilter, TransportFilter)
     list_filter_submit = True
@@ -87,7 +97,7 @@ class DeadLetterAdmin(Uncounted, ReadOnlyAdmin):
     fieldsets = (
         ("Reason", {"fields": (("code", "field"), "detail")}),
         ("Origin", {"fields": (("transport", "sender"), ("stream", "entry_id"))}),
-        ("Signal", {"fields": (("ecosystem", "agent_source"), "signal_id")}),
+        ("Signal", {"fields": (("ecosystem", "agent_source"), "signal_id", "on_record")}),
         ("History", {"fields": (("first_at", "last_at"), ("times", "deliveries"), "resolved_at")}),
         ("Raw content", {"fields": ("content",)}),
     )
@@ -167,6 +177,18 @@ class DeadLetterAdmin(Uncounted, ReadOnlyAdmin):
     @admin.display(description="last seen")
     def when(self, letter: DeadLetter) -> str:
         return ago(letter.last_at)
+
+    @admin.display(description="on record")
+    def on_record(self, letter: DeadLetter) -> str:
+        """Return the signal that has the letter's identity, and who sent that one."""
+        signal = TradingSignal.objects.filter(ecosystem=letter.ecosystem, signal_id=letter.signal_id).first()
+        if signal is None:
+            return "—"
+        address = reverse("admin:aggregator_tradingsignal_change", args=[signal.pk])
+        from_ = signal.sender or "an unknown sender"
+        return format_html(
+            '<a href="{}">a signal</a> of {} by {}', address, f"{signal.received_at:%Y-%m-%d %H:%M:%S}", from_
+        )
 
     @admin.display(description="raw content")
     def content(self, letter: DeadLetter) -> str:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from django.db.models.functions import Cast
 
 from aggregator.ledger.pager import Search
 from aggregator.models import TradingSignal
+from ecosystems.signal import decimal_text
 
 EXPORT_BATCH = 500
 """Rows in memory at a time; each may have 64 KiB of payload."""
@@ -27,6 +29,7 @@ FIELDS = (
     "symbol",
     "instrument",
     "action",
+    "refers_to",
     "signal_type",
     "entry_price",
     "stop_loss",
@@ -35,6 +38,7 @@ FIELDS = (
     "confidence",
     "agent_source",
     "transport",
+    "sender",
     "tags",
     "raw_payload",
 )
@@ -76,7 +80,8 @@ def _batches(search: Search) -> Iterator[list[tuple[Any, ...]]]:
 
 def _object(row: tuple[Any, ...]) -> dict[str, Any]:
     found = dict(zip(FIELDS, row, strict=True))
-    return found | {name: msgspec.Raw(found[name].encode()) for name in AS_TEXT}
+    prices = {name: decimal_text(value) for name, value in found.items() if isinstance(value, Decimal)}
+    return found | prices | {name: msgspec.Raw(found[name].encode()) for name in AS_TEXT}
 
 
 def _csv(rows: Iterable[Iterable[Any]]) -> str:
@@ -88,4 +93,6 @@ def _csv(rows: Iterable[Iterable[Any]]) -> str:
 def _cell(value: Any) -> Any:
     if isinstance(value, str):
         return FORMULA.sub(r"\1'", value)
+    if isinstance(value, Decimal):
+        return decimal_text(value)
     return value.isoformat() if isinstance(value, datetime) else value

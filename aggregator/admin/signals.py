@@ -1,7 +1,7 @@
 """The ledger's signals in the admin: list, search, one signal, export."""
 
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, get_args
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
@@ -23,10 +23,12 @@ from aggregator.ledger.bisection import first_id
 from aggregator.models import ECOSYSTEM_CHOICES, TRANSPORT_CHOICES, TradingSignal
 from aggregator.templatetags.hub import ago, span
 from ecosystems import ECOSYSTEMS
+from ecosystems.signal import Action, decimal_text
 
 CURSORS = ("before", "after")
 PER_PAGE = 50
 MAX_SIGHTINGS = 200
+MAX_REFERRING = 50
 MAX_CLOCK_DIFFERENCE = timedelta(seconds=1)
 """Two machines' clocks may differ by as much without a fault."""
 MAX_ID_DELAY = timedelta(minutes=5)
@@ -53,6 +55,17 @@ class TransportFilter(DropdownFilter):  # type: ignore[misc]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(transport=self.value()) if self.value() else queryset
+
+
+class ActionFilter(DropdownFilter):  # type: ignore[misc]
+    title = "action"
+    parameter_name = "action"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
+        return [(action, action) for action in get_args(Action)]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(action=self.value()) if self.value() else queryset
 
 
 def without_nul(text: str | None) -> str:
@@ -164,8 +177,25 @@ def _number(text: str | None) -> int | None:
 
 @admin.register(TradingSignal)
 class SignalAdmin(ReadOnlyAdmin):
-    list_display = ("time", "ecosystem", "name", "side", "price", "agent", "transport", "late", "signal_id")
-    list_filter = (EcosystemFilter, TransportFilter, AgentFilter, ("received_at", ReceivedFilter))
+    list_display = (
+        "time",
+        "ecosystem",
+        "name",
+        "side",
+        "price",
+        "agent",
+        "transport",
+        "sender",
+        "late",
+        "signal_id",
+    )
+    list_filter = (
+        EcosystemFilter,
+        ActionFilter,
+        TransportFilter,
+        AgentFilter,
+        ("received_at", ReceivedFilter),
+    )
     list_filter_submit = True
     list_display_links = ("time",)
     search_fields = ("signal_id",)
@@ -178,14 +208,31 @@ class SignalAdmin(ReadOnlyAdmin):
     list_before_template = "admin/hub/signals_before.html"
     change_form_after_template = "admin/hub/signal_after.html"
     fieldsets = (
-        (None, {"fields": (("ecosystem", "signal_id"), ("instrument", "symbol"), ("action", "signal_type"))}),
+        (
+            None,
+            {
+                "fields": (
+                    ("ecosystem", "signal_id"),
+                    ("instrument", "symbol"),
+                    ("action", "signal_type"),
+                    "refers_to",
+                )
+            },
+        ),
         (
             "Values",
             {"fields": (("entry_price", "volume"), ("stop_loss", "take_profit"), ("confidence", "tags"))},
         ),
         (
             "Origin",
-            {"fields": (("agent_source", "transport"), ("timestamp", "received_at"), ("position", "number"))},
+            {
+                "fields": (
+                    ("agent_source", "sender"),
+                    ("transport", "position"),
+                    ("timestamp", "received_at"),
+                    "number",
+                )
+            },
         ),
         ("Raw payload", {"fields": ("payload",)}),
     )
@@ -228,11 +275,12 @@ class SignalAdmin(ReadOnlyAdmin):
 
     @admin.display(description="action")
     def side(self, signal: TradingSignal) -> str:
-        return f"{signal.action} {signal.signal_type.lower()}"
+        side = f"{signal.action} {signal.signal_type.lower()}"
+        return f"{side}, amends" if signal.refers_to and signal.action in {"BUY", "SELL"} else side
 
     @admin.display(description="price")
     def price(self, signal: TradingSignal) -> str:
-        return "—" if signal.entry_price is None else f"{signal.entry_price.normalize():f}"
+        return decimal_text(signal.entry_price) or "—"
 
     @admin.display(description="agent")
     def agent(self, signal: TradingSignal) -> str:
@@ -262,6 +310,8 @@ def _around(signal: TradingSignal) -> dict[str, Any]:
         ("of this instrument", rows.filter(instrument=signal.instrument)),
     )
     return {
+        "referred_to": _referred_to(signal),
+        "referring": [_link(other) for other in _referring(signal)],
         "sightings": signal.sightings.order_by("seen_at")[:MAX_SIGHTINGS],
         "adjacent": [
             (
@@ -272,6 +322,25 @@ def _around(signal: TradingSignal) -> dict[str, Any]:
             for words, line in lines
         ],
     }
+
+
+def _referred_to(signal: TradingSignal) -> str:
+    """Return a link to the signal that a signal refers to; empty if it refers to none."""
+    if signal.refers_to is None:
+        return ""
+    target = TradingSignal.objects.filter(ecosystem=signal.ecosystem, signal_id=signal.refers_to).first()
+    if target is None:
+        return "No such signal is on record: the reference has no effect."
+    if target.agent_source != signal.agent_source:
+        return format_html("{}. It is another agent's: the reference has no effect.", _link(target))
+    return _link(target)
+
+
+def _referring(signal: TradingSignal) -> QuerySet[TradingSignal]:
+    """Return the newest signals that close or amend a signal."""
+    return TradingSignal.objects.filter(
+        refers_to=signal.signal_id, ecosystem=signal.ecosystem, agent_source=signal.agent_source
+    ).order_by("-pk")[:MAX_REFERRING]
 
 
 def _link(signal: TradingSignal | None) -> str:

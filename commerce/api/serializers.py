@@ -7,11 +7,12 @@ from rest_framework import serializers
 
 from aggregator.models import ECOSYSTEM_CHOICES
 from commerce.feed import cursors
+from commerce.models.subscriptions import require_instrument
 
 MAX_PAGE_ENTRIES = 500
 ECOSYSTEMS = [name for name, _ in ECOSYSTEM_CHOICES]
-SIGNAL_ACTIONS = ["BUY", "SELL", "HOLD"]
-TOKEN = RegexValidator(r"\A[!-~]+\Z")
+SIGNAL_ACTIONS = ["BUY", "SELL", "HOLD", "CLOSE"]
+SIGNAL_ID = RegexValidator(r"\A[!-~]+\Z")
 
 
 class CursorField(serializers.RegexField):
@@ -37,11 +38,18 @@ class FilterQuery(serializers.Serializer[Any]):
     instrument = serializers.CharField(
         required=False,
         max_length=64,
-        validators=[TOKEN],
+        validators=[require_instrument],
         trim_whitespace=False,
         help_text="One instrument by its canonical name, as `BTC/USDT`.",
     )
-    action = serializers.ChoiceField(SIGNAL_ACTIONS, required=False, help_text="BUY, SELL or HOLD.")
+    action = serializers.ChoiceField(SIGNAL_ACTIONS, required=False, help_text="BUY, SELL, HOLD or CLOSE.")
+    refers_to = serializers.CharField(
+        required=False,
+        max_length=128,
+        validators=[SIGNAL_ID],
+        trim_whitespace=False,
+        help_text="Signals that close or amend the one with this `signal_id`.",
+    )
     agent = serializers.CharField(
         required=False,
         allow_blank=True,
@@ -99,7 +107,14 @@ class Signal(serializers.Serializer[Any]):
     received_at = serializers.DateTimeField(help_text="When the hub received it.")
     instrument = serializers.CharField(help_text="The canonical symbol.")
     symbol = serializers.CharField(help_text="The symbol as the agent writes it.")
-    action = serializers.ChoiceField(SIGNAL_ACTIONS)
+    action = serializers.ChoiceField(
+        SIGNAL_ACTIONS,
+        help_text="CLOSE ends the call that `refers_to` names; without it, all open calls of this agent on "
+        "this instrument. BUY or SELL with `refers_to` amends that call's stop and target and opens nothing.",
+    )
+    refers_to = serializers.CharField(
+        allow_null=True, help_text="The `signal_id` of an earlier signal of the same agent and ecosystem."
+    )
     signal_type = serializers.ChoiceField(["MARKET", "LIMIT", "STOP", "ANALYTICS", "TRADE"])
     entry_price = serializers.CharField(allow_null=True, help_text="An exact decimal as text.")
     stop_loss = serializers.CharField(allow_null=True, help_text="An exact decimal as text.")

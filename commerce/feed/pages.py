@@ -40,6 +40,7 @@ class Filters:
     ecosystem: str | None = None
     instrument: str | None = None
     action: str | None = None
+    refers_to: str | None = None
     agent: str | None = None
     since: datetime | None = None
     """The earliest `timestamp`, aware."""
@@ -50,6 +51,7 @@ class Filters:
             "ecosystem": self.ecosystem,
             "instrument": self.instrument,
             "action": self.action,
+            "refers_to": self.refers_to,
             "agent_source": self.agent,
             "timestamp__gte": self.since,
         }
@@ -100,11 +102,13 @@ def read(scope: Scope, filters: Filters, after: int, limit: int) -> Page:
 
 
 def _rare_ids(scope: Scope, filters: Filters) -> list[int] | None:
-    """Return the ids of all signals of the wanted instruments or agent; None where there are over MAX_RARE.
+    """Return the ids of all signals of the wanted instruments, agent or reference; None for over MAX_RARE.
 
     One index holds the answer. Signals that are recorded later lie behind the frontier.
     """
     lookups = []
+    if filters.refers_to is not None:
+        lookups.append(Q(refers_to=filters.refers_to))
     if filters.instrument is not None:
         lookups.append(Q(instrument=filters.instrument))
     elif scope.instruments and (names := _instruments(scope)) is not None:

@@ -1,13 +1,13 @@
 """A signal as readers get it, the same over REST, streams and webhooks."""
 
 from datetime import datetime
-from decimal import Decimal
 
 import msgspec
 
 from aggregator.models import TradingSignal
 from commerce.entitlements import Scope
 from commerce.feed import cursors
+from ecosystems.signal import decimal_text
 
 
 class PublicSignal(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +25,7 @@ class PublicSignal(msgspec.Struct, frozen=True, kw_only=True):
     instrument: str
     symbol: str
     action: str
+    refers_to: str | None
     signal_type: str
     entry_price: str | None
     stop_loss: str | None
@@ -51,11 +52,12 @@ def serialize(signal: TradingSignal, scope: Scope) -> PublicSignal:
         instrument=signal.instrument,
         symbol=signal.symbol,
         action=signal.action,
+        refers_to=signal.refers_to,
         signal_type=signal.signal_type,
-        entry_price=_text(signal.entry_price),
-        stop_loss=_text(signal.stop_loss),
-        take_profit=_text(signal.take_profit),
-        volume=_text(signal.volume),
+        entry_price=decimal_text(signal.entry_price),
+        stop_loss=decimal_text(signal.stop_loss),
+        take_profit=decimal_text(signal.take_profit),
+        volume=decimal_text(signal.volume),
         confidence=signal.confidence,
         agent_source=signal.agent_source,
         tags=signal.tags,
@@ -65,11 +67,3 @@ def serialize(signal: TradingSignal, scope: Scope) -> PublicSignal:
 
 def _written_payload(signal: TradingSignal) -> msgspec.Raw:
     return msgspec.Raw(signal.written_payload)  # type: ignore[attr-defined] # an annotation of `visible`
-
-
-def _text(number: Decimal | None) -> str | None:
-    """Return a decimal without the zeros that `numeric(38,18)` adds, and without an exponent."""
-    if number is None:
-        return None
-    text = f"{number:f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text

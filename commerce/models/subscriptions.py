@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
-from django.core.validators import MinValueValidator, RegexValidator
+from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
@@ -15,6 +15,7 @@ from django.utils import timezone
 from aggregator.http import api_keys
 from aggregator.models import ECOSYSTEM_CHOICES, ApiKey
 from commerce import currencies
+from ecosystems.signal import is_symbol
 
 
 def require_currency(code: str) -> None:
@@ -23,9 +24,10 @@ def require_currency(code: str) -> None:
         raise ValidationError("Enter the three capital letters of a currency that Stripe can charge.")
 
 
-INSTRUMENT_PATTERN = RegexValidator(
-    r"\A[!-~]{1,64}\Z", "Enter 1 to 64 printable ASCII characters without spaces."
-)
+def require_instrument(text: str) -> None:
+    """Raise ValidationError for what can be neither an instrument's name nor a pattern of such names."""
+    if not is_symbol(text):
+        raise ValidationError("Enter 1 to 64 printable characters, with single spaces inside.")
 
 
 class Plan(models.Model):
@@ -48,7 +50,7 @@ class Plan(models.Model):
         help_text="Select none to allow all.",
     )
     instruments = ArrayField(
-        models.CharField(max_length=64, validators=[INSTRUMENT_PATTERN]),
+        models.CharField(max_length=64, validators=[require_instrument]),
         default=list,
         blank=True,
         help_text="Patterns such as BTC/* or EUR/USD: * is any text, ? any character. Empty: all.",

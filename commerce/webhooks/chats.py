@@ -164,10 +164,21 @@ def render(template: str, escape: Callable[[str], str], signal: TradingSignal | 
     return "\n".join(line.strip() for line in lines if line.strip())
 
 
+def _effect(public: signal_serializer.PublicSignal) -> str:
+    """Return what a signal does to earlier calls, in words; empty for a call of its own."""
+    if public.refers_to is None:
+        return "Closes all open calls of this agent" if public.action == "CLOSE" else ""
+    if public.action == "CLOSE":
+        return f"Closes call {public.refers_to}"
+    verb = "Refers to" if public.action == "HOLD" else "Changes stop and target of"
+    return f"{verb} call {public.refers_to}"
+
+
 def _texts(signal: TradingSignal) -> dict[str, str]:
     public = signal_serializer.serialize(signal, Scope())
     return {
         "action": public.action,
+        "effect": _effect(public),
         "name": public.instrument or public.symbol,
         "ecosystem": public.ecosystem,
         "entry": public.entry_price or "",

@@ -2,8 +2,9 @@
 
 One position at a time, in the whole equity, unlevered. Positions are filled and closed as the hub's track
 record scores calls, by `ecosystems.market.scoring`: each trade is an outcome that the record would have had.
-While a position is open, a signal for the other side reverses it and one for the same side is skipped. Prices
-and results are `Decimal`.
+While a position is open, a signal for the other side reverses it and one for the same side is skipped; a
+CLOSE ends it, and a signal for its side that refers to it moves its stop and target. Prices and results are
+`Decimal`.
 """
 
 from collections.abc import Iterable
@@ -15,7 +16,7 @@ import msgspec
 
 from ecosystems.market import performance
 from ecosystems.market.candles import Candle, duration
-from ecosystems.market.scoring import FEE_BPS, HORIZON_HOURS, Call, Ending, Outcome, Score
+from ecosystems.market.scoring import FEE_BPS, HORIZON_HOURS, Amendment, Call, Ending, Outcome, Score
 from ecosystems.signal import Signal
 from ecosystems.strategies import Strategy
 
@@ -107,11 +108,12 @@ class Backtest:
         """Add the next candle; return the strategy's signal at its close."""
         self.candles += 1
         signal, self._pending = self._pending, None
-        is_free = self._position is None or self._hold(candle, signal)
+        concerns_position = signal is not None and self._apply(signal)
+        is_free = self._position is None or self._hold(candle)
         if signal is not None and is_free and _is_call(signal):
             self._position = signal, Score(self._call(signal))
-            self._hold(candle, None)
-        elif signal is not None:
+            self._hold(candle)
+        elif signal is not None and not concerns_position:
             self.skipped += 1
         self._mark(candle)
         self._first = self._first or candle
@@ -185,17 +187,25 @@ class Backtest:
             self.horizon_hours,
         )
 
-    def _hold(self, candle: Candle, signal: Signal | None) -> bool:
-        """Follow the position through a candle; return whether it was over at the candle's open.
+    def _apply(self, signal: Signal) -> bool:
+        """Let a signal end, reverse or amend the position; return whether it concerns it."""
+        if self._position is None:
+            return False
+        held, score = self._position
+        if signal.action == "CLOSE" and signal.refers_to in {None, held.signal_id}:
+            score.end(Ending(signal.timestamp, "close"))
+        elif signal.refers_to == held.signal_id and signal.action == held.action:
+            score.amend(Amendment(signal.timestamp, signal.stop_loss, signal.take_profit))
+        elif _is_call(signal) and signal.action != held.action:
+            score.end(Ending(signal.timestamp, "reversal"))
+        else:
+            return False
+        return True
 
-        `signal` is what the strategy said at the close before.
-        """
+    def _hold(self, candle: Candle) -> bool:
+        """Follow the position through a candle; return whether it was over at the candle's open."""
         assert self._position is not None
         held, score = self._position
-        if signal is not None and signal.action == "CLOSE":
-            score.end(Ending(signal.timestamp, "close"))
-        elif signal is not None and _is_call(signal) and signal.action != held.action:
-            score.end(Ending(signal.timestamp, "reversal"))
         decided = score.run([candle], self._length)
         outcome = score.outcome(candle.timestamp + self._length)
         was_over = decided and (outcome.exit_reason or outcome.state) in AT_OPEN

@@ -142,6 +142,10 @@ class Score:
             if self.state == "open" and ending.t0 <= self._exit[0]:
                 self._exit = (ending.t0, ending.reason)
 
+    def amend(self, amendment: Amendment) -> None:
+        """Add an amendment, which acts after those that are known."""
+        self._amendments.append(amendment)
+
     def run(self, candles: Sequence[Candle], length: timedelta, start: int = 0) -> bool:
         """Follow the call through `candles[start:]`, each `length` long; return whether it is decided.
 

@@ -7,9 +7,9 @@ harmlessly. A strategy keeps no more than its indicators need, however many cand
 from importlib import import_module
 from typing import Any
 
-from ecosystems.strategies.strategy import Decision, Multiple, Parameters, Period, Strategy
+from ecosystems.strategies.strategy import EXIT, Decision, Multiple, Parameters, Period, Strategy
 
-__all__ = ["BUILT_IN", "Decision", "Multiple", "Parameters", "Period", "Strategy", "load_strategy"]
+__all__ = ["BUILT_IN", "EXIT", "Decision", "Multiple", "Parameters", "Period", "Strategy", "load_strategy"]
 
 BUILT_IN = {
     "ema_crossover": "ecosystems.strategies.ema_crossover:EmaCrossover",

@@ -12,7 +12,7 @@ import msgspec
 from ecosystems import ECOSYSTEMS
 from ecosystems.market.candles import Candle, duration
 from ecosystems.market.symbols import instrument
-from ecosystems.signal import Signal
+from ecosystems.signal import RULES, Signal, is_symbol
 from ecosystems.strategies.prices import brackets
 
 Period = Annotated[int, msgspec.Meta(ge=2, le=1000)]
@@ -29,12 +29,22 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """A strategy's decision to trade; `risk` and `reward` are distances from the candle's close."""
+    """A strategy's decision to trade.
 
-    action: Literal["BUY", "SELL"]
-    confidence: float
-    risk: float
-    reward: float
+    BUY and SELL open a call, with a stop and a target; with `refers_to`, the `signal_id` of an earlier one,
+    they move the stop and the target of that call instead. CLOSE is an exit: of the call that `refers_to`
+    names, else of all open calls on this market.
+    """
+
+    action: Literal["BUY", "SELL", "CLOSE"]
+    confidence: float | None = None
+    risk: float = 0.0
+    """The distance of the stop from the candle's close. Unused by a CLOSE, as the target's."""
+    reward: float = 0.0
+    refers_to: str | None = None
+
+
+EXIT = Decision(action="CLOSE")
 
 
 P = TypeVar("P", bound=Parameters)
@@ -59,8 +69,8 @@ class Strategy(ABC, Generic[P]):
         """Set the strategy up; `tags` go on every signal. Raises ValueError with a line for the operator."""
         if ecosystem not in ECOSYSTEMS:
             raise ValueError(f"unknown ecosystem {ecosystem!r}: one of {', '.join(ECOSYSTEMS)}")
-        if not re.fullmatch(r"[!-~]{1,64}", symbol):
-            raise ValueError("a symbol is 1 to 64 printable ASCII characters without spaces")
+        if not is_symbol(symbol):
+            raise ValueError(f"a symbol is {RULES['symbol']}")
         self.ecosystem = ecosystem
         self.symbol = symbol
         self.timeframe = timeframe
@@ -103,21 +113,24 @@ class Strategy(ABC, Generic[P]):
             self.on_candle(candle)
 
     def _signal(self, candle: Candle, decision: Decision) -> Signal | None:
-        prices = brackets(self.ecosystem, candle.close, decision.action, decision.risk, decision.reward)
-        if prices is None:
-            return None
-        entry, stop, target = prices
+        entry, stop, target = None, None, None
+        if decision.action != "CLOSE":
+            prices = brackets(self.ecosystem, candle.close, decision.action, decision.risk, decision.reward)
+            if prices is None:
+                return None
+            entry, stop, target = prices
         return Signal(
             signal_id=self.signal_id(candle),
             ecosystem=self.ecosystem,
             timestamp=candle.timestamp + self._length,
             symbol=self.symbol,
             action=decision.action,
+            refers_to=decision.refers_to,
             entry_price=entry,
             stop_loss=stop,
             take_profit=target,
             # Rounded, so that the last bits of an average's start cannot change a repeated signal.
-            confidence=round(decision.confidence, 4),
+            confidence=None if decision.confidence is None else round(decision.confidence, 4),
             agent_source=self.agent,
             tags=self.tags,
             raw_payload={
@@ -129,7 +142,7 @@ class Strategy(ABC, Generic[P]):
         )
 
     def signal_id(self, candle: Candle) -> str:
-        """Return the id of the candle's signal: readable, and at most 124 characters.
+        """Return the id of the candle's signal: readable ASCII, and at most 124 characters.
 
         The digest is of what distinguishes signals: agent, market, timeframe, parameters and time.
         """
@@ -144,8 +157,8 @@ class Strategy(ABC, Generic[P]):
             opened.isoformat(),
         )
         digest = hashlib.sha256(msgspec.json.encode(facts, order="sorted")).hexdigest()[:16]
-        name = re.sub(r"[^!-~]", "_", self.name)[:24]
-        return f"{name}:{self._instrument}:{opened:%Y%m%dT%H%M%SZ}:{digest}"
+        name, market = (re.sub(r"[^!-~]", "_", text) for text in (self.name[:24], self._instrument))
+        return f"{name}:{market}:{opened:%Y%m%dT%H%M%SZ}:{digest}"
 
 
 def _checked(name: str, schema: type[P], parameters: dict[str, object]) -> P:

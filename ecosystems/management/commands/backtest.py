@@ -106,10 +106,15 @@ class Command(BaseCommand):
 
 def signal_line(signal: Signal) -> str:
     """Return a signal as a line of text."""
-    return (
-        f"{signal.timestamp:%Y-%m-%dT%H:%M:%SZ} {signal.action:4} {signal.symbol} entry {signal.entry_price}"
-        f" stop {signal.stop_loss} target {signal.take_profit} confidence {signal.confidence}"
-    )
+    figures = {
+        "refers to": signal.refers_to,
+        "entry": signal.entry_price,
+        "stop": signal.stop_loss,
+        "target": signal.take_profit,
+        "confidence": signal.confidence,
+    }
+    known = "".join(f" {name} {value}" for name, value in figures.items() if value is not None)
+    return f"{signal.timestamp:%Y-%m-%dT%H:%M:%SZ} {signal.action:5} {signal.symbol}{known}"
 
 
 def figures(backtest: Backtest) -> str:

@@ -14,7 +14,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from ecosystems import ECOSYSTEMS, env
 from ecosystems.bus import BusError, EventBus, Unsent
 from ecosystems.shutdown import stop_on_signals
-from ecosystems.signal import Action, Signal
+from ecosystems.signal import Signal
 from ecosystems.strategies.prices import brackets
 
 TRANSPORTS = ("database", "redis", "webhook")
@@ -29,34 +29,41 @@ START_PRICES = {
 
 STEPS = {"crypto": 0.0015, "forex": 0.0002, "stock": 0.0008}
 """Usual moves from one signal to the next, as shares of the price."""
+WEAK = 0.1
+"""A move below this strength opens nothing: it closes the last call on its symbol, or advises to hold."""
 
 
 def walk(ecosystem: str, seed: int) -> Iterator[Signal]:
     """Yield signals of random walks without end. A seed repeats them, except for ids and times."""
     source = random.Random(f"{ecosystem}:{seed}")  # noqa: S311 - prices, not secrets
     prices, step = dict(START_PRICES[ecosystem]), STEPS[ecosystem]
+    open_calls: dict[str, str] = {}
     for symbol in itertools.cycle(prices):
         move = source.gauss(0, step)
         prices[symbol] *= math.exp(move)
         strength = min(abs(move) / (2 * step), 1.0)
-        action: Action = "BUY" if move > 0 else "SELL"
-        risk = 4 * step * prices[symbol]
-        levels = brackets(ecosystem, Decimal(prices[symbol]), action, risk, 2 * risk)
-        entry, stop, target = levels or (None, None, None)
+        signal_id = f"demo-{ecosystem}-{time.time_ns()}"
+        if strength < WEAK and symbol in open_calls:
+            decision: dict[str, Any] = {"action": "CLOSE", "refers_to": open_calls.pop(symbol)}
+        else:
+            side = "BUY" if move > 0 else "SELL"
+            decision = {"action": "HOLD" if strength < WEAK else side}
+            risk = 4 * step * prices[symbol]
+            levels = brackets(ecosystem, Decimal(prices[symbol]), side, risk, 2 * risk)
+            decision |= zip(("entry_price", "stop_loss", "take_profit"), levels or (), strict=False)
+        if decision["action"] in {"BUY", "SELL"}:
+            open_calls[symbol] = signal_id
         yield Signal(
-            signal_id=f"demo-{ecosystem}-{time.time_ns()}",
+            signal_id=signal_id,
             ecosystem=ecosystem,
             timestamp=datetime.now(UTC),
             symbol=symbol,
-            action="HOLD" if strength < 0.1 else action,
-            entry_price=entry,
-            stop_loss=stop,
-            take_profit=target,
             volume=Decimal(source.randrange(1, 500)) / 100,
             confidence=round(0.5 + strength / 2, 2),
             agent_source=f"demo-{ecosystem}",
             tags=("demo", "synthetic"),
             raw_payload={"synthetic": True},
+            **decision,
         )
 
 

@@ -150,6 +150,16 @@ def test_replaying_gives_a_key_no_more_than_it_has(page, db):
     assert held.resolved_at
 
 
+def test_a_conflict_shows_both_senders(page, record):
+    record({"signal_id": "it"}, sender="role:scout")
+    record({"signal_id": "it", "action": "SELL"}, sender="key:desk")
+    found = DeadLetter.objects.get()
+    seen = page.get(f"{LIST}{found.pk}/change/").content.decode()
+    assert "key:desk" in seen
+    assert re.search(rf"tradingsignal/{TradingSignal.objects.get().pk}/change/.* by role:scout", seen)
+    assert "key:desk" in page.get(LIST).content.decode()
+
+
 def test_a_selection_is_replayed_or_resolved(page):
     first, second = letter(signal()), letter(signal())
     chosen = {"action": "replay_selected", "_selected_action": [first.pk, second.pk]}

@@ -32,11 +32,16 @@ def test_csv_holds_every_selected_signal_over_many_batches(page, record, monkeyp
 
 
 def test_json_lines_keep_prices_exact(page, record):
-    price = "0.123456789012345678"
-    record({"signal_id": "x", "entry_price": price, "tags": ["a"], "raw_payload": {"k": [1, None]}})
+    price = f"123456789.{'1' * 40}"
+    fields = {"entry_price": price, "stop_loss": "1.1610000500000001e-05", "refers_to": "y"}
+    record({"signal_id": "x", "tags": ["a"], "raw_payload": {"k": [1, None]}} | fields, sender="key:desk")
     [line] = body(page.get(EXPORT + "jsonl")).splitlines()
     exported = json.loads(line)
-    assert Decimal(exported["entry_price"]) == Decimal(price)
+    [row] = csv.DictReader(io.StringIO(body(page.get(EXPORT + "csv"))))
+    for found in (exported, row):
+        assert (found["entry_price"], found["stop_loss"]) == (price, "0.000011610000500000001")
+        assert (found["refers_to"], found["sender"]) == ("y", "key:desk")
+    assert price in page.get(LIST).content.decode()
     assert (exported["tags"], exported["raw_payload"]) == (["a"], {"k": [1, None]})
     assert exported["position"] == TradingSignal.objects.get().position
 

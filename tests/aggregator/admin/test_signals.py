@@ -35,7 +35,13 @@ def ledger(record):
         record(*({"signal_id": f"c{n}"} for n in numbers if n % 2 == 0), transport="redis")
         record(
             *(
-                {"signal_id": f"s{n}", "ecosystem": "stock", "symbol": "NASDAQ:AAPL", "agent_source": "value"}
+                {
+                    "signal_id": f"s{n}",
+                    "ecosystem": "stock",
+                    "symbol": "NASDAQ:AAPL",
+                    "action": "SELL",
+                    "agent_source": "value",
+                }
                 for n in numbers
                 if n % 2
             )
@@ -80,6 +86,9 @@ def test_no_page_counts_or_skips_rows(page):
         ("transport=redis", "c"),
         ("agent=value", "s"),
         ("agent=val", ""),
+        ("action=BUY", "c"),
+        ("action=SELL", "s"),
+        ("action=CLOSE", ""),
     ],
 )
 def test_search_and_filters(page, query, expected):
@@ -182,7 +191,7 @@ def test_a_signals_page_shows_its_path_its_payload_and_the_signals_beside_it(pag
         "raw_payload": {"why": "<b>&cross"},
     }
     record({"signal_id": "before"})
-    record(same, transport="redis")
+    record(same, transport="redis", sender="stream:core_signals:signals")
     record(same, transport="webhook", sender="key:desk-1")
     record({"signal_id": "after", "agent_source": "other", "symbol": "ETHUSDT"})
     signal = TradingSignal.objects.get(signal_id="it")
@@ -191,10 +200,35 @@ def test_a_signals_page_shows_its_path_its_payload_and_the_signals_beside_it(pag
     path = seen[seen.index("<h2>Path") : seen.index("<h2>Adjacent signals")]
     assert re.findall(r'label="Transport">([^<]+)', path) == ["—", "redis", "webhook"]
     assert "key:desk-1" in path
+    assert "stream:core_signals:signals" in path
+    assert "field-sender" in page.get(LIST).content.decode()
+    assert "<h2>References" not in seen
     adjacent = seen[seen.index("<h2>Adjacent signals") :]
     before, after = (TradingSignal.objects.get(signal_id=name).pk for name in ("before", "after"))
     assert adjacent.count(f"{LIST}{before}/change/") == 3
     assert adjacent.count(f"{LIST}{after}/change/") == 1
+
+
+def test_a_signals_page_shows_what_it_refers_to_and_what_refers_to_it(page, record):
+    record({"signal_id": "call"}, {"signal_id": "exit", "action": "CLOSE", "refers_to": "call"})
+    record({"signal_id": "stop", "refers_to": "call"}, {"signal_id": "lost", "refers_to": "nothing"})
+    record({"signal_id": "theirs", "agent_source": "other", "action": "CLOSE", "refers_to": "call"})
+    record({"signal_id": "same", "ecosystem": "stock", "symbol": "AAPL", "refers_to": "call"})
+    keys = dict(TradingSignal.objects.values_list("signal_id", "pk"))
+
+    def references(signal_id):
+        seen = page.get(f"{LIST}{keys[signal_id]}/change/").content.decode()
+        part = seen[seen.index("<h2>References") : seen.index("<h2>Adjacent")]
+        links = [int(number) for number in re.findall(rf"{LIST}(\d+)/change/", part)]
+        return [next(name for name, key in keys.items() if key == link) for link in links], part
+
+    assert references("call")[0] == ["stop", "exit"]
+    assert references("exit")[0] == ["call"]
+    assert "No such signal is on record" in references("lost")[1]
+    assert references("theirs")[0] == ["call"]
+    assert "another agent" in references("theirs")[1]
+    assert "No such signal is on record" in references("same")[1]
+    assert "BUY market, amends" in page.get(LIST).content.decode()
 
 
 def test_signals_are_read_only(page, stranger, record):

@@ -69,6 +69,24 @@ def test_prices_are_exact_texts():
     assert signal["stop_loss"] == "63000"
     assert signal["volume"] == "0"
     assert signal["take_profit"] is None
+    assert signal["refers_to"] is None
+
+
+def test_prices_of_any_scale_are_exact_texts():
+    largest = f"999999999999999999.{'9' * 40}"
+    record(
+        "a",
+        entry_price=largest,
+        stop_loss="1.1610000500000001e-05",
+        take_profit="1e-40",
+        action="close",
+        refers_to="x",
+    )
+    signal = reader().page()["signals"][0]
+    assert signal["entry_price"] == largest
+    assert signal["stop_loss"] == "0.000011610000500000001"
+    assert signal["take_profit"] == f"0.{'0' * 39}1"
+    assert (signal["action"], signal["refers_to"]) == ("CLOSE", "x")
 
 
 def test_raw_payload_is_for_plans_that_include_it():
@@ -95,10 +113,18 @@ def test_numbers_of_a_raw_payload_stay_exact(number):
         ({"agent": "other bot"}, ["eth"]),
         ({"instrument": "BTC/USDT", "action": "SELL"}, ["sell"]),
         ({"instrument": "nothing"}, []),
+        ({"instrument": "Volatility 75 Index"}, ["index", "exit"]),
+        ({"instrument": "日経225"}, ["nikkei"]),
+        ({"action": "CLOSE"}, ["exit"]),
+        ({"refers_to": "index"}, ["exit"]),
+        ({"refers_to": "btc"}, []),
     ],
 )
 def test_filters(query, found):
     record("btc")
+    record("index", symbol="Volatility 75 Index")
+    record("nikkei", ecosystem="stock", symbol="日経225")
+    record("exit", symbol="Volatility 75 Index", action="CLOSE", refers_to="index")
     record("eur", ecosystem="forex", symbol="EURUSD")
     record("sell", action="SELL")
     record("eth", symbol="ETHUSDT", agent_source="other bot")
@@ -174,7 +200,10 @@ def test_a_filter_that_finds_nothing_moves_the_cursor_on(monkeypatch):
         ("action", "buy"),
         ("since", "yesterday"),
         ("since", "0001-01-01T00:00:00+14:00"),
-        ("instrument", "BTC USDT"),
+        ("instrument", "BTC  USDT"),
+        ("instrument", "BTC\u200bUSDT"),
+        ("refers_to", "a b"),
+        ("refers_to", ""),
         ("agent", "a\0b"),
     ],
 )

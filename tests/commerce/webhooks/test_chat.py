@@ -53,6 +53,23 @@ def test_telegram_gets_html_with_nothing_of_the_agents_own(service):
     assert "not investment advice" in message["text"]
 
 
+@pytest.mark.parametrize(
+    ("fields", "lines"),
+    [
+        ({"action": "CLOSE", "refers_to": "call_1"}, ["*CLOSE BTC/USDT*", "Closes call call_1"]),
+        ({"action": "CLOSE"}, ["*CLOSE BTC/USDT*", "Closes all open calls of this agent"]),
+        ({"refers_to": "call_1"}, ["*BUY BTC/USDT*", "Changes stop and target of call call_1"]),
+    ],
+)
+def test_a_message_says_what_a_signal_does_to_an_earlier_call(service, fields, lines):
+    endpoint(customer(), SLACK, channel="slack")
+    record("a", stop_loss="60000", **fields)
+    assert dispatch() == 1
+    text = sent(service)["attachments"][0]["text"]
+    assert text.splitlines()[:2] == lines
+    assert "Stop 60000" in text
+
+
 def test_an_operators_own_template_is_taken(service, settings, tmp_path):
     own = tmp_path / "commerce" / "chat" / "telegram.html"
     own.parent.mkdir(parents=True)

@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command
 from ecosystems.agent.backtest import CURVE_POINTS, Backtest, EquityCurve
 from ecosystems.agent.equity_plot import drawdowns
 from ecosystems.market.scoring import FEE_BPS, HORIZON_HOURS
-from ecosystems.strategies import BUILT_IN, Decision, Parameters, Strategy, load_strategy
+from ecosystems.strategies import BUILT_IN, EXIT, Decision, Parameters, Strategy, load_strategy
 from tests.ecosystems.market.sample_market import DATA, REAL, START, candle, real_candles
 from tests.ecosystems.market.second_scoring import open_time
 
@@ -124,6 +124,38 @@ def test_an_open_beyond_stop_or_target_is_not_filled(opening):
     assert (run.trades, run.skipped, run.equity) == ([], 1, 1)
 
 
+def test_a_close_ends_the_position_at_the_next_open():
+    run = backtest({0: BUY, 1: EXIT, 2: EXIT}, QUIET, (100, 105, 95, 101), (103, 140, 80, 104), QUIET)
+    assert outcome(run) == [(100, 103, "close", 3)]
+    assert run.skipped == 1  # the second has nothing to end
+
+
+def referring(action, number, **fields):
+    """A decision about the call of the candle of that number."""
+    call = Scripted("crypto", "TEST", "1h", "").signal_id(candle(number, *QUIET))
+    return Decision(action=action, refers_to=call, **fields)
+
+
+def test_a_signal_that_refers_to_the_position_moves_stop_and_target():
+    tighter = referring("BUY", 0, risk=3.0, reward=8.0)  # at a close of 104: 101 and 112
+    prices = [QUIET, (100, 105, 95, 104), (104, 106, 102, 105), (105, 113, 104, 112)]
+    run = backtest({0: BUY, 1: tighter}, *prices)
+    assert (outcome(run), run.skipped) == ([(100, 112, "target", 12)], 0)
+    assert run.trades[0].outcome.r_multiple == Decimal(12) / 10  # the risk stays that of the call
+    stopped = backtest({0: BUY, 1: tighter}, *prices[:2], (104, 106, 100, 105))
+    assert outcome(stopped) == [(100, 101, "stop", 1)]
+
+
+def test_a_reference_to_another_call_or_side_has_no_effect():
+    for other in (referring("CLOSE", 5), referring("BUY", 5, risk=1.0, reward=1.0)):
+        run = backtest({0: BUY, 1: other}, QUIET, (100, 105, 95, 104), (104, 106, 102, 105))
+        assert (outcome(run), run.skipped) == ([(100, 105, "end", 5)], 1)
+    opposite = backtest({0: BUY, 1: referring("SELL", 0, risk=1.0, reward=1.0)}, QUIET, QUIET, QUIET)
+    assert (outcome(opposite), opposite.skipped) == ([(100, 100, "end", 0)], 1)
+    ends = backtest({0: BUY, 1: referring("CLOSE", 0)}, QUIET, QUIET, (104, 106, 102, 105))
+    assert (outcome(ends), ends.skipped) == ([(100, 104, "close", 4)], 0)
+
+
 def test_a_signal_on_the_last_candle_has_no_fill():
     run = backtest({0: BUY}, QUIET)
     assert (run.trades, run.skipped) == ([], 1)
@@ -214,7 +246,7 @@ def second_computation(candles, signals, horizon, ecosystem, fee):
     order = sorted(signals)
     for n in order:
         signal, fill = signals[n], n + 1
-        if fill < held_until or fill >= len(candles):
+        if signal.action == "CLOSE" or fill < held_until or fill >= len(candles):
             continue
         sign = 1 if signal.action == "BUY" else -1
         stop, target, entry = (float(p) for p in (signal.stop_loss, signal.take_profit, candles[fill].open))

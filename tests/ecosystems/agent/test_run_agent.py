@@ -180,7 +180,7 @@ def test_once_on_a_live_feed_handles_what_closed_since_the_last_time(run_agent):
 
 MISTAKES = {
     "timeframe": (["--timeframe", "5y"], {}, "invalid timeframe '5y': write a number and s, m, h, d or w"),
-    "symbol": (["--symbol", "BTC USDT"], {}, "a symbol is 1 to 64 printable ASCII characters"),
+    "symbol": (["--symbol", "BTC  USDT"], {}, "a symbol is 1 to 64 printable characters"),
     "strategy": (["--strategy", "macd"], {}, "unknown strategy 'macd': one of ema_crossover"),
     "parameter": (["--param", "fast=9", "--param", "slow=5"], {}, "fast must be below slow"),
     "feed": (["--feed", "tape"], {}, "invalid feed 'tape': it may be live, csv:PATH, synthetic"),

@@ -15,14 +15,21 @@ KEY = "core_signals:signals"
 
 @pytest.mark.parametrize("ecosystem", ECOSYSTEMS)
 def test_every_parsedis_valid_and_says_that_it_is_synthetic(ecosystem):
+    calls, closed = {}, set()
     for made in itertools.islice(walk(ecosystem, seed=7), 500):
         parsed = parse(made.to_json())
         assert isinstance(parsed, Signal), parsed
         assert instrument(ecosystem, parsed.symbol)
         assert parsed.agent_source == f"demo-{ecosystem}"
         assert "synthetic" in parsed.tags
+        if parsed.action == "CLOSE":
+            assert calls[parsed.refers_to] == parsed.symbol
+            closed.add(parsed.refers_to)
+            continue
+        calls[parsed.signal_id] = parsed.symbol
         low, high = sorted((parsed.stop_loss, parsed.take_profit))
         assert 0 < low < parsed.entry_price < high
+    assert len(closed) > 20
 
 
 def test_the_same_seed_walks_the_same_way():

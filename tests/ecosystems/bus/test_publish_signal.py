@@ -58,10 +58,11 @@ def test_every_field_is_an_option(hub):
         *("--signal-id", "s-1", "--ecosystem", "crypto", "--timestamp", "2026-01-02T03:04:05.678901Z"),
         *("--symbol", "BTC/USDT", "--action", "buy", "--signal-type", "LIMIT"),
         *("--entry-price", "64000.123456789012345678", "--stop-loss", "63000", "--take-profit", "66000.5"),
+        *("--refers-to", "s-0"),
         *("--volume", "0.25", "--confidence", "0.75", "--agent-source", "tester"),
         *("--tag", "ema", "--tag", "1h", "--raw-payload", '{"ema": {"fast": 12, "slow": 26}}'),
     )
-    assert sent(hub) == a_signal()
+    assert sent(hub) == a_signal(refers_to="s-0")
 
 
 def test_json_from_a_file_or_stdin(hub, tmp_path, monkeypatch):

@@ -45,7 +45,7 @@ def ema_crossover(high, low, close, atr):
     gap = smoothed(close, 2 / 13) - smoothed(close, 2 / 27)
     before = np.roll(gap, 1)
     side = np.where((before <= 0) & (gap > 0), 1, np.where((before >= 0) & (gap < 0), -1, 0))
-    return side, np.abs(gap - before) / atr / 0.2
+    return side, np.abs(gap - before) / atr / 0.2, np.zeros(len(close), dtype=bool)
 
 
 def rsi_reversion(high, low, close, atr):
@@ -55,16 +55,32 @@ def rsi_reversion(high, low, close, atr):
         rsi = 100 * gains / (gains + losses)
     before = np.roll(rsi, 1)
     side = np.where((before < 30) & (rsi >= 30), 1, np.where((before > 70) & (rsi <= 70), -1, 0))
-    return side, np.where(side > 0, 30 - before, before - 70) / 15
+    crossed = (side == 0) & (((before < 50) & (rsi >= 50)) | ((before > 50) & (rsi <= 50)))
+    crossings = np.flatnonzero(crossed)
+    entries = np.searchsorted(np.flatnonzero(side), crossings)
+    exits = np.zeros(len(close), dtype=bool)
+    exits[crossings[entries > np.concatenate([[0], entries[:-1]])]] = True
+    return side, np.where(side > 0, 30 - before, before - 70) / 15, exits
 
 
 def donchian_breakout(high, low, close, atr):
-    top, bottom = np.full(len(close), np.inf), np.full(len(close), -np.inf)
-    top[20:] = sliding_window_view(high, 20).max(axis=1)[:-1]
-    bottom[20:] = sliding_window_view(low, 20).min(axis=1)[:-1]
+    top, bottom = channel(high, low, 20)
     outside = np.where(close > top, 1, np.where(close < bottom, -1, 0))
     side = np.where(outside != np.roll(outside, 1), outside, 0)
-    return side, np.where(side > 0, close - top, bottom - close) / atr
+    ceiling, floor = channel(high, low, 10)
+    beyond = {1: np.flatnonzero(close < floor), -1: np.flatnonzero(close > ceiling)}
+    exits, entries = np.zeros(len(close), dtype=bool), np.flatnonzero(side)
+    for this, following in zip(entries, [*entries[1:], len(close)], strict=True):
+        out = beyond[int(side[this])]
+        exits[out[(out > this) & (out < following)][:1]] = True
+    return side, np.where(side > 0, close - top, bottom - close) / atr, exits
+
+
+def channel(high, low, period):
+    top, bottom = np.full(len(high), np.inf), np.full(len(high), -np.inf)
+    top[period:] = sliding_window_view(high, period).max(axis=1)[:-1]
+    bottom[period:] = sliding_window_view(low, period).min(axis=1)[:-1]
+    return top, bottom
 
 
 SECOND = {f.__name__: f for f in (ema_crossover, rsi_reversion, donchian_breakout)}
@@ -75,10 +91,13 @@ def second_computation(name, ecosystem, candles, timeframe, skip):
         np.array([float(getattr(c, field)) for c in candles]) for field in ("high", "low", "close")
     )
     atr = true_range_average(high, low, close)
-    side, strength = SECOND[name](high, low, close, atr)
-    for i in np.flatnonzero(side):
+    side, strength, exits = SECOND[name](high, low, close, atr)
+    for i in np.flatnonzero((side != 0) | exits):
         if i >= skip:
             at, last, sign = candles[i].timestamp + duration(timeframe), candles[i].close, int(side[i])
+            if exits[i]:
+                yield at, "CLOSE", None, None, None, None
+                continue
             step = tick(ecosystem, last)
             prices = ((last + Decimal(sign * n * atr[i])).quantize(step) for n in (0, -2, 3))
             yield at, "BUY" if sign > 0 else "SELL", *prices, round(0.5 + 0.5 * min(strength[i], 1), 4)
@@ -119,6 +138,21 @@ def test_a_breakout_by_hand():
     assert buy.timestamp == out[0].timestamp + timedelta(hours=1)
     # The second close outside on the same side is no news; ranges 3 and 7 make (3 + 3) / 2 = 3, then 5.
     assert (sell.action, sell.entry_price, sell.stop_loss, sell.take_profit) == ("SELL", 98, 108, 83)
+
+
+def test_an_exit_is_a_close_without_prices():
+    flat = [candle(i, 100, 101, 99, 100) for i in range(4)]
+    out = [candle(4, 100, 104, 100, 103), candle(5, 103, 106, 103, 105), candle(6, 105, 105, 102, 102)]
+    parameters = {"channel": 3, "exit_channel": 2, "atr_period": 2}
+    strategy = load_strategy("donchian_breakout")("crypto", "Volatility 75 Index", "1h", "a", **parameters)
+    buy, close = signals(strategy, [*flat, *out, candle(7, 102, 103, 100, 101), candle(8, 101, 102, 99, 100)])
+    assert (buy.action, close.action) == ("BUY", "CLOSE")
+    # 101 is below the lows of the two candles before it, 103 and 102; 100 is no news.
+    assert close.timestamp == candle(8, 1, 1, 1, 1).timestamp
+    figures = (close.entry_price, close.stop_loss, close.take_profit, close.confidence, close.refers_to)
+    assert figures == (None,) * 5
+    assert wire.parse(close.to_json()) == close
+    assert close.signal_id.startswith("donchian_breakout:Volatility_75_Index:")
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
@@ -195,6 +229,8 @@ def test_a_market_that_does_not_move_gives_nothing(name):
         ),
         ("rsi_reversion", {"oversold": 70, "overbought": 30}, "oversold must be below overbought"),
         ("rsi_reversion", {"oversold": "nan"}, "for oversold"),
+        ("rsi_reversion", {"exit": 75}, "exit must lie between oversold and overbought, not at 75.0"),
+        ("donchian_breakout", {"exit_channel": 1}, "for exit_channel"),
         ("donchian_breakout", {"stop_atr": 0}, "for stop_atr"),
         ("donchian_breakout", {"target_atr": "inf"}, "for target_atr"),
     ],
@@ -214,7 +250,8 @@ def test_parameters_may_be_text():
     ("market", "text"),
     [
         (("bonds", "X", "1h"), "unknown ecosystem 'bonds'"),
-        (("crypto", "BTC USDT", "1h"), "symbol"),
+        (("crypto", "BTC  USDT", "1h"), "symbol"),
+        (("crypto", "x" * 65, "1h"), "symbol"),
         (("crypto", "", "1h"), "symbol"),
         (("crypto", "BTC", "1y"), "timeframe '1y'"),
         (("crypto", "BTC", "0m"), "timeframe '0m'"),
