@@ -23,7 +23,7 @@ from aggregator.sources.presets import Step, presets
 from aggregator.sources.registration import InvalidSource, check_rate, checked_network, new_source
 from aggregator.templatetags.hub import ago
 
-HIDDEN_URL = "the hook's URL"
+SHOWN_BEFORE = "the URL that was shown when the source was created. Rotate makes another."
 
 
 class SourceForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -74,6 +74,7 @@ class NewSourceForm(SourceForm):
     preset = forms.ChoiceField(
         choices=lambda: [(each.name, each.title) for each in presets().values()],
         widget=UnfoldAdminSelectWidget(),
+        initial="tradingview",
         help_text="What sends.",
     )
     ecosystem = forms.ChoiceField(
@@ -177,7 +178,7 @@ class SourceAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
             extra = {
                 "bodies": last_bodies(source),
                 "counts": received_counts(source),
-                "steps": instructions(source, HIDDEN_URL),
+                "steps": instructions(source, ""),
             }
         return super().change_view(request, object_id, form_url, extra | (extra_context or {}))
 
@@ -248,16 +249,16 @@ class SourceAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
 
 
 def instructions(source: Source, url: str) -> list[Step]:
-    """Return what to do on the producer's side, with the source's own URL and name."""
+    """Return what to do on the producer's side; with an empty `url` where it cannot be shown any more."""
     known = presets().get(source.preset)
-    values = {"{url}": url, "{name}": source.name, "{stream}": source.stream}
-    return [Step(step.text, _filled(step.code, values)) for step in (known.steps if known else ())]
+    return [_filled(step, source, url) for step in (known.steps if known else ())]
 
 
-def _filled(text: str, values: dict[str, str]) -> str:
-    for placeholder, value in values.items():
-        text = text.replace(placeholder, value)
-    return text.strip()
+def _filled(step: Step, source: Source, url: str) -> Step:
+    if not url and step.code == "{url}":
+        return Step(f"{step.text} {SHOWN_BEFORE}")
+    code = step.code.replace("{url}", url or "…").replace("{name}", source.name)
+    return Step(step.text, code.strip())
 
 
 def _redirect(source: Source) -> HttpResponse:
