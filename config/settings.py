@@ -281,6 +281,7 @@ WORKER_LOOPS = {
     ),
     **{f"databases:{alias}": "aggregator.ingest.databases.DatabaseConsumer" for alias in DATABASES},
     "rollups": "aggregator.arrivals.rollups.RollupFollower",
+    "outcomes": "aggregator.track_record.scorer.Scorer",
     "transparency": "aggregator.transparency.sealer.Sealer",
     "alerts": "aggregator.alerts.watcher.AlertWatcher",
     "webhooks": "commerce.webhooks.dispatcher.Dispatcher",

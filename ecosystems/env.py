@@ -7,6 +7,8 @@ writes `docs/configuration.md` and `.env.example` from it. Imports no Django, so
 import logging
 import os
 from dataclasses import dataclass, fields
+from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Literal
 
@@ -17,8 +19,10 @@ from ecosystems.env_formats import (
     API_KEYS,
     BASE_URL,
     DATABASE_URL,
+    DELAY,
     ED25519_KEYS,
     EMAIL_URL,
+    FEES,
     FOLDER,
     HTTP_URL,
     HTTP_URLS,
@@ -62,6 +66,7 @@ _LOG = Section("Transparency log")
 _ALERTS = Section("Alerts")
 _EMAIL = Section("E-mail")
 _SALES = Section("Selling the feed")
+_RECORD = Section("Track record")
 _MARKETS = Section("Market data", readers="agents")
 
 logger = logging.getLogger("signal_hub.bus")
@@ -154,6 +159,9 @@ class Environment:
     keep_resolved_dead_letters: int | None = _RETENTION.variable(
         "CORE_KEEP_RESOLVED_DEAD_LETTERS", days(1, forever=True),
         "Rows of `dead_letters`, counted from when they were resolved", "30", default="90")
+    keep_candles: int | None = _RETENTION.variable("CORE_KEEP_CANDLES", days(60, forever=True),
+        "Rows of `candles` that no open call needs; calls of before are not scored again",
+        "400", default="forever")
     keep_sightings: int | None = _RETENTION.variable("CORE_KEEP_SIGHTINGS", days(1, forever=True),
         "Rows of `sightings`: when and over which transport duplicates arrived", "365", default="forever")
 
@@ -191,6 +199,12 @@ class Environment:
         "Signing secret of the webhook that Stripe calls", "whsec_from_stripe", secret=True)
     stripe_api_base: str | None = _SALES.variable("STRIPE_API_BASE", BASE_URL,
         "Replaces Stripe's own address, for tests", "https://api.stripe.com")
+
+    fee_bps: tuple[tuple[str, Decimal], ...] = _RECORD.variable("CORE_FEE_BPS", FEES,
+        "Fees of each side in hundredths of a percent, for calls that are recorded from then on",
+        "crypto=10,forex=1,stock=2", default="crypto=10,forex=1,stock=2")
+    record_delay: timedelta = _RECORD.variable("CORE_RECORD_DELAY", DELAY,  # noqa: RUF009
+        "How long the public record hides calls that are still open", "15m", default="0")
 
     ccxt_exchange: str = _MARKETS.variable("CCXT_EXCHANGE", TOKEN,
         "The exchange of crypto agents, by its name in ccxt", "binance", default="binance")

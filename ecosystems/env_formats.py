@@ -5,9 +5,13 @@ import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+from ecosystems import ECOSYSTEMS
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -97,6 +101,32 @@ def _rate(text: str) -> str:
     if not re.fullmatch(r"[1-9][0-9]{0,8}/(second|minute|hour|day)", text):
         raise Reason("the period is second, minute, hour or day")
     return text
+
+
+def _fees(text: str) -> tuple[tuple[str, Decimal], ...]:
+    fees = {}
+    for part in filter(None, (piece.strip() for piece in text.split(","))):
+        ecosystem, _, bps = part.partition("=")
+        if ecosystem not in ECOSYSTEMS or not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,4})?", bps):
+            raise ValueError
+        fees[ecosystem] = Decimal(bps)
+    return tuple(fees.items())
+
+
+def _delay(text: str) -> timedelta:
+    found = re.fullmatch(r"([0-9]{1,6})([smhd]?)", text)
+    if found is None or (found[1].strip("0") and not found[2]):
+        raise ValueError
+    return (
+        int(found[1])
+        * {
+            "": timedelta(0),
+            "s": timedelta(seconds=1),
+            "m": timedelta(minutes=1),
+            "h": timedelta(hours=1),
+            "d": timedelta(days=1),
+        }[found[2]]
+    )
 
 
 def _folder(text: str) -> Path:
@@ -215,6 +245,8 @@ NAMES = Format("a comma list of names without spaces", _names, unset=())
 NETWORKS = Format("a comma list of addresses or CIDR blocks", _networks, unset=())
 ON_OFF = Format("on or off", _boolean)
 POSITIVE = Format("a whole number above 0", _positive)
+FEES = Format("fees by ecosystem, such as crypto=10,forex=1,stock=2", _fees, unset=())
+DELAY = Format("0, or a length of time such as 90s, 15m, 6h or 2d", _delay)
 RATE = Format("a rate such as 600/minute", _rate)
 FOLDER = Format("the absolute path of a folder", _folder)
 PATH = Format("the path of a folder; one that is not absolute begins at the project's", Path)

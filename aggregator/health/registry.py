@@ -15,7 +15,7 @@ from aggregator.health.transparency_check import TransparencyCheck
 from aggregator.health.worker_check import WorkerCheck
 from ecosystems import ECOSYSTEMS
 
-FOLLOWERS = ("rollups",)
+FOLLOWERS = ("rollups", "outcomes")
 
 
 def configured_checks() -> list[Check]:

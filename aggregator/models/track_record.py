@@ -61,6 +61,11 @@ class PriceSeries(models.Model):
     def __str__(self) -> str:
         return f"{self.feed}, {self.seconds} s"
 
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether its prices are made up; they count for simulated calls only."""
+        return self.feed.partition(":")[0] == "synthetic"
+
 
 class PriceRecording(models.Model):
     """How the recording of an instrument's prices from a feed fares."""

@@ -115,6 +115,8 @@ class Score:
         self.call = call
         self.fill_by = call.fill_by
         self.seen = seen
+        """Whether a candle within the time for a fill was given."""
+        self.scored_to: datetime | None = None
         self.state: State = "waiting"
         self._buys = call.side > 0
         self._stop = -call.side * INFINITY if call.stop is None else call.stop
@@ -125,7 +127,6 @@ class Score:
         self._reason: ExitReason | None = None
         self._entered_at: datetime | None = None
         self._exited_at: datetime | None = None
-        self._scored_to: datetime | None = None
         self._risk: Decimal | None = None
         self._ambiguous = False
         self._daily_r: list[Decimal] = []
@@ -158,7 +159,7 @@ class Score:
         if self.state == "open":
             self._hold(candles, length, start)
         if self.state in UNDECIDED:
-            self._scored_to = candles[-1].timestamp + length
+            self.scored_to = candles[-1].timestamp + length
         return self.state not in UNDECIDED
 
     def outcome(self, now: datetime) -> Outcome:
@@ -166,12 +167,12 @@ class Score:
         if self.state == "waiting" and not self.seen and now >= self.fill_by:
             self._decide("unpriced", self.fill_by)
         if self._entered_at is None:
-            return Outcome(state=self.state, scored_to=self._scored_to)
+            return Outcome(state=self.state, scored_to=self.scored_to)
         return self._entered_outcome()
 
     def _resume(self, known: Outcome) -> None:
         """Go on from an outcome; figures that were rounded stay as they are, since rounding is monotone."""
-        self._scored_to = known.scored_to
+        self.scored_to = known.scored_to
         if known.entered_at is None or known.entry_price is None or known.last_close is None:
             return
         self._open(known.entered_at, known.entry_price)
@@ -182,8 +183,13 @@ class Score:
         """Look for the fill; return the number of the candle from which on the position is held."""
         for number, candle in enumerate(islice(candles, start, None), start):
             at = candle.timestamp
+            if not self.seen and at >= self.fill_by:
+                self._decide("unpriced", self.fill_by)
+                return number
             if at >= self.fill_by or at >= self._ending.t0:
-                self._decide(self._state_without_fill(at), at + length)
+                # What was withdrawn in time was so before it was too late.
+                state: State = "cancelled" if self._ending.t0 < self.fill_by else "unfilled"
+                self._decide(state, at + length)
                 return number
             self.seen = True
             self._amend(at)
@@ -199,12 +205,6 @@ class Score:
             self._hold_first(candle, length)
             return number + 1
         return len(candles)
-
-    def _state_without_fill(self, at: datetime) -> State:
-        """Return what a call is that `at`, a candle's opening, finds ended or too late."""
-        if not self.seen and at >= self.fill_by:
-            return "unpriced"
-        return "cancelled" if self._ending.t0 < self.fill_by else "unfilled"
 
     def _misses(self, price: Decimal) -> bool:
         """Return whether the price is already at or beyond the stop or the target."""
@@ -313,7 +313,7 @@ class Score:
         self._decide("closed", candle.timestamp + length)
 
     def _decide(self, state: State, scored_to: datetime) -> None:
-        self.state, self._scored_to = state, scored_to
+        self.state, self.scored_to = state, scored_to
 
     def _entered_outcome(self) -> Outcome:
         side, entry, value = self.call.side, self._entry, self._last_close
@@ -338,7 +338,7 @@ class Score:
                 mae_r=mae,
                 slippage=slippage,
                 ambiguous=self._ambiguous,
-                scored_to=self._scored_to,
+                scored_to=self.scored_to,
                 last_close=value,
                 daily_r=tuple(self._daily_r),
             )

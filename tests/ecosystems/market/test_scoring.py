@@ -154,7 +154,7 @@ def made_up_market(source):
     """Return an ecosystem, its candles with gaps, their length and their start."""
     ecosystem = source.choice(["crypto", "crypto", "forex", "stock"])
     step = source.choice([1, 60, 60, 360, 1440]) * MINUTE
-    start = datetime(2026, source.randint(1, 12), source.randint(1, 28), source.randint(0, 23), tzinfo=UTC)
+    start = datetime(2025, source.randint(1, 12), source.randint(1, 28), source.randint(0, 23), tzinfo=UTC)
     gaps, price, series = source.choice([0, 0.1, 0.5]), 24, []
     for number in range(source.randint(1, 40)):
         opening = price + source.choice([0, 0, 0, -1, 1, -6, 6])

@@ -1,0 +1,409 @@
+"""The loop that scores calls. Any number of workers may run it, and any may be killed at any moment.
+
+One transaction scores some calls of one instrument, whose row it locks: it takes requests, and writes
+outcomes and events. New candles are a request for their instrument; late ones mark the outcomes that they
+concern, which are then scored from t0 again. The ledger's lock is never taken.
+"""
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import groupby
+from typing import Any, Literal
+
+import msgspec
+from django.conf import settings
+from django.db import close_old_connections, connection, transaction
+
+from aggregator.followers import Follower
+from aggregator.ledger.errors import classified
+from aggregator.models import PriceSeries
+from aggregator.track_record import calls, sql
+from ecosystems.market.candles import Candle
+from ecosystems.market.scoring import UNDECIDED, Amendment, Call, CallKind, Ending, Outcome, Score, State
+
+MAX_CALLS = 2000
+"""Calls of one transaction."""
+MAX_REQUESTS = 5000
+FIRST_CANDLES, PAGE_CANDLES = 64, 2048
+"""Candles of the first page of a call, most of which need no more, and of the largest."""
+MAX_STEPS = 500_000
+"""Candles that one transaction looks at, counted for each call: a second or two."""
+OUTLIER_SHARE = Decimal("0.2")
+"""A candle that reaches farther from the close before it is called an outlier."""
+RECHECK = timedelta(seconds=10)
+"""How soon an instrument is looked at again that has candles which are not over yet."""
+NO_VOLUME = Decimal(0)
+
+
+class DueCall(msgspec.Struct, gc=False):
+    """A call that has to be scored, and what is known of it: a row of `sql.DUE_CALLS`."""
+
+    position: int
+    simulated: bool
+    series_id: int | None
+    chosen_series_id: int | None
+    stale: str
+    state: State
+    exit_reason: str | None
+    entered_at: datetime | None
+    entry_price: Decimal | None
+    exited_at: datetime | None
+    exit_price: Decimal | None
+    mfe_r: Decimal | None
+    mae_r: Decimal | None
+    scored_to: datetime | None
+    last_close: Decimal | None
+    daily_r: list[Decimal]
+    side: int
+    kind: CallKind
+    t0: datetime
+    claimed: Decimal | None
+    stop: Decimal | None
+    target: Decimal | None
+    fee_bps: Decimal
+    horizon_hours: Decimal
+    signal_id: str
+    instrument: str
+    is_synthetic: bool
+    ended_at: datetime | None
+    ended_by: Literal["close", "reversal"]
+    amendments: list[Amendment] = []
+    series: PriceSeries | None = None
+
+    @property
+    def resumes(self) -> bool:
+        """Whether scoring goes on where it stopped."""
+        return not self.stale and self.state in UNDECIDED and self.scored_to is not None
+
+    @property
+    def start(self) -> datetime:
+        """From when on candles have to be looked at."""
+        return max(self.scored_to or self.t0, self.t0) if self.resumes else self.t0
+
+    def score(self, ecosystem: str) -> Score:
+        """Return the score, as far as it is known."""
+        known = None
+        if self.resumes:
+            known = Outcome(
+                state=self.state,
+                entered_at=self.entered_at,
+                entry_price=self.entry_price,
+                mfe_r=self.mfe_r,
+                mae_r=self.mae_r,
+                scored_to=self.scored_to,
+                last_close=self.last_close,
+                daily_r=tuple(self.daily_r),
+            )
+        call = Call(
+            ecosystem,
+            self.side,
+            self.kind,
+            self.t0,
+            self.claimed,
+            self.stop,
+            self.target,
+            self.fee_bps,
+            self.horizon_hours,
+        )
+        ending = Ending(self.ended_at, self.ended_by) if self.ended_at else None
+        seen = self.resumes and self.series_id is not None
+        return Score(call, self.amendments, ending, known=known, seen=seen)
+
+    def has_changed(self, found: Outcome) -> bool:
+        """Return whether something else was decided than is on record, or may have been."""
+        facts = ("state", "exit_reason", "entered_at", "entry_price", "exited_at", "exit_price")
+        return bool(self.stale) or any(getattr(self, name) != getattr(found, name) for name in facts)
+
+
+class ScoredCall(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """A row of the statements that write outcomes and events."""
+
+    position: int
+    series_id: int | None
+    state: str
+    exit_reason: str | None
+    entered_at: datetime | None
+    entry_price: Decimal | None
+    exited_at: datetime | None
+    exit_price: Decimal | None
+    gross_return: Decimal | None
+    net_return: Decimal | None
+    r_multiple: Decimal | None
+    mfe_r: Decimal | None
+    mae_r: Decimal | None
+    slippage: Decimal | None
+    ambiguous: bool
+    scored_to: datetime | None
+    last_close: Decimal | None
+    daily_r: str
+    cause: str
+
+
+class Scorer(Follower):
+    """Follows the ledger for calls, and scores them with the candles on record."""
+
+    name = "outcomes"
+
+    def apply(self, cursor: Any, after: int, upto: int) -> None:
+        calls.take_in(cursor, after, upto)
+
+    def run_once(self, *, wait: bool = False) -> int:
+        """Take in some of the ledger and score some calls of one instrument; return how much was done."""
+        taken_in = super().run_once(wait=wait)
+        close_old_connections()
+        with classified(), transaction.atomic(), connection.cursor() as cursor:
+            return taken_in + score_next(cursor)
+
+
+def score_next(cursor: Any) -> int:
+    """Score some calls of the next instrument that has any; return 0 where none has.
+
+    In the caller's transaction, which has to commit soon.
+    """
+    for _ in range(2):  # the first look may do no more than find an instrument that is new
+        cursor.execute(sql.NEXT_INSTRUMENT)
+        if found := cursor.fetchone():
+            ecosystem, instrument, now = found
+            return 1 + InstrumentScoring(cursor, ecosystem, instrument, now).run()
+    return 0
+
+
+class InstrumentScoring:
+    """The scoring of one instrument's calls in one transaction, which has locked it."""
+
+    def __init__(self, cursor: Any, ecosystem: str, instrument: str, now: datetime) -> None:
+        self.cursor = cursor
+        self.ecosystem = ecosystem
+        self.now = now
+        self.place: dict[str, Any] = {"ecosystem": ecosystem, "instrument": instrument}
+        self._steps = 0
+        self._look_at: datetime | None = None
+
+    def run(self) -> int:
+        """Score up to MAX_CALLS calls; return how many were."""
+        self._take_requests()
+        series = self._series()
+        due = self._due(series)
+        moved = [call.position for call in due if call.instrument != self.place["instrument"]]
+        if moved:
+            self._move(moved)
+            due = [call for call in due if call.instrument == self.place["instrument"]]
+        self._choose_series(due, series)
+        results: list[ScoredCall] = []
+        by_series = lambda call: call.series.pk if call.series else 0  # noqa: E731
+        for _, group in groupby(sorted(due, key=by_series), key=by_series):
+            results += self._score(list(group))
+        self._write(results)
+        more = len(due) + len(moved) == MAX_CALLS or len(results) < len(due)
+        self.cursor.execute(
+            sql.FINISH, {**self.place, "more": more, "look_at": self._look_at, "now": self.now}
+        )
+        return len(results) + len(moved)
+
+    def _take_requests(self) -> None:
+        """Take the requests into account: extend series, and mark what has to be scored from t0 again."""
+        self.cursor.execute(sql.TAKE_REQUESTS, {**self.place, "limit": MAX_REQUESTS})
+        candles: dict[tuple[str, int], list[tuple[datetime, datetime]]] = defaultdict(list)
+        signals: dict[str, list[tuple[datetime, datetime]]] = defaultdict(list)
+        moved = []
+        for feed, seconds, agent, position, first_at, last_at in self.cursor.fetchall():
+            if position is not None:
+                moved.append(position)
+            elif feed is not None:
+                candles[feed, seconds].append((first_at, last_at))
+            elif first_at is not None:
+                signals[agent].append((first_at, last_at))
+        if moved:
+            self._move(moved)
+        for (feed, seconds), spans in candles.items():
+            self._extend(feed, seconds, spans)
+        for agent, spans in signals.items():
+            parameters = {"cause": "signals", "agent_source": agent}
+            self._mark_stale(sql.STALE_BY_SIGNAL, spans, parameters)
+
+    def _extend(self, feed: str, seconds: int, spans: list[tuple[datetime, datetime]]) -> None:
+        """Note new candles of a feed, and mark the outcomes for which they come late."""
+        priced_to = max(last for _, last in spans) + timedelta(seconds=seconds)
+        key = {**self.place, "feed": feed, "seconds": seconds, "priced_to": priced_to}
+        self.cursor.execute(sql.EXTEND_SERIES, key)
+        (series,) = [each for each in self._series() if (each.feed, each.seconds) == (feed, seconds)]
+        parameters = {"cause": "late prices", "series": series.pk, "synthetic": series.is_synthetic}
+        self._mark_stale(sql.STALE_BY_CANDLES, spans, parameters)
+
+    def _mark_stale(
+        self, statement: str, spans: list[tuple[datetime, datetime]], parameters: dict[str, Any]
+    ) -> None:
+        kept_since = datetime.min.replace(tzinfo=UTC)
+        if (days := settings.ENVIRONMENT.keep_candles) is not None:
+            kept_since = self.now - timedelta(days=days)
+        for first_at, last_at in _merged(spans):
+            span = {"first_at": first_at, "last_at": last_at, "kept_since": kept_since}
+            self.cursor.execute(statement, {**self.place, **parameters, **span})
+
+    def _move(self, positions: list[int]) -> None:
+        """Move calls, and what ends them, to the instrument that the ledger has for them now."""
+        self.cursor.execute(sql.MOVE, {**self.place, "positions": positions})
+
+    def _series(self) -> list[PriceSeries]:
+        return list(PriceSeries.objects.filter(**self.place).order_by("pk"))
+
+    def _due(self, series: list[PriceSeries]) -> list[DueCall]:
+        """Return the calls that have to be scored, with their amendments."""
+        if any(each.priced_to > self.now for each in series):
+            self._look_at = self.now + RECHECK
+        parameters = {
+            **self.place,
+            "now": self.now,
+            "limit": MAX_CALLS,
+            "priced_to": max((each.priced_to for each in series), default=None),
+            "really_priced_to": max(
+                (each.priced_to for each in series if not each.is_synthetic), default=None
+            ),
+        }
+        self.cursor.execute(sql.DUE_CALLS, parameters)
+        due = {row[0]: DueCall(*row) for row in self.cursor.fetchall()}
+        wanted = {"positions": list(due), "signal_ids": [call.signal_id for call in due.values()]}
+        self.cursor.execute(sql.AMENDMENTS, wanted)
+        for position, *amendment in self.cursor.fetchall():
+            due[position].amendments = [*due[position].amendments, Amendment(*amendment)]
+        return list(due.values())
+
+    def _choose_series(self, due: list[DueCall], series: list[PriceSeries]) -> None:
+        """Give each call the series that it is scored with: what it has, unless it is scored from t0."""
+        by_id = {each.pk: each for each in series}
+        open_to_choice = []
+        for call in due:
+            if call.chosen_series_id is not None:
+                call.series = by_id.get(call.chosen_series_id)
+            elif call.series_id is not None and not call.stale:
+                call.series = by_id[call.series_id]
+            else:
+                open_to_choice.append(call)
+        covering: dict[int, set[int]] = defaultdict(set)
+        if open_to_choice and len(series) > 1:
+            positions = [call.position for call in open_to_choice]
+            self.cursor.execute(sql.COVERING, {"positions": positions, "now": self.now})
+            for position, series_id in self.cursor.fetchall():
+                covering[position].add(series_id)
+        for call in open_to_choice:
+            choices = [each for each in series if call.simulated or not each.is_synthetic]
+            if call.is_synthetic:
+                choices.sort(key=lambda each: not each.is_synthetic)
+            if len(series) > 1:
+                choices = [each for each in choices if each.pk in covering[call.position]]
+            call.series = choices[0] if choices else None
+
+    def _score(self, due: list[DueCall]) -> list[ScoredCall]:
+        """Score calls that have the same series; return the results of those that were reached."""
+        due.sort(key=lambda call: call.start)
+        scores = [(call, call.score(self.ecosystem)) for call in due]
+        series = due[0].series
+        if series is None:
+            return [self._result(call, score, None) for call, score in scores]
+        is_complete, reached = self._sweep(scores, series)
+        # Up to there nothing else was found, or not even a candle.
+        until = min(series.priced_to, self.now) if is_complete else None
+        return [self._result(call, score, until) for call, score in reached]
+
+    def _sweep(
+        self, scores: Sequence[tuple[DueCall, Score]], series: PriceSeries
+    ) -> tuple[bool, Sequence[tuple[DueCall, Score]]]:
+        """Run the scores, in the order of their starts, through the candles, a page at a time.
+
+        Returns whether all were run to the end, and those that were run at all, which MAX_STEPS may limit.
+        """
+        begun, active = 0, list[tuple[DueCall, Score]]()
+        since, limit = scores[0][0].start, FIRST_CANDLES
+        while active or begun < len(scores):
+            candles = self._page(series, since, limit)
+            if not candles:
+                return True, scores
+            times = [candle.timestamp for candle in candles]
+            while begun < len(scores) and scores[begun][0].start <= times[-1]:
+                active.append(scores[begun])
+                begun += 1
+            active = [each for each in active if not self._run(each, candles, times, series)]
+            if len(candles) < limit:
+                return True, scores
+            if self._steps >= MAX_STEPS:
+                return False, scores[:begun]
+            since, limit = times[-1] + timedelta(microseconds=1), min(4 * limit, PAGE_CANDLES)
+            if not active and begun < len(scores):
+                since, limit = max(since, scores[begun][0].start), FIRST_CANDLES
+        return True, scores
+
+    def _run(
+        self,
+        each: tuple[DueCall, Score],
+        candles: list[Candle],
+        times: list[datetime],
+        series: PriceSeries,
+    ) -> bool:
+        """Run a score through a page; return whether it is decided."""
+        call, score = each
+        start = bisect_left(times, call.start)
+        decided = score.run(candles, _length(series), start)
+        end = bisect_left(times, score.scored_to) if decided and score.scored_to else len(times)
+        self._steps += max(end - start, 1)
+        return decided
+
+    def _page(self, series: PriceSeries, since: datetime, limit: int) -> list[Candle]:
+        parameters = {
+            **self.place,
+            "feed": series.feed,
+            "seconds": series.seconds,
+            "since": since,
+            "until": self.now - _length(series),
+            "limit": limit,
+        }
+        self.cursor.execute(sql.CANDLES, parameters)
+        return [
+            Candle(at, opening, high, low, close, NO_VOLUME)
+            for at, opening, high, low, close in self.cursor.fetchall()
+        ]
+
+    def _result(self, call: DueCall, score: Score, until: datetime | None) -> ScoredCall:
+        found = score.outcome(self.now)
+        scored_to = found.scored_to
+        if found.state in UNDECIDED and until is not None:
+            scored_to = max(scored_to or until, until)
+        values = {name: getattr(found, name) for name in Outcome.__struct_fields__}
+        values["daily_r"] = f"{{{','.join(map(str, found.daily_r))}}}"
+        values["scored_to"] = scored_to
+        return ScoredCall(
+            position=call.position,
+            series_id=call.series.pk if call.series and score.seen else None,
+            cause=(call.stale or "prices") if call.has_changed(found) else "",
+            **values,
+        )
+
+    def _write(self, results: list[ScoredCall]) -> None:
+        """Write outcomes and, last, under the lock that orders them, the events."""
+        if not results:
+            return
+        self.cursor.execute(sql.WRITE, {"results": _json(results)})
+        if changed := [result for result in results if result.cause]:
+            self.cursor.execute(sql.LOCK_EVENTS)
+            self.cursor.execute(sql.ADD_EVENTS, {"results": _json(changed), "outlier_share": OUTLIER_SHARE})
+
+
+def _length(series: PriceSeries) -> timedelta:
+    return timedelta(seconds=series.seconds)
+
+
+def _merged(spans: list[tuple[datetime, datetime]]) -> list[tuple[datetime, datetime]]:
+    """Return spans of time that do not overlap, in order."""
+    merged: list[tuple[datetime, datetime]] = []
+    for first, last in sorted(spans):
+        if merged and first <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], last))
+        else:
+            merged.append((first, last))
+    return merged
+
+
+def _json(results: list[ScoredCall]) -> str:
+    return msgspec.json.encode(results).decode()
