@@ -303,6 +303,7 @@ PERIODIC_JOBS: dict[str, tuple[Any, ...]] = {
     "forget-hook-bodies": ("aggregator.sources.arrival_times.forget_arrivals", 600.0),
     "notify-endpoint-owners": ("commerce.webhooks.owner_notifications.send_due", 15.0),
     "remove-old-messages": ("commerce.webhooks.message_retention.delete_old_messages", 3600.0),
+    "anchor-checkpoint": ("aggregator.transparency.anchors.anchor_checkpoint", 3600.0),
     "forget-workers": ("aggregator.worker_states.delete_old_states", 3600.0),
     "expire-subscriptions": ("commerce.billing.subscriptions.expire_subscriptions", 600.0),
     "refresh-subscriptions": ("commerce.billing.stripe_sync.refresh_overdue_subscriptions", 3600.0),

@@ -35,6 +35,7 @@ urlpatterns = [
     # Browsers ask for it on answers that name no icon, such as JSON.
     path("favicon.ico", RedirectView.as_view(url=static("signal_hub/favicon.svg"))),
     path("log/checkpoint", transparency.checkpoint, name="log-checkpoint"),
+    path("log/anchors", transparency.anchors, name="log-anchors"),
     path("log/tile/<path:path>", transparency.tile, name="log-tile"),
     path("health", HealthView.as_view(), name="health"),
     path("livez", alive, name="livez"),

@@ -3,12 +3,13 @@
 from datetime import datetime, timedelta
 from typing import Any, get_args
 
+import msgspec
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db import OperationalError
 from django.db.models import QuerySet, TextField
 from django.db.models.functions import Cast
-from django.http import Http404, HttpRequest, StreamingHttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -22,6 +23,7 @@ from aggregator.ledger import pager
 from aggregator.ledger.bisection import first_id
 from aggregator.models import ECOSYSTEM_CHOICES, TRANSPORT_CHOICES, TradingSignal
 from aggregator.templatetags.hub import ago, span
+from aggregator.transparency.proofs import signal_proof
 from ecosystems import ECOSYSTEMS
 from ecosystems.signal import Action, decimal_text
 
@@ -241,7 +243,10 @@ class SignalAdmin(ReadOnlyAdmin):
         return KeysetChangeList
 
     def get_custom_urls(self) -> tuple[Any, ...]:
-        return (("export.<str:form>", "aggregator_tradingsignal_export", self.export),)
+        return (
+            ("export.<str:form>", "aggregator_tradingsignal_export", self.export),
+            ("<int:signal_id>/proof.json", "aggregator_tradingsignal_proof", self.proof),
+        )
 
     def export(self, request: HttpRequest, form: str, **_: Any) -> StreamingHttpResponse:
         """Stream the signals that the list's URL selects, as CSV or JSON lines."""
@@ -258,11 +263,28 @@ class SignalAdmin(ReadOnlyAdmin):
             headers={"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"},
         )
 
+    def proof(self, request: HttpRequest, signal_id: int, **_: Any) -> HttpResponse:
+        """Download the proof that a signal is in the transparency log."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        signal = self.get_object(request, str(signal_id))
+        proof = signal_proof(signal.position) if signal and signal.position else None
+        if signal is None or proof is None:
+            raise Http404
+        return HttpResponse(
+            msgspec.json.format(msgspec.json.encode(proof), indent=2),
+            content_type="application/json",
+            headers={
+                "Content-Disposition": f'attachment; filename="proof-{signal_id}.json"',
+                "Cache-Control": "no-store",
+            },
+        )
+
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> Any:
         signal = self.get_object(request, object_id)
-        extra = _around(signal) if signal else {}
+        extra = _around(signal) | {"proof": signal_proof(signal.position or 0)} if signal else {}
         return super().change_view(request, object_id, form_url, extra | (extra_context or {}))
 
     @admin.display(description="received")

@@ -2,12 +2,14 @@
 
 import hashlib
 
+import msgspec
 from django.db import connection
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils.cache import get_conditional_response
 from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import require_safe
 
+from aggregator.models import LogAnchor
 from aggregator.transparency import log_tables, merkle, tiles
 from aggregator.transparency.tiles import Tile, TilePath
 
@@ -15,6 +17,7 @@ FOR_EVER = "public, max-age=31536000, immutable"
 FOR_A_DAY = "public, max-age=86400"
 """Of a partial tile, which never changes either, but is soon of no use."""
 FOR_SECONDS = "public, max-age=5"
+MAX_ANCHORS = 1000
 
 
 @require_safe
@@ -25,6 +28,15 @@ def checkpoint(request: HttpRequest) -> HttpResponseBase:
     if head is None:
         return _absent("No log is kept here.")
     return _static(request, head.checkpoint.encode(), "text/plain; charset=utf-8", FOR_SECONDS)
+
+
+@require_safe
+def anchors(request: HttpRequest) -> HttpResponseBase:
+    """Answer with the last timestamps of checkpoints, the newest first."""
+    rows = LogAnchor.objects.order_by("-pk")[:MAX_ANCHORS]
+    fields = ("authority", "size", "stamped_at", "checkpoint", "response")
+    body = msgspec.json.encode([dict(zip(fields, row, strict=True)) for row in rows.values_list(*fields)])
+    return _static(request, body, "application/json", FOR_SECONDS)
 
 
 @gzip_page
