@@ -33,6 +33,8 @@ LAGS = """
         ORDER BY position LIMIT 1) AS oldest ON true
     WHERE followers.name = ANY (%(names)s) ORDER BY followers.name"""
 
+AHEAD = "SELECT name FROM followers WHERE position > %(head)s ORDER BY name LIMIT 5"
+
 
 @dataclass
 class Cursor:
@@ -113,3 +115,10 @@ def lags(names: list[str]) -> dict[str, timedelta]:
     with connection.cursor() as cursor:
         cursor.execute(LAGS, {"names": names})
         return dict(cursor.fetchall())
+
+
+def ahead(head: int) -> list[str]:
+    """Return the first followers that have passed `head`: they would skip signals."""
+    with connection.cursor() as cursor:
+        cursor.execute(AHEAD, {"head": head})
+        return [name for (name,) in cursor.fetchall()]

@@ -280,6 +280,7 @@ WORKER_LOOPS = {
         else {}
     ),
     **{f"databases:{alias}": "aggregator.ingest.databases.DatabaseConsumer" for alias in DATABASES},
+    "head": "aggregator.head_keeper.HeadKeeper",
     "rollups": "aggregator.arrivals.rollups.RollupFollower",
     "outcomes": "aggregator.track_record.scorer.Scorer",
     "transparency": "aggregator.transparency.sealer.Sealer",

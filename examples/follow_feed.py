@@ -8,6 +8,9 @@ Needs `requests`. The file is all that is remembered: a signal and its cursor ar
 written together or not at all, and reading goes on behind the last whole line. Keep the cursor in the same
 transaction as the signal if you write to a database instead.
 
+A hub that was restored from a backup answers 410 to a cursor that it has not reached. Then everything is
+read again from the start, and only what the file does not have is added.
+
 What exists already is read page by page over REST; new signals come over the stream. Where the stream has
 a URL of its own, as under `make run`, name it with `--stream`; where the plan or the operator offers
 none, `--poll SECONDS` asks for pages instead.
@@ -30,6 +33,10 @@ TIMEOUT = (10, 60)
 LONGEST_PAUSE = 60.0
 
 
+class StartAgain(Exception):
+    """The hub was restored to an earlier state, and has not reached the cursor."""
+
+
 class Wait(Exception):
     """The hub asks to come back later."""
 
@@ -43,16 +50,22 @@ def main() -> None:
     session = requests.Session()
     session.headers["Authorization"] = f"Bearer {os.environ['SIGNAL_HUB_KEY']}"
     with options.file.open("a+b") as file:
-        cursor = last_cursor(file)
+        cursor, seen = read_file(file)
         failures = 0
         while True:
             try:
                 for step in follow(session, options, cursor):
                     (cursor, signal), failures = step, 0
-                    if signal is not None:
+                    if signal is not None and identity(signal) not in seen:
                         file.write(json.dumps(signal).encode() + b"\n")
                         file.flush()
+                        seen.add(identity(signal))
                 pause = options.poll or 0.5
+            except StartAgain as reason:
+                log(str(reason))
+                cursor, pause = None, 0.5
+                if options.once:
+                    continue
             except Wait as wait:
                 pause = wait.seconds
             except requests.RequestException as error:
@@ -78,18 +91,25 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def last_cursor(file: BinaryIO) -> str | None:
-    """Return the cursor of the last whole line, and cut off a line that was not finished."""
-    end, cursor = 0, None
+def read_file(file: BinaryIO) -> tuple[str | None, set[int]]:
+    """Return the cursor of the last whole line and which signals there are; cut off an unfinished line."""
+    end, cursor, seen = 0, None, set[int]()
     file.seek(0)
     for line in file:
         if not line.endswith(b"\n"):
             break
         end += len(line)
-        cursor = json.loads(line)["cursor"]
+        signal = json.loads(line)
+        cursor = signal["cursor"]
+        seen.add(identity(signal))
     file.truncate(end)
     file.seek(end)
-    return cursor
+    return cursor, seen
+
+
+def identity(signal: dict[str, Any]) -> int:
+    """Return a short form of what identifies a signal, also where it was recorded anew after a restore."""
+    return hash((signal["ecosystem"], signal["signal_id"]))
 
 
 Step = tuple[str | None, dict[str, Any] | None]
@@ -133,7 +153,10 @@ def events(session: requests.Session, hub: str, cursor: str | None) -> Iterator[
                 cursor = value
             elif not line:
                 if kind == "end":
-                    log(f"the stream ended: {json.loads(data)['detail']}")
+                    problem = json.loads(data)
+                    if problem["status"] == 410:
+                        raise StartAgain(problem["detail"])
+                    log(f"the stream ended: {problem['detail']}")
                     return
                 yield cursor, json.loads(data) if kind == "signal" else None
                 kind, data = "message", ""
@@ -148,9 +171,11 @@ def lines(response: requests.Response) -> Iterator[str]:
 
 
 def checked(response: requests.Response) -> requests.Response:
-    """Return a success. Raises Wait, or HTTPError; ends the program where only its owner can help."""
+    """Return a success. Raises Wait, StartAgain or HTTPError; ends the program if only its owner can help."""
     if response.status_code in {429, 503}:
         raise Wait(float(response.headers.get("Retry-After", 5)))
+    if response.status_code == 410:
+        raise StartAgain(response.json()["detail"])
     if response.status_code in {400, 401, 403, 421}:
         sys.exit(f"the hub refuses: {response.json()['detail']}")
     response.raise_for_status()

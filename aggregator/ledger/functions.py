@@ -32,7 +32,8 @@ _BEGIN = """
         RAISE query_canceled USING MESSAGE = 'the ledger was locked for 30 s';
     END;
     PERFORM set_config('lock_timeout', wait, true), set_config('enable_seqscan', 'off', true);
-    SELECT greatest(CASE WHEN is_called THEN last_value END, newest.position, 0),
+    SELECT greatest(CASE WHEN is_called THEN last_value END, newest.position,
+            (SELECT floor FROM ledger_generations ORDER BY number DESC LIMIT 1), 0),
         greatest(clock_timestamp(), newest.recorded_at)
         INTO base, moment
     FROM trading_signals_position_seq

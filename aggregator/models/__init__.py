@@ -7,6 +7,7 @@ from aggregator.models.arrivals import ArrivalHour, ArrivalMinute, ArrivalTotal
 from aggregator.models.choices import ECOSYSTEM_CHOICES, TRANSPORT_CHOICES
 from aggregator.models.dead_letters import DeadLetter
 from aggregator.models.followers import FollowerCursor
+from aggregator.models.generations import LedgerGeneration
 from aggregator.models.signals import Sighting, TradingSignal
 from aggregator.models.sources import HookBody, Source
 from aggregator.models.symbol_aliases import SymbolAlias
@@ -42,6 +43,7 @@ __all__ = [
     "DeadLetter",
     "FollowerCursor",
     "HookBody",
+    "LedgerGeneration",
     "LogAgent",
     "LogAnchor",
     "LogLeaf",

@@ -26,6 +26,7 @@ class SignalList(ReaderView):
         description="Signals in the order they were recorded. Following `next` returns each exactly once.",
         operation_id="list_signals",
         parameters=[serializers.SignalQuery, *IF_NONE_MATCH],
+        problems=(*ALWAYS, 410),
     )
     def get(self, request: Request) -> HttpResponse:
         query = valid(serializers.SignalQuery, request.query_params)

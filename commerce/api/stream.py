@@ -27,7 +27,7 @@ class Stream(ReaderView):
                 "Last-Event-ID", str, OpenApiParameter.HEADER, description="A cursor to go on from."
             ),
         ],
-        problems=(*ALWAYS, 421),
+        problems=(*ALWAYS, 410, 421),
     )
     def get(self, request: Request) -> HttpResponse:
         valid(serializers.StreamQuery, request.query_params)

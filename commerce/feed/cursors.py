@@ -9,6 +9,8 @@ import binascii
 import struct
 import zlib
 
+from aggregator.ledger.generations import ledger_head
+
 VERSION = 1
 LENGTH = 18
 """Characters of a cursor: 1 byte of version, 8 of position, 4 of CRC-32, in base64url without padding."""
@@ -17,6 +19,10 @@ _BODY = struct.Struct(">Bq")
 
 class InvalidCursor(ValueError):
     """The text is not a cursor of this feed."""
+
+
+class CursorAhead(Exception):
+    """The cursor is ahead of the ledger, which was restored to an earlier state since."""
 
 
 def encode(position: int) -> str:
@@ -36,3 +42,9 @@ def decode(text: str) -> int:
     if version != VERSION or position < 0 or encode(position) != text:
         raise InvalidCursor
     return int(position)
+
+
+def require_on_record(position: int, frontier: int) -> None:
+    """Raise CursorAhead for a position that the ledger has not reached; `frontier` is one that it has."""
+    if position > frontier and position > ledger_head():
+        raise CursorAhead

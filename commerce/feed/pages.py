@@ -16,6 +16,7 @@ from aggregator.ledger import pager
 from aggregator.models import TradingSignal
 from commerce import entitlements
 from commerce.entitlements import Scope
+from commerce.feed import cursors
 from ecosystems.signal import EARLIEST, MAX_AHEAD
 
 PAGE_TIMEOUT_S = 0.25
@@ -80,10 +81,11 @@ class Page:
 def read(scope: Scope, filters: Filters, after: int, limit: int) -> Page:
     """Return the next page behind position `after` (0: the start), of at most `limit` signals.
 
-    Its cost does not depend on the ledger's size. Its position is never below `after`.
+    Its cost does not depend on the ledger's size. Its position is never below `after`. Raises CursorAhead.
     """
     since = max(filters.since, EARLIEST) - MAX_AHEAD if filters.since else None
     window = scope.window(since)
+    cursors.require_on_record(after, window.frontier)
     walk = pager.Walk(entitlements.visible(scope, window).filter(filters.condition()), "position")
     position, wanted = max(after, window.floor), limit + 1
     found, last = walk.find(position, window.frontier, wanted, timeout_s=0)

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import ParamSpec, TypeVar
 from uuid import UUID, uuid4
 
@@ -19,7 +20,9 @@ from django.db import close_old_connections
 
 from aggregator.http.problems import Problem, unavailable
 from aggregator.ledger.errors import Outage, classified
+from aggregator.ledger.generations import ledger_head
 from commerce import feed, ledger_window, readers
+from commerce.api.base import cursor_ahead
 from commerce.entitlements import Entitlement, Scope
 from commerce.feed import Filters, cursors, signal_serializer
 from commerce.readers import Reader
@@ -29,6 +32,7 @@ T = TypeVar("T")
 P = ParamSpec("P")
 logger = logging.getLogger("signal_hub.stream")
 
+NO_DELAY = timedelta(0)
 POLL_INTERVAL_S = 0.25
 RECHECK_INTERVAL_S = 2.0
 """How often the keys and subscriptions of open streams are checked again."""
@@ -45,11 +49,15 @@ MAX_PAGES_KEPT = 64
 class Subscriber:
     """An open stream, as far as the broadcaster knows it."""
 
-    def __init__(self, key_digest: bytes, slot: UUID, entitlement: Entitlement, filters: Filters) -> None:
+    def __init__(
+        self, key_digest: bytes, slot: UUID, entitlement: Entitlement, filters: Filters, position: int
+    ) -> None:
         self.key_digest = key_digest
         self.slot = slot
         self.entitlement = entitlement
         self.filters = filters
+        self.position = position
+        """Up to where the stream has read."""
         self.frontier = 0
         self.end_reason: Problem | None = None
         """Why the stream has to end; None while it may go on."""
@@ -194,11 +202,20 @@ class Broadcaster:
                 subscriber.end(unavailable("The stream failed in the hub; connect again."))
 
     async def _advance(self) -> None:
-        delays = {subscriber.entitlement.scope.delay for subscriber in self.subscribers}
+        delays = {subscriber.entitlement.scope.delay for subscriber in self.subscribers} | {NO_DELAY}
         frontiers = await self.in_database_thread(ledger_window.frontiers, delays)
+        if any(subscriber.position > frontiers[NO_DELAY] for subscriber in self.subscribers):
+            await self._end_those_ahead()
         for subscriber in self.subscribers:
             if (frontier := frontiers.get(subscriber.entitlement.scope.delay)) is not None:
                 subscriber.advance(frontier)
+
+    async def _end_those_ahead(self) -> None:
+        """End the streams that have passed the ledger's end: it was restored to an earlier state."""
+        head = await self.in_database_thread(ledger_head)
+        for subscriber in self.subscribers:
+            if subscriber.position > head:
+                subscriber.end(cursor_ahead())
 
     async def _recheck(self) -> None:
         checked = list(self.subscribers)

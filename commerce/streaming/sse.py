@@ -27,7 +27,7 @@ from commerce import readers, usage
 from commerce.api import quota_headers, serializers
 from commerce.api.base import counting_failures, problem_of, valid
 from commerce.entitlements import Entitlement
-from commerce.feed import Filters
+from commerce.feed import Filters, cursors
 from commerce.streaming import slots
 from commerce.streaming.broadcaster import (
     Broadcaster,
@@ -86,7 +86,9 @@ async def application(scope: ASGIScope, receive: Receive, send: Send) -> None:
     except Exception as error:
         await respond(send, problem_of(error).response())
         return
-    subscriber = Subscriber(admission.key_digest, admission.slot, admission.entitlement, admission.filters)
+    subscriber = Subscriber(
+        admission.key_digest, admission.slot, admission.entitlement, admission.filters, admission.position
+    )
     watcher = asyncio.create_task(_end_on_disconnect(receive, subscriber))
     shared.add(subscriber)
     try:
@@ -109,12 +111,15 @@ def admit(headers: dict[str, str], query: bytes, address: str, process: UUID) ->
     after = wanted.pop("after", None)
     if last := headers.get("last-event-id"):
         after = valid(serializers.CursorQuery, {"cursor": last})["cursor"]
+    frontier = entitlement.scope.window().frontier
+    if after is not None:
+        cursors.require_on_record(after, frontier)
     used = usage.count_request(entitlement.customer_id, entitlement.requests_per_day)
     usage.require_signals_left(used, entitlement.signals_per_day)
     slot = slots.acquire(entitlement.customer_id, process, entitlement.streams)
     if slot is None:
         raise too_many_streams(entitlement.streams)
-    position = entitlement.scope.window().frontier if after is None else after
+    position = frontier if after is None else after
     return Admission(readers.key_digest(headers), entitlement, used, Filters(**wanted), position, slot)
 
 
@@ -152,6 +157,7 @@ class _Stream:
             return False  # the broadcaster logs it; the next frontier or keep-alive tries again
         chunk = b"".join(event for _, event in page.events[:granted])
         before, self.position = self.position, _position_behind(page, granted, self.position)
+        self.subscriber.position = self.position
         if chunk:
             await self._write(chunk)
         return self.position > before

@@ -214,11 +214,13 @@ def test_a_bad_parameter_is_a_400_that_names_it(name, value):
     assert response.json()["errors"][0]["field"] == name
 
 
-def test_a_cursor_from_the_future_waits_and_is_given_back():
+def test_a_cursor_ahead_of_the_ledger_is_gone():
     record("a")
-    later = cursors.encode(2**62)
-    page = reader().page(after=later)
-    assert page == {"signals": [], "next": later, "has_more": False}
+    someone = reader()
+    head = cursors.decode(someone.page()["next"])
+    assert someone.page(after=cursors.encode(head))["signals"] == []
+    answer = someone.get("signals", after=cursors.encode(head + 1))
+    assert (answer.status_code, answer.json()["code"]) == (410, "cursor_ahead")
 
 
 def test_an_etag_saves_a_page_that_has_not_changed():

@@ -1,0 +1,141 @@
+"""Generations: how positions stay true when the ledger itself goes back.
+
+After a restore, or the promotion of a standby that was behind, signals are missing that readers have seen,
+and the next ones would get positions that readers have passed. A new generation makes positions go on far
+above: at the microseconds since 1970, which no ledger reaches that records less than a million signals a
+second all the while. So every cursor of before stays valid, and skips nothing that is recorded from then on.
+
+Postgres alone cannot know that it went back. The head is therefore remembered outside it (`remembered_head`)
+by its position and digest: when another row is there, or none, the ledger is not what it was.
+"""
+
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.db import Error, connection, transaction
+
+from aggregator.ledger.remembered_head import RememberedHead, recall_head, remember_head
+
+_CREATE_FIRST = """
+    INSERT INTO ledger_generations (number, ledger, floor, head, server)
+    SELECT 1, gen_random_uuid(), 0, 0, %(server)s
+    WHERE NOT EXISTS (SELECT FROM ledger_generations) ON CONFLICT DO NOTHING"""
+
+_CURRENT = """
+    SELECT number, ledger, floor, server, coalesce((SELECT max(position) FROM trading_signals), 0)
+    FROM ledger_generations ORDER BY number DESC LIMIT 1"""
+
+_HEAD = """
+    SELECT greatest(coalesce((SELECT max(position) FROM trading_signals), 0),
+        coalesce((SELECT max(floor) FROM ledger_generations), 0))"""
+
+# A standby that was promoted has another timeline; a database that was restored has other ids.
+_SERVER = """
+    SELECT concat_ws('/', (SELECT system_identifier FROM pg_control_system()),
+        left(pg_walfile_name(pg_current_wal_lsn()), 8),
+        (SELECT oid FROM pg_database WHERE datname = current_database()), 'trading_signals'::regclass::oid)"""
+
+_BEGIN = """
+    LOCK TABLE ledger_lock IN EXCLUSIVE MODE;
+    INSERT INTO ledger_generations (number, ledger, floor, head, server)
+    SELECT %(number)s, %(ledger)s,
+        greatest((extract(epoch FROM clock_timestamp()) * 1000000)::bigint, %(above)s, %(head)s),
+        %(head)s, %(server)s"""
+
+_DIGEST = "SELECT encode(digest, 'hex') FROM trading_signals WHERE position = %(position)s"
+
+
+class Generation(NamedTuple):
+    """The latest generation of the ledger, and the ledger's greatest position."""
+
+    number: int
+    ledger: UUID
+    floor: int
+    server: str
+    head: int
+
+    @property
+    def is_empty(self) -> bool:
+        """Return whether nothing has been recorded in it."""
+        return self.number > 1 and self.head <= self.floor
+
+
+def current_generation() -> Generation:
+    """Return the latest generation; a ledger without one gets its first."""
+    with connection.cursor() as cursor:
+        cursor.execute(_CURRENT)
+        row = cursor.fetchone()
+        if row is None:
+            cursor.execute(_CREATE_FIRST, {"server": _server()})
+            cursor.execute(_CURRENT)
+            row = cursor.fetchone()
+    return Generation(*row)
+
+
+def ledger_head() -> int:
+    """Return the position that no reader can have passed: the greatest one, or the generation's floor."""
+    with connection.cursor() as cursor:
+        cursor.execute(_HEAD)
+        return int(cursor.fetchone()[0])
+
+
+def went_back(generation: Generation) -> RememberedHead | None:
+    """Return the remembered head if the ledger has lost it, and no generation was begun since."""
+    known = recall_head(generation.ledger)
+    if known is None or known.generation < generation.number:
+        return None
+    with connection.cursor() as cursor:
+        cursor.execute(_DIGEST, {"position": known.position})
+        row = cursor.fetchone()
+    return None if row and row[0] == known.digest else known
+
+
+def is_elsewhere(generation: Generation) -> bool:
+    """Return whether the ledger is on another server, timeline or table than when its generation began."""
+    return bool(generation.server) and _server() not in {"", generation.server}
+
+
+def keep_head() -> bool:
+    """Remember the head outside Postgres; return whether it moved. That of a ledger that went back is not."""
+    generation = current_generation()
+    if went_back(generation) or not generation.head:
+        return False
+    with connection.cursor() as cursor:
+        cursor.execute(_DIGEST, {"position": generation.head})
+        row = cursor.fetchone()
+    head = RememberedHead(generation.number, generation.head, row[0]) if row else None
+    if head is None or head == recall_head(generation.ledger):
+        return False
+    remember_head(generation.ledger, head)
+    return True
+
+
+def begin_generation() -> tuple[Generation, bool]:
+    """Begin a new generation; return the latest one, and whether it is new.
+
+    It is not where the latest one has no signals yet and the ledger has not gone back since it began.
+    """
+    before = current_generation()
+    known = recall_head(before.ledger)
+    if before.is_empty and not went_back(before) and not is_elsewhere(before):
+        return before, False
+    parameters: dict[str, Any] = {
+        "number": max(before.number, known.generation if known else 0) + 1,
+        "ledger": before.ledger,
+        "above": max(before.floor, known.position if known else 0),
+        "head": before.head,
+        "server": _server(),
+    }
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(_BEGIN, parameters)
+    return current_generation(), True
+
+
+def _server() -> str:
+    """Return what identifies the server, its timeline and the ledger's table; "" if that is forbidden."""
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(_SERVER)
+            return str(cursor.fetchone()[0])
+    except Error:
+        return ""
