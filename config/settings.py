@@ -295,6 +295,7 @@ KEEP_DAYS = {
     "alert_notifications": 90,
     "axes_accessattempt": 1,
     "axes_accesslog": 90,
+    "sender_minutes": 2,
 }
 PERIODIC_JOBS: dict[str, tuple[Any, ...]] = {
     "learn-cadences": ("aggregator.arrivals.cadence.learn_cadences", 3600.0),

@@ -61,6 +61,7 @@ _ADDRESS = Section("The address of the hub")
 _DATABASES = Section("Databases of single ecosystems", readers="both")
 _BUS = Section("Event bus and Redis", readers="both")
 _WEBHOOK = Section("Webhook", readers="both")
+_SENDERS = Section("Limits of senders")
 _RETENTION = Section("Retention")
 _LOG = Section("Transparency log")
 _ALERTS = Section("Alerts")
@@ -150,6 +151,10 @@ class Environment:
         "Failed authentications that an address may make, here and on the customers' API",
         "300/minute", default="300/minute", readers="hub")
 
+    sender_new_names: int = _SENDERS.variable("CORE_SENDER_NEW_NAMES", POSITIVE,
+        "New agents and symbols that a sender may bring in an hour. Signals beyond are recorded all the "
+        "same, and counted under `(other)`", "5000", default="1000")
+
     keep_arrival_minutes: int | None = _RETENTION.variable(  # cadences look back 30 days
         "CORE_KEEP_ARRIVAL_MINUTES", days(31, forever=True),
         "Rows of `arrival_minutes`, from which cadences are learned", "60", default="35")
@@ -164,6 +169,9 @@ class Environment:
         "400", default="forever")
     keep_sightings: int | None = _RETENTION.variable("CORE_KEEP_SIGHTINGS", days(1, forever=True),
         "Rows of `sightings`: when and over which transport duplicates arrived", "365", default="forever")
+    keep_agents: int | None = _RETENTION.variable("CORE_KEEP_AGENTS", days(31, forever=True),
+        "Rows of `agents` and `symbol_aliases`, counted from when they were last seen; not those that an "
+        "operator has set or mapped", "365", default="90")
 
     log_dir: Path = _LOG.variable("CORE_LOG_DIR", PATH,  # noqa: RUF009
         "Where the log keeps its signing key and a copy of the last checkpoint, outside Postgres; for its "
@@ -247,6 +255,8 @@ class Environment:
             "arrival_hours": self.keep_arrival_hours,
             "dead_letters": self.keep_resolved_dead_letters,
             "sightings": self.keep_sightings,
+            "agents": self.keep_agents,
+            "symbol_aliases": self.keep_agents,
         }
 
     def database_url(self, ecosystem: str) -> str | None:

@@ -35,6 +35,7 @@ class AgentAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
     search_fields = ("agent_source",)
     ordering = ("-last_seen",)
     actions = None
+    show_full_result_count = False
     readonly_fields = ("ecosystem", "agent_source", "first_seen", "last_seen", "last_transport", "count")
     fields = (*readonly_fields, "expected_cadence")
 

@@ -17,9 +17,10 @@ from django.utils.http import urlencode
 from aggregator import followers
 from aggregator.admin import transport_guides
 from aggregator.arrivals import liveness, queries
-from aggregator.arrivals.liveness import Liveness
+from aggregator.arrivals.silence import Liveness
 from aggregator.background import BackgroundValue
 from aggregator.health.checks import CheckResult, Status
+from aggregator.health.freshness_check import FreshnessCheck
 from aggregator.health.runner import check_runner
 from aggregator.health.stream_checks import NOT_CONFIGURED
 from aggregator.ingest import stream_state
@@ -31,6 +32,9 @@ MAX_AGENTS_SHOWN = 50
 REFRESH_INTERVAL_S = 5.0
 SERVERS_TIMEOUT_S = 0.3
 """How long a page waits for checks and streams, of which it can show what was known before."""
+AGENTS_TIMEOUT_S = 1.0
+AGENTS_STALE_S = 60.0
+"""How long a page waits for the agents, and how old what it shows of them may be."""
 STREAMS_STALE_S = 30.0
 """How old that may be: a page that was not open for long waits for new figures."""
 NEW_FOR = timedelta(hours=2)
@@ -71,6 +75,17 @@ CHART_OPTIONS = json.dumps(
 )
 
 rollup_cache = queries.RollupCache()
+
+
+@cache
+def background_agents() -> BackgroundValue[liveness.KnownAgents | None]:
+    """Return how the agents fare, as this process knows it: of a million it takes seconds to read."""
+    return BackgroundValue(
+        lambda: liveness.read_agents(detailed=MAX_AGENTS_SHOWN),
+        fresh_s=0.0,
+        stale_s=AGENTS_STALE_S,
+        timeout_s=AGENTS_TIMEOUT_S,
+    )
 
 
 @cache
@@ -123,9 +138,10 @@ def _may_view(request: HttpRequest) -> bool:
 
 def _live(request: HttpRequest) -> dict[str, Any]:
     now = timezone.now()
-    hub = liveness.current_liveness(now, rollup_cache, detailed=MAX_AGENTS_SHOWN)
-    agents = hub.agents or []
-    results = check_runner().latest_results(SERVERS_TIMEOUT_S) or []
+    hub = liveness.current_liveness(now, rollup_cache, lambda _: background_agents().latest())
+    agents = hub.agents.urgent if hub.agents else []
+    agent_count = sum(each.total for each in hub.agents.counts.values()) if hub.agents else 0
+    results = [_as_of_now(each, hub) for each in check_runner().latest_results(SERVERS_TIMEOUT_S) or []]
     checks = {result.name: result for result in results}
     shown = {
         "now": now,
@@ -134,9 +150,9 @@ def _live(request: HttpRequest) -> dict[str, Any]:
         "transports": [
             _transport(each, name, checks) for each in hub.ecosystems for name in liveness.TRANSPORTS
         ],
-        "agents": [_agent(agent) for agent in agents[:MAX_AGENTS_SHOWN]],
+        "agents": [_agent(agent) for agent in agents],
         "knows_agents": hub.agents is not None,
-        "more_agents": max(0, len(agents) - MAX_AGENTS_SHOWN),
+        "more_agents": max(0, agent_count - len(agents)),
         "streams": background_streams().latest() or [],
         "checks": [(result, *_check_label(result)) for result in results],
         "problems": _problems(results),
@@ -153,7 +169,24 @@ def _live(request: HttpRequest) -> dict[str, Any]:
 def _is_new(hub: liveness.HubLiveness, now: datetime) -> bool:
     """Return whether the hub got its first signal lately or not yet: other transports may still be tried."""
     firsts = [each.total.first_at for each in hub.ecosystems if each.total.first_at]
-    return all(at > now - NEW_FOR for at in [*firsts, *(agent.last_seen for agent in hub.agents or [])])
+    return all(at > now - NEW_FOR for at in [*firsts, *_last_seen(hub)])
+
+
+def _last_seen(hub: liveness.HubLiveness) -> list[datetime]:
+    counts = hub.agents.counts.values() if hub.agents else ()
+    return [each.last_seen for each in counts if each.last_seen]
+
+
+def _as_of_now(result: CheckResult, hub: liveness.HubLiveness) -> CheckResult:
+    """Return a check result, that of an ecosystem's freshness as the page's own figures have it.
+
+    The check ran some seconds ago: a card would be live above one that calls its ecosystem silent.
+    """
+    for each in hub.ecosystems:
+        check = FreshnessCheck(each.ecosystem)
+        if result.name == check.name and each.agents is not None:
+            return check.result_of(each.agents)
+    return result
 
 
 def _card(each: liveness.EcosystemLiveness, now: datetime) -> Card:
@@ -220,9 +253,10 @@ def _transport(each: liveness.EcosystemLiveness, name: str, checks: dict[str, Ch
 
 
 def _agent(agent: liveness.AgentLiveness) -> dict[str, Any]:
-    variant, icon = LIVENESS_LABELS[agent.state]
-    query = urlencode({"ecosystem": agent.ecosystem, "agent": agent.name or "-"})
-    return {"agent": agent, "variant": variant, "icon": icon, "query": query}
+    silence = agent.silence
+    variant, icon = LIVENESS_LABELS[silence.state]
+    query = urlencode({"ecosystem": silence.ecosystem, "agent": silence.agent_source or "-"})
+    return {"silence": silence, "day": agent.day, "variant": variant, "icon": icon, "query": query}
 
 
 def _problems(results: list[CheckResult]) -> dict[str, Any]:

@@ -3,21 +3,28 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import groupby
-from operator import attrgetter
+from typing import Any
 
 from django.conf import settings
-from django.db.models import F, Sum
-from django.db.models.functions import Now
+from django.db import connection
 
-from aggregator.arrivals import cadence
-from aggregator.arrivals.cadence import is_silent
+from aggregator.arrivals.silence import MAX_SILENT, Judge
 from aggregator.health.checks import CheckResult, Status
 from aggregator.ingest import stream_state
-from aggregator.models import AlertPolicy, ArrivalMinute
+from aggregator.ledger.rollup_writer import OTHER
+from aggregator.models import AlertPolicy
 
 REFUSAL_WINDOW = timedelta(minutes=10)
+MAX_REFUSED_SENDERS = 100
 PAUSED_NOTE = "; paused while its market is closed or has just opened"
+
+REFUSED_SENDERS = """
+    SELECT sender, bad, every FROM (
+        SELECT sender, sum(refused + conflicts)::bigint AS bad,
+            sum(accepted + duplicates + refused + conflicts)::bigint AS every
+        FROM sender_minutes WHERE minute > now() - %(window)s GROUP BY sender) AS sent
+    WHERE bad >= %(count)s AND bad * 100 >= %(percent)s * every
+    ORDER BY bad DESC, sender LIMIT %(limit)s"""
 
 
 @dataclass(frozen=True)
@@ -61,13 +68,12 @@ def evaluate(policy: AlertPolicy, results: Sequence[CheckResult], now: datetime 
 
     Raises errors of the core database; another server that is down makes its rule unknown.
     """
-    silences = cadence.silences(now)
+    judge = Judge(now)
     streams = stream_state.stream_states(settings.ENVIRONMENT)
     found = [
         *_failed_checks(results),
         *_lagging_streams(streams, policy.stream_lag),
-        *_silent_ecosystems(silences),
-        *_silent_agents(silences),
+        *_silences(judge),
         *_refusals(policy),
     ]
     return Conditions(found, frozenset({"stream_lag"} if any(each.error for each in streams) else ()))
@@ -86,45 +92,43 @@ def _lagging_streams(streams: Iterable[stream_state.StreamState], max_lag: int) 
             yield Condition("stream_lag", state.stream, text)
 
 
-def _silent_ecosystems(silences: Sequence[cadence.Silence]) -> Iterator[Condition]:
-    for ecosystem, group in groupby(silences, key=attrgetter("ecosystem")):
-        agents = list(group)
-        if is_silent(agents):
-            last = max(agent.last_seen for agent in agents)
-            is_paused = any(agent.excused for agent in agents)
-            source = f"any of its {len(agents)} agents" if len(agents) > 1 else "its only agent"
-            text = f"No signal from {source} since {_minute(last)}{PAUSED_NOTE if is_paused else ''}"
-            yield Condition("ecosystem_silent", ecosystem, text, is_paused)
+def _silences(judge: Judge) -> Iterator[Condition]:
+    """Yield a condition for each silent agent, up to MAX_SILENT of them, and for each silent ecosystem.
 
-
-def _silent_agents(silences: Iterable[cadence.Silence]) -> Iterator[Condition]:
-    for each in silences:
-        if each.too_long and each.allowed is not None:
-            text = (
-                f"No signal for {format_duration(each.silent_for)} (expected every "
-                f"{format_duration(each.allowed)}), last seen {_minute(each.last_seen)}"
-                f"{PAUSED_NOTE if each.excused else ''}"
-            )
-            yield Condition(
-                "agent_silent", agent_subject(each.ecosystem, each.agent_source), text, each.excused
-            )
+    One agent that is silent makes one alert, also where it is the only one of its ecosystem.
+    """
+    for each in judge.too_long():
+        text = (
+            f"No signal for {format_duration(each.silent_for)} (expected every "
+            f"{format_duration(each.allowed)}), last seen {_minute(each.last_seen)}"
+            f"{PAUSED_NOTE if each.excused else ''}"
+        )
+        yield Condition("agent_silent", agent_subject(each.ecosystem, each.agent_source), text, each.excused)
+    for ecosystem, agents in judge.counts().items():
+        if agents.too_long > MAX_SILENT:
+            text = f"{agents.too_long - MAX_SILENT:,} more agents are silent; see the admin"
+            yield Condition("agent_silent", agent_subject(ecosystem, OTHER), text, agents.excused)
+        if agents.all_silent and agents.total > 1 and agents.last_seen:
+            note = PAUSED_NOTE if agents.excused else ""
+            text = f"No signal from any of its {agents.total} agents since {_minute(agents.last_seen)}{note}"
+            yield Condition("ecosystem_silent", ecosystem, text, agents.excused)
 
 
 def _refusals(policy: AlertPolicy) -> Iterator[Condition]:
-    rows = (
-        ArrivalMinute.objects.filter(minute__gt=Now() - REFUSAL_WINDOW)
-        .order_by("ecosystem", "agent_source")
-        .values_list("ecosystem", "agent_source")
-        .annotate(
-            bad=Sum(F("refused") + F("conflicts")),
-            every=Sum(F("accepted") + F("duplicates") + F("refused") + F("conflicts")),
-        )
-    )
-    for ecosystem, agent, bad, every in rows:
-        if bad >= policy.refusal_count and bad * 100 >= policy.refusal_percent * every:
-            window = format_duration(REFUSAL_WINDOW)
-            text = f"{bad:,} of {every:,} signals refused within {window}; see the dead letters"
-            yield Condition("refusals", agent_subject(ecosystem, agent), text)
+    """Yield a condition for each sender of whose entries too many are refused, up to MAX_REFUSED_SENDERS."""
+    parameters: dict[str, Any] = {
+        "window": REFUSAL_WINDOW,
+        "count": policy.refusal_count,
+        "percent": policy.refusal_percent,
+        "limit": MAX_REFUSED_SENDERS,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(REFUSED_SENDERS, parameters)
+        rows: list[tuple[str, int, int]] = cursor.fetchall()
+    for sender, bad, every in rows:
+        window = format_duration(REFUSAL_WINDOW)
+        text = f"{bad:,} of {every:,} signals refused within {window}; see the dead letters"
+        yield Condition("refusals", sender or "unknown", text)
 
 
 def agent_subject(ecosystem: str, agent: str) -> str:

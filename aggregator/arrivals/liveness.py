@@ -1,12 +1,13 @@
 """Liveness of agents and ecosystems, from the rollups, the agents' cadences and the trading hours."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from enum import StrEnum
 
-from aggregator.arrivals import cadence, queries
+from aggregator.arrivals import queries
 from aggregator.arrivals.open_hours import OpenTime
+from aggregator.arrivals.silence import BY_URGENCY, AgentCounts, Judge, Liveness, Silence
 from aggregator.background import BackgroundValue
 from ecosystems import ECOSYSTEMS
 from ecosystems.market import calendars
@@ -17,31 +18,16 @@ TYPICAL_PERIOD = timedelta(days=7)
 """The typical rate is the mean of so much time, counting the hours in which the market was open."""
 MIN_OPEN_TIME = timedelta(hours=1)
 """How much open time must have passed before a rate is called typical."""
-UNKNOWN_AGENT_ALLOWANCE = timedelta(minutes=15)
-"""For how long an agent counts as live whose cadence is not known yet."""
+RECENT = timedelta(minutes=15)
+"""How long after an arrival an ecosystem counts as live while its agents are not known yet."""
 
 
-class Liveness(StrEnum):
-    LIVE = "live"
-    LATE = "late"
-    SILENT = "silent"
-    CLOSED = "closed market"
-    NEVER = "no signals yet"
-
-
-BY_URGENCY = (Liveness.SILENT, Liveness.LATE, Liveness.LIVE, Liveness.CLOSED, Liveness.NEVER)
-
-
-@dataclass
+@dataclass(frozen=True)
 class AgentLiveness:
-    ecosystem: str
-    name: str
-    state: Liveness
-    last_seen: datetime
-    allowed: timedelta | None
-    """The longest silence that is expected; None while it is not known."""
-    day: queries.AgentDay = field(default_factory=queries.AgentDay)
-    """Read only of those at the head of the list."""
+    """One of the most urgent agents."""
+
+    silence: Silence
+    day: queries.AgentDay
 
 
 @dataclass
@@ -71,15 +57,30 @@ class EcosystemLiveness:
     is_open: bool
     next_change: datetime | None
     """When the market opens or closes next; None if it never does, or while that is not known."""
-    agents: str
-    """How many agents are in which state, in words."""
+    agents: AgentCounts | None
+    """None while the trading calendars are being loaded."""
+
+    @property
+    def agents_in_words(self) -> str:
+        """Return how many agents have which liveness: `1 silent, 2 live`."""
+        states = self.agents.states if self.agents else Counter[Liveness]()
+        return ", ".join(f"{states[state]:,} {state}" for state in BY_URGENCY if states[state])
+
+
+@dataclass(frozen=True)
+class KnownAgents:
+    """How the agents fare."""
+
+    counts: dict[str, AgentCounts]
+    urgent: list[AgentLiveness]
+    """The most urgent ones."""
 
 
 @dataclass
 class HubLiveness:
     ecosystems: list[EcosystemLiveness]
-    agents: list[AgentLiveness] | None
-    """None while the trading calendars are being loaded."""
+    agents: KnownAgents | None
+    """None while they are being read, or the trading calendars are being loaded."""
 
 
 def _load_calendars() -> bool:
@@ -90,50 +91,35 @@ def _load_calendars() -> bool:
 calendars_loaded = BackgroundValue(_load_calendars, fresh_s=float("inf"), timeout_s=0.3)
 
 
+def read_agents(now: datetime | None = None, detailed: int = 50) -> KnownAgents | None:
+    """Return how the agents fare, and of `detailed` what they sent; None without the trading calendars."""
+    if not calendars_loaded.latest():
+        return None
+    judge = Judge(now)
+    urgent = judge.most_urgent(detailed)
+    days = queries.agent_days([(each.ecosystem, each.agent_source) for each in urgent], judge.at)
+    shown = [
+        AgentLiveness(each, days.get((each.ecosystem, each.agent_source), queries.AgentDay()))
+        for each in urgent
+    ]
+    return KnownAgents(judge.counts(), shown)
+
+
 def current_liveness(
-    now: datetime, cache: queries.RollupCache | None = None, *, detailed: int = 50
+    now: datetime,
+    cache: queries.RollupCache | None = None,
+    agents_at: Callable[[datetime], KnownAgents | None] = read_agents,
 ) -> HubLiveness:
-    """Return how everything stands at `now`, in four queries; of `detailed` agents also what they sent."""
+    """Return how everything stands at `now`."""
     cache = cache or queries.RollupCache()
     recent = cache.recent(now)
     week = cache.by_hour(now - TYPICAL_PERIOD, now)
-    silences = cadence.silences(now) if calendars_loaded.latest() else None
-    agents = _agents(silences, now, detailed) if silences is not None else None
-    # As the check and the alert decide it, so that the page does not contradict them.
-    silent = {
-        name
+    agents = agents_at(now)
+    ecosystems = [
+        _ecosystem(name, now, recent, week, agents.counts.get(name, AgentCounts()) if agents else None)
         for name in ECOSYSTEMS
-        if cadence.is_silent([each for each in silences or [] if each.ecosystem == name])
-    }
-    ecosystems = [_ecosystem(name, now, recent, week, agents, silent) for name in ECOSYSTEMS]
-    return HubLiveness(ecosystems, agents)
-
-
-def _agents(silences: list[cadence.Silence], now: datetime, detailed: int) -> list[AgentLiveness]:
-    """Return the agents, the most urgent first."""
-    found = [
-        AgentLiveness(each.ecosystem, each.agent_source, liveness_of(each, now), each.last_seen, each.allowed)
-        for each in silences
     ]
-    # Those that are live keep their places by name: by last sight they would change them at every look.
-    found.sort(key=lambda agent: timedelta() if agent.state is Liveness.LIVE else now - agent.last_seen)
-    found.sort(key=lambda agent: BY_URGENCY.index(agent.state))
-    days = queries.agent_days([(agent.ecosystem, agent.name) for agent in found[:detailed]], now)
-    for agent in found:
-        agent.day = days.get((agent.ecosystem, agent.name), agent.day)
-    return found
-
-
-def liveness_of(silence: cadence.Silence, now: datetime) -> Liveness:
-    """Live up to half of what is allowed; silent beyond all of it, counting open time only."""
-    allowed = silence.allowed or UNKNOWN_AGENT_ALLOWANCE
-    if now - silence.last_seen <= allowed / 2:
-        return Liveness.LIVE
-    if not calendars.is_market_open(silence.ecosystem, now):
-        return Liveness.CLOSED
-    if silence.silent_for <= allowed / 2:
-        return Liveness.LATE
-    return Liveness.SILENT if silence.too_long else Liveness.LATE
+    return HubLiveness(ecosystems, agents)
 
 
 def _ecosystem(
@@ -141,8 +127,7 @@ def _ecosystem(
     now: datetime,
     recent: dict[queries.Origin, queries.Recent],
     week: dict[queries.Origin, list[queries.Hour]],
-    agents: list[AgentLiveness] | None,
-    silent: set[str],
+    agents: AgentCounts | None,
 ) -> EcosystemLiveness:
     figures = {
         transport: _figures(recent.get((name, transport)), week.get((name, transport), []), now)
@@ -150,34 +135,28 @@ def _ecosystem(
     }
     total = _sum(list(figures.values()))
     all_hours = [hour for transport in TRANSPORTS for hour in week.get((name, transport), [])]
-    states = [agent.state for agent in agents or [] if agent.ecosystem == name]
     return EcosystemLiveness(
         name,
-        _together(states, total, now, is_silent=name in silent),
+        _together(agents, total, now),
         total,
         figures,
         _typical_hour(name, all_hours, now) if agents is not None else None,
         agents is None or calendars.is_market_open(name, now),
         calendars.next_market_change(name, now) if agents is not None else None,
-        _in_words(Counter(states)),
+        agents,
     )
 
 
-def _in_words(states: Counter[Liveness]) -> str:
-    """Return how many agents have which liveness: `1 silent, 2 live`."""
-    return ", ".join(f"{states[state]:,} {state}" for state in BY_URGENCY if states[state])
-
-
-def _together(states: list[Liveness], total: ArrivalFigures, now: datetime, *, is_silent: bool) -> Liveness:
-    """One live agent makes its ecosystem live; it is silent when all of its agents with a cadence are."""
-    if not states:
-        if total.last_at is None:
-            return Liveness.NEVER
-        return Liveness.LIVE if now - total.last_at <= UNKNOWN_AGENT_ALLOWANCE else Liveness.LATE
+def _together(agents: AgentCounts | None, total: ArrivalFigures, now: datetime) -> Liveness:
+    """One live agent makes its ecosystem live; it is silent when all of its agents are."""
+    if agents is None and total.last_at is not None:
+        return Liveness.LIVE if now - total.last_at <= RECENT else Liveness.LATE
+    if not agents or not agents.total:
+        return Liveness.NEVER
     for state in (Liveness.LIVE, Liveness.CLOSED):
-        if state in states:
+        if state in agents.states:
             return state
-    return Liveness.LATE if Liveness.LATE in states and not is_silent else Liveness.SILENT
+    return Liveness.SILENT if agents.all_silent else Liveness.LATE
 
 
 def _figures(recent: queries.Recent | None, week: list[queries.Hour], now: datetime) -> ArrivalFigures:
@@ -189,7 +168,7 @@ def _figures(recent: queries.Recent | None, week: list[queries.Hour], now: datet
         duplicates=sum(hour.duplicates for hour in day),
         refused=sum(hour.refused for hour in day),
         first_at=min((hour.since for hour in week), default=None),
-        last_at=max((hour.last_at for hour in week), default=None),
+        last_at=max((hour.last_at for hour in week if hour.last_at), default=None),
         lags=recent.lags if recent else ArrivalFigures().lags,
         by_hour={hour.since: hour.accepted for hour in day},
     )

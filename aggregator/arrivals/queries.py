@@ -14,7 +14,7 @@ from typing import Any
 from django.db import connection
 
 from aggregator.arrivals.rollups import UNCOUNTED_SINCE
-from aggregator.ledger.rollup_writer import LAG_BOUNDS
+from aggregator.ledger.rollup_writer import LAG_BOUNDS, NO_AGENTS
 
 FINAL_AFTER = timedelta(minutes=5)
 """How long after its end something may be added to a minute or an hour: transactions are shorter."""
@@ -36,20 +36,20 @@ MINUTES = SLOTS.format(
     sums=", ".join(f"coalesce(sum(lags[{n}]), 0)::bigint" for n in range(1, len(LAG_BOUNDS) + 2)),
 )
 HOURS = SLOTS.format(
-    period="hour", sums="sum(duplicates)::bigint, sum(conflicts + refused)::bigint, max(last_at)"
+    period="hour",
+    sums=f"""sum(duplicates)::bigint, sum(conflicts + refused)::bigint,
+            max(last_at) FILTER (WHERE agent_source <> ALL ('{{{",".join(NO_AGENTS)}}}'))""",
 )
 
 # By the index, an hour of an agent after the other.
 AGENT_DAYS = """
     SELECT ecosystem, agent_source, agents.id, coalesce(expected_cadence, gap), expected_cadence IS NOT NULL,
-        coalesce(day.accepted, 0), coalesce(day.duplicates, 0), coalesce(day.refused, 0),
-        coalesce(day.transports, '{}')
+        coalesce(day.accepted, 0), coalesce(day.duplicates, 0), coalesce(day.transports, '{}')
     FROM unnest(%(ecosystems)s::text[], %(agents)s::text[]) AS asked (ecosystem, agent_source)
     JOIN agents USING (ecosystem, agent_source)
     LEFT JOIN agent_cadences ON agent_id = agents.id
     CROSS JOIN LATERAL (
         SELECT sum(accepted)::bigint AS accepted, sum(duplicates)::bigint AS duplicates,
-            sum(conflicts + refused)::bigint AS refused,
             array_agg(DISTINCT transport ORDER BY transport) AS transports
         FROM generate_series(date_trunc('hour', %(after)s), %(now)s, interval '1 hour') AS slot
         JOIN arrival_hours AS rollup ON rollup.hour = slot AND rollup.ecosystem = agents.ecosystem
@@ -83,7 +83,7 @@ class Hour:
     duplicates: int
     refused: int
     """Conflicts too: what became a dead letter."""
-    last_at: datetime
+    last_at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,6 @@ class AgentDay:
     set_by_hand: bool = False
     accepted: int = 0
     duplicates: int = 0
-    refused: int = 0
     transports: Sequence[str] = ()
 
 

@@ -24,6 +24,10 @@ OLD = {
     "sightings": """id <= (
             SELECT max(id) FROM (SELECT id FROM sightings ORDER BY id LIMIT %(batch)s) AS first)
         AND seen_at < now() - make_interval(days => %(days)s)""",
+    "sender_minutes": "minute < now() - make_interval(days => %(days)s) ORDER BY minute",
+    # What an operator has set, or mapped, stays.
+    "agents": "last_seen < now() - make_interval(days => %(days)s) AND expected_cadence IS NULL",
+    "symbol_aliases": "last_seen < now() - make_interval(days => %(days)s) AND instrument = ''",
     "alert_notifications": "created_at < now() - make_interval(days => %(days)s)",
     "axes_accessattempt": "attempt_time < now() - make_interval(days => %(days)s)",
     "axes_accesslog": "attempt_time < now() - make_interval(days => %(days)s)",
@@ -31,8 +35,12 @@ OLD = {
 
 REMOVE = {
     table: f"""
-    DELETE FROM {table} WHERE id IN (
-        SELECT id FROM {table} WHERE {old} LIMIT %(batch)s FOR UPDATE SKIP LOCKED)"""
+    WITH old AS (SELECT id FROM {table} WHERE {old} LIMIT %(batch)s FOR UPDATE SKIP LOCKED){
+        ", cadences AS (DELETE FROM agent_cadences WHERE agent_id IN (SELECT id FROM old))"
+        if table == "agents"
+        else ""
+    }
+    DELETE FROM {table} WHERE id IN (SELECT id FROM old)"""
     for table, old in OLD.items()
 }
 

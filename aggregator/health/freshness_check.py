@@ -2,8 +2,8 @@
 
 from django.template.defaultfilters import pluralize
 
-from aggregator.arrivals import cadence
-from aggregator.health.checks import Degraded, Status
+from aggregator.arrivals.silence import AgentCounts, Judge
+from aggregator.health.checks import CheckResult, Degraded, Status
 from aggregator.health.database_checks import DatabaseDependentCheck, database_required
 
 
@@ -24,13 +24,28 @@ class FreshnessCheck(DatabaseDependentCheck):
 
     def run(self) -> tuple[str, str]:
         with database_required():
-            agents = cadence.silences(ecosystems=[self.ecosystem])
-        if not agents:
-            return "no signals yet", ""
-        last = max(agent.last_seen for agent in agents)
-        detail = f"last signal at {last:%Y-%m-%dT%H:%M:%SZ}, {len(agents)} agent{pluralize(len(agents))}"
-        if not cadence.is_silent(agents):
-            return "", detail
-        if any(agent.excused for agent in agents):
-            return "market closed or just opened", detail
-        raise Degraded("silent", detail)
+            counts = Judge(ecosystems=[self.ecosystem]).counts().get(self.ecosystem)
+        return found(counts or AgentCounts())
+
+    def result_of(self, counts: AgentCounts | None) -> CheckResult:
+        """Return the result that follows from counts which are known already."""
+        try:
+            summary, detail = found(counts or AgentCounts())
+        except Degraded as error:
+            return CheckResult(self.name, error.status, error.summary, error.detail)
+        return CheckResult(self.name, Status.OK, summary, detail)
+
+
+def found(counts: AgentCounts) -> tuple[str, str]:
+    """Return the texts of a check result. Raises Degraded where every agent is silent without an excuse."""
+    if counts.last_seen is None:
+        return "no signals yet", ""
+    detail = (
+        f"last signal at {counts.last_seen:%Y-%m-%dT%H:%M:%SZ},"
+        f" {counts.too_long} of {counts.total} agent{pluralize(counts.total)} silent"
+    )
+    if not counts.all_silent:
+        return "", detail
+    if counts.excused:
+        return "market closed or just opened", detail
+    raise Degraded("silent", detail)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection
-from django.db.models import Count
+from django.db.models import Count, Max, Q
 from django.http import HttpRequest, HttpResponse
 from django.views import View
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -25,14 +25,14 @@ from aggregator.http.problems import Problem, as_problem
 from aggregator.http.requests import request_headers
 from aggregator.ingest import stream_state
 from aggregator.ledger.errors import Outage
-from aggregator.ledger.rollup_writer import LAG_BOUNDS
+from aggregator.ledger.rollup_writer import LAG_BOUNDS, OTHER
 from aggregator.models import Agent, DeadLetter
 from aggregator.transparency import log_tables
 
 logger = logging.getLogger("signal_hub.metrics")
 
 MAX_AGENTS = 500
-"""Agents with a series of their own, those seen last; Prometheus keeps every series it was ever given."""
+"""Agents with a series of their own."""
 VERDICTS = ("accepted", "duplicate", "conflict", "refused")
 LOG_GAUGES = {
     "size": "Leaves that the transparency log's last checkpoint covers.",
@@ -77,17 +77,25 @@ def dead_letters() -> Families:
 
 
 def agents() -> Families:
-    """Yield when each of the agents seen last was last seen."""
+    """Yield when agents were last seen: each of the MAX_AGENTS known longest, and all others as one.
+
+    By age, since by last sight they would take turns, and Prometheus keeps every series it was ever given.
+    """
     seen = GaugeMetricFamily(
         "signal_hub_agent_last_seen_timestamp_seconds",
-        f"When an agent last sent something; of the {MAX_AGENTS} seen last.",
+        f"When an agent last sent something; of the {MAX_AGENTS} known longest, and of all others.",
         labels=["ecosystem", "agent"],
     )
-    rows = Agent.objects.order_by("-last_seen").values_list("ecosystem", "agent_source", "last_seen")
-    for ecosystem, agent, last_seen in rows[:MAX_AGENTS]:
+    own = Agent.objects.exclude(agent_source=OTHER).order_by("id")[:MAX_AGENTS]
+    rows = list(own.values_list("ecosystem", "agent_source", "last_seen", "id"))
+    for ecosystem, agent, last_seen, _ in rows:
         seen.add_metric([ecosystem, agent], last_seen.timestamp())
+    last_id = rows[-1][-1] if rows else 0
+    others = Agent.objects.filter(Q(agent_source=OTHER) | Q(id__gt=last_id)).values_list("ecosystem")
+    for ecosystem, last_seen in others.annotate(Max("last_seen")).order_by("ecosystem"):
+        seen.add_metric([ecosystem, OTHER], last_seen.timestamp())
     yield seen
-    yield GaugeMetricFamily("signal_hub_agents", "Agents that were ever seen.", value=Agent.objects.count())
+    yield GaugeMetricFamily("signal_hub_agents", "Agents that are known.", value=Agent.objects.count())
 
 
 def streams() -> Families:

@@ -41,7 +41,7 @@ def record_inserted_rows(limit: int) -> list[Result]:
         # The ledger's lock comes last: its holder waits for nothing else.
         write_dead_letters(cursor, entries, results, "database")
         _delete_refused(cursor, entries, results)
-        count_unrecorded(cursor, results, "database")
+        count_unrecorded(cursor, entries, results, "database")
         signals = [
             (int(entry.entry_id), signal, digest, entry.sender)
             for entry, signal, digest in validated

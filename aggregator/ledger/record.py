@@ -185,7 +185,7 @@ def _finish(
         # Replayed entries were counted when they came in: else an operator's replaying would raise the alert
         # of an agent that is refused too often.
         if first_received_at is None:
-            count_unrecorded(cursor, results, transport)
+            count_unrecorded(cursor, batch.entries, results, transport)
     return results
 
 

@@ -3,7 +3,7 @@
 from aggregator.models.agents import Agent, AgentCadence
 from aggregator.models.alerts import Alert, AlertChannel, AlertNotification, AlertPolicy
 from aggregator.models.api_keys import ApiKey
-from aggregator.models.arrivals import ArrivalHour, ArrivalMinute, ArrivalTotal
+from aggregator.models.arrivals import ArrivalHour, ArrivalMinute, ArrivalTotal, SenderMinute
 from aggregator.models.choices import ECOSYSTEM_CHOICES, TRANSPORT_CHOICES
 from aggregator.models.dead_letters import DeadLetter
 from aggregator.models.followers import FollowerCursor
@@ -55,6 +55,7 @@ __all__ = [
     "PriceSeries",
     "PricedInstrument",
     "ScoringRequest",
+    "SenderMinute",
     "Sighting",
     "Source",
     "StoredCandle",

@@ -20,6 +20,13 @@ class Agent(models.Model):
         null=True, blank=True, help_text="Since when its track record is public; empty while it is not."
     )
 
+    heartbeat_interval = models.DurationField(
+        null=True, blank=True, editable=False, help_text="As its latest heartbeat announces it."
+    )
+    longest_gap = models.DurationField(
+        null=True, blank=True, editable=False, help_text="The longest time between two signals so far."
+    )
+
     class Meta:
         db_table = "agents"
         db_table_comment = "Agents, when each was last seen and how often it is expected"

@@ -22,7 +22,7 @@ class AlertPolicy(models.Model):
     refusal_percent = models.PositiveIntegerField(
         default=20,
         validators=[MinValueValidator(1), MaxValueValidator(100)],
-        help_text="Share of an agent's signals within ten minutes that were refused or in conflict.",
+        help_text="Share of a sender's signals within ten minutes that were refused or in conflict.",
     )
     refusal_count = models.PositiveIntegerField(
         default=10,

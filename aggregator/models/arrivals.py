@@ -55,6 +55,25 @@ class ArrivalHour(ArrivalRollup):
         ]
 
 
+class SenderMinute(models.Model):
+    """What one sender sent in one minute, refused or not."""
+
+    minute = models.DateTimeField()
+    sender = models.TextField()
+    accepted = models.BigIntegerField(default=0)
+    duplicates = models.BigIntegerField(default=0)
+    conflicts = models.BigIntegerField(default=0)
+    refused = models.BigIntegerField(default=0)
+    new_names = models.BigIntegerField(
+        default=0, help_text="Agents and symbols that nobody had used before; see `arrivals.new_names`."
+    )
+
+    class Meta:
+        db_table = "sender_minutes"
+        db_table_comment = "What senders sent by minute: for alerts of refusals, and the limit of new names"
+        constraints = [models.UniqueConstraint(fields=["minute", "sender"], name="sender_minutes_key")]
+
+
 class ArrivalTotal(models.Model):
     """What `arrival_minutes` added up to until the minute `through`; see `aggregator.arrivals.counters`."""
 

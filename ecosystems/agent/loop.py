@@ -246,7 +246,7 @@ class Agent:
         if slot == self._last_heartbeat or not self.publisher.all_delivered():
             return
         try:
-            self.publisher.publish([heartbeat(self.strategy, slot)])
+            self.publisher.publish([heartbeat(self.strategy, slot, self._heartbeat_interval)])
         except OutboxError as error:
             logger.error("agent: no heartbeat: %s", error)
         self._last_heartbeat = slot

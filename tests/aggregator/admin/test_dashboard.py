@@ -13,10 +13,11 @@ import requests
 from django.db import connection
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from aggregator.admin import dashboard
 from aggregator.arrivals import liveness, queries
-from aggregator.arrivals.cadence import Silence
+from aggregator.arrivals.silence import Liveness
 from aggregator.health.runner import check_runner
 from aggregator.models import Agent, ArrivalHour, FollowerCursor
 from tests.servers import eventually
@@ -38,9 +39,11 @@ def nothing_known():
     """The results and figures of other servers that another test has seen are no longer known."""
     check_runner.cache_clear()
     dashboard.background_streams.cache_clear()
+    dashboard.background_agents.cache_clear()
     yield
     check_runner.cache_clear()
     dashboard.background_streams.cache_clear()
+    dashboard.background_agents.cache_clear()
 
 
 def text(response):
@@ -173,18 +176,24 @@ SUNDAY = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 @pytest.mark.parametrize(
     ("ecosystem", "now", "silent_for", "allowed", "expected"),
     [
-        ("crypto", NOW, timedelta(minutes=1), timedelta(minutes=10), liveness.Liveness.LIVE),
-        ("crypto", NOW, timedelta(minutes=7), timedelta(minutes=10), liveness.Liveness.LATE),
-        ("crypto", NOW, timedelta(minutes=11), timedelta(minutes=10), liveness.Liveness.SILENT),
-        ("crypto", SUNDAY, timedelta(minutes=11), timedelta(minutes=10), liveness.Liveness.SILENT),
-        ("stock", SUNDAY, timedelta(minutes=11), timedelta(minutes=10), liveness.Liveness.CLOSED),
-        ("stock", SUNDAY, timedelta(minutes=1), timedelta(minutes=10), liveness.Liveness.LIVE),
-        ("forex", NOW, timedelta(hours=3), None, liveness.Liveness.LATE),
+        ("crypto", NOW, timedelta(minutes=1), timedelta(minutes=10), Liveness.LIVE),
+        ("crypto", NOW, timedelta(minutes=7), timedelta(minutes=10), Liveness.LATE),
+        ("crypto", NOW, timedelta(minutes=11), timedelta(minutes=10), Liveness.SILENT),
+        ("crypto", SUNDAY, timedelta(minutes=11), timedelta(minutes=10), Liveness.SILENT),
+        ("stock", SUNDAY, timedelta(minutes=11), timedelta(minutes=10), Liveness.CLOSED),
+        ("stock", SUNDAY, timedelta(minutes=1), timedelta(minutes=10), Liveness.LIVE),
+        ("forex", NOW, timedelta(hours=13), None, Liveness.LATE),
+        ("forex", NOW, timedelta(hours=25), None, Liveness.SILENT),
     ],
 )
-def test_an_agents_state(ecosystem, now, silent_for, allowed, expected):
-    silence = Silence(ecosystem, "a", now - silent_for, silent_for, allowed)
-    assert liveness.liveness_of(silence, now) is expected
+def test_an_agents_state(db, ecosystem, now, silent_for, allowed, expected):
+    seen = now - silent_for
+    Agent.objects.create(
+        ecosystem=ecosystem, agent_source="a", first_seen=seen, last_seen=seen, signals=1,
+        last_transport="redis", expected_cadence=allowed,
+    )  # fmt: skip
+    [agent] = liveness.current_liveness(now).agents.urgent
+    assert agent.silence.state is expected
 
 
 def test_one_live_agent_makes_its_ecosystem_live(db):
@@ -195,24 +204,35 @@ def test_one_live_agent_makes_its_ecosystem_live(db):
             last_transport="redis", expected_cadence=timedelta(minutes=10),
         )  # fmt: skip
     crypto, forex, _ = liveness.current_liveness(NOW).ecosystems
-    assert (crypto.state, forex.state) == (liveness.Liveness.LIVE, liveness.Liveness.NEVER)
+    assert (crypto.state, forex.state) == (Liveness.LIVE, Liveness.NEVER)
     Agent.objects.filter(agent_source="alive").delete()
-    assert liveness.current_liveness(NOW).ecosystems[0].state is liveness.Liveness.SILENT
+    assert liveness.current_liveness(NOW).ecosystems[0].state is Liveness.SILENT
 
 
-def test_the_card_calls_silent_what_the_check_does(db):
-    for name, minutes, cadence in (("stranger", 40, None), ("late", 30, timedelta(minutes=10))):
+def test_a_silent_agent_comes_first_beside_a_newcomer(db):
+    for name, minutes, cadence in (("newcomer", 40, None), ("late", 30, timedelta(minutes=10))):
         seen = NOW - timedelta(minutes=minutes)
         Agent.objects.create(
             ecosystem="crypto", agent_source=name, first_seen=seen, last_seen=seen, signals=5,
             last_transport="redis", expected_cadence=cadence,
         )  # fmt: skip
     hub = liveness.current_liveness(NOW)
-    assert (hub.ecosystems[0].state, hub.ecosystems[0].agents) == (
-        liveness.Liveness.SILENT,
-        "1 silent, 1 late",
-    )
-    assert [agent.name for agent in hub.agents] == ["late", "stranger"]
+    crypto = hub.ecosystems[0]
+    assert (crypto.state, crypto.agents_in_words) == (Liveness.LIVE, "1 silent, 1 live")
+    assert [agent.silence.agent_source for agent in hub.agents.urgent] == ["late", "newcomer"]
+
+
+def test_the_page_shows_its_own_figures_in_the_check_of_freshness(page, record):
+    """The runner's result is some seconds old: a card would be live above a check that says silent."""
+    record({})
+    Agent.objects.update(last_seen=timezone.now() - timedelta(days=2))
+    check_runner().run_all()
+    eventually(lambda: check_runner().latest_results(60))
+    assert "1 of 1 agent silent" in text(page.get("/admin/"))
+    record({})
+    shown = text(page.get("/admin/"))
+    assert "0 of 1 agent silent" in shown
+    assert "1 of 1 agent silent" not in shown
 
 
 def test_the_usual_rate_counts_open_hours_only(db):

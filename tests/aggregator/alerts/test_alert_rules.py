@@ -11,6 +11,7 @@ from aggregator.alerts import delivery, messages, transitions, watcher
 from aggregator.alerts.rules import Condition, Conditions, evaluate
 from aggregator.health.channel_check import AlertChannelsCheck
 from aggregator.health.checks import CheckResult, Status
+from aggregator.ledger import Entry
 from aggregator.models import Agent, Alert, AlertChannel, AlertNotification, AlertPolicy
 from tests.aggregator.alerts.chat_service import TOKEN, passes, send_due
 from tests.aggregator.ledger.samples import entry, record_and_count, rows
@@ -225,17 +226,23 @@ def test_rule_stream_lag_is_unknown_without_redis(policy, free_port, monkeypatch
     assert evaluate(policy, []).unknown_rules == {"stream_lag"}
 
 
+def send(sender, name, count, **fields):
+    record_and_count(
+        [Entry(entry(f"{name}-{number}", **fields).raw, sender) for number in range(count)], "webhook"
+    )
+
+
 def test_rule_refusals(policy, redis_client):
-    few = [entry(f"bad-{number}", volume=-1) for number in range(9)]
-    record_and_count(few + [entry(f"good-{number}", agent_source="bot-2") for number in range(40)], "webhook")
+    send("key:a", "bad", 9, volume=-1)
+    send("key:b", "good", 40)
     assert found(policy) == set()
-    record_and_count([entry("bad-10", volume=-1)], "webhook")
-    assert found(policy) == {("refusals", "crypto/bot-1")}
+    send("key:a", "bad-too", 1, volume=-1)
+    assert found(policy) == {("refusals", "key:a")}
 
 
 def test_rule_refusals_counts_the_share(policy, redis_client):
-    record_and_count([entry(f"bad-{number}", volume=-1) for number in range(10)], "webhook")
-    record_and_count([entry(f"good-{number}") for number in range(41)], "webhook")
+    send("key:a", "bad", 10, volume=-1)
+    send("key:a", "good", 41)
     assert found(policy) == set()
 
 

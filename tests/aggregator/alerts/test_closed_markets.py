@@ -6,7 +6,7 @@ import pytest
 
 from aggregator.alerts import transitions
 from aggregator.alerts.rules import evaluate
-from aggregator.arrivals.open_hours import OpenTime
+from aggregator.arrivals.silence import Judge
 from aggregator.health.freshness_check import FreshnessCheck
 from aggregator.models import Agent, Alert, AlertPolicy
 from tests.aggregator.alerts.chat_service import passes, send_due
@@ -51,7 +51,10 @@ def test_an_alert_pauses_while_the_market_is_closed(agent, channel, receiver):
     assert record(agent, REOPENED + 21 * MINUTE) == ["repeated"]
     assert record(agent, REOPENED + 22 * MINUTE) == []
     send_due()
-    assert [title.partition("Hub: ")[2] for title in receiver.titles] == ["2 new", "2 still open"]
+    assert [title.partition("Hub: ")[2] for title in receiver.titles] == [
+        "agent silent: forex/bot-1",
+        "still open: agent silent: forex/bot-1",
+    ]
     assert "market is closed" not in receiver.messages[-1]["message"]
 
 
@@ -73,8 +76,11 @@ def test_the_grace_is_at_most_half_a_session():
     """An agent that sends once in several sessions can be silent in the later half of each."""
     opening = datetime(2026, 11, 23, 14, 30, tzinfo=UTC)  # New York's stock exchange, for 6.5 hours
 
+    record_and_count([entry("b", ecosystem="stock", symbol="AAPL")], "webhook")
+    Agent.objects.update(expected_cadence=timedelta(days=1), last_seen=FRIDAY)
+
     def is_excused(at):
-        return OpenTime("stock", at - timedelta(days=30), at).is_closed_or_just_opened(timedelta(days=1))
+        return Judge(at, ["stock"]).most_urgent(1)[0].excused
 
     assert is_excused(opening + 3 * HOUR)
     assert not is_excused(opening + 4 * HOUR)
@@ -88,21 +94,17 @@ def test_a_change_of_the_clocks_moves_the_opening(reopened):
     """The weekends at which New York's clocks change: 17:00 there is another hour in UTC than before."""
 
     def is_excused(at):
-        return OpenTime("forex", at - timedelta(days=30), at).is_closed_or_just_opened(20 * MINUTE)
+        return Judge(at, ["forex"]).most_urgent(1)[0].excused
 
     assert is_excused(reopened - MINUTE)
     assert is_excused(reopened + 19 * MINUTE)
     assert not is_excused(reopened + 20 * MINUTE)
 
 
-def test_freshness_knows_the_trading_hours(agent, monkeypatch):
-    from aggregator.arrivals import cadence
-
-    real = cadence.silences
+def test_freshness_knows_the_trading_hours(agent):
     found = {}
     for at in (FRIDAY + HOUR, CLOSED, REOPENED + MINUTE, REOPENED + HOUR):
-        monkeypatch.setattr(cadence, "silences", lambda at=at, **options: real(at, **options))
-        found[at] = FreshnessCheck("forex").result(wait=True).status.value
+        found[at] = FreshnessCheck("forex").result_of(Judge(at).counts()["forex"]).status.value
     assert list(found.values()) == ["degraded", "ok", "ok", "degraded"]
 
 

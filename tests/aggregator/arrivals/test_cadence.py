@@ -4,11 +4,11 @@ from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 
 import pytest
-from django.utils import timezone
 
 from aggregator.arrivals import cadence
 from aggregator.arrivals.open_hours import OpenTime
-from aggregator.models import Agent, AgentCadence
+from aggregator.arrivals.silence import Judge
+from aggregator.models import AgentCadence
 from tests.aggregator.ledger.samples import entry, record_and_count, rows
 
 MINUTE = timedelta(minutes=1)
@@ -49,19 +49,6 @@ def test_few_gaps_teach_nothing(clock):
     assert cadence.usual_gap(clock, []) == (None, 0)
 
 
-@pytest.mark.parametrize(
-    ("expected", "learned", "allowed"),
-    [
-        (None, None, None),
-        (None, 10 * MINUTE, 30 * MINUTE),
-        (None, timedelta(seconds=1), cadence.MIN_ALLOWANCE),
-        (2 * MINUTE, 10 * MINUTE, 2 * MINUTE),
-    ],
-)
-def test_allowance(expected, learned, allowed):
-    assert cadence.allowance(expected, learned) == allowed
-
-
 def arrive(agent, every, count, ecosystem="crypto"):
     """Rollups of an agent that sent every so many minutes until just now."""
     record_and_count([entry(agent, agent_source=agent, ecosystem=ecosystem, symbol="EURUSD")], "webhook")
@@ -82,8 +69,8 @@ def test_learning_from_arrivals():
     learned = {each.agent.agent_source: each.gap for each in AgentCadence.objects.select_related("agent")}
     assert learned == {"often": 2 * MINUTE, "seldom": 60 * MINUTE, "new": None}
 
-    allowed = {each.agent_source: each.allowed for each in cadence.silences()}
-    assert allowed == {"often": 6 * MINUTE, "seldom": 180 * MINUTE, "new": None}
+    allowed = {each.agent_source: each.allowed for each in Judge().most_urgent(10)}
+    assert allowed == {"often": 6 * MINUTE, "seldom": 180 * MINUTE, "new": timedelta(days=1)}
 
 
 @pytest.mark.django_db(transaction=True)
@@ -106,39 +93,3 @@ def test_what_was_learned_is_forgotten_after_a_month():
     assert cadence.learn_cadences() == 0
     [learned] = AgentCadence.objects.all()
     assert learned.gap is None
-
-
-@pytest.mark.django_db(transaction=True)
-def test_only_the_agent_that_is_late_is_silent_too_long():
-    arrive("often", 2, 100)
-    arrive("seldom", 60, 50)
-    cadence.learn_cadences()
-    assert not any(each.too_long for each in cadence.silences())
-    in_ten_minutes = timezone.now() + 10 * MINUTE
-    late = {each.agent_source: each.silent_for for each in cadence.silences(in_ten_minutes) if each.too_long}
-    assert list(late) == ["often"]
-    assert late["often"] == pytest.approx(10 * MINUTE, abs=MINUTE)
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_closed_market_makes_nobody_late():
-    record_and_count([entry("a", ecosystem="forex", symbol="EURUSD")], "webhook")
-    friday_night, sunday_noon = (
-        datetime(2026, 11, 20, 21, 58, tzinfo=UTC),
-        datetime(2026, 11, 22, 12, tzinfo=UTC),
-    )
-    Agent.objects.update(expected_cadence=5 * MINUTE, last_seen=friday_night)
-    (weekend,) = cadence.silences(sunday_noon)
-    assert (weekend.silent_for, weekend.too_long) == (2 * MINUTE, False)
-    (monday,) = cadence.silences(MONDAY)
-    assert monday.too_long
-
-
-@pytest.mark.django_db(transaction=True)
-def test_agents_gone_for_long_cost_one_query(django_assert_num_queries):
-    for number in range(30):
-        record_and_count([entry(str(number), agent_source=f"bot-{number}")], "webhook")
-    Agent.objects.update(last_seen="2020-01-01T00:00Z", expected_cadence=MINUTE)
-    with django_assert_num_queries(1):
-        found = cadence.silences()
-    assert {each.silent_for for each in found} == {cadence.LOOKBACK}

@@ -27,7 +27,8 @@ def test_hours_minutes_and_lags_add_up(record):
     assert together[rollup_writer.LAG_BOUNDS.index(60)] == 2
     hours = ArrivalHour.objects.filter(agent_source="momentum", transport="redis")
     assert sum(hour.accepted for hour in hours) == 3
-    assert sum(hour.refused for hour in hours) == 1
+    [refused] = ArrivalHour.objects.filter(agent_source="(refused)")
+    assert (refused.ecosystem, refused.refused) == ("crypto", 1)
 
 
 def test_the_questions_see_what_was_recorded(record):

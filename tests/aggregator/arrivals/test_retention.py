@@ -7,14 +7,17 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
-from aggregator.arrivals import counters, retention
+from aggregator.arrivals import cadence, counters, retention
 from aggregator.models import (
+    Agent,
+    AgentCadence,
     AlertNotification,
     ArrivalHour,
     ArrivalMinute,
     DeadLetter,
     PeriodicJob,
     Sighting,
+    SymbolAlias,
     TradingSignal,
 )
 from aggregator.periodic import PeriodicJobs
@@ -48,7 +51,7 @@ def test_what_is_old_goes_and_the_ledger_stays():
     send("new")
     counters.fold()
     assert retention.prune(MONTH) == old | {"dead_letters": 1, "sightings": 2}
-    assert (ArrivalMinute.objects.count(), ArrivalHour.objects.count(), Sighting.objects.count()) == (1, 1, 1)
+    assert (ArrivalMinute.objects.count(), ArrivalHour.objects.count(), Sighting.objects.count()) == (2, 2, 1)
     assert set(DeadLetter.objects.values_list("signal_id", flat=True)) == {"unresolved-bad", "new-bad"}
     assert TradingSignal.objects.count() == 3
     assert set(retention.prune(MONTH).values()) == {0}
@@ -59,7 +62,7 @@ def test_what_is_kept_for_ever_stays():
     days_pass(3000)
     counters.fold()
     assert retention.prune(dict.fromkeys(MONTH)) == {}
-    assert (ArrivalMinute.objects.count(), Sighting.objects.count()) == (1, 1)
+    assert (ArrivalMinute.objects.count(), Sighting.objects.count()) == (2, 1)
 
 
 def test_a_minute_goes_only_when_the_counters_have_it():
@@ -67,7 +70,7 @@ def test_a_minute_goes_only_when_the_counters_have_it():
     days_pass(32)
     assert retention.prune(MONTH)["arrival_minutes"] == 0
     counters.fold()
-    assert retention.prune(MONTH)["arrival_minutes"] == 1
+    assert retention.prune(MONTH)["arrival_minutes"] == 2
     assert counters.read()["crypto", "redis"]["accepted"] == 1
 
 
@@ -136,3 +139,20 @@ def test_notifications_go_after_ninety_days(channel):
     notice(91)
     retention.prune(settings.KEEP_DAYS)
     assert AlertNotification.objects.get().title == "89"
+
+
+def test_agents_and_aliases_unseen_for_long_go_but_not_what_an_operator_set():
+    for name in ("old", "set", "new"):
+        record_and_count([entry(name, agent_source=name, symbol=f"t{name.upper()}BTCUSD")], "redis")
+    Agent.objects.filter(agent_source="set").update(expected_cadence=timedelta(hours=1))
+    SymbolAlias.objects.filter(symbol__contains="SET").update(instrument="BTC/USD")
+    cadence.learn_cadences()
+    rows("UPDATE agents SET last_seen = now() - interval '91 days' WHERE agent_source <> 'new' RETURNING 1")
+    rows("UPDATE symbol_aliases SET last_seen = now() - interval '91 days' WHERE symbol !~ 'NEW' RETURNING 1")
+    kept = settings.ENVIRONMENT.keep_days
+    assert (kept["agents"], kept["symbol_aliases"]) == (90, 90)
+    gone = retention.prune(kept)
+    assert (gone["agents"], gone["symbol_aliases"]) == (1, 1)
+    assert set(Agent.objects.values_list("agent_source", flat=True)) == {"set", "new"}
+    assert AgentCadence.objects.count() == 2
+    assert SymbolAlias.objects.filter(symbol__contains="OLD").count() == 0

@@ -184,13 +184,13 @@ def test_many_processes_folding_count_once(client, redis_client):
     assert counters.read()["crypto", "webhook"]["accepted"] == 20
 
 
-def test_the_agents_seen_last_have_series(client, redis_client, monkeypatch):
+def test_the_agents_known_longest_have_series(client, redis_client, monkeypatch):
     monkeypatch.setattr("aggregator.health.metrics.MAX_AGENTS", 2)
     for number in range(3):
         record_and_count([entry(str(number), agent_source=f"bot-{number}")], "webhook")
     found = Scrape(client)
     shown = found.labels("signal_hub_agent_last_seen_timestamp_seconds", "agent")
-    assert shown == {("bot-1",), ("bot-2",)}
+    assert shown == {("bot-0",), ("bot-1",), ("(other)",)}
     assert found("signal_hub_agents") == 3
 
 

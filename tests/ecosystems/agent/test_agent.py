@@ -250,7 +250,9 @@ def test_a_heartbeat_comes_with_each_slot_unless_signals_wait():
     assert (beat.action, beat.signal_type, beat.agent_source) == ("HOLD", "ANALYTICS", "agent")
     assert beat.tags == ("heartbeat", "synthetic")
     assert wire.parse(beat.to_json()) == beat
-    assert heartbeat(agent(clock, publisher).strategy, NOON) == beat
+    assert beat.raw_payload["interval"] == 900
+    assert heartbeat(agent(clock, publisher).strategy, NOON, 15 * MINUTE) == beat
+    assert heartbeat(agent(clock, publisher).strategy, NOON, MINUTE).signal_id != beat.signal_id
 
 
 def test_an_agent_without_its_feed_sends_no_heartbeat():
