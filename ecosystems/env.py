@@ -124,6 +124,9 @@ class Environment:
     stream_maxlen: int = _BUS.variable("CORE_EVENT_STREAM_MAXLEN", POSITIVE,
         "About how many entries a publisher leaves in a stream",
         "1000000", default="1000000", readers="agents")
+    stream_max_bytes: int = _BUS.variable("CORE_STREAM_MAX_BYTES", POSITIVE,
+        "A larger stream entry becomes a dead letter, of which the first 64 KiB are kept",
+        "1048576", default="1048576", readers="hub")
 
     event_webhook_url: str | None = _WEBHOOK.variable("CORE_EVENT_WEBHOOK_URL", HTTP_URL,
         "Where agents POST their signals",

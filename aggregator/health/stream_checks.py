@@ -53,10 +53,16 @@ class StreamCheck(DatabaseDependentCheck):
         state = stream_state.stream_states(self.environment)[0]
         if state.error:
             raise Failed("cannot be read", state.error)
+        if state.is_full:
+            raise Failed(
+                "nothing can be added any more",
+                f"it holds the greatest id that there can be: once lag and pending are 0, DEL {state.stream};"
+                " the hub makes it anew. Take the right to add there from who added it",
+            )
         if state.trimmed_unread:
             raise Failed(
                 "entries were trimmed before they were read",
-                f"{state.trimmed_unread} or more; raise the stream's cap, then resolve the dead letters"
+                f"at least {state.trimmed_unread}; raise the stream's cap, then resolve the dead letters"
                 f" {TRIMMED_UNREAD}",
             )
         if state.trimmed_unread is None:

@@ -5,7 +5,8 @@ import time
 from django.conf import settings
 from django.db import close_old_connections
 
-from aggregator.ingest.streams import GROUP, MAX_DELIVERIES, StreamConsumer, connect_for_streams
+from aggregator.ingest.streams import MAX_DELIVERIES, StreamConsumer
+from aggregator.ingest.trimming import GROUP
 from aggregator.ledger import Entry
 from aggregator.ledger.entries import EXHAUSTED
 from aggregator.ledger.errors import classified
@@ -24,7 +25,7 @@ class SourceStreamConsumer(StreamConsumer):
     idle_interval_s = 0.5
 
     def __init__(self, url: str) -> None:
-        super().__init__(connect_for_streams(url), [])
+        super().__init__(url, [], max_bytes=settings.ENVIRONMENT.stream_max_bytes)
         self._sources: dict[str, Source] = {}
         self._look_at = 0.0
         self._skipped: list[tuple[str, bytes]] = []

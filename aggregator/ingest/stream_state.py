@@ -1,6 +1,6 @@
 """The state of the configured streams: entries that wait, consumers, entries that were lost."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -11,10 +11,12 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from aggregator.ingest import trimming
-from aggregator.ingest.streams import GROUP
+from aggregator.ingest.trimming import GROUP, Look
 from aggregator.ledger.entries import TRIMMED_UNREAD
 from aggregator.models import DeadLetter
 from ecosystems.env import Environment
+from ecosystems.redis_client import connect_redis, error_text
+from ecosystems.redis_replies import MeteredParser, ReplyTooLarge
 
 STATE_TIMEOUT_S = 2
 MAX_COUNTED = 1000
@@ -49,6 +51,9 @@ class StreamState:
     """Entries that the cap removed unread and no operator has resolved, noticed by a consumer or not;
     None when Postgres does not answer."""
 
+    is_full: bool = False
+    """Whether it holds the greatest id that there can be, so that nothing can be added any more."""
+
     @property
     def is_behind(self) -> bool:
         """Return whether more waits than a busy moment explains."""
@@ -80,50 +85,50 @@ def trimmed_unread() -> dict[str, int] | None:
 
 @lru_cache(maxsize=4)
 def _client(url: str) -> redis.Redis:
-    return redis.Redis.from_url(
+    client = connect_redis(
         url,
         protocol=2,
+        parser_class=MeteredParser,
         socket_timeout=STATE_TIMEOUT_S,
         socket_connect_timeout=STATE_TIMEOUT_S,
         retry=Retry(NoBackoff(), 0),
     )
+    client.set_response_callback("XRANGE", lambda reply, **_: reply)
+    return client
 
 
 def _state(client: redis.Redis, stream: str, trimmed: int | None) -> StreamState:
     try:
         return _read_state(client, stream, trimmed)
     except redis.RedisError as error:
-        # An answer's text names no server; a connection's may.
-        answered = isinstance(error, redis.ResponseError)
-        text = str(error).rpartition("caused error: ")[2] if answered else type(error).__name__
-        return StreamState(stream, text, trimmed_unread=trimmed)
+        return StreamState(stream, error_text(error), trimmed_unread=trimmed)
 
 
 def _read_state(client: Any, stream: str, trimmed: int | None) -> StreamState:
     if not client.exists(stream):
         return StreamState(stream, trimmed_unread=trimmed)
     pipeline = client.pipeline(transaction=True)
-    pipeline.xinfo_stream(stream)
-    pipeline.xinfo_groups(stream)
+    trimming.look(pipeline, stream)
+    pipeline.hvals(trimming.notes_key(stream))
     pipeline.time()
-    info, groups, (seconds, _) = pipeline.execute()
-    unnoticed = trimming.trimmed_gap(stream, GROUP, info, groups)
-    if unnoticed is not None:
-        trimmed = (trimmed or 0) + unnoticed.deliveries
-    group = next((item for item in groups if item["name"] == GROUP.encode()), None)
-    if group is None:  # no consumer has read from it yet
-        return StreamState(stream, length=info["length"], lag=info["length"], trimmed_unread=trimmed)
-    lag, exact = _lag(client, stream, info, group)
-    oldest = client.xpending_range(stream, GROUP, "-", "+", 1) if group["pending"] else []
-    return StreamState(
-        stream,
-        length=info["length"],
+    reply, noted, (seconds, _) = pipeline.execute()
+    look = Look.parse(reply)
+    if unnoticed := look.lost + sum(map(int, noted)):
+        trimmed = (trimmed or 0) + unnoticed
+    known = StreamState(
+        stream, length=look.length, trimmed_unread=trimmed, is_full=look.last_id == trimming.LAST_ID
+    )
+    if not look.has_group:  # no consumer has read from it yet
+        return replace(known, lag=look.length)
+    lag, exact = _lag(client, stream, look)
+    oldest = client.xpending_range(stream, GROUP, "-", "+", 1) if look.pending else []
+    return replace(
+        known,
         lag=lag,
         lag_exact=exact,
-        pending=group["pending"],
-        oldest_pending_s=max(0.0, seconds - _ms(oldest[0]["message_id"]) / 1000) if oldest else None,
+        pending=look.pending,
+        oldest_pending_s=max(0.0, seconds - _ms(oldest[0]["message_id"].decode()) / 1000) if oldest else None,
         consumers=_active_consumers(client, stream),
-        trimmed_unread=trimmed,
     )
 
 
@@ -142,34 +147,36 @@ def _active_consumers(client: Any, stream: str) -> int:
     except redis.ResponseError:  # a role that may not ask
         return 0
     return sum(
-        each["cmd"] == "xreadgroup"
+        each["cmd"] in {"xread", "xreadgroup"}
         and each["db"] == database
         and int(each["idle"]) * 1000 < CONSUMER_TIMEOUT_MS
         for each in clients
     )
 
 
-def _lag(client: Any, stream: str, info: Any, group: Any) -> tuple[int, bool]:
+def _lag(client: Any, stream: str, look: Look) -> tuple[int, bool]:
     """Return how many entries the group has not read, and whether that was counted.
 
-    Redis counts since 7.0, except in streams from which entries were deleted. Else up to MAX_COUNTED are
-    counted here; more are estimated from the times in the entries' ids.
+    Redis counts since 7.0, except in streams from which entries were deleted; what it counts may include
+    entries that are gone. Else up to MAX_COUNTED are counted here; more are estimated from the times in the
+    entries' ids.
     """
-    lag = group.get("lag")
-    if lag is not None:
-        return lag, True
-    read = group["last-delivered-id"]
-    if read == info["last-generated-id"] or not info["length"]:
+    if look.read_id == look.last_id or not look.length:
         return 0, True
-    first, last = info["first-entry"][0], info["last-entry"][0]
-    if trimming.entry_order(read) < trimming.entry_order(first):
-        return info["length"], True
-    unread = len(client.xrange(stream, f"({read.decode()}", "+", MAX_COUNTED))
+    if look.lag is not None:
+        return min(look.lag, look.length), True
+    if trimming.entry_order(look.read_id) < trimming.entry_order(look.first_id):
+        return look.length, True
+    try:
+        unread = len(client.xrange(stream, f"({look.read_id}", "+", MAX_COUNTED))
+    except ReplyTooLarge:
+        unread = MAX_COUNTED
     if unread < MAX_COUNTED:
         return unread, True
-    share = (_ms(last) - _ms(read)) / max(1, _ms(last) - _ms(first))
-    return max(MAX_COUNTED, round(info["length"] * min(1.0, share))), False
+    first, read, last = map(_ms, (look.first_id, look.read_id, look.last_id))
+    share = (last - read) / max(1, last - first)
+    return max(MAX_COUNTED, round(look.length * min(1.0, share))), False
 
 
-def _ms(entry_id: bytes) -> int:
+def _ms(entry_id: str) -> int:
     return trimming.entry_order(entry_id)[0]

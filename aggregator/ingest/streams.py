@@ -6,8 +6,7 @@ it dies is claimed by another; what is not recorded in five deliveries becomes a
 
 import os
 import socket
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -18,39 +17,17 @@ from django.db import close_old_connections
 
 from aggregator import ledger
 from aggregator.ingest import trimming
+from aggregator.ingest.stream_reader import Ids, Message, StreamReader
+from aggregator.ingest.trimming import GROUP
 from aggregator.ledger import Entry, Outage, Result
-from aggregator.ledger.entries import EXHAUSTED, NO_PAYLOAD
+from aggregator.ledger.entries import ENTRY_TOO_LARGE, EXHAUSTED, NO_PAYLOAD
 from aggregator.worker import Loop
 from ecosystems.env import Environment
+from ecosystems.redis_replies import Cut, cut, entry_bytes, entry_size
 
-GROUP = "aggregator"
-MAX_STREAM_BATCH = 2000
-"""Entries of one read and one transaction: 1,000 were slower, 4,000 no faster, and each may have 64 KiB."""
-BLOCK_MS = 1000
-"""How long a read waits for an entry: also how long a SIGTERM may have to wait."""
-SOCKET_TIMEOUT_S = 10
-CLAIM_IDLE_MS = 60_000
-CLAIM_INTERVAL_S = 15
 MAX_DELIVERIES = 5
-
-
-def connect_for_streams(url: str) -> redis.Redis:
-    """Return a client for consuming; its answers are bytes in the second protocol's shapes.
-
-    Messages stay the flat lists that Redis sends: a dictionary each would cost a third of the reading.
-    """
-    options: dict[str, Any] = {} if url.startswith("unix:") else {"socket_keepalive": True}
-    client = redis.Redis.from_url(
-        url,
-        protocol=2,
-        socket_timeout=SOCKET_TIMEOUT_S,
-        socket_connect_timeout=5,
-        health_check_interval=30,
-        **options,
-    )
-    for command in ("XREADGROUP", "XCLAIM"):
-        client.set_response_callback(command, lambda reply, **_: reply)
-    return client
+MAX_STREAM_BYTES = 1_048_576
+"""Of one entry, where CORE_STREAM_MAX_BYTES says nothing else."""
 
 
 class StreamConsumer(Loop):
@@ -62,18 +39,19 @@ class StreamConsumer(Loop):
 
     def __init__(
         self,
-        client: redis.Redis,
+        url: str,
         streams: Sequence[str],
         name: str | None = None,
         *,
+        max_bytes: int = MAX_STREAM_BYTES,
         read_ahead: bool = False,
     ) -> None:
-        self.redis = client
-        self.streams = list(streams)
         self.name = name or f"{socket.gethostname()}-{os.getpid()}"
+        self.max_bytes = max_bytes
+        self.reader = StreamReader(url, streams, self.name, max_bytes)
+        self.redis = self.reader.redis
         self._held: ledger.Batch | None = None
-        self._claim_at = 0.0
-        self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stream-reader")
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stream-reader")
         self._next: Future[ledger.Batch] | None = None
         self._read_ahead = read_ahead
 
@@ -82,25 +60,35 @@ class StreamConsumer(Loop):
         """Return a consumer of the configured topics. Needs CORE_REDIS_URL."""
         assert environment.redis_url, "the caller checks that there is a Redis"
         streams = [f"{environment.stream_prefix}:{topic}" for topic in environment.stream_topics]
-        return cls(connect_for_streams(environment.redis_url), streams, read_ahead=True)
+        return cls(environment.redis_url, streams, max_bytes=environment.stream_max_bytes, read_ahead=True)
+
+    @property
+    def streams(self) -> list[str]:
+        return self.reader.streams
+
+    @streams.setter
+    def streams(self, streams: list[str]) -> None:
+        self.reader.streams = streams
 
     def run_once(self, *, wait: bool = True) -> int:
         """Record one batch; return how many entries were acknowledged.
 
-        `wait` lets it wait up to BLOCK_MS for the first entry. Raises Outage or a redis.RedisError; entries
+        `wait` lets it wait up to a second for the first entry. Raises Outage or a redis.RedisError; entries
         that have been read are held and come first the next time.
         """
         close_old_connections()
         batch = self._held = self._held or self._next_batch(wait=wait)
         if self._read_ahead and batch.validated and self._next is None:
-            self._next = self._reader.submit(self._read_batch, wait=wait)
+            self._next = self._thread.submit(self._read_batch, wait=wait)
         try:
             results = ledger.write(batch, "redis")
         except Outage:
             self._renew_claims()
             raise
-        self._held = None
-        return self.acknowledge(batch.entries, results)
+        try:
+            return self.acknowledge(batch.entries, results)
+        finally:
+            self._held = None
 
     def _next_batch(self, *, wait: bool) -> ledger.Batch:
         if self._next is None:
@@ -109,87 +97,24 @@ class StreamConsumer(Loop):
         return fetched.result()
 
     def _read_batch(self, *, wait: bool) -> ledger.Batch:
-        return ledger.Batch(ledger.validate(self.claim() or self.read(wait=wait)))
+        messages, entries = self.reader.next(wait=wait, in_hand=self._in_hand)
+        entries += [entry for message in messages for entry in self._entries(message)]
+        return ledger.Batch(ledger.validate(entries))
 
-    def read(self, *, wait: bool) -> list[Entry]:
-        """Return entries that no consumer of the group has seen."""
-        entries = [entry for stream in self.streams for entry in self._read_stream(stream)]
-        if entries or not wait:
-            return entries
-        reply = self._in_group(
-            lambda: self.redis.xreadgroup(
-                GROUP, self.name, dict.fromkeys(self.streams, ">"), count=MAX_STREAM_BATCH, block=BLOCK_MS
-            )
-        )
-        return self._entries(reply)
+    def _in_hand(self) -> Ids:
+        """Return what is being written, by its streams and ids; called by the thread that reads."""
+        held = self._held
+        return {(entry.stream, entry.entry_id) for entry in held.entries} if held else set()
 
-    def _read_stream(self, stream: str) -> list[Entry]:
-        """Read without waiting, and check in the same instant whether anything was trimmed before it."""
-
-        def check_and_read() -> Any:
-            pipeline = self.redis.pipeline(transaction=True)
-            pipeline.xinfo_stream(stream)
-            pipeline.xinfo_groups(stream)
-            pipeline.xreadgroup(GROUP, self.name, {stream: ">"}, count=MAX_STREAM_BATCH)
-            return pipeline.execute()
-
-        info, groups, reply = self._in_group(check_and_read)
-        lost = trimming.trimmed_gap(stream, GROUP, info, groups)
-        return [*([lost] if lost else []), *self._entries(reply)]
-
-    def claim(self) -> list[Entry]:
-        """Claim, every CLAIM_INTERVAL_S, what other consumers have had for a minute and not acknowledged."""
-        if time.monotonic() < self._claim_at:
-            return []
-        claimed = [entry for stream in self.streams for entry in self._claim_stream(stream)]
-        if not claimed:
-            self._claim_at = time.monotonic() + CLAIM_INTERVAL_S
-        return claimed
-
-    def _claim_stream(self, stream: str) -> list[Entry]:
-        pending = self._in_group(
-            lambda: self.redis.xpending_range(stream, GROUP, "-", "+", MAX_STREAM_BATCH, idle=CLAIM_IDLE_MS)
-        )
-        if not pending:
-            return []
-        deliveries = {item["message_id"]: item["times_delivered"] for item in pending}
-        reply: Any = self.redis.xclaim(stream, GROUP, self.name, CLAIM_IDLE_MS, list(deliveries))
-        # Before Redis 7 a trimmed entry comes as None; after, it does not come at all.
-        claimed = {message[0]: message[1] for message in reply if message}
-        entries = [
-            entry
-            for entry_id, fields in claimed.items()
-            for entry in self.translate(stream, entry_id, fields, deliveries[entry_id])
-        ]
-        return entries + self._gone(stream, [entry_id for entry_id in deliveries if entry_id not in claimed])
-
-    def _gone(self, stream: str, entry_ids: list[bytes]) -> list[Entry]:
-        """Return a dead letter for each entry that was trimmed while it was pending."""
-        pipeline = self.redis.pipeline(transaction=False)
-        for entry_id in entry_ids:
-            pipeline.xrange(stream, entry_id, entry_id)
-        found = pipeline.execute()
-        return [
-            trimming.trimmed_pending(stream, entry_id)
-            for entry_id, entry in zip(entry_ids, found, strict=True)
-            if not entry
-        ]
-
-    def acknowledge(self, entries: Sequence[Entry], results: Sequence[Result]) -> int:
-        """Acknowledge the entries whose results are final; return how many there are."""
-        final: dict[str, list[str]] = {}
-        deferred = {
-            (entry.stream, entry.entry_id)
-            for entry, result in zip(entries, results, strict=True)
-            if not result.is_final
-        }
-        for entry in entries:
-            # A gap in the stream has no id; of what became several entries, all have to be final.
-            if entry.entry_id and (entry.stream, entry.entry_id) not in deferred:
-                final.setdefault(entry.stream, []).append(entry.entry_id)
-        for stream, entry_ids in final.items():
-            self.redis.xack(stream, GROUP, *entry_ids)
-        return sum(map(len, final.values()))
+    def _entries(self, message: Message) -> list[Entry]:
+        stream, entry_id, fields, delivered = message
+        if fields is None:
+            return [trimming.trimmed_pending(stream, entry_id.decode())]
+        if isinstance(fields, list) and entry_size(fields) > self.max_bytes:
+            fields = cut(entry_bytes(fields))
+        if isinstance(fields, Cut):
+            return [_cut_entry(stream, entry_id, fields, delivered)]
+        return self.translate(stream, entry_id, fields, delivered)
 
     def translate(self, stream: str, entry_id: bytes, fields: list[bytes], delivered: int) -> list[Entry]:
         """Return the ledger's entries of one of the stream; `fields` are names and values in turn.
@@ -198,13 +123,21 @@ class StreamConsumer(Loop):
         """
         return [_entry(stream, entry_id, fields, delivered)]
 
-    def _entries(self, reply: Any) -> list[Entry]:
-        return [
-            entry
-            for name, messages in reply or []
-            for entry_id, fields in messages
-            for entry in self.translate(name.decode(), entry_id, fields, 0)
-        ]
+    def acknowledge(self, entries: Sequence[Entry], results: Sequence[Result]) -> int:
+        """Acknowledge the entries whose results are final; return how many there are."""
+        final: dict[str, set[str]] = {}
+        for entry, result in zip(entries, results, strict=True):
+            if trimming.is_loss(entry):
+                self.reader.acknowledge_loss(entry)
+            elif result.is_final:
+                final.setdefault(entry.stream, set()).add(entry.entry_id)
+        for entry, result in zip(entries, results, strict=True):
+            if not result.is_final:  # of what became several entries, all have to be
+                final.get(entry.stream, set()).discard(entry.entry_id)
+        for stream, entry_ids in final.items():
+            if entry_ids:
+                self.redis.xack(stream, GROUP, *entry_ids)
+        return sum(map(len, final.values()))
 
     def _renew_claims(self) -> None:
         """Claim again what was read and waits for Postgres, without counting it as delivered.
@@ -217,7 +150,7 @@ class StreamConsumer(Loop):
             waiting.append(self._next.result())
         counts: dict[tuple[str, int], list[Any]] = {}
         for entry in (entry for batch in waiting for entry in batch.entries):
-            if entry.entry_id:
+            if not trimming.is_loss(entry):
                 before = entry.deliveries - (entry.refusal is not EXHAUSTED)
                 counts.setdefault((entry.stream, before), []).append(entry.entry_id)
         try:
@@ -227,14 +160,14 @@ class StreamConsumer(Loop):
             pass  # Redis is away too; the next read raises that
 
     def close(self) -> None:
-        """Record what was read ahead, leave the group if nothing is pending, and close the connection."""
+        """Record what was read ahead, leave the group if nothing is pending, and close the connections."""
         self._read_ahead = False
         try:
             while self._held or self._next:
                 self.run_once(wait=False)
         except (Outage, redis.RedisError):
             pass  # what was read ahead stays pending
-        self._reader.shutdown()
+        self._thread.shutdown()
         self._renew_claims()
         try:
             for stream in self.streams:
@@ -242,22 +175,7 @@ class StreamConsumer(Loop):
                     self.redis.xgroup_delconsumer(stream, GROUP, self.name)
         except redis.RedisError:
             pass  # the entries stay pending: the next consumer claims them
-        self.redis.close()
-
-    def _in_group(self, command: Callable[[], Any]) -> Any:
-        """Run a command; create the group from the stream's start first where it or the stream is gone."""
-        try:
-            return command()
-        except redis.ResponseError as error:
-            if "NOGROUP" not in str(error) and "no such key" not in str(error):
-                raise
-        for stream in self.streams:
-            try:
-                self.redis.xgroup_create(stream, GROUP, id="0", mkstream=True)
-            except redis.ResponseError as error:
-                if not str(error).startswith("BUSYGROUP"):
-                    raise
-        return command()
+        self.reader.close()
 
 
 def configured_consumer() -> StreamConsumer:
@@ -284,4 +202,16 @@ def _entry(stream: str, entry_id: bytes, fields: list[bytes], delivered: int) ->
         entry_id=entry_id.decode(),
         deliveries=delivered if refusal is EXHAUSTED else delivered + 1,
         refusal=refusal,
+    )
+
+
+def _cut_entry(stream: str, entry_id: bytes, kept: Cut, delivered: int) -> Entry:
+    return Entry(
+        kept.head,
+        f"stream:{stream}",
+        stream=stream,
+        entry_id=entry_id.decode(),
+        deliveries=delivered + 1,
+        refusal=ENTRY_TOO_LARGE,
+        whole=(kept.length, kept.sha256),
     )

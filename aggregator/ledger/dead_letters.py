@@ -36,15 +36,15 @@ def write_dead_letters(
 
 
 def _letter(entry: Entry, refusal: Refusal, transport: str) -> dict[str, Any]:
-    is_cut = len(entry.raw) > MAX_LETTER_BYTES
+    length, sha256 = entry.whole or _whole(entry.raw)
     return {
         "fingerprint": fingerprint(entry, refusal, transport),
         "code": refusal.code,
         "field": refusal.field or "",
         "detail": refusal.detail,
         "raw": entry.raw[:MAX_LETTER_BYTES],
-        "length": len(entry.raw) if is_cut else None,
-        "sha256": hashlib.sha256(entry.raw).digest() if is_cut else None,
+        "length": length,
+        "sha256": sha256,
         "ecosystem": refusal.ecosystem,
         "signal_id": refusal.signal_id or "",
         "agent_source": refusal.agent_source,
@@ -54,6 +54,11 @@ def _letter(entry: Entry, refusal: Refusal, transport: str) -> dict[str, Any]:
         "deliveries": entry.deliveries,
         "times": 0,
     }
+
+
+def _whole(raw: bytes) -> tuple[int, bytes] | tuple[None, None]:
+    """Return the length and SHA-256 of bytes that are to be cut, else None for both."""
+    return (len(raw), hashlib.sha256(raw).digest()) if len(raw) > MAX_LETTER_BYTES else (None, None)
 
 
 def fingerprint(entry: Entry, refusal: Refusal, transport: str) -> bytes:

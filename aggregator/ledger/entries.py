@@ -20,6 +20,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     deliveries: int = 1
     refusal: Refusal | None = None
     """Set where it is already known that this can be no signal."""
+    whole: tuple[int, bytes] | None = None
+    """Where `raw` is only the head: the length and the SHA-256 of all bytes."""
     mapped: bytes = b""
     """The signal's JSON, where the bytes are a producer's own."""
 
@@ -54,6 +56,7 @@ CONFLICT = Refusal(
 DEFERRED = Refusal("busy", "a transaction that is still open holds this ecosystem and signal_id; try again")
 FORBIDDEN = Refusal("ecosystem_forbidden", "the API key may not write to this ecosystem")
 NO_PAYLOAD = Refusal("no_payload", "the stream entry has no field named payload")
+ENTRY_TOO_LARGE = Refusal("entry_too_large", "the stream entry has more bytes than CORE_STREAM_MAX_BYTES")
 TRIMMED_UNREAD = "trimmed_unread"
 """The code of a dead letter that stands for entries removed from a stream before they were read."""
 EXHAUSTED = Refusal("delivered_too_often", "delivered five times without success")

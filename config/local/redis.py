@@ -118,7 +118,7 @@ class Redis(Server):
 
 def find_program() -> Program:
     """Return the newest server program. Raises ServerError where there is none."""
-    found = [program for program in _programs() if program.version >= OLDEST]
+    found = [program for program in installed_programs() if program.version >= OLDEST]
     if not found:
         raise ServerError(
             "Redis 6.2 or later is missing: install one (apt-get install redis-server, brew install redis), "
@@ -127,7 +127,7 @@ def find_program() -> Program:
     return max(found, key=attrgetter("version"))
 
 
-def _programs() -> Iterator[Program]:
+def installed_programs() -> Iterator[Program]:
     """Yield what the PATH and the packages have; a program that does not run has an empty version."""
     for name in PROGRAMS:
         if found := shutil.which(name):

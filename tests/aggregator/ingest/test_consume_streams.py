@@ -6,7 +6,7 @@ import os
 import pytest
 import redis
 
-from aggregator.ingest.streams import GROUP, StreamConsumer, connect_for_streams
+from aggregator.ingest.streams import GROUP, StreamConsumer
 from aggregator.models import DeadLetter, Sighting, TradingSignal
 from tests.aggregator.ledger.samples import raw, signal
 from tests.servers import eventually
@@ -17,9 +17,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def consumer(redis_client):
-    consumer = StreamConsumer(connect_for_streams(os.environ["CORE_REDIS_URL"]), [STREAM], "me")
+    consumer = StreamConsumer(os.environ["CORE_REDIS_URL"], [STREAM], "me")
     yield consumer
-    consumer.redis.close()
+    consumer.reader.close()
 
 
 def drain(consumer):
@@ -129,7 +129,7 @@ def test_what_a_dead_consumer_left_for_a_minute_is_claimed(consumer, redis_clien
     ready(consumer)
     redis_client.xadd(STREAM, {"payload": raw()})
     abandon(redis_client)
-    consumer._claim_at = 0.0
+    consumer.reader._claim_at = 0.0
     drain(consumer)
     assert TradingSignal.objects.count() == 1
     assert pending(redis_client) == 0
@@ -139,7 +139,7 @@ def test_what_another_consumer_got_less_than_a_minute_ago_is_left_to_it(consumer
     ready(consumer)
     redis_client.xadd(STREAM, {"payload": raw()})
     abandon(redis_client, idle_ms=30_000)
-    consumer._claim_at = 0.0
+    consumer.reader._claim_at = 0.0
     drain(consumer)
     assert not TradingSignal.objects.exists()
     assert pending(redis_client) == 1
@@ -150,7 +150,7 @@ def test_five_deliveries_without_success_make_a_dead_letter(consumer, redis_clie
     ready(consumer)
     entry_id = redis_client.xadd(STREAM, {"payload": raw()})
     abandon(redis_client, times=times)
-    consumer._claim_at = 0.0
+    consumer.reader._claim_at = 0.0
     drain(consumer)
     assert TradingSignal.objects.count() == recorded
     assert pending(redis_client) == 0
@@ -199,7 +199,7 @@ def test_an_entry_trimmed_while_it_was_pending_is_counted(consumer, redis_client
     redis_client.xadd(STREAM, {"payload": raw()})
     abandon(redis_client)
     redis_client.xtrim(STREAM, maxlen=0)
-    consumer._claim_at = 0.0
+    consumer.reader._claim_at = 0.0
     drain(consumer)
     # From Redis 7 on, the server drops such an entry from the pending list by itself.
     assert pending(redis_client) == 0
