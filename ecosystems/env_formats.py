@@ -2,6 +2,7 @@
 
 import base64
 import ipaddress
+import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -207,19 +208,47 @@ def _email_url(text: str) -> str:
 
 
 def _database_url(text: str) -> str:
-    """Refuse what libpq refuses at the first connection, where it would look like an outage."""
+    """Refuse what libpq refuses at the first connection, where it would look like an outage.
+
+    Several hosts are allowed, as `a:5432,b:5432`. Returns the URL without an option that only Prisma knows.
+    """
     # Imported late, as is Redis's client: an agent needs neither for what it does not use.
     import psycopg
     from psycopg.conninfo import conninfo_to_dict
 
-    _url(text, "postgres", "postgresql", host=False)
+    _refuse_raw_password(text)
+    authority = urlsplit(text).netloc
+    _url(text.replace(authority, authority.partition(",")[0], 1), "postgres", "postgresql", host=False)
+    text = _without_prisma_option(text)
     try:
         options = conninfo_to_dict(text)
-    except psycopg.ProgrammingError:  # whose text may quote a password
-        raise Reason("libpq does not understand it, or does not know one of its options") from None
+    except psycopg.ProgrammingError as error:  # whose text may quote a password
+        if unknown := re.search(r'invalid URI query parameter: "(\w{1,40})"', str(error)):
+            raise Reason(f"libpq does not know its option {unknown[1]}") from None
+        raise Reason("libpq does not understand it") from None
     if options.get("sslmode", "prefer") not in SSL_MODES:
         raise Reason(f"sslmode is {', '.join(SSL_MODES[:-1])} or {SSL_MODES[-1]}")
     return text
+
+
+def _refuse_raw_password(text: str) -> None:
+    """Refuse a password with characters that end it, or that programs would read in different ways."""
+    after_scheme = text.partition("://")[2]
+    authority = re.split("[/?#]", after_scheme, maxsplit=1)[0]
+    user, at, _ = authority.rpartition("@")
+    cut = not at and ":" in authority and "@" in after_scheme
+    if cut or "@" in user or re.search("%(?![0-9A-Fa-f]{2})", user):
+        raise Reason("percent-encode the password: %40 for @, %23 for #, %2F for /, %3F for ?, %25 for %")
+
+
+def _without_prisma_option(text: str) -> str:
+    address, mark, query = text.partition("?")
+    options = query.split("&") if mark else []
+    kept = [option for option in options if option.partition("=")[0] != "pgbouncer"]
+    if len(kept) == len(options):
+        return text
+    logging.getLogger("signal_hub.env").warning("a database's URL has pgbouncer=…, which is left out")
+    return address + ("?" + "&".join(kept) if kept else "")
 
 
 def _redis_url(text: str) -> str:

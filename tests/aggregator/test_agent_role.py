@@ -11,6 +11,7 @@ from django.db import connections
 from psycopg import sql
 
 from aggregator.ingest.databases import DatabaseConsumer
+from aggregator.management.commands.agent_role import url_of
 from aggregator.models import TradingSignal
 from ecosystems.signal import RULES
 from tests.servers import SERVERS
@@ -331,3 +332,20 @@ def test_rights_on_the_ledger_that_somebody_gave_the_role_are_taken_back(make_ro
         for statement in ("SELECT 1 FROM trading_signals", "UPDATE trading_signals SET position = 1"):
             with pytest.raises(DENIED):
                 connection.execute(statement)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"USER": "postgres.abcd", "HOST": "pooler", "PORT": "6543"}, "a.abcd:p@pooler:6543/hub"),
+        ({"USER": "hub", "HOST": "a,b", "PORT": "1,2"}, "a:p@a:1,b:2/hub"),
+        ({"USER": "hub", "HOST": "a,b", "PORT": ""}, "a:p@a:5432,b:5432/hub"),
+        (
+            {"USER": "hub", "OPTIONS": {"sslmode": "require", "x": 5}},
+            "a:p@localhost:5432/hub?sslmode=require",
+        ),
+    ],
+)
+def test_the_url_leads_the_way_that_the_hubs_own_does(settings, expected):
+    whole = {"HOST": "", "PORT": "", "NAME": "hub", "OPTIONS": {}} | settings
+    assert url_of(whole, "a", "p") == f"postgres://{expected}"

@@ -88,6 +88,21 @@ def test_the_defaults_are_the_contracts(load):
         *((name, value, field, value) for name, (field, value) in SECRETS_AND_URLS.items()),
         ("CORE_DB_URL", "postgresql:///hub", "core_db_url", "postgresql:///hub"),
         ("CORE_FOREX_DB_URL", "postgres://f/f", "ecosystem_db_urls", {"forex": "postgres://f/f"}),
+        *(
+            ("CORE_DB_URL", url, "core_db_url", url)
+            for url in (
+                "postgres://u:p@a:1,b:2/db?target_session_attrs=read-write",
+                "postgres://u:%40%23%2F%3F%25@db/x",
+                "postgres://db/x?options=-csearch_path%3Da@b",
+            )
+        ),
+        ("CORE_DB_URL", "postgres://u:p@d/x?pgbouncer=true", "core_db_url", "postgres://u:p@d/x"),
+        (
+            "CORE_DB_URL",
+            "postgres://u:p@d/x?pgbouncer=true&sslmode=require",
+            "core_db_url",
+            "postgres://u:p@d/x?sslmode=require",
+        ),
         ("CORE_EVENT_BUS_BACKEND", "Redis", "event_bus_backend", "redis"),
         ("CORE_REDIS_URL", "unix:///run/redis.sock?db=2", "redis_url", "unix:///run/redis.sock?db=2"),
         ("CORE_EVENT_WEBHOOK_SECRET", "any text, ä", "event_webhook_secret", "any text, ä"),
@@ -162,8 +177,8 @@ def test_a_file_that_cannot_be_read_is_named(refusal, tmp_path):
         ("CORE_DB_URL", "postgres://u:hunter2%@db/x", "postgres://****@db: it may hold a postgres:// URL ("),
         (
             "CORE_CRYPTO_DB_URL",
-            "postgres://u:hunter2@db/x?pgbouncer=hunter2",
-            "postgres://****@db: it may hold a postgres:// URL (libpq does not understand it, or does not",
+            "postgres://u:hunter2@db/x?connection_limit=hunter2",
+            "postgres://****@db: it may hold a postgres:// URL (libpq does not know its option connection_",
         ),
         (
             "CORE_DB_URL",
@@ -330,3 +345,10 @@ def test_agents_read_it_without_django():
     loaded = ast.literal_eval(printed)
     assert "ecosystems.env" in loaded
     assert not [name for name in loaded if name.split(".")[0] == "django"]
+
+
+@pytest.mark.parametrize("character", "@#/?%")
+def test_a_password_that_is_not_encoded_gets_an_error_that_says_how_to(refusal, character):
+    shown = refusal(CORE_DB_URL=f"postgres://u:hunter{character}2@db:5432/x")
+    assert "percent-encode the password: %40 for @" in shown
+    assert "hunter" not in shown

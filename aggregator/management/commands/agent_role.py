@@ -3,7 +3,9 @@
 import re
 import secrets
 from argparse import ArgumentParser
+from itertools import cycle
 from typing import Any
+from urllib.parse import urlencode
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error, connections, transaction
@@ -23,6 +25,9 @@ EXISTING = """
             AND (deptype = 'o' OR deptype = 'a' AND objid <> 'trading_signals'::regclass
                 AND dbid = (SELECT oid FROM pg_database WHERE datname = current_database())))
     FROM pg_roles AS role WHERE rolname = %s"""
+
+
+TLS_OPTIONS = ("sslmode", "sslrootcert", "target_session_attrs")
 
 
 class Command(BaseCommand):
@@ -53,15 +58,13 @@ class Command(BaseCommand):
         except Error as error:
             reason = str(error).partition("\n")[0]
             raise CommandError(f"the database refuses ({sqlstate(error)}): {reason}") from error
-        settings = connections[alias].settings_dict
-        where = f"{settings['HOST'] or 'localhost'}:{settings['PORT'] or 5432}/{settings['NAME']}"
         self.stderr.write(f"Role {name} may insert {ecosystem} signals. Its URL, shown this once:")
         if may_create:
             self.stderr.write(
                 "Note: this server lets every role create tables in the schema public (as all did before "
                 "Postgres 15). To end that: REVOKE CREATE ON SCHEMA public FROM PUBLIC"
             )
-        self.stdout.write(f"postgres://{name}:{password}@{where}")
+        self.stdout.write(url_of(connections[alias].settings_dict, name, password))
 
     def existing(self, cursor: Any, name: str) -> bool:
         """Return whether the role exists. Raises CommandError for one that this command did not create."""
@@ -70,6 +73,21 @@ class Command(BaseCommand):
         if found and any(found):
             raise CommandError(f"the role {name} exists already and may do more; choose another name")
         return found is not None
+
+
+def url_of(settings: Any, name: str, password: str) -> str:
+    """Return the role's URL of a database, by the same way as the hub's own.
+
+    A pooler that serves many projects finds the project behind the first dot of the user, as in
+    `postgres.PROJECT`.
+    """
+    _, dot, project = settings["USER"].partition(".")
+    hosts = (settings["HOST"] or "localhost").split(",")
+    ports = (settings["PORT"] or "5432").split(",")
+    where = ",".join(f"{host}:{port}" for host, port in zip(hosts, cycle(ports), strict=False))
+    kept = {option: settings["OPTIONS"][option] for option in TLS_OPTIONS if option in settings["OPTIONS"]}
+    query = f"?{urlencode(kept)}" if kept else ""
+    return f"postgres://{name}{dot}{project}:{password}@{where}/{settings['NAME']}{query}"
 
 
 def statements(name: str, ecosystem: str, password: str, exists: bool) -> list[sql.Composed]:
