@@ -5,17 +5,19 @@ BIN := $(VENV)/bin
 NODE := tests/commerce/webhooks/node tests/aggregator/transparency/node
 # A Python of your choice, as PYTHON=/opt/python3.12/bin/python3; else the first of the PATH that works.
 PYTHON ?=
+# Real producers, which the tests send from where they are installed. Their pins conflict with the hub's.
+PRODUCERS := freqtrade==2026.9 nautilus_trader==1.221.0
 COMPILE := uv pip compile --universal --fork-strategy fewest --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url -q
 # Modules are compiled when they are first imported: compiling all of them takes longer than installing.
 INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types tests bench format lock clean
+.PHONY: help run test lint types tests bench producers format lock clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
-		printf '  make %-8s %s\n' "$$name" "$$text"; done
+		printf '  make %-9s %s\n' "$$name" "$$text"; done
 
 run: $(VENV)/run ## Run the hub here: servers, workers, demo agents (PORT=8000, DEMO=off)
 	@$(BIN)/python -m config.local
@@ -37,6 +39,12 @@ tests: $(VENV)/dev $(NODE:=/node_modules) ## The test suite alone (ARGS="-k name
 
 bench: $(VENV)/benchmarks ## The benchmarks against their peers, one table (RACES="drain web" chooses)
 	@$(BIN)/python -m benchmarks $(RACES)
+
+producers: $(VENV)/run ## Install freqtrade and NautilusTrader, which the tests then send from (1.5 GB)
+	@for package in $(PRODUCERS); do \
+		folder=.producers/$${package%%=*} && $(BIN)/python -m venv $$folder && \
+		$$folder/bin/python -m pip install --quiet --disable-pip-version-check $$package || exit 1; \
+	done
 
 format: $(VENV)/dev ## Format the code
 	$(BIN)/ruff check --fix
