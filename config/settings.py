@@ -283,6 +283,7 @@ WORKER_LOOPS = {
     "head": "aggregator.head_keeper.HeadKeeper",
     "rollups": "aggregator.arrivals.rollups.RollupFollower",
     "outcomes": "aggregator.track_record.scorer.Scorer",
+    "prices": "aggregator.track_record.recorder.PriceRecorder",
     "transparency": "aggregator.transparency.sealer.Sealer",
     "alerts": "aggregator.alerts.watcher.AlertWatcher",
     "webhooks": "commerce.webhooks.dispatcher.Dispatcher",

@@ -9,6 +9,7 @@ from aggregator.health.database_checks import DatabaseCheck, MigrationsCheck
 from aggregator.health.follower_check import FollowersCheck
 from aggregator.health.freshness_check import FreshnessCheck
 from aggregator.health.ledger_check import LedgerCheck
+from aggregator.health.prices_check import PricesCheck
 from aggregator.health.program_checks import DiskCheck, EndpointCheck
 from aggregator.health.stream_checks import RedisCheck, StreamCheck
 from aggregator.health.transparency_check import TransparencyCheck
@@ -29,6 +30,7 @@ def configured_checks() -> list[Check]:
         RedisCheck(environment.redis_url),
         *(StreamCheck(environment, topic) for topic in topics),
         FollowersCheck(FOLLOWERS),
+        PricesCheck(),
         TransparencyCheck(has_key=environment.log_signing_key is not None),
         WorkerCheck(list(settings.WORKER_LOOPS)),
         EndpointCheck(environment.signal_endpoint),

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import groupby
+from operator import attrgetter
 from typing import Any, Literal
 
 import msgspec
@@ -67,7 +68,8 @@ class DueCall(msgspec.Struct, gc=False):
     horizon_hours: Decimal
     signal_id: str
     instrument: str
-    is_synthetic: bool
+    made_up_feed: str | None
+    """The made-up market that a synthetic call is about."""
     ended_at: datetime | None
     ended_by: Literal["close", "reversal"]
     amendments: list[Amendment] = []
@@ -290,8 +292,9 @@ class InstrumentScoring:
                 covering[position].add(series_id)
         for call in open_to_choice:
             choices = [each for each in series if call.simulated or not each.is_synthetic]
-            if call.is_synthetic:
-                choices.sort(key=lambda each: not each.is_synthetic)
+            if own := call.made_up_feed:
+                choices = [each for each in choices if each.feed == own or not each.is_synthetic]
+                choices.sort(key=attrgetter("is_synthetic"), reverse=True)
             if len(series) > 1:
                 choices = [each for each in choices if each.pk in covering[call.position]]
             call.series = choices[0] if choices else None

@@ -80,7 +80,10 @@ DUE_CALLS = f"""
         call.exit_reason, call.entered_at, call.entry_price, call.exited_at,
         call.exit_price, call.mfe_r, call.mae_r, call.scored_to, call.last_close, call.daily_r,
         call.side, ledger.signal_type, call.t0, ledger.entry_price, ledger.stop_loss, ledger.take_profit,
-        call.fee_bps, call.horizon_hours, ledger.signal_id, ledger.instrument, ledger.tags ? 'synthetic',
+        call.fee_bps, call.horizon_hours, ledger.signal_id, ledger.instrument,
+        CASE WHEN ledger.tags ? 'synthetic' THEN coalesce((
+            SELECT tag FROM jsonb_array_elements_text(ledger.tags) AS tag
+            WHERE tag LIKE 'synthetic:%%' LIMIT 1), 'synthetic') END,
         ending.t0, ending.reason
     FROM outcomes AS call
     JOIN trading_signals AS ledger ON ledger.position = call.position

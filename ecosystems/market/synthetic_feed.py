@@ -8,6 +8,7 @@ from math import exp, floor, sqrt
 from zlib import crc32
 
 from ecosystems.market.candles import Candle, duration
+from ecosystems.market.symbols import instrument
 
 BASE_PRICE = {"crypto": 30_000.0, "forex": 1.1, "stock": 150.0}
 PERIODS = tuple(2**k for k in range(17))
@@ -28,7 +29,9 @@ class SyntheticFeed:
     def __init__(
         self, ecosystem: str, seed: int = 0, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     ) -> None:
-        self.tags: tuple[str, ...] = ("synthetic",)
+        # Another seed's market is another one: the hub prices its calls by the tag.
+        self.tags: tuple[str, ...] = ("synthetic", f"synthetic:{seed}") if seed else ("synthetic",)
+        self._ecosystem = ecosystem
         self._base = BASE_PRICE[ecosystem]
         self._seed = seed
         self._clock = clock
@@ -39,7 +42,8 @@ class SyntheticFeed:
         Raises ValueError for an invalid timeframe.
         """
         seconds = int(duration(timeframe).total_seconds())
-        key = crc32(f"{self._seed}:{symbol}".encode())
+        # By the instrument, so that all spellings of a symbol have the same prices.
+        key = crc32(f"{self._seed}:{instrument(self._ecosystem, symbol)}".encode())
         now = int(self._clock().timestamp()) // seconds
         first = now - SYNTHETIC_CANDLES if since is None else -(-since.timestamp() // seconds)
         for number in range(int(first), now):

@@ -1,0 +1,280 @@
+"""Recording prices: candles of every instrument that an undecided call, or an operator, needs.
+
+Workers share the work by claims that expire. What is on record already is left as it is, so fetching again
+is harmless: each fetch begins a little before the end of the last one, once an hour a day before, so that
+candles that came late or were missing are found.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from django.conf import settings
+from django.db import close_old_connections, connection, connections, transaction
+
+from aggregator.ledger.errors import classified
+from aggregator.worker import Loop
+from ecosystems import ECOSYSTEMS
+from ecosystems.market.candles import Candle, duration
+from ecosystems.market.csv_feed import CsvFeed
+from ecosystems.market.feed_choice import open_feed
+from ecosystems.market.feeds import Feed, FeedError, FeedOutage
+from ecosystems.market.symbols import instrument
+from ecosystems.signal import MAX_PRICE
+
+logger = logging.getLogger("signal_hub.prices")
+
+TIMEFRAMES = ("1m", "5m", "15m", "1h", "1d")
+"""A minute where the feed has it, else the next longer ones."""
+REFETCH_SPAN = timedelta(minutes=10)
+HOURLY_REFETCH_SPAN = timedelta(days=1)
+CLOSE_GRACE = timedelta(seconds=3)
+MAX_RETRY_S = 600.0
+STORED_AT_ONCE = 1000
+CSV_FEED = "csv"
+
+NEEDED = """
+    INSERT INTO price_recordings (ecosystem, instrument, feed)
+    SELECT DISTINCT call.ecosystem, call.instrument, CASE WHEN call.simulated
+        THEN coalesce((SELECT tag FROM jsonb_array_elements_text(ledger.tags) AS tag
+            WHERE tag LIKE 'synthetic:%%' LIMIT 1), 'synthetic') ELSE 'live' END
+    FROM outcomes AS call JOIN trading_signals AS ledger ON ledger.position = call.position
+    WHERE call.state IN ('waiting', 'open') AND (NOT call.simulated OR ledger.tags ? 'synthetic')
+    ON CONFLICT DO NOTHING"""
+
+CLAIM_RECORDING = """
+    WITH due AS (
+        SELECT id, (
+            SELECT min(t0) FROM outcomes WHERE outcomes.ecosystem = recording.ecosystem
+                AND outcomes.instrument = recording.instrument AND state IN ('waiting',
+                    'open')) AS needed_from
+        FROM price_recordings AS recording
+        WHERE due_at <= now() AND coalesce(claimed_until, '-infinity') < now()
+            AND (is_pinned OR EXISTS (
+                SELECT FROM outcomes WHERE outcomes.ecosystem = recording.ecosystem
+                    AND outcomes.instrument = recording.instrument AND state IN ('waiting', 'open')))
+        ORDER BY due_at LIMIT 1 FOR UPDATE OF recording SKIP LOCKED)
+    UPDATE price_recordings AS recording SET claimed_until = now() + interval '5 minutes'
+    FROM due WHERE recording.id = due.id
+    RETURNING recording.id, ecosystem, instrument, feed, recorded_to, failures, needed_from, now()"""
+
+STORE = """
+    INSERT INTO candles (ecosystem, instrument, seconds, feed, opened_at, open, high, low, close, volume)
+    SELECT %(ecosystem)s, %(instrument)s, %(seconds)s, %(feed)s, timestamp, open, high, low, close, volume
+    FROM json_to_recordset(%(candles)s::json) AS given (timestamp timestamptz, open numeric, high numeric,
+        low numeric, close numeric, volume numeric)
+    ON CONFLICT DO NOTHING"""
+
+SUCCEEDED = """
+    UPDATE price_recordings SET claimed_until = NULL, failures = 0, failing_since = NULL, error = %(error)s,
+        recorded_to = coalesce(greatest(recorded_to, %(recorded_to)s), recorded_to), due_at = %(due_at)s
+    WHERE id = %(id)s"""
+FAILED = """
+    UPDATE price_recordings SET claimed_until = NULL, failures = failures + 1, error = %(error)s,
+        failing_since = coalesce(failing_since, now()), due_at = now() + make_interval(secs => %(wait)s)
+    WHERE id = %(id)s"""
+
+# The instruments of CSV files are those that have a call, decided or not, or that are pinned.
+HAS_CALLS = """
+    SELECT EXISTS (SELECT FROM outcomes WHERE ecosystem = %(ecosystem)s AND instrument = %(instrument)s)
+        OR EXISTS (SELECT FROM price_recordings WHERE ecosystem = %(ecosystem)s
+            AND instrument = %(instrument)s AND is_pinned)"""
+
+
+class Recording(msgspec.Struct, frozen=True):
+    """One instrument whose prices this worker records now."""
+
+    id: int
+    ecosystem: str
+    instrument: str
+    feed: str
+    recorded_to: datetime | None
+    failures: int
+    needed_from: datetime | None
+    now: datetime
+
+    @property
+    def since(self) -> datetime:
+        """From when on candles are fetched."""
+        start = self.needed_from or self.now - HOURLY_REFETCH_SPAN
+        start = start.replace(second=0, microsecond=0)
+        if self.recorded_to is None:
+            return start
+        is_new_hour = self.recorded_to.replace(minute=0) != self.now.replace(
+            minute=0, second=0, microsecond=0
+        )
+        return max(start, self.recorded_to - (HOURLY_REFETCH_SPAN if is_new_hour else REFETCH_SPAN))
+
+
+class PriceRecorder(Loop):
+    """Records prices from the feeds that agents use. Its methods are for one thread."""
+
+    idle_interval_s = 1.0
+
+    def __init__(self) -> None:
+        self._feeds: dict[tuple[str, str], Feed] = {}
+
+    def run_once(self, *, wait: bool = False) -> int:  # noqa: ARG002 - there is nothing to wait for
+        """Record the prices of one instrument that are due; return 1, or 0 where none are. Raises Outage."""
+        close_old_connections()
+        with classified():
+            with connection.cursor() as cursor:
+                cursor.execute(NEEDED)
+                cursor.execute(CLAIM_RECORDING)
+                row = cursor.fetchone()
+            if row is None:
+                return 0
+            self._record(Recording(*row))
+        return 1
+
+    def close(self) -> None:
+        """Release the thread's connections."""
+        connections.close_all()
+
+    def _record(self, recording: Recording) -> None:
+        try:
+            last, length, refused = self._fetch(recording)
+        except FeedError as error:
+            wait = min(5.0 * 2 ** min(recording.failures, 10), MAX_RETRY_S)
+            if isinstance(error, FeedOutage):
+                wait = max(wait, error.after or 0.0)
+            _execute(FAILED, {"id": recording.id, "error": str(error)[:500], "wait": wait})
+            logger.warning("prices=%s/%s %s", recording.ecosystem, recording.instrument, error)
+            return
+        step = max(length, timedelta(minutes=1))
+        now = datetime.now(UTC)
+        due_at = (
+            now - timedelta(seconds=now.timestamp() % min(step.total_seconds(), 3600)) + step + CLOSE_GRACE
+        )
+        error_text = f"{refused} candles with impossible prices were left out" if refused else ""
+        _execute(
+            SUCCEEDED,
+            {
+                "id": recording.id,
+                "error": error_text,
+                "recorded_to": last and last + length,
+                "due_at": min(due_at, now + timedelta(hours=1)),
+            },
+        )
+
+    def _fetch(self, recording: Recording) -> tuple[datetime | None, timedelta, int]:
+        """Store the candles of a recording; return when the last opened, its length,
+        how many were refused."""
+        feed = self._feed(recording.ecosystem, recording.feed)
+        name = feed_name(recording.ecosystem, recording.feed)
+        for timeframe in TIMEFRAMES:
+            try:
+                candles = feed.candles(recording.instrument, timeframe, recording.since)
+            except FeedOutage:
+                raise
+            except FeedError as error:
+                if "timeframe" not in str(error) or timeframe == TIMEFRAMES[-1]:
+                    raise
+                continue
+            length = duration(timeframe)
+            last, refused = store(recording.ecosystem, recording.instrument, name, length, candles)
+            return last, length, refused
+        raise AssertionError("the last timeframe returns or raises")
+
+    def _feed(self, ecosystem: str, spec: str) -> Feed:
+        if (ecosystem, spec) not in self._feeds:
+            try:
+                self._feeds[ecosystem, spec] = open_feed(spec, ecosystem, settings.ENVIRONMENT)
+            except ImportError as error:
+                raise FeedError(
+                    f"{error.name} is not installed here: pip install -r ecosystems/requirements-agent.txt"
+                ) from error
+        return self._feeds[ecosystem, spec]
+
+
+class CsvRecorder(Loop):
+    """Records the candles of CSV files, again when one has changed. Its methods are for one thread."""
+
+    idle_interval_s = 30.0
+
+    def __init__(self, folder: str) -> None:
+        self._folder = Path(folder)
+        if not self._folder.is_dir():
+            raise FeedError(f"{folder} is not a folder with files such as BTC_USDT-1m.csv")
+
+    def run_once(self, *, wait: bool = False) -> int:  # noqa: ARG002
+        """Record what is not on record yet; return how many candles that was. Raises Outage."""
+        close_old_connections()
+        before = _count()
+        for path in sorted(self._folder.glob("*-*.csv")):
+            symbol, _, timeframe = path.stem.rpartition("-")
+            try:
+                for ecosystem in ECOSYSTEMS:
+                    for name in {instrument(ecosystem, symbol), symbol, symbol.replace("_", "/")}:
+                        if _execute(HAS_CALLS, {"ecosystem": ecosystem, "instrument": name})[0]:
+                            candles = CsvFeed(path).candles(symbol, timeframe)
+                            store(ecosystem, name, CSV_FEED, duration(timeframe), candles)
+            except (FeedError, ValueError) as error:
+                logger.error("prices=%s %s", path.name, error)
+        return _count() - before
+
+    def close(self) -> None:
+        """Release the thread's connections."""
+        connections.close_all()
+
+
+def feed_name(ecosystem: str, spec: str) -> str:
+    """Return the name of a feed as candles have it: the exchange, broker or made-up market."""
+    if spec != "live":
+        return spec
+    environment = settings.ENVIRONMENT
+    names = {
+        "crypto": environment.ccxt_exchange,
+        "forex": "oanda",
+        "stock": f"alpaca:{environment.alpaca_data_feed}",
+    }
+    return names[ecosystem]
+
+
+def store(
+    ecosystem: str, name: str, feed: str, length: timedelta, candles: Iterable[Candle]
+) -> tuple[datetime | None, int]:
+    """Store candles that are not on record yet; return when the last one opened, and how many cannot be."""
+    last, refused = None, 0
+    for chunk in _chunks(candles):
+        last = chunk[-1].timestamp
+        sound = [candle for candle in chunk if _is_possible(candle)]
+        refused += len(chunk) - len(sound)
+        key: dict[str, Any] = {
+            "ecosystem": ecosystem,
+            "instrument": name,
+            "feed": feed,
+            "seconds": int(length.total_seconds()),
+            "candles": msgspec.json.encode(sound).decode(),
+        }
+        with classified(), transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(STORE, key)
+    return last, refused
+
+
+def _chunks(candles: Iterable[Candle]) -> Iterator[list[Candle]]:
+    remaining = iter(candles)
+    while chunk := list(islice(remaining, STORED_AT_ONCE)):
+        yield chunk
+
+
+def _is_possible(candle: Candle) -> bool:
+    """Return whether the table takes a candle: a feed may be wrong."""
+    prices = (candle.open, candle.high, candle.low, candle.close)
+    if not all(price.is_finite() for price in (*prices, candle.volume)) or candle.volume < 0:
+        return False
+    return 0 < candle.low <= min(prices) and max(prices) <= candle.high < MAX_PRICE
+
+
+def _execute(statement: str, parameters: dict[str, Any]) -> Any:
+    with classified(), connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        return cursor.fetchone() if cursor.description else None
+
+
+def _count() -> int:
+    return int(_execute("SELECT count(*) FROM candles WHERE feed = %(feed)s", {"feed": CSV_FEED})[0])
