@@ -18,6 +18,7 @@ MAX_PAYLOAD_BYTES = 65_536
 MAX_PAYLOAD_DEPTH = 32
 MAX_PRICE = Decimal(10) ** 18
 MAX_SYMBOL_LENGTH = 64
+MAX_AGENT_LENGTH = 128
 MAX_DECIMALS = 40
 """Digits after the point of a price: a float's noise fits (`1.1610000500000001e-05` has 21)."""
 CONFIDENCE_NOISE = 1e-9
@@ -44,7 +45,7 @@ RULES = {
     "take_profit": _PRICE_RULE,
     "volume": f"null or a decimal of 0 or more and below 1e18 of at most {MAX_DECIMALS} decimal places",
     "confidence": "null or a number from 0 to 1",
-    "agent_source": "text of up to 128 characters",
+    "agent_source": f"text of up to {MAX_AGENT_LENGTH} characters",
     "tags": "a list of up to 32 texts of up to 64 characters",
     "raw_payload": "a JSON object of at most 64 KiB and 32 levels",
 }
@@ -163,7 +164,7 @@ class _Wire(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     take_profit: Any = None
     volume: Any = None
     confidence: Annotated[float, msgspec.Meta(ge=-CONFIDENCE_NOISE, le=1 + CONFIDENCE_NOISE)] | None = None
-    agent_source: Annotated[str, msgspec.Meta(max_length=128)] | None = None
+    agent_source: Annotated[str, msgspec.Meta(max_length=MAX_AGENT_LENGTH)] | None = None
     tags: Annotated[tuple[_Tag, ...], msgspec.Meta(max_length=32)] | None = None
     raw_payload: dict[str, Any] | None = None
 
@@ -450,6 +451,11 @@ def is_symbol(text: str) -> bool:
     return 0 < len(text) <= MAX_SYMBOL_LENGTH and not _NO_SYMBOL.search(text)
 
 
+def is_agent_source(text: str) -> bool:
+    """Return whether a text is what a signal's `agent_source` may be."""
+    return len(text) <= MAX_AGENT_LENGTH and not _FORBIDDEN.search(text)
+
+
 def _check_characters(data: bytes, wire: _Wire, payload: dict[str, Any]) -> None:
     """Raise _Refused for text with a character that its field must not hold."""
     if not is_symbol(wire.symbol):
@@ -496,6 +502,6 @@ def _hints(data: bytes) -> dict[str, str]:
         hints["signal_id"] = signal_id
     if ecosystem in ECOSYSTEMS:
         hints["ecosystem"] = ecosystem
-    if isinstance(agent, str) and len(agent) <= 128 and not _FORBIDDEN.search(agent):
+    if isinstance(agent, str) and is_agent_source(agent):
         hints["agent_source"] = agent
     return hints

@@ -17,6 +17,7 @@ from unfold.decorators import action, display
 from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
     UnfoldAdminIntegerFieldWidget,
+    UnfoldAdminTextareaWidget,
     UnfoldAdminTextInputWidget,
 )
 
@@ -26,11 +27,32 @@ from aggregator.admin.transport_guides import signal_endpoint
 from aggregator.http import api_keys
 from aggregator.models import ECOSYSTEM_CHOICES, ApiKey
 from aggregator.templatetags.hub import ago
+from ecosystems.signal import RULES, is_agent_source
 
 KEY_ID_PATTERN = re.compile("[A-Za-z0-9._-]{1,64}")
 """An id that needs no quoting in a shell, a log or a snippet."""
 KEY_ID_SUFFIX = re.compile("[0-9a-f]{6}")
 MAX_OVERLAP_HOURS = 24 * 30
+
+
+class AgentNamesField(forms.CharField):
+    """Names of agents, one a line."""
+
+    widget = UnfoldAdminTextareaWidget
+
+    def prepare_value(self, value: Any) -> Any:
+        return "\n".join(value) if isinstance(value, list) else value
+
+    def to_python(self, value: Any) -> list[str]:  # type: ignore[override] # its own value is a list
+        names = [line.strip() for line in (super().to_python(value) or "").splitlines()]
+        return list(dict.fromkeys(filter(None, names)))
+
+    def validate(self, value: list[str]) -> None:
+        if not all(map(is_agent_source, value)):
+            raise forms.ValidationError(f"A name is a {RULES['agent_source']}, without invisible ones.")
+
+    def run_validators(self, value: Any) -> None:
+        """Leave out the checks of one text: `validate` has checked each name."""
 
 
 class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -43,12 +65,15 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
         required=False,
         help_text="Select none to allow all.",
     )
+    agents = AgentNamesField(
+        required=False, help_text="The values of agent_source it may publish, one a line. Empty: any."
+    )
     suffix = forms.CharField(widget=forms.HiddenInput, required=False, initial=api_keys.new_key_suffix)
     """The end of an id that is generated from the name, so that a form submitted twice creates one key."""
 
     class Meta:
         model = ApiKey
-        fields = ("name", "key_id", "scopes", "ecosystems", "expires_at")
+        fields = ("name", "key_id", "scopes", "ecosystems", "agents", "expires_at")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -98,13 +123,13 @@ class RotateKeyForm(forms.Form):
 @admin.register(ApiKey)
 class ApiKeyAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
     form = ApiKeyForm
-    list_display = ("key_id", "name", "state", "may", "where", "used", "expires_at")
+    list_display = ("key_id", "name", "state", "may", "where", "who", "used", "expires_at")
     search_fields = ("key_id", "name")
     ordering = ("-created_at",)
     actions_detail = ("rotate", "revoke")
     actions = None
     names = (None, {"fields": ("name", "key_id")})
-    rights = ("scopes", "ecosystems", "expires_at")
+    rights = ("scopes", "ecosystems", "agents", "expires_at")
     history = (
         "State",
         {"fields": (("state", "used"), ("created_at", "rotated_at"), ("previous_until", "revoked_at"))},
@@ -129,7 +154,7 @@ class ApiKeyAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
 
     def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
         if change:
-            obj.save(update_fields=["name", "scopes", "ecosystems", "expires_at"])
+            obj.save(update_fields=["name", "scopes", "ecosystems", "agents", "expires_at"])
         else:
             request.issued_key = api_keys.auth_manager(settings.ENVIRONMENT).issue(obj)  # type: ignore[attr-defined]
 
@@ -191,6 +216,10 @@ class ApiKeyAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
     @admin.display(description="ecosystems")
     def where(self, key: ApiKey) -> str:
         return ", ".join(key.ecosystems) or "all"
+
+    @admin.display(description="agents")
+    def who(self, key: ApiKey) -> str:
+        return ", ".join(key.agents) or "any"
 
     @admin.display(description="last used")
     def used(self, key: ApiKey) -> str:

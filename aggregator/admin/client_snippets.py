@@ -4,6 +4,7 @@ The TypeScript client contains no type annotations, so that a Node.js that does 
 All sign by Standard Webhooks (https://www.standardwebhooks.com): HMAC-SHA256 over `id.timestamp.body`.
 """
 
+import re
 from dataclasses import dataclass
 
 from aggregator.http.api_keys import IssuedKey
@@ -97,16 +98,18 @@ def snippets_for_key(url: str, issued: IssuedKey) -> list[Snippet]:
     """Return a client in each language for a key whose value was just issued."""
     key_id, value, secret = issued.key.key_id, issued.value, issued.signing_secret
     ecosystem = issued.key.ecosystems[0] if issued.key.ecosystems else "crypto"
+    # A name that would need quoting is left for the operator to fill in.
+    sender = next((name for name in issued.key.agents if re.fullmatch(r"[A-Za-z0-9._-]{1,64}", name)), key_id)
     values = {
         "url": url,
         "value": value,
         "secret": secret,
-        "sender": key_id,
+        "sender": sender,
         "ecosystem": ecosystem,
         "symbol": EXAMPLE_SYMBOLS[ecosystem],
     }
     variables = f"API_KEY='{value}'\nSIGNING_SECRET='{secret}'"
-    script = curl_script(url, key_id, ecosystem, variables, "SIGNING_SECRET", keyed=True)
+    script = curl_script(url, sender, ecosystem, variables, "SIGNING_SECRET", keyed=True)
     return [
         Snippet("curl", "signal.sh", script),
         Snippet("Python", "send_signal.py", PYTHON_TEMPLATE.format(**values)),

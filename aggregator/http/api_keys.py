@@ -48,6 +48,8 @@ class Principal:
     scopes: frozenset[str] = frozenset({PUBLISH})
     ecosystems: frozenset[str] | None = None
     """None means all."""
+    agents: frozenset[str] | None = None
+    """The values of `agent_source` it may publish; None means all."""
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,8 @@ def _find_key(digest: bytes) -> _ValidKey | None:
     if key.previous_digest and key.previous_until and key.previous_until > now:
         digests.append(bytes(key.previous_digest))
     ecosystems = frozenset(key.ecosystems) if key.ecosystems else None
-    principal = Principal(f"key:{key.key_id}", frozenset(key.scopes), ecosystems)
+    agents = frozenset(key.agents) if key.agents else None
+    principal = Principal(f"key:{key.key_id}", frozenset(key.scopes), ecosystems, agents)
     return _ValidKey(key.key_id, tuple(digests), principal)
 
 

@@ -7,11 +7,13 @@ import msgspec
 from aggregator.http.answers import Answer
 from aggregator.http.api_keys import Principal
 from aggregator.http.problems import Problem, unavailable
-from aggregator.ledger.entries import FORBIDDEN, Entry, Fate, Result
+from aggregator.ledger.entries import AGENT_FORBIDDEN, ECOSYSTEM_FORBIDDEN, Entry, Fate, Result
 from ecosystems.signal import Refusal, split
 
 BODY_CODES = frozenset({"not_json", "not_utf8", "json_too_deep", "not_object_or_array"})
 """Refusals of a whole body rather than of a signal in it."""
+FORBIDDEN_CODES = frozenset({ECOSYSTEM_FORBIDDEN.code, AGENT_FORBIDDEN.code})
+"""Refusals of what this key may not send."""
 
 
 def entries_of(body: bytes, sender: Principal, max_signals: int) -> list[Entry]:
@@ -26,7 +28,7 @@ def entries_of(body: bytes, sender: Principal, max_signals: int) -> list[Entry]:
         raise Problem(400, "empty", "Send at least one signal.")
     if len(parts) > max_signals:
         raise Problem(413, "too_many_signals", f"A request may have {max_signals} signals.")
-    return [Entry(part, sender.name, sender.ecosystems) for part in parts]
+    return [Entry(part, sender.name, sender.ecosystems, agents=sender.agents) for part in parts]
 
 
 def build_answer(results: Sequence[Result]) -> Answer:
@@ -59,8 +61,8 @@ def _refused(results: Sequence[Result], refused: list[tuple[int, Refusal]]) -> P
         {"index": index, "field": refusal.field, "code": refusal.code, "detail": refusal.detail}
         for index, refusal in refused
     ]
-    if all(refusal.code == FORBIDDEN.code for _, refusal in refused):
-        return Problem(403, FORBIDDEN.code, "The API key may not write to this ecosystem.", errors=errors)
+    if all(refusal.code in FORBIDDEN_CODES for _, refusal in refused):
+        return Problem(403, first.code, f"{first.detail[0].upper()}{first.detail[1:]}.", errors=errors)
     if all(result.fate is Fate.CONFLICT for result in results):
         return Problem(409, first.code, f"{first.detail.capitalize()}.", errors=errors)
     return Problem(422, "invalid", "No signal of the request is valid.", errors=errors)

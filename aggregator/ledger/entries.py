@@ -22,6 +22,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     """Set where it is already known that this can be no signal."""
     whole: tuple[int, bytes] | None = None
     """Where `raw` is only the head: the length and the SHA-256 of all bytes."""
+    agents: frozenset[str] | None = None
+    """The agents that the sender may write as; None means all."""
     mapped: bytes = b""
     """The signal's JSON, where the bytes are a producer's own."""
 
@@ -54,7 +56,8 @@ CONFLICT = Refusal(
     "conflict", "another signal with this ecosystem and signal_id, but other content, is on record"
 )
 DEFERRED = Refusal("busy", "a transaction that is still open holds this ecosystem and signal_id; try again")
-FORBIDDEN = Refusal("ecosystem_forbidden", "the API key may not write to this ecosystem")
+ECOSYSTEM_FORBIDDEN = Refusal("ecosystem_forbidden", "the API key may not write to this ecosystem")
+AGENT_FORBIDDEN = Refusal("agent_forbidden", "the API key may not publish as this agent", "agent_source")
 NO_PAYLOAD = Refusal("no_payload", "the stream entry has no field named payload")
 ENTRY_TOO_LARGE = Refusal("entry_too_large", "the stream entry has more bytes than CORE_STREAM_MAX_BYTES")
 TRIMMED_UNREAD = "trimmed_unread"

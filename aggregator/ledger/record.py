@@ -23,7 +23,15 @@ from django.db import connection, transaction
 
 from aggregator.ledger import batch_log, duplicates, recording, staging
 from aggregator.ledger.dead_letters import write_dead_letters
-from aggregator.ledger.entries import CONFLICT, DEFERRED, FORBIDDEN, Entry, Fate, Result
+from aggregator.ledger.entries import (
+    AGENT_FORBIDDEN,
+    CONFLICT,
+    DEFERRED,
+    ECOSYSTEM_FORBIDDEN,
+    Entry,
+    Fate,
+    Result,
+)
 from aggregator.ledger.errors import Contended, DataFault, classified
 from aggregator.ledger.recording import NewSignals
 from aggregator.ledger.unrecorded import count_unrecorded
@@ -65,7 +73,9 @@ def _validate(entry: Entry, now: datetime) -> Validated:
     if isinstance(signal, Refusal):
         return entry, signal, b""
     if entry.ecosystems is not None and signal.ecosystem not in entry.ecosystems:
-        return entry, FORBIDDEN.about(signal), b""
+        return entry, ECOSYSTEM_FORBIDDEN.about(signal), b""
+    if entry.agents is not None and signal.agent_source not in entry.agents:
+        return entry, AGENT_FORBIDDEN.about(signal), b""
     return entry, signal, signal.digest()
 
 

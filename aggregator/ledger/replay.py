@@ -39,9 +39,9 @@ def replay(letters: Sequence[DeadLetter]) -> dict[int, Fate | Skipped]:
     }
     playable = [letter for letter in letters if not letter.is_cut and letter.code not in UNREPLAYABLE]
     playable.sort(key=attrgetter("transport", "pk"))
-    allowed, sources = _allowed_ecosystems(playable), _sources(playable)
+    keys, sources = _keys(playable), _sources(playable)
     for transport, group in groupby(playable, key=attrgetter("transport")):
-        batch = [(letter, _entries(letter, allowed, sources)) for letter in group]
+        batch = [(letter, _entries(letter, keys, sources)) for letter in group]
         # A dead agent must not look alive: its letters came in when they did.
         first_received_at = min(letter.last_at for letter, _ in batch)
         entries = [entry for _, own in batch for entry in own]
@@ -76,15 +76,19 @@ class _Replayed(NamedTuple):
         return max((result.fate for result in self.results), key=list(Fate).index)
 
 
-def _entries(
-    letter: DeadLetter, allowed: Mapping[str, frozenset[str] | None], sources: Mapping[str, Source]
-) -> list[Entry]:
-    """Return what a letter is to the ledger; a source's body, as the source's mapping is now."""
+def _entries(letter: DeadLetter, keys: Mapping[str, ApiKey], sources: Mapping[str, Source]) -> list[Entry]:
+    """Return what a letter is to the ledger; a source's body, as the source's mapping is now.
+
+    Its key's rights are those of now as well: replaying must not widen what a key was given.
+    """
     raw = bytes(letter.raw)
     if source := sources.get(letter.sender.removeprefix(SENDER_PREFIX)):
         return source_entries(source, raw, Arrival.of(letter))
-    ecosystems = allowed.get(letter.sender)
-    return [Entry(raw, letter.sender, ecosystems, letter.stream, letter.entry_id, letter.deliveries)]
+    key = keys.get(letter.sender)
+    ecosystems = frozenset(key.ecosystems) if key and key.ecosystems else None
+    agents = frozenset(key.agents) if key and key.agents else None
+    place = letter.stream, letter.entry_id, letter.deliveries
+    return [Entry(raw, letter.sender, ecosystems, *place, agents=agents)]
 
 
 def _sources(letters: Sequence[DeadLetter]) -> dict[str, Source]:
@@ -93,11 +97,10 @@ def _sources(letters: Sequence[DeadLetter]) -> dict[str, Source]:
     return {source.name: source for source in found}
 
 
-def _allowed_ecosystems(letters: Sequence[DeadLetter]) -> dict[str, frozenset[str] | None]:
-    """Return what each sender may write to now: replaying must not widen what a key was given."""
+def _keys(letters: Sequence[DeadLetter]) -> dict[str, ApiKey]:
+    """Return the keys that sent the letters, by sender."""
     ids = {letter.sender.removeprefix("key:") for letter in letters if letter.sender.startswith("key:")}
-    keys = ApiKey.objects.filter(key_id__in=ids)
-    return {f"key:{key.key_id}": frozenset(key.ecosystems) if key.ecosystems else None for key in keys}
+    return {f"key:{key.key_id}": key for key in ApiKey.objects.filter(key_id__in=ids)}
 
 
 def _update_letters(replayed: Sequence[_Replayed], transport: str) -> None:

@@ -25,6 +25,12 @@ class ApiKey(models.Model):
         blank=True,
         help_text="None means all of them.",
     )
+    agents = ArrayField(
+        models.TextField(),
+        default=list,
+        blank=True,
+        help_text="The agents (agent_source) it may publish as, one a line. Empty: any.",
+    )
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)

@@ -29,9 +29,9 @@ def make_role(capsys):
     """`make_role("agent_x", ecosystem="crypto")` makes the role and returns its URL."""
     made = []
 
-    def run(name="agent_test", ecosystem="crypto", database="default"):
+    def run(name="agent_test", ecosystem="crypto", database="default", agents=()):
         made.append((name, database))
-        call_command("agent_role", name, ecosystem=ecosystem, database=database)
+        call_command("agent_role", name, ecosystem=ecosystem, database=database, agent=list(agents))
         return capsys.readouterr().out.strip()
 
     yield run
@@ -108,6 +108,25 @@ def test_no_other_ecosystem_may_be_written(agent, ecosystem):
     for off in ("", "SET row_security = off; "):
         with pytest.raises((DENIED, psycopg.errors.CheckViolation)):
             agent.execute(off + INSERT.format("s-1").replace("crypto", ecosystem))
+
+
+def test_a_role_of_agents_may_insert_as_no_other(make_role):
+    as_agent = INSERT.replace("action)", "action, agent_source)").replace("'buy')", "'buy', '{}')")
+    with closing(psycopg.connect(make_role(agents=["scout", "é's \\ bot"]), autocommit=True)) as connection:
+        connection.execute(as_agent.format("s-1", "scout"))
+        connection.execute(as_agent.format("s-2", "é''s \\ bot"))
+        for name in ("Scout", "scout ", "other", ""):
+            with pytest.raises(DENIED):
+                connection.execute(as_agent.format("s-3", name))
+        with pytest.raises(DENIED):
+            connection.execute(INSERT.format("s-3"))
+        with pytest.raises(DENIED):  # nor under an id that is taken, which would tell what is there
+            connection.execute(as_agent.format("s-1", "other") + " ON CONFLICT DO NOTHING")
+    with closing(psycopg.connect(make_role(), autocommit=True)) as connection:
+        connection.execute(as_agent.format("s-3", "other"))
+    for name in ("a\u200bb", "x" * 129):
+        with pytest.raises(CommandError, match="--agent"):
+            make_role(agents=[name])
 
 
 def test_the_hubs_columns_may_not(agent):

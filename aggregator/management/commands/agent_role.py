@@ -3,6 +3,7 @@
 import re
 import secrets
 from argparse import ArgumentParser
+from collections.abc import Sequence
 from itertools import cycle
 from typing import Any
 from urllib.parse import urlencode
@@ -13,7 +14,7 @@ from psycopg import sql
 
 from aggregator.ledger.errors import sqlstate
 from ecosystems import ECOSYSTEMS
-from ecosystems.signal import RULES
+from ecosystems.signal import RULES, is_agent_source
 
 # What it may do more: by an attribute, as a member of another role, as an owner, or by a grant in this
 # database on anything but the ledger.
@@ -39,26 +40,37 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("name", help="the role: lower-case letters, digits and underscores")
         parser.add_argument("--ecosystem", required=True, choices=ECOSYSTEMS)
+        parser.add_argument(
+            "--agent",
+            action="append",
+            default=[],
+            metavar="NAME",
+            help="an agent (agent_source) it may insert as; may be given several times (default: any)",
+        )
         parser.add_argument("--database", default="default", help="default, or an ecosystem's own database")
 
     def handle(self, *args: Any, **options: Any) -> None:
         name, ecosystem, alias = options["name"], options["ecosystem"], options["database"]
+        agents = options["agent"]
         # Ten more name its policy: Postgres cuts names at 63, and two roles must not share a policy.
         if not re.fullmatch(r"[a-z_][a-z0-9_]{0,52}", name):
             raise CommandError("a role's name is of up to 53 lower-case letters, digits and underscores")
         if alias not in connections:
             raise CommandError(f"there is no database {alias!r}; there are: {', '.join(connections)}")
+        if not all(map(is_agent_source, agents)):
+            raise CommandError(f"--agent: a name is a {RULES['agent_source']}, without invisible ones")
         password = secrets.token_urlsafe(24)
         try:
             with transaction.atomic(using=alias), connections[alias].cursor() as cursor:
-                for statement in statements(name, ecosystem, password, self.existing(cursor, name)):
+                for statement in statements(name, ecosystem, agents, password, self.existing(cursor, name)):
                     cursor.execute(statement)
                 cursor.execute("SELECT has_schema_privilege(%s, 'public', 'CREATE')", [name])
                 may_create = cursor.fetchone()[0]
         except Error as error:
             reason = str(error).partition("\n")[0]
             raise CommandError(f"the database refuses ({sqlstate(error)}): {reason}") from error
-        self.stderr.write(f"Role {name} may insert {ecosystem} signals. Its URL, shown this once:")
+        names = f" of {', '.join(agents)}" if agents else ""
+        self.stderr.write(f"Role {name} may insert {ecosystem} signals{names}. Its URL, shown this once:")
         if may_create:
             self.stderr.write(
                 "Note: this server lets every role create tables in the schema public (as all did before "
@@ -90,12 +102,15 @@ def url_of(settings: Any, name: str, password: str) -> str:
     return f"postgres://{name}{dot}{project}:{password}@{where}/{settings['NAME']}{query}"
 
 
-def statements(name: str, ecosystem: str, password: str, exists: bool) -> list[sql.Composed]:
-    """Return the DDL: a login that may insert the public columns, and only rows of its ecosystem."""
+def statements(
+    name: str, ecosystem: str, agents: Sequence[str], password: str, exists: bool
+) -> list[sql.Composed]:
+    """Return the DDL: a login that may insert the public columns of its agents' rows alone."""
     role = sql.Identifier(name)
     columns = sql.SQL(", ").join(map(sql.Identifier, RULES))
     policy = sql.Identifier(f"{name}_ecosystem")
     verb = sql.SQL("ALTER" if exists else "CREATE")
+    own = sql.SQL("agent_source = ANY ({})").format(sql.Literal(list(agents))) if agents else sql.SQL("true")
     return [
         sql.SQL("{} ROLE {} LOGIN NOINHERIT PASSWORD {}").format(verb, role, sql.Literal(password)),
         sql.SQL("REVOKE ALL ON trading_signals FROM {}").format(role),
@@ -103,6 +118,6 @@ def statements(name: str, ecosystem: str, password: str, exists: bool) -> list[s
         sql.SQL("DROP POLICY IF EXISTS {} ON trading_signals").format(policy),
         sql.SQL(
             "CREATE POLICY {} ON trading_signals AS RESTRICTIVE TO {} "
-            "USING (false) WITH CHECK (ecosystem = {})"
-        ).format(policy, role, sql.Literal(ecosystem)),
+            "USING (false) WITH CHECK (ecosystem = {} AND {})"
+        ).format(policy, role, sql.Literal(ecosystem), own),
     ]

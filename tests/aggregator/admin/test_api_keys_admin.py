@@ -61,8 +61,14 @@ def test_a_key_is_restricted(page):
     assert owner(value).ecosystems == {"stock"}
     tomorrow = timezone.now() + timedelta(days=1)
     expiry = {"expires_at_0": f"{tomorrow:%Y-%m-%d}", "expires_at_1": "10:00"}
-    page.post(f"{LIST}{key.pk}/change/", {"name": "n", "scopes": ["read"], "ecosystems": ["forex"], **expiry})
+    rights = {"scopes": ["read"], "ecosystems": ["forex"], "agents": " scout\r\n\r\nbot, 2\r\nscout"}
+    page.post(f"{LIST}{key.pk}/change/", {"name": "n", **rights, **expiry})
     assert (owner(value).scopes, owner(value).ecosystems) == ({"read"}, {"forex"})
+    assert owner(value).agents == {"scout", "bot, 2"}
+    seen = page.get(f"{LIST}{key.pk}/change/").content.decode()
+    assert "scout\nbot, 2</textarea>" in seen
+    refused = page.post(f"{LIST}{key.pk}/change/", {"name": "n", **rights, "agents": "a\u200bb", **expiry})
+    assert "without invisible ones" in refused.content.decode()
     ApiKey.objects.filter(pk=key.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
     assert owner(value) is None
 

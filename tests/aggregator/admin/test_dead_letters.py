@@ -148,6 +148,15 @@ def test_replaying_gives_a_key_no_more_than_it_has(page, db):
     assert step(page, "state=all")["results"]["recorded"] >= 1
     held.refresh_from_db()
     assert held.resolved_at
+    other = letter(signal(signal_id="other"), code="agent_forbidden", sender="key:desk")
+    key.agents = ["scout"]
+    key.save()
+    assert step(page, "")["results"]["recorded"] == 0
+    key.agents = ["scout", "momentum"]
+    key.save()
+    assert step(page, "")["results"]["recorded"] == 1
+    other.refresh_from_db()
+    assert other.resolved_at
 
 
 def test_a_conflict_shows_both_senders(page, record):

@@ -272,6 +272,23 @@ def test_a_keys_own_secret_signs_and_only_beside_the_key(post, grant):
     assert post(wire(), also={"X-API-Key": key.value}).status_code == 200
 
 
+def test_a_key_of_agents_publishes_as_no_other(post, grant):
+    key = {"X-API-Key": grant(agents=["scout", "bot 2"]).value}
+    assert post(wire("a", agent_source="scout"), also=key).status_code == 202
+    assert post(wire("b", agent_source="bot 2"), also=key).status_code == 202
+    for name in ("Scout", "other", "", None):
+        members = problem(post(wire("c", agent_source=name), also=key), 403, "agent_forbidden")
+        assert [(error["field"], error["code"]) for error in members["errors"]] == [
+            ("agent_source", "agent_forbidden")
+        ]
+    mixed = post([wire("d", agent_source="scout"), wire("e", agent_source="other")], also=key)
+    assert (mixed.status_code, mixed.json()["accepted"]) == (202, 1)
+    assert [each["code"] for each in mixed.json()["rejected"]] == ["agent_forbidden"]
+    assert sorted(TradingSignal.objects.values_list("signal_id", flat=True)) == ["a", "b", "d"]
+    assert DeadLetter.objects.filter(code="agent_forbidden", sender="key:desk").count() == 5
+    assert post(wire("c", agent_source="other")).status_code == 202, "the shared secret is of no agent"
+
+
 def test_a_key_that_may_only_read_publishes_nothing(post, grant):
     value = grant(scopes=["read"]).value
     problem(post(wire(), also={"X-API-Key": value}), 403, "scope_missing")
