@@ -7,6 +7,7 @@ download its files, is described in the hub's docs/verify.md.
     python verify_record.py proof FILE --key KEY
     python verify_record.py consistency OLD NEW --log DIR --key KEY
     python verify_record.py record CSV --log DIR --key KEY
+    python verify_record.py outcomes CSV --prices DIR
 
 KEY is the log's verifier key, `name+hash+base64`, or a file that holds it; give --key twice while the hub
 changes its key. DIR is a copy of what the hub publishes under /log/. The exit status is 0, or 1 with one line
@@ -26,10 +27,12 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from pathlib import Path
 from statistics import median
 from typing import Any, NoReturn
+from zoneinfo import ZoneInfo
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -364,7 +367,14 @@ class Call:
 
     @property
     def simulated(self) -> bool:
-        return bool({"synthetic", "replay"} & set(self.signal["tags"]))
+        return is_simulated(self.signal)
+
+
+ORDERS = {"MARKET", "LIMIT", "STOP"}
+
+
+def is_simulated(signal: dict[str, Any]) -> bool:
+    return bool({"synthetic", "replay"} & set(signal["tags"]))
 
 
 def calls_of(rows: Sequence[Row]) -> list[Call]:
@@ -373,11 +383,7 @@ def calls_of(rows: Sequence[Row]) -> list[Call]:
     for row in rows:
         if row.kind == "signal":
             signal = row.fields()
-            is_call = signal["action"] in {"BUY", "SELL"} and signal["signal_type"] in {
-                "MARKET",
-                "LIMIT",
-                "STOP",
-            }
+            is_call = signal["action"] in {"BUY", "SELL"} and signal["signal_type"] in ORDERS
             if is_call and signal["refers_to"] is None:
                 calls[row.position] = Call(signal, row.recorded_at)
     for row in sorted((row for row in rows if row.kind == "outcome"), key=lambda row: row.fields()["id"]):
@@ -427,7 +433,8 @@ def verify_record(options: argparse.Namespace) -> str:
 
 def leaves_of(log: Log, checkpoint: Checkpoint, agent: str) -> dict[int, Leaf]:
     """Return the agent's leaves by index, once all entries have led to the checkpoint's root."""
-    hashes, theirs = [], {}
+    hashes: list[bytes] = []
+    theirs: dict[int, Leaf] = {}
     for index, data in enumerate(log.entries(checkpoint.size)):
         hashes.append(leaf_hash(data))
         if agent.encode() in data:
@@ -447,6 +454,290 @@ def require_recorded(row: Row, leaf: Leaf | None) -> None:
         raise Wrong(f"{row.name} is in the log as {was}")
     if hashlib.sha256(row.nonce + row.content.encode()).hexdigest() != leaf.commitment:
         raise Wrong(f"{row.name} is not what was recorded at {leaf.recorded_at}: it was changed since")
+
+
+# --- Outcomes, scored again from prices ---------------------------------------------------------------------
+
+ROUNDED = Decimal("1e-12")
+NEVER = datetime.max.replace(tzinfo=UTC)
+NEW_YORK = ZoneInfo("America/New_York")
+HORIZONS = {"crypto": "720", "forex": "504", "stock": "136.5"}
+FEES = {"crypto": "10", "forex": "1", "stock": "2"}
+"""The time stop and the fees that apply unless an outcome names others."""
+UNDECIDED = {"waiting", "open"}
+
+
+@dataclass(frozen=True)
+class Candle:
+    at: datetime
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+
+
+def prices_of(folder: Path, symbol: str) -> list[Candle]:
+    """Return the closed candles of a symbol, oldest first, from the file of its name, as BTC_USDT-1m.csv."""
+    for path in sorted(folder.glob("*.csv")):
+        if letters(path.stem.partition("-")[0]) == letters(symbol):
+            lines = csv.DictReader(io.StringIO(text_of(path).lstrip("\ufeff")))
+            return sorted(map(candle_of, lines), key=lambda candle: candle.at)
+    raise Wrong(f"{folder} has no prices of {symbol}: a file such as {letters(symbol)}-1m.csv")
+
+
+def candle_of(line: dict[str, str]) -> Candle:
+    prices = [Decimal(line[name]) for name in ("open", "high", "low", "close")]
+    return Candle(moment(line["timestamp"]), *prices)
+
+
+def letters(symbol: str) -> str:
+    return re.sub(r"\W|_", "", symbol).upper()
+
+
+def moment(text: str) -> datetime:
+    found = datetime.fromisoformat(text)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def later(ecosystem: str, start: datetime, hours: str) -> datetime:
+    """Return the time at which the market was open for so long since `start`.
+
+    Crypto never closes; forex from Friday to Sunday, at 17:00 in New York. The calendars of the exchanges are
+    not known here, so what a deadline decides of a stock is not verified.
+    """
+    left = timedelta(hours=float(hours))
+    if ecosystem != "forex":
+        return start + left if ecosystem == "crypto" else NEVER
+    local = start.astimezone(NEW_YORK)
+    sunday = local.date() - timedelta(days=(local.weekday() + 1) % 7)
+    if rollover(sunday) > start:
+        sunday -= timedelta(days=7)
+    while True:
+        opened, closed = max(start, rollover(sunday)), rollover(sunday + timedelta(days=5))
+        if opened + left <= closed:
+            return opened + left
+        left -= max(closed - opened, timedelta(0))
+        sunday += timedelta(days=7)
+
+
+def rollover(day: date) -> datetime:
+    """Return 17:00 in New York, in UTC: differences of such times are right where the clocks change."""
+    return datetime.combine(day, time(17), NEW_YORK).astimezone(UTC)
+
+
+@dataclass
+class Scoring:
+    """One call, followed through the candles by the rules of the track record, version 1."""
+
+    call: Call
+    t0: datetime
+    ending: tuple[datetime, str]
+    """The earliest CLOSE or call of the other side, and which of them."""
+    amendments: list[tuple[datetime, Decimal | None, Decimal | None]]
+    """From when each stop and target holds, in order."""
+
+    def __post_init__(self) -> None:
+        signal = self.call.signal
+        self.side = 1 if signal["action"] == "BUY" else -1
+        prices = [decimal(signal[name]) for name in ("entry_price", "stop_loss", "take_profit")]
+        self.claimed, self.stop, self.target = prices
+        self.first_stop = self.stop
+        self.at_open = signal["signal_type"] == "MARKET" or self.claimed is None
+
+    def run(self, prices: Sequence[Candle]) -> dict[str, Any]:
+        """Return the outcome by these prices, with the names that an outcome event uses."""
+        ecosystem = self.call.signal["ecosystem"]
+        fill_by = later(ecosystem, self.t0, "24")
+        candles = [candle for candle in prices if candle.at >= self.t0]
+        if not candles or candles[0].at >= fill_by:
+            return {"state": "unpriced" if fill_by <= datetime.now(UTC) else "waiting"}
+        for number, candle in enumerate(candles):
+            if candle.at >= min(fill_by, self.ending[0]):
+                return {"state": "cancelled" if self.ending[0] < fill_by else "unfilled"}
+            self.amend(candle.at)
+            entry = self.fill(candle)
+            if entry is not None:
+                if not self.is_within(entry):
+                    return {"state": "missed"}
+                hours = self.call.outcome.get("horizon_hours") or HORIZONS[ecosystem]
+                return self.hold(candles[number:], entry, later(ecosystem, candle.at, hours))
+        return {"state": "waiting"}
+
+    def amend(self, at: datetime) -> None:
+        while self.amendments and self.amendments[0][0] <= at:
+            _, stop, target = self.amendments.pop(0)
+            self.stop = self.stop if stop is None else stop
+            self.target = self.target if target is None else target
+
+    def fill(self, candle: Candle) -> Decimal | None:
+        """Return the price at which a candle fills the call, None if it does not."""
+        if self.at_open or self.claimed is None:
+            return candle.open
+        up = self.side > 0
+        if self.call.signal["signal_type"] == "LIMIT":
+            return self.claimed if (candle.low < self.claimed if up else candle.high > self.claimed) else None
+        if not (candle.high >= self.claimed if up else candle.low <= self.claimed):
+            return None
+        return max(self.claimed, candle.open) if up else min(self.claimed, candle.open)
+
+    def is_within(self, price: Decimal) -> bool:
+        """Return whether a price lies between stop and target."""
+        beyond_stop = self.stop is not None and self.side * (price - self.stop) <= 0
+        beyond_target = self.target is not None and self.side * (self.target - price) <= 0
+        return not beyond_stop and not beyond_target
+
+    def hold(self, candles: Sequence[Candle], entry: Decimal, expires: datetime) -> dict[str, Any]:
+        """Follow the position from the candle in which it was entered."""
+        due, reason = self.ending if self.ending[0] <= expires else (expires, "expired")
+        worse = min if self.side > 0 else max
+        best = worst = Decimal(0)
+        for candle in candles:
+            first = candle is candles[0] and not self.at_open
+            self.amend(candle.at)
+            low, high = (candle.low, candle.high) if self.side > 0 else (candle.high, candle.low)
+            stopped = self.stop is not None and self.side * (low - self.stop) <= 0
+            reached = self.target is not None and self.side * (high - self.target) > 0 and not first
+            found, ambiguous = None, False
+            if candle.at >= due:
+                found = (candle.open, reason)
+            elif stopped and self.stop is not None:
+                found, ambiguous = (self.stop if first else worse(self.stop, candle.open), "stop"), reached
+            elif reached and self.target is not None:
+                found = (self.target, "target")
+            if found:
+                gains = self.side * (found[0] - entry)
+                moved = self.moved(candles[0].at, entry, max(best, gains), max(worst, -gains))
+                return moved | self.closed(entry, candle.at, *found) | {"ambiguous": ambiguous}
+            best = best if first else max(best, self.side * (high - entry))
+            worst = max(worst, -self.side * (low - entry))
+        return {"state": "open"} | self.moved(candles[0].at, entry, best, worst)
+
+    def risk(self, entry: Decimal) -> Decimal | None:
+        if self.first_stop is None:
+            return None
+        bases = [price for price in (entry, self.claimed) if price is not None]
+        return max(abs(price - self.first_stop) for price in bases) or None
+
+    def moved(self, at: datetime, entry: Decimal, best: Decimal, worst: Decimal) -> dict[str, Any]:
+        risk = self.risk(entry)
+        moves = {"mfe_r": best, "mae_r": worst}
+        ratios = {name: None if risk is None else rounded(move / risk) for name, move in moves.items()}
+        return {"entered_at": at, "entry_price": entry} | ratios
+
+    def closed(self, entry: Decimal, at: datetime, price: Decimal, reason: str) -> dict[str, Any]:
+        bps = self.call.outcome.get("fee_bps") or FEES[self.call.signal["ecosystem"]]
+        gross = self.side * (price - entry)
+        net = gross - Decimal(bps) / 10_000 * (entry + price)
+        risk = self.risk(entry)
+        return {
+            "state": "closed",
+            "exit_reason": reason,
+            "exited_at": at,
+            "exit_price": price,
+            "gross_return": rounded(gross / entry),
+            "net_return": rounded(net / entry),
+            "r_multiple": None if risk is None else rounded(net / risk),
+        }
+
+
+def rounded(figure: Decimal) -> Decimal:
+    with localcontext() as context:
+        context.prec = 80
+        return figure.quantize(ROUNDED)
+
+
+def decimal(text: str | None) -> Decimal | None:
+    return None if text is None else Decimal(text)
+
+
+Acting = tuple[datetime, int, dict[str, Any]]
+"""The t0, the position and the fields of a signal."""
+
+
+def acting(row: Row) -> Acting:
+    signal = row.fields()
+    return moment(signal["timestamp"] if is_simulated(signal) else row.recorded_at), row.position, signal
+
+
+def scorings_of(rows: Sequence[Row]) -> list[Scoring]:
+    """Return what is to be followed: each call with what ends or amends it, by t0, then by position."""
+    signals = sorted((acting(row) for row in rows if row.kind == "signal"), key=lambda signal: signal[:2])
+    calls = {call.signal["signal_id"]: call for call in calls_of(rows)}
+    return [
+        scoring_of(calls[signal["signal_id"]], t0, signals[number:])
+        for number, (t0, _, signal) in enumerate(signals, start=1)
+        if signal["signal_id"] in calls
+    ]
+
+
+def scoring_of(call: Call, t0: datetime, later_ones: Sequence[Acting]) -> Scoring:
+    signal = call.signal
+    after = [(at, other) for at, _, other in later_ones if is_simulated(other) == call.simulated]
+    endings = [(at, reason) for at, other in after if (reason := ends(signal, other))]
+    amendments = [
+        (at, decimal(other["stop_loss"]), decimal(other["take_profit"]))
+        for at, other in after
+        if (other["refers_to"], other["action"]) == (signal["signal_id"], signal["action"])
+    ]
+    return Scoring(call, t0, min(endings, default=(NEVER, "close")), amendments)
+
+
+def ends(call: dict[str, Any], other: dict[str, Any]) -> str | None:
+    """Return why a later signal ends a call, None if it does not."""
+    same_market = letters(other["symbol"]) == letters(call["symbol"])
+    if other["action"] == "CLOSE" and other["refers_to"] is not None:
+        return "close" if other["refers_to"] == call["signal_id"] else None
+    if other["action"] == "CLOSE":
+        return "close" if same_market else None
+    opens = other["refers_to"] is None and other["signal_type"] in ORDERS
+    opposite = {"BUY": "SELL", "SELL": "BUY"}[call["action"]]
+    return "reversal" if opens and same_market and other["action"] == opposite else None
+
+
+PRICES = ("entry_price", "exit_price", "gross_return", "net_return", "r_multiple", "mfe_r", "mae_r")
+FIGURES = ("state", "exit_reason", "entered_at", "exited_at", "ambiguous", *PRICES)
+
+
+def verify_outcomes(options: argparse.Namespace) -> str:
+    rows = rows_of(options.file)
+    newest = max(moment(row.recorded_at) for row in rows)
+    counted: Counter[str] = Counter()
+    for scoring in scorings_of(rows):
+        candles = prices_of(options.prices, scoring.call.signal["symbol"])
+        counted[verified(scoring, candles, newest)] += 1
+    found = ", ".join(f"{count} {what}" for what, count in sorted(counted.items())) or "no calls"
+    return f"{rows[0].agent}: the outcomes follow from the prices: {found}"
+
+
+def verified(scoring: Scoring, candles: Sequence[Candle], newest: datetime) -> str:
+    """Return what was found of a call. Raises Wrong where its outcome is not that of the prices."""
+    call, claimed = scoring.call, scoring.call.outcome
+    by_deadline = call.state in {"unfilled", "unpriced"} or claimed.get("exit_reason") == "expired"
+    if call.signal["ecosystem"] == "stock" and by_deadline:
+        return "not verified, since the exchange's calendar decides"
+    with localcontext() as context:
+        context.prec, context.rounding = 28, ROUND_HALF_EVEN
+        computed = {"ambiguous": False} | scoring.run(candles)
+    if call.state in UNDECIDED:
+        ended = computed.get("exited_at", NEVER)
+        if ended < newest - timedelta(days=1):
+            what = f"{described(call.signal)} is {call.state} in the record"
+            raise Wrong(f"{what}, closed at {shown(ended)} by the prices")
+        return call.state
+    for name in FIGURES:
+        ours, theirs = computed.get(name), claimed[name]
+        if theirs is not None:
+            theirs = moment(theirs) if name.endswith("_at") else Decimal(theirs) if name in PRICES else theirs
+        if ours != theirs:
+            what = f"{described(call.signal)}: {name}"
+            raise Wrong(f"{what} is {shown(theirs)} in the record, {shown(ours)} by the prices")
+    return call.state
+
+
+def shown(value: Any) -> str:
+    if isinstance(value, datetime):
+        return f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return "nothing" if value is None else str(value)
 
 
 # --- Files and arguments ------------------------------------------------------------------------------------
@@ -512,6 +803,10 @@ def parser() -> Parser:
     command("proof", verify_proof, "file")
     command("consistency", verify_consistency, "old", "new", log=True)
     command("record", verify_record, "file", log=True)
+    outcomes = commands.add_parser("outcomes")
+    outcomes.set_defaults(run=verify_outcomes, key=[])
+    outcomes.add_argument("file")
+    outcomes.add_argument("--prices", required=True, type=Path, metavar="DIR")
     return made
 
 

@@ -1,13 +1,11 @@
 """What an operator may try: each attempt is found by a reader's verifier, or by `transparency verify`."""
 
 import csv
-import importlib.util
 import io
 import json
 import os
 import shutil
 import subprocess
-import sys
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -17,10 +15,10 @@ from aggregator.models import TradingSignal, TransparencyLog
 from aggregator.transparency import log_setup, log_tables, merkle, notes, tiles
 from aggregator.transparency.leaves import commitment, recorded_signals
 from aggregator.transparency.log_directory import log_directory
+from tests.aggregator.transparency import verifier
 from tests.aggregator.transparency.log_files import download, verify, write
 from tests.aggregator.transparency.test_sealer import EVENT
 from tests.commerce.feed.reading import reader
-from tests.servers import PROJECT
 from tests.test_deployment_guide import packaged
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -55,15 +53,6 @@ def export(agent):
     out = io.StringIO()
     call_command("transparency", "export", "crypto", agent, stdout=out)
     return out.getvalue()
-
-
-def verifier():
-    """The verifier as a module: a process for each of many inputs would take too long."""
-    spec = importlib.util.spec_from_file_location("verify_record", PROJECT / "examples" / "verify_record.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["verify_record"] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def operator_finds():
@@ -136,7 +125,7 @@ def test_two_rows_that_were_swapped(log, reader_files):
 
 def test_a_call_that_is_left_out_of_the_record(log, reader_files, capsys):
     rows = list(csv.reader(io.StringIO((reader_files / "record.csv").read_text(), newline="")))
-    module = verifier()
+    module = verifier.load()
     for left_out in range(1, len(rows)):
         with (reader_files / "thinned.csv").open("w", newline="") as file:
             csv.writer(file).writerows(rows[:left_out] + rows[left_out + 1 :])
@@ -266,7 +255,7 @@ def test_files_that_are_damaged_are_one_line_and_no_traceback(log, reader_files,
         *(json.dumps({key: value for key, value in proof.items() if key != name}) for name in proof),
         *(json.dumps(proof | {name: other}) for name in proof for other in (7, None, "x", [])),
     ]
-    module = verifier()
+    module = verifier.load()
     for number, text in enumerate(damaged):
         file = write(tmp_path / f"{number}", text)
         assert module.main(["proof", str(file), "--key", log]) == 1, text

@@ -1,0 +1,98 @@
+"""`verify_record.py outcomes`: a reader scores a record again, from prices alone."""
+
+import csv
+import io
+import random
+from collections import Counter
+from datetime import timedelta
+
+import pytest
+from django.core.management import call_command
+
+from tests.aggregator.track_record.recording import T0, call, candle_rows, insert, put, query, score
+from tests.aggregator.track_record.test_score import insert_markets, past, put_made_up
+from tests.aggregator.transparency import verifier
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def export(folder, ecosystem, agent):
+    out = io.StringIO()
+    call_command("transparency", "export", ecosystem, agent, stdout=out)
+    (folder / "record.csv").write_text(out.getvalue(), newline="")
+    return str(folder / "record.csv")
+
+
+def prices(folder, instrument, rows):
+    folder.mkdir(exist_ok=True)
+    with (folder / f"{instrument.replace('/', '_')}-1m.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["timestamp", "open", "high", "low", "close", "volume"])
+        writer.writerows([row[0].isoformat(), *row[1:], 0] for row in rows)
+
+
+def test_outcomes_of_all_kinds_follow_from_the_prices(log, seal, tmp_path, capsys):
+    signals, expected, markets = put_made_up(range(40, 52))
+    put(*past(signals))
+    for _, instrument, series, _ in markets:
+        prices(
+            tmp_path / "prices",
+            instrument,
+            [(each.timestamp, each.open, each.high, each.low, each.close) for each in series],
+        )
+    insert_markets(markets, random.Random(1), 1)
+    seal()
+    module = verifier.load()
+    found = Counter()
+    for row in query("SELECT ecosystem, agent_source, state, exit_reason FROM outcomes"):
+        record = export(tmp_path, row["ecosystem"], row["agent_source"])
+        status = module.main(["outcomes", record, "--prices", str(tmp_path / "prices")])
+        assert status == 0, (row, capsys.readouterr().err)
+        found[row["state"], row["exit_reason"]] += 1
+    assert len(expected) == sum(found.values())
+    assert len(found) > 8, found
+
+
+LINES = "100.5/101/100/101 · 101/104.5/101/104 · 104/105/103/104"
+
+
+@pytest.fixture
+def record_of_two(log, seal, tmp_path):
+    """A call, and one of the other side that ended it; their prices."""
+    long = {"entry_price": 100, "stop_loss": 98, "take_profit": 104}
+    call(**long)
+    call(action="SELL", timestamp=T0 + timedelta(minutes=1))
+    insert(candle_rows(LINES))
+    score()
+    seal()
+    prices(tmp_path / "prices", "BTC/USDT", candle_rows(LINES))
+    return export(tmp_path, "crypto", "bot")
+
+
+def says(capsys, record, folder):
+    status = verifier.load().main(["outcomes", record, "--prices", str(folder)])
+    said = capsys.readouterr()
+    return status, (said.out + said.err).strip()
+
+
+def test_it_says_what_was_verified(record_of_two, tmp_path, capsys):
+    assert says(capsys, record_of_two, tmp_path / "prices") == (
+        0,
+        "ok: crypto/bot: the outcomes follow from the prices: 1 closed, 1 open",
+    )
+
+
+def test_an_outcome_that_is_not_that_of_the_prices_is_named(record_of_two, tmp_path, capsys):
+    prices(tmp_path / "prices", "BTC/USDT", candle_rows(LINES.replace("· 101/", "· 102/")))
+    status, line = says(capsys, record_of_two, tmp_path / "prices")
+    assert status == 1
+    assert line.startswith("wrong: crypto/call-")
+    assert line.endswith(": exit_price is 101 in the record, 102 by the prices")
+
+
+def test_prices_that_are_missing_are_named(record_of_two, tmp_path, capsys):
+    (tmp_path / "none").mkdir()
+    assert says(capsys, record_of_two, tmp_path / "none") == (
+        1,
+        f"wrong: {tmp_path / 'none'} has no prices of BTC/USDT: a file such as BTCUSDT-1m.csv",
+    )
