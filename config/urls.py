@@ -21,12 +21,13 @@ from commerce.billing.stripe_webhook import StripeWebhook
 docs = SpectacularSwaggerSplitView.as_view(http_method_names=["get", "head"])
 
 urlpatterns = [
+    # First, since Django looks for an address in this order.
+    path(SIGNALS_PATH.removeprefix("/"), SignalsView.as_view(), name="signals"),
+    path(f"{HOOKS_PATH.removeprefix('/')}<token>", HookView.as_view(), name="hook"),
     path("", RedirectView.as_view(pattern_name="admin:index"), name="home"),
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/live", admin.site.admin_view(dashboard.live), name="hub-live"),
     path("admin/", admin.site.urls),
-    path(SIGNALS_PATH.removeprefix("/"), SignalsView.as_view(), name="signals"),
-    path(f"{HOOKS_PATH.removeprefix('/')}<token>", HookView.as_view(), name="hook"),
     path("api/stripe", StripeWebhook.as_view(), name="stripe"),
     path("api/v1/", include("commerce.api.urls")),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),

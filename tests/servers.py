@@ -223,8 +223,18 @@ def manage(*arguments: str) -> list[str]:
 
 def web(port: int) -> list[str]:
     """Command line of the web server."""
-    options = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1", "--blocking-threads", "8"]
-    return [sys.executable, "-m", "granian", "--interface", "wsgi", *options, "config.wsgi:application"]
+    return asgi(port, "config.web:application")
+
+
+def receiver(port: int) -> list[str]:
+    """Command line of the receiver."""
+    return asgi(port, "aggregator.receiver:app")
+
+
+def asgi(port: int, application: str) -> list[str]:
+    """Command line of an ASGI server."""
+    options = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1", "--no-ws"]
+    return [sys.executable, "-m", "granian", "--interface", "asgi", *options, application]
 
 
 def answers(url: str) -> bool:

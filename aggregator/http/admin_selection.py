@@ -6,7 +6,6 @@ from typing import Any
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import BadRequest
 from django.http import HttpRequest
-from django.urls import reverse
 from django.utils.deprecation import MiddlewareMixin
 
 ROW_ID = re.compile(r"[0-9]{1,18}")
@@ -17,7 +16,8 @@ class SelectionMiddleware(MiddlewareMixin):
 
     def process_view(self, request: HttpRequest, *_: Any) -> None:
         """Raise BadRequest."""
-        if request.method != "POST" or not request.path.startswith(reverse("admin:index")):
+        match = request.resolver_match
+        if request.method != "POST" or match is None or match.app_name != "admin":
             return
         if not all(map(ROW_ID.fullmatch, request.POST.getlist(ACTION_CHECKBOX_NAME))):
             raise BadRequest("The id of a selected row is not a number.")

@@ -1,23 +1,25 @@
 """Requests and answers in ASGI's terms (https://asgi.readthedocs.io/en/latest/specs/www.html)."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
 from django.conf import settings
+from django.http import HttpResponse
 from django.http.request import split_domain_port, validate_host
+from django.http.response import HttpResponseBase
 
 from aggregator.http.client_address import client_address
-from aggregator.http.problems import Problem
 from aggregator.http.requests import ReceivedRequest, complete
 
 BODY_TIMEOUT_S = 10.0
 """How long a body may take: agents give up after as long."""
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+ASGIMessage = Mapping[str, Any]
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[ASGIMessage]]
+Send = Callable[[ASGIMessage], Awaitable[None]]
 
 
 def received_by_asgi(scope: Scope) -> ReceivedRequest:
@@ -25,8 +27,10 @@ def received_by_asgi(scope: Scope) -> ReceivedRequest:
     headers: dict[str, str] = {}
     for raw_name, raw_value in scope["headers"]:
         name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
-        # A header that comes twice is one with a comma, as WSGI's servers have it.
-        headers[name] = f"{headers[name]},{value}" if name in headers else value
+        # As Django has them: a name with an underscore could pass for another, and one that comes twice is
+        # one with a comma.
+        if "_" not in name:
+            headers[name] = f"{headers[name]},{value}" if name in headers else value
     meta = {"REMOTE_ADDR": (scope.get("client") or [""])[0]}
     if forwarded := headers.get("x-forwarded-for"):
         meta["HTTP_X_FORWARDED_FOR"] = forwarded
@@ -35,17 +39,40 @@ def received_by_asgi(scope: Scope) -> ReceivedRequest:
 
 
 async def receive_body(receive: Receive, length: int) -> bytes:
-    """Return the `length` bytes of a body. Raises Problem 400 if it ends too soon, 408 if it takes long."""
+    """Return the `length` bytes of a body. Raises TimeoutError, and Problem 400 if it ends too soon."""
     body, more = b"", True
-    try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
-            while more:
-                message = await receive()
-                body += message.get("body", b"")
-                more = message.get("more_body", False)
-    except TimeoutError:
-        raise Problem(408, "timeout", "The body did not arrive in time.") from None
+    async with asyncio.timeout(BODY_TIMEOUT_S):
+        while more and len(body) < length:
+            message = await receive()
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
     return complete(body, length)
+
+
+def start_of(response: HttpResponseBase) -> ASGIMessage:
+    """Return the message with a response's status and headers."""
+    headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in response.items()]
+    cookies = [(b"set-cookie", each.output(header="").strip().encode()) for each in response.cookies.values()]
+    return {"type": "http.response.start", "status": response.status_code, "headers": headers + cookies}
+
+
+def body_message(body: bytes, *, more: bool = False) -> ASGIMessage:
+    return {"type": "http.response.body", "body": body, "more_body": more}
+
+
+async def respond(send: Send, response: HttpResponse) -> None:
+    """Send a whole response."""
+    await send(start_of(response))
+    await send(body_message(response.content))
+
+
+async def plain_lifespan(receive: Receive, send: Send) -> None:
+    """Answer the server's start and stop, at which there is nothing to do."""
+    while True:
+        kind = (await receive())["type"]
+        await send({"type": f"{kind}.complete"})
+        if kind == "lifespan.shutdown":
+            return
 
 
 def is_secure(scope: Scope, headers: Mapping[str, str]) -> bool:

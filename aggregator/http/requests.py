@@ -82,14 +82,20 @@ def _check_type(content_type: str) -> None:
 
 
 def read_body(read: Callable[[int], bytes], length: int) -> bytes:
-    """Return the `length` bytes of a body. Raises Problem 400 if it ends too soon."""
+    """Return the `length` bytes of a body. Raises Problem 400 if it ends too soon, 408 if it is late."""
     body = b""
     try:
         while len(body) < length and (part := read(length - len(body))):
             body += part
-    except OSError:
-        pass  # the client closed the connection
+    except OSError as error:
+        if isinstance(error.__cause__, TimeoutError):
+            raise late_body() from None
+        # Else the client closed the connection.
     return complete(body, length)
+
+
+def late_body() -> Problem:
+    return Problem(408, "timeout", "The body did not arrive in time.")
 
 
 def complete(body: bytes, length: int) -> bytes:

@@ -7,14 +7,13 @@ from contextvars import copy_context
 from typing import Any, TypeVar
 
 from django.db import close_old_connections
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from aggregator.http.answers import Answer
 from aggregator.http.requests import read_body, received_by_django
 from aggregator.ingest.hooks import hook
-from aggregator.ingest.way_in import commits
+from aggregator.ingest.in_django import received_by_loop, record_for
 from aggregator.ingest.webhook_view import NoNegotiation
 from aggregator.ledger import Outage
 
@@ -36,22 +35,24 @@ class HookView(APIView):
     default_response_headers: dict[str, str] = {}
 
     def post(self, request: Request, token: str) -> HttpResponse:  # noqa: ARG002 - the path has it too
-        return _answer(request._request).response()
+        return _respond(request._request)
 
     def http_method_not_allowed(self, request: Any, *_: Any, **__: Any) -> Any:
         """Answer any other method as the receiver does."""
-        return _answer(request._request).response()
+        return _respond(request._request)
 
 
-def _answer(django_request: Any) -> Answer:
-    request = received_by_django(django_request)
+def _respond(django_request: HttpRequest) -> HttpResponse:
     left_s, started = hook.timeout_s, time.monotonic()
-    length = _in_time(left_s, hook.check, request)
-    left_s -= time.monotonic() - started
-    request.body = read_body(django_request.read, length)
-    started = time.monotonic()
+    request = received_by_loop(django_request)
+    if request is None:
+        request = received_by_django(django_request)
+        length = _in_time(left_s, hook.check, request)
+        left_s -= time.monotonic() - started
+        request.body = read_body(django_request.read, length)
+        started = time.monotonic()
     entries = _in_time(left_s, hook.entries, request)
-    return hook.answer(commits.record(entries, left_s - (time.monotonic() - started)))
+    return record_for(hook, entries, django_request, left_s - (time.monotonic() - started))
 
 
 def _in_time(timeout_s: float, call: Callable[..., _T], *arguments: Any) -> _T:

@@ -12,7 +12,7 @@ from rest_framework.views import APIView
 
 from aggregator.http.api_keys import Principal
 from aggregator.http.requests import ReceivedRequest
-from aggregator.ingest.way_in import received, record_in_thread
+from aggregator.ingest.in_django import received, record_for
 from aggregator.ingest.webhook import webhook
 
 
@@ -63,7 +63,7 @@ class SignalsView(APIView):
 
     def post(self, request: Request) -> HttpResponse:
         entries = webhook.entries_from(_sender(request), cast(ReceivedRequest, request.auth))
-        return record_in_thread(webhook, entries).response()
+        return record_for(webhook, entries, request._request, webhook.timeout_s)
 
 
 def _sender(request: Request) -> Principal:

@@ -16,7 +16,9 @@ from aggregator.ledger.sql import COLUMNS, STAGED_COLUMNS, STAGED_TABLE
 # The table's own lock is taken before the ledger's, so that a migration makes this transaction wait and not
 # everyone behind it. Of a statement that has begun, only the waiting for locks can be limited.
 #
-# A plan is kept while the tables grow: it must not read one of them whole because it was small.
+# A plan is kept while the tables grow: it must not read one of them whole because it was small. A sequence
+# can be read in no other way, and seems so dear then that Postgres would compile the plan (JIT) at each call,
+# which takes 100 ms.
 #
 # Positions begin above the greatest on record whatever the sequence says, which a restore or a failover may
 # have left behind. The clock is read under the lock, once a call.
@@ -31,7 +33,8 @@ _BEGIN = """
     EXCEPTION WHEN lock_not_available THEN
         RAISE query_canceled USING MESSAGE = 'the ledger was locked for 30 s';
     END;
-    PERFORM set_config('lock_timeout', wait, true), set_config('enable_seqscan', 'off', true);
+    PERFORM set_config('lock_timeout', wait, true), set_config('enable_seqscan', 'off', true),
+        set_config('jit', 'off', true);
     SELECT greatest(CASE WHEN is_called THEN last_value END, newest.position,
             (SELECT floor FROM ledger_generations ORDER BY number DESC LIMIT 1), 0),
         greatest(clock_timestamp(), newest.recorded_at)

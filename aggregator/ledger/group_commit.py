@@ -11,7 +11,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from django.db import close_old_connections, connections
-from structlog.contextvars import bound_contextvars, get_contextvars
+from structlog.contextvars import bound_contextvars
 
 from aggregator import ledger
 from aggregator.ledger import Entry, Outage, Result
@@ -33,10 +33,10 @@ class Ticket:
 
     __slots__ = ("error", "is_withdrawn", "request_id", "results", "validated", "waiter")
 
-    def __init__(self, validated: list[ledger.Validated], waiter: Any) -> None:
+    def __init__(self, validated: list[ledger.Validated], waiter: Any, request_id: str | None) -> None:
         self.validated = validated
         self.waiter = waiter
-        self.request_id: str | None = get_contextvars().get("request_id")
+        self.request_id = request_id
         self.results: list[Result] = []
         self.error: BaseException | None = None
         self.is_withdrawn = False
@@ -73,12 +73,14 @@ class GroupCommit:
         self._thread: threading.Thread | None = None
         self._checked_at = 0.0
 
-    def record(self, entries: Sequence[Entry], timeout_s: float = RECORD_TIMEOUT_S) -> list[Result]:
+    def record(
+        self, entries: Sequence[Entry], timeout_s: float = RECORD_TIMEOUT_S, request_id: str | None = None
+    ) -> list[Result]:
         """Do what `ledger.record` does, together with others; raises Outage also after `timeout_s`."""
         # An Event costs three times as much.
         asleep = threading.Lock()
         asleep.acquire()
-        ticket = Ticket(ledger.validate(entries), asleep)
+        ticket = Ticket(ledger.validate(entries), asleep, request_id)
         self.submit(ticket)
         if not asleep.acquire(timeout=timeout_s):
             raise ticket.withdraw()

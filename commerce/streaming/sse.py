@@ -8,7 +8,7 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,10 +17,9 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from django.conf import settings
-from django.http import HttpResponse, QueryDict
+from django.http import QueryDict
 
-from aggregator.http.client_address import client_address
+from aggregator.http.asgi import Receive, Scope, Send, received_by_asgi, respond
 from aggregator.http.problems import Problem, unavailable
 from aggregator.ledger.errors import Outage
 from commerce import readers, usage
@@ -51,10 +50,6 @@ RECONNECT_MS = 3000
 ANY_ORIGIN = {"Access-Control-Allow-Origin": "*"}
 """As all of the API: CORS_ALLOW_ALL_ORIGINS says why."""
 
-ASGIScope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
 
 @dataclass(frozen=True)
 class Admission:
@@ -74,17 +69,20 @@ def broadcaster() -> Broadcaster:
     return Broadcaster()
 
 
-async def application(scope: ASGIScope, receive: Receive, send: Send) -> None:
+async def application(scope: Scope, receive: Receive, send: Send) -> None:
     """Serve one stream (an ASGI application for `http` scopes at PATH)."""
     shared = broadcaster()
+    request = received_by_asgi(scope)
     try:
         if scope["method"] != "GET":
             raise Problem(405, "method_not_allowed", "This address takes GET.", headers={"Allow": "GET"})
         admission = await shared.in_database_thread(
-            admit, headers_of(scope), scope["query_string"], address_of(scope), shared.process
+            admit, request.headers, scope["query_string"], request.address, shared.process
         )
     except Exception as error:
-        await respond(send, problem_of(error).response())
+        refusal = problem_of(error)
+        refusal.headers |= ANY_ORIGIN
+        await respond(send, refusal.response())
         return
     subscriber = Subscriber(
         admission.key_digest, admission.slot, admission.entitlement, admission.filters, admission.position
@@ -102,7 +100,7 @@ async def application(scope: ASGIScope, receive: Receive, send: Send) -> None:
             await shared.in_database_thread(slots.release, subscriber.slot)
 
 
-def admit(headers: dict[str, str], query: bytes, address: str, process: UUID) -> Admission:
+def admit(headers: Mapping[str, str], query: bytes, address: str, process: UUID) -> Admission:
     """Check a request and acquire a slot for its stream. Raises what a view raises."""
     with counting_failures(address):
         reader = readers.find_reader(headers)
@@ -183,7 +181,8 @@ class _Stream:
             **ANY_ORIGIN,
             **quota_headers.rate_limit_headers(self.admission.entitlement, self.admission.usage),
         }
-        await self._send({"type": "http.response.start", "status": 200, "headers": encoded_headers(headers)})
+        encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        await self._send({"type": "http.response.start", "status": 200, "headers": encoded})
         await self._write(b"retry: %d\n%b" % (RECONNECT_MS, cursor_event(self.position)))
 
     async def _write(self, chunk: bytes) -> None:
@@ -242,25 +241,3 @@ def _end_on_signals(loop: asyncio.AbstractEventLoop) -> None:
                 before(number, frame)
 
         signal.signal(number, handle)
-
-
-async def respond(send: Send, response: HttpResponse) -> None:
-    """Send a whole response."""
-    headers = encoded_headers(dict(response.items()) | ANY_ORIGIN)
-    await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
-    await send({"type": "http.response.body", "body": response.content})
-
-
-def encoded_headers(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
-    return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-
-
-def headers_of(scope: ASGIScope) -> dict[str, str]:
-    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-
-
-def address_of(scope: ASGIScope) -> str:
-    meta = {"REMOTE_ADDR": (scope.get("client") or [""])[0]}
-    if forwarded := headers_of(scope).get("x-forwarded-for"):
-        meta["HTTP_X_FORWARDED_FOR"] = forwarded
-    return client_address(meta, settings.ENVIRONMENT.trusted_proxies)

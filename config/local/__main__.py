@@ -82,9 +82,7 @@ def run(stack: ExitStack) -> int:
         begin_log(environment)
     demo = os.environ.get("DEMO", "on").lower() not in {"off", "0", "no", "false"}
     password = operator_password(environment)
-    announcer = Announcer(
-        port, startup_message(port, environment["STREAM_PORT"], OPERATOR, password, demo=demo)
-    )
+    announcer = Announcer(port, startup_message(environment, OPERATOR, password, demo=demo))
     agents = ROOT / "Procfile.demo" if demo else None
     failure = supervise(ROOT / "Procfile", agents, environment, announcer.start, announcer.cancel)
     print_line(failure or "Stopping …", error=bool(failure))
@@ -149,6 +147,8 @@ def start_servers(stack: ExitStack, dotenv: DotEnv) -> dict[str, str]:
 def child_environment(dotenv: DotEnv, local: Mapping[str, str], port: int) -> dict[str, str]:
     """Return the environment of the hub's programs; they read the user's part of `.env` themselves."""
     programs = str(Path(sys.executable).parent)
+    stream_port = free_port_from(port + 1)
+    receiver_port = free_port_from(stream_port + 1)
     unproxied = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
     inherited = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
     return {
@@ -157,7 +157,8 @@ def child_environment(dotenv: DotEnv, local: Mapping[str, str], port: int) -> di
         "SIGNAL_HUB_DOTENV": str(dotenv.path),
         "PATH": os.pathsep.join([programs, os.environ.get("PATH", os.defpath)]),
         "PORT": str(port),
-        "STREAM_PORT": os.environ.get("STREAM_PORT") or str(free_port_from(port + 1)),
+        "STREAM_PORT": os.environ.get("STREAM_PORT") or str(stream_port),
+        "RECEIVER_PORT": os.environ.get("RECEIVER_PORT") or str(receiver_port),
         "PYTHONUNBUFFERED": "1",
         # A proxy of the user's network cannot reach this machine's loopback.
         "no_proxy": ",".join(filter(None, [unproxied, "127.0.0.1", "localhost"])),

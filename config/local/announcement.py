@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import sys
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
 
 
@@ -49,8 +50,9 @@ def is_live(port: int) -> bool:
         connection.close()
 
 
-def startup_message(port: int, stream_port: str, name: str, password: str, *, demo: bool) -> str:
+def startup_message(environment: Mapping[str, str], name: str, password: str, *, demo: bool) -> str:
     """Return the addresses, the login and how to stop, framed."""
+    port = environment["PORT"]
     lines = [
         "Signal Hub is running.",
         "",
@@ -59,7 +61,8 @@ def startup_message(port: int, stream_port: str, name: str, password: str, *, de
         f"Password   {password}",
         f"Signals    POST http://127.0.0.1:{port}/api/signals",
         f"Feed API   http://127.0.0.1:{port}/api/docs/",
-        f"Stream     http://127.0.0.1:{stream_port}/api/v1/stream",
+        f"Stream     http://127.0.0.1:{environment['STREAM_PORT']}/api/v1/stream",
+        f"Receiver   http://127.0.0.1:{environment['RECEIVER_PORT']}/api/signals (the same, for high rates)",
         "",
         *(["Demo agents publish synthetic signals; DEMO=off leaves them out."] if demo else []),
         "Ctrl-C stops everything; the data stays.",

@@ -1,21 +1,14 @@
 """The receiver, on a real socket."""
 
-import sys
-
 import pytest
 import requests
 
 from aggregator.models import TradingSignal
 from tests.aggregator.ingest.senders import as_bytes, standard, wire
 from tests.servers import free_port as find_free_port
-from tests.servers import serve
+from tests.servers import receiver, serve
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def receiver(port):
-    options = ["--host", "127.0.0.1", "--port", str(port), "--no-ws"]
-    return [sys.executable, "-m", "granian", "--interface", "asgi", *options, "aggregator.receiver:app"]
 
 
 @pytest.fixture(scope="module")

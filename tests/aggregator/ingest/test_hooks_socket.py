@@ -14,8 +14,7 @@ import requests
 
 from aggregator.models import DeadLetter, TradingSignal
 from tests.aggregator.sources.made import made
-from tests.aggregator.test_receiver import receiver
-from tests.servers import PROJECT, SERVERS, eventually, frozen, serve, web
+from tests.servers import PROJECT, SERVERS, eventually, frozen, receiver, serve, web
 from tests.servers import free_port as find_free_port
 
 pytestmark = pytest.mark.django_db(transaction=True)

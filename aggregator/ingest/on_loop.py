@@ -1,0 +1,124 @@
+"""Ingest on an event loop: many requests at once, without a thread for each."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from django.core.exceptions import SynchronousOnlyOperation
+from django.db import close_old_connections
+
+from aggregator import ledger
+from aggregator.http.asgi import Receive, receive_body
+from aggregator.http.problems import unavailable
+from aggregator.http.request_log import current_request_id
+from aggregator.http.requests import ReceivedRequest, late_body
+from aggregator.ingest.way_in import WayIn
+from aggregator.ledger.group_commit import GroupCommit, Ticket
+
+MAX_WAITING_THREADS = 4
+"""Calls that wait for Postgres or Redis at once, beside the thread that writes."""
+LONG_BODY_BYTES = 65_536
+"""A longer body is parsed in a thread, so that it holds up no others."""
+
+_T = TypeVar("_T")
+
+
+async def receive_whole(way_in: WayIn, request: ReceivedRequest, receive: Receive) -> float:
+    """Check the head of a request and add the body to it; return how many seconds are left for the rest."""
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    length = await _run(way_in.timeout_s, way_in.check, request)
+    left_s = way_in.timeout_s - (loop.time() - started)
+    try:
+        request.body = await receive_body(receive, length)
+    except TimeoutError:
+        raise late_body() from None
+    return left_s
+
+
+async def record_body(way_in: WayIn, request: ReceivedRequest, timeout_s: float) -> Sequence[ledger.Result]:
+    """Record what a whole request sends, and return the results. Raises what `way_in` raises, and Outage."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + timeout_s
+    is_long = len(request.body) > LONG_BODY_BYTES
+    validated = await _run(timeout_s, _validated, way_in, request, is_long=is_long)
+    return await loop_commit(loop).record(validated, until - loop.time())
+
+
+def _validated(way_in: WayIn, request: ReceivedRequest) -> list[ledger.Validated]:
+    return ledger.validate(way_in.entries(request))
+
+
+async def _run(timeout_s: float, call: Callable[..., _T], *arguments: Any, is_long: bool = False) -> _T:
+    """Call on the event loop, which is faster, unless it takes long or has to wait."""
+    if not is_long:
+        try:
+            return call(*arguments)
+        except SynchronousOnlyOperation:
+            pass
+    return await _in_thread(timeout_s, call, *arguments)
+
+
+async def _in_thread(timeout_s: float, call: Callable[..., _T], *arguments: Any) -> _T:
+    """Call in one of a few threads. Raises Problem 503 where all of them stay busy, or it takes too long."""
+    context = copy_context()
+
+    def run() -> _T:
+        close_old_connections()
+        return call(*arguments)
+
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await asyncio.get_running_loop().run_in_executor(_threads, context.run, run)
+    except TimeoutError:
+        raise unavailable("The database is unavailable; retry later.") from None
+
+
+_threads = ThreadPoolExecutor(MAX_WAITING_THREADS, "ingest")
+
+
+class LoopCommit:
+    """The writing thread, for an event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._commits = GroupCommit("webhook", self._answered)
+        self._ready: list[Ticket] = []
+
+    async def record(self, validated: list[ledger.Validated], timeout_s: float) -> list[ledger.Result]:
+        """Do what `GroupCommit.record` does."""
+        ticket = Ticket(validated, self._loop.create_future(), current_request_id())
+        timer = self._loop.call_later(timeout_s, _expire, ticket)
+        if not self._ready:
+            # After all requests that have just arrived: each switch to the other thread costs more than one.
+            self._loop.call_soon(self._submit)
+        self._ready.append(ticket)
+        await ticket.waiter
+        timer.cancel()
+        return ticket.outcome()
+
+    def _submit(self) -> None:
+        ready, self._ready = self._ready, []
+        for ticket in ready:
+            self._commits.submit(ticket)
+
+    def _answered(self, group: Sequence[Ticket]) -> None:
+        self._loop.call_soon_threadsafe(_wake, group)
+
+
+loop_commit = lru_cache(maxsize=1)(LoopCommit)
+"""Return the LoopCommit of an event loop; a server has one in each process."""
+
+
+def _expire(ticket: Ticket) -> None:
+    ticket.error = ticket.withdraw()
+    _wake([ticket])
+
+
+def _wake(group: Sequence[Ticket]) -> None:
+    for ticket in group:
+        if not ticket.waiter.done():
+            ticket.waiter.set_result(None)

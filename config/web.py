@@ -1,0 +1,64 @@
+"""The hub's web server: `granian --interface asgi config.web:application`.
+
+Requests that bring signals have threads of their own, which no page can occupy.
+"""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import django
+from django.apps import apps
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+if not apps.ready:
+    django.setup()
+
+from django.conf import settings
+from django.http import HttpResponse
+
+from aggregator.http.asgi import Receive, Scope, Send, plain_lifespan, receive_body, received_by_asgi
+from aggregator.http.problems import Problem
+from aggregator.http.threaded_handler import Reception, ThreadedHandler
+from aggregator.ingest.on_loop import receive_whole
+from aggregator.ingest.ways_in import find_way_in
+
+PAGE_THREADS = 16
+INGEST_THREADS = 8
+"""None of them waits for a commit."""
+
+_for_pages = ThreadPoolExecutor(PAGE_THREADS, "page")
+_for_ingest = ThreadPoolExecutor(INGEST_THREADS, "ingest-view")
+
+
+async def receive_request(scope: Scope, receive: Receive) -> Reception | HttpResponse:
+    """Receive a request whole, but for bodies that their views refuse by the head."""
+    request = received_by_asgi(scope)
+    way_in = find_way_in(request.path)
+    if way_in is not None:
+        try:
+            await receive_whole(way_in, request, receive)
+        except Exception as error:  # for the view, which answers
+            return Reception(_for_ingest, received=error)
+        return Reception(_for_ingest, received=request)
+    length = request.headers.get("content-length", "")
+    if not length.isdecimal() or not 0 < int(length) <= settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+        return Reception(_for_pages)
+    try:
+        return Reception(_for_pages, await receive_body(receive, int(length)))
+    except TimeoutError:
+        return HttpResponse(status=408)
+    except Problem:
+        return HttpResponse(status=400)
+
+
+_handler = ThreadedHandler(receive_request)
+
+
+async def application(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "lifespan":
+        await plain_lifespan(receive, send)
+    else:
+        await _handler(scope, receive, send)
+
+
+settings.ENVIRONMENT.announce_bus()
