@@ -60,6 +60,16 @@ class Entitlement:
         return replace(self, scope=self.scope.within(ecosystems))
 
 
+OPERATOR = 0
+"""Stands for the customer where an operator reads, who has no subscription and no limits."""
+
+
+def operators_entitlement() -> Entitlement:
+    """Return what an operator's key with the scope to read allows: all of the feed, and no endpoints."""
+    everything = Scope(payload=True)
+    return Entitlement(OPERATOR, 0, "operator", everything, None, None, streams=1, webhooks=0)
+
+
 def entitlement(subscription: Subscription) -> Entitlement:
     """Return what a subscription allows; `Subscription.objects.entitling` finds those that are live."""
     plan = subscription.plan

@@ -11,13 +11,13 @@ from aggregator.http.problems import CHALLENGE, Problem
 from aggregator.ledger.errors import classified
 from aggregator.models import ApiKey
 from commerce import entitlements
-from commerce.entitlements import Entitlement
+from commerce.entitlements import OPERATOR, Entitlement
 from commerce.models import Subscription
 
 
 @dataclass(frozen=True)
 class Reader:
-    """A customer's key that is valid now."""
+    """A key that is valid now and may read the feed: a customer's or an operator's."""
 
     key_id: str
     customer_id: int
@@ -67,16 +67,16 @@ def find_readers(digests: Iterable[bytes]) -> dict[bytes, Reader]:
     with classified():
         keys = list(
             api_keys.valid_keys(list(wanted), now)
-            .filter(scopes__contains=[api_keys.READ], reader__isnull=False)
+            .filter(scopes__contains=[api_keys.READ])
             .select_related("reader")
         )
         live = Subscription.objects.entitling(now).filter(
-            customer__in={key.reader.customer_id for key in keys}
+            customer__in={_customer_of(key) for key in keys} - {OPERATOR}
         )
         entitled = {each.customer_id: entitlements.entitlement(each) for each in live}
     found = {}
     for key in keys:
-        owner = _reader(key, entitled.get(key.reader.customer_id))
+        owner = _reader(key, entitled)
         passing = {bytes(key.digest)}
         if key.previous_digest and key.previous_until and key.previous_until > now:
             passing.add(bytes(key.previous_digest))
@@ -84,10 +84,18 @@ def find_readers(digests: Iterable[bytes]) -> dict[bytes, Reader]:
     return found
 
 
-def _reader(key: ApiKey, entitlement: Entitlement | None) -> Reader:
+def _customer_of(key: ApiKey) -> int:
+    """Return whose key it is, OPERATOR for none of a customer's."""
+    reader = getattr(key, "reader", None)
+    return reader.customer_id if reader else OPERATOR
+
+
+def _reader(key: ApiKey, entitled: Mapping[int, Entitlement]) -> Reader:
+    customer = _customer_of(key)
+    entitlement = entitlements.operators_entitlement() if customer == OPERATOR else entitled.get(customer)
     if entitlement and key.ecosystems:
         entitlement = entitlement.within(key.ecosystems)
-    return Reader(key.key_id, key.reader.customer_id, entitlement)
+    return Reader(key.key_id, customer, entitlement)
 
 
 def unauthenticated() -> Problem:

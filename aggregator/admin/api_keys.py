@@ -88,6 +88,12 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
                 "key_id"
             ].help_text = "Identifies the key in logs; generated from its name if left empty."
 
+    def clean_scopes(self) -> list[str]:
+        scopes = list(self.cleaned_data["scopes"])
+        if getattr(self.instance, "reader", None) and scopes != [api_keys.READ]:
+            raise forms.ValidationError("A customer's key may read the feed and nothing else.")
+        return scopes
+
     def clean_key_id(self) -> str:
         key_id = str(self.cleaned_data.get("key_id") or "")
         if key_id and not KEY_ID_PATTERN.fullmatch(key_id):

@@ -196,7 +196,7 @@ REGISTRY.register(HubCollector())
 
 
 class MetricsView(View):
-    """For a key with the scope `read` and no limit to some ecosystems, and for staff who are logged in.
+    """For a key with the scope `metrics` and no limit to some ecosystems, and for staff who are logged in.
 
     An address is no proof: behind a tunnel or a proxy on the same machine all of the world comes from
     127.0.0.1.
@@ -254,7 +254,7 @@ def require_reader(request: HttpRequest) -> None:
 def _require_scope(sender: api_keys.Principal | None) -> None:
     if sender is None:
         raise api_keys.Unauthenticated
-    if api_keys.READ not in sender.scopes or sender.ecosystems is not None:
+    if api_keys.METRICS not in sender.scopes or sender.ecosystems is not None:
         raise Problem(403, "scope_missing", "The API key may not read the hub's metrics.")
 
 

@@ -26,6 +26,7 @@ from ecosystems.env import Environment
 
 PUBLISH = "publish"
 READ = "read"
+METRICS = "metrics"
 ROTATION_OVERLAP = timedelta(hours=24)
 """How long the value before a rotation stays valid by default."""
 LAST_USED_INTERVAL = timedelta(minutes=1)
@@ -176,7 +177,7 @@ class AuthManager:
 def _find_key(digest: bytes) -> _ValidKey | None:
     """Return the key that is valid now; the time of a look-up by HMAC reveals nothing about the value."""
     now = timezone.now()
-    key = valid_keys([digest], now).first()
+    key = valid_keys([digest], now).select_related("reader").first()
     if key is None:
         return None
     _record_use(key, now)
@@ -185,8 +186,14 @@ def _find_key(digest: bytes) -> _ValidKey | None:
         digests.append(bytes(key.previous_digest))
     ecosystems = frozenset(key.ecosystems) if key.ecosystems else None
     agents = frozenset(key.agents) if key.agents else None
-    principal = Principal(f"key:{key.key_id}", frozenset(key.scopes), ecosystems, agents)
+    principal = Principal(f"key:{key.key_id}", _scopes(key), ecosystems, agents)
     return _ValidKey(key.key_id, tuple(digests), principal)
+
+
+def _scopes(key: ApiKey) -> frozenset[str]:
+    """Return the scopes of a key; a customer's may read the feed at most, whatever it was given."""
+    scopes = frozenset(key.scopes)
+    return scopes & {READ} if getattr(key, "reader", None) else scopes
 
 
 def valid_keys(digests: Sequence[bytes], now: datetime) -> QuerySet[ApiKey]:

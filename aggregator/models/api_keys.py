@@ -9,7 +9,7 @@ from aggregator.models.choices import ECOSYSTEM_CHOICES
 class ApiKey(models.Model):
     """Who may send or read. Values and signing secrets are never stored: see `aggregator.http.api_keys`."""
 
-    SCOPES = (("publish", "publish signals"), ("read", "read the feed"))
+    SCOPES = (("publish", "publish signals"), ("read", "read the feed"), ("metrics", "read the metrics"))
 
     key_id = models.TextField(
         "id", unique=True, help_text="Names the key in logs and dead letters; not a secret."

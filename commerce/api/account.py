@@ -28,11 +28,11 @@ class AccountDetail(ReaderView):
     )
     def get(self, _request: Request) -> HttpResponse:
         entitlement = self.reader.entitlement
-        customer = Customer.objects.get(pk=self.reader.customer_id)
-        live = Subscription.objects.get(pk=entitlement.subscription_id) if entitlement else None
+        customer = Customer.objects.filter(pk=self.reader.customer_id).first()
+        live = Subscription.objects.filter(pk=entitlement.subscription_id).first() if entitlement else None
         return json(
             {
-                "customer": customer.email,
+                "customer": customer.email if customer else None,
                 "key": self.reader.key_id,
                 "subscription": _state(live, entitlement) if live and entitlement else None,
                 "rights": _rights(entitlement) if entitlement else None,

@@ -190,7 +190,9 @@ class SubscriptionState(serializers.Serializer[Any]):
 
 
 class Me(serializers.Serializer[Any]):
-    customer = serializers.CharField(help_text="The customer's e-mail address.")
+    customer = serializers.CharField(
+        allow_null=True, help_text="The customer's e-mail address; null for an operator's key."
+    )
     key = serializers.CharField(help_text="The id of the key that was used.")
     subscription = SubscriptionState(allow_null=True, help_text="Null where none is live.")
     rights = Rights(allow_null=True, help_text="Null where no subscription is live.")

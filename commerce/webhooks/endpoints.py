@@ -48,6 +48,8 @@ def create(
 
     Returns it with the signing secret of a webhook, which is shown this once. Raises Rejected.
     """
+    if not rights.webhooks:
+        raise Rejected("too_many_endpoints", "Push endpoints are not included.")
     label = check_address(channel, address)
     restriction = sorted(ecosystems)
     scope = rights.within(restriction).scope if restriction else rights.scope

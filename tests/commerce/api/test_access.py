@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from aggregator.http import api_keys
 from aggregator.models import ApiKey
-from commerce.models import Subscription
+from commerce.models import Subscription, UsageDay
 from tests.commerce.feed.reading import Reader, customer, grant, reader, record
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -59,12 +59,41 @@ def test_unknown_expired_and_revoked_keys_get_the_same_answer(path):
 
 @pytest.mark.parametrize("path", PATHS)
 def test_keys_that_may_not_read(path):
-    scopeless, agents, operators = grant(), grant(), ApiKey(key_id="ops", scopes=["read"])
+    scopeless, agents = grant(), grant()
     ApiKey.objects.filter(pk=scopeless.key.pk).update(scopes=[])
     ApiKey.objects.filter(pk=agents.key.pk).update(scopes=["publish"])
-    nobodys = manager().issue(operators)
-    for value in (scopeless.value, agents.value, nobodys.value):
+    scraper = manager().issue(ApiKey(key_id="prometheus", scopes=["metrics"]))
+    for value in (scopeless.value, agents.value, scraper.value):
         assert_nothing_leaks(Reader(value).get(path), 403)
+
+
+def test_an_operators_key_with_the_scope_to_read_reads_all_without_limits():
+    ops = Reader(manager().issue(ApiKey(key_id="ops", scopes=["read"])).value)
+    record("eur", ecosystem="forex", symbol="EURUSD")
+    assert ops.ids() == ["secret", "eur"]
+    assert ops.get("signals/crypto/secret").json()["raw_payload"] == {}
+    assert [row["agent"] for row in ops.get("agents").json()["agents"]] == ["secret-agent", "bot-1"]
+    me = ops.get("me").json()
+    assert (me["customer"], me["key"], me["subscription"]) == (None, "ops", None)
+    assert (me["rights"]["signals_per_day"], me["rights"]["webhooks"]) == (None, 0)
+    assert ops.get("usage").json()["requests"] == {"used": 0, "limit": None, "remaining": None}
+    assert ops.get("webhooks").json() == {"webhooks": []}
+    hook = {"url": "https://example.com/hook"}
+    headers = {"Authorization": f"Bearer {ops.value}"}
+    refused = ops._client.post("/api/v1/webhooks", hook, content_type="application/json", headers=headers)
+    assert refused.json()["code"] == "too_many_endpoints"
+    crypto = Reader(manager().issue(ApiKey(key_id="c", scopes=["read"], ecosystems=["crypto"])).value)
+    assert crypto.ids() == ["secret"]
+    assert ApiKey.objects.get(key_id="ops").last_used_at
+    assert not UsageDay.objects.exists()
+
+
+def test_a_customers_key_is_never_an_operators(client):
+    given = grant()
+    ApiKey.objects.filter(pk=given.key.pk).update(scopes=["read", "publish", "metrics"])
+    assert manager().identify(given.value).scopes == {"read"}
+    assert client.get("/metrics", headers={"X-API-Key": given.value}).status_code == 403
+    assert Reader(given.value).get("signals").status_code == 200
 
 
 @pytest.mark.parametrize("path", sorted(set(PATHS) - FREE))
