@@ -294,6 +294,7 @@ WORKER_LOOPS = {
 KEEP_DAYS = {
     **ENVIRONMENT.keep_days,
     "alert_notifications": 90,
+    "dead_letter_bytes": 1,
     "axes_accessattempt": 1,
     "axes_accesslog": 90,
     "sender_minutes": 2,

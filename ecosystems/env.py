@@ -157,6 +157,10 @@ class Environment:
     sender_new_names: int = _SENDERS.variable("CORE_SENDER_NEW_NAMES", POSITIVE,
         "New agents and symbols that a sender may bring in an hour. Signals beyond are recorded all the "
         "same, and counted under `(other)`", "5000", default="1000")
+    sender_dead_letter_bytes: int = _SENDERS.variable("CORE_SENDER_DEAD_LETTER_BYTES", POSITIVE,
+        "Bytes of dead letters that a sender may fill in a day; what comes beyond keeps its reason, length "
+        "and hash only",
+        "104857600", default="104857600")
 
     keep_arrival_minutes: int | None = _RETENTION.variable(  # cadences look back 30 days
         "CORE_KEEP_ARRIVAL_MINUTES", days(31, forever=True),
@@ -167,11 +171,16 @@ class Environment:
     keep_resolved_dead_letters: int | None = _RETENTION.variable(
         "CORE_KEEP_RESOLVED_DEAD_LETTERS", days(1, forever=True),
         "Rows of `dead_letters`, counted from when they were resolved", "30", default="90")
+    keep_dead_letters: int | None = _RETENTION.variable(
+        "CORE_KEEP_DEAD_LETTERS", days(1, forever=True),
+        "Rows of `dead_letters` that nobody resolved, counted from when they came last",
+        "forever", default="365")
     keep_candles: int | None = _RETENTION.variable("CORE_KEEP_CANDLES", days(60, forever=True),
         "Rows of `candles` that no open call needs; calls of before are not scored again",
         "400", default="forever")
     keep_sightings: int | None = _RETENTION.variable("CORE_KEEP_SIGHTINGS", days(1, forever=True),
-        "Rows of `sightings`: when and over which transport duplicates arrived", "365", default="forever")
+        "Rows of `sightings`: how often and over which transport a signal came again, counted from then",
+        "365", default="90")
     keep_agents: int | None = _RETENTION.variable("CORE_KEEP_AGENTS", days(31, forever=True),
         "Rows of `agents` and `symbol_aliases`, counted from when they were last seen; not those that an "
         "operator has set or mapped", "365", default="90")
@@ -257,6 +266,7 @@ class Environment:
             "arrival_minutes": self.keep_arrival_minutes,
             "arrival_hours": self.keep_arrival_hours,
             "dead_letters": self.keep_resolved_dead_letters,
+            "unresolved_dead_letters": self.keep_dead_letters,
             "sightings": self.keep_sightings,
             "agents": self.keep_agents,
             "symbol_aliases": self.keep_agents,

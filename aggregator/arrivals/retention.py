@@ -1,4 +1,4 @@
-"""Removing rows that nothing reads any more: never of the ledger, and no unresolved dead letter."""
+"""Removing rows that nothing reads any more: never of the ledger."""
 
 import logging
 import time
@@ -20,10 +20,10 @@ OLD = {
         AND minute <= (SELECT max(through) FROM arrival_totals) ORDER BY minute""",
     "arrival_hours": "hour < now() - make_interval(days => %(days)s) ORDER BY hour",
     "dead_letters": "resolved_at < now() - make_interval(days => %(days)s)",
-    # No index by time: a duplicate would pay for it each time. The oldest have the lowest ids.
-    "sightings": """id <= (
-            SELECT max(id) FROM (SELECT id FROM sightings ORDER BY id LIMIT %(batch)s) AS first)
-        AND seen_at < now() - make_interval(days => %(days)s)""",
+    "unresolved_dead_letters": """last_at < now() - make_interval(days => %(days)s)
+        AND resolved_at IS NULL ORDER BY last_at""",
+    "dead_letter_bytes": "day < current_date - %(days)s",
+    "sightings": "seen_at < now() - make_interval(days => %(days)s) ORDER BY seen_at",
     "sender_minutes": "minute < now() - make_interval(days => %(days)s) ORDER BY minute",
     # What an operator has set, or mapped, stays.
     "agents": "last_seen < now() - make_interval(days => %(days)s) AND expected_cadence IS NULL",
@@ -34,14 +34,15 @@ OLD = {
 }
 
 REMOVE = {
-    table: f"""
-    WITH old AS (SELECT id FROM {table} WHERE {old} LIMIT %(batch)s FOR UPDATE SKIP LOCKED){
+    rows: f"""
+    WITH old AS (
+        SELECT id FROM {rows.removeprefix("unresolved_")} WHERE {old} LIMIT %(batch)s FOR UPDATE SKIP LOCKED){
         ", cadences AS (DELETE FROM agent_cadences WHERE agent_id IN (SELECT id FROM old))"
-        if table == "agents"
+        if rows == "agents"
         else ""
     }
-    DELETE FROM {table} WHERE id IN (SELECT id FROM old)"""
-    for table, old in OLD.items()
+    DELETE FROM {rows.removeprefix("unresolved_")} WHERE id IN (SELECT id FROM old)"""
+    for rows, old in OLD.items()
 }
 
 

@@ -1,12 +1,15 @@
 """Dead letters: entries that could not become signals, kept with their bytes and the reason.
 
 Nothing that an entry holds can make the writing of its letter fail: of a large one the head is kept, with the
-length and the SHA-256 of the whole, by which its sender can find it again.
+length and the SHA-256 of the whole, by which its sender can find it again. Of what a sender sends beyond its
+limit of a day, the head is left out as well.
 """
 
 import hashlib
 from collections.abc import Sequence
 from typing import Any
+
+from django.conf import settings
 
 from aggregator.ledger import sql
 from aggregator.ledger.entries import Entry, Result
@@ -32,7 +35,8 @@ def write_dead_letters(
     if letters:
         rows = list(letters.values())
         columns = {name: [row[name] for row in rows] for name in rows[0]}
-        cursor.execute(sql.WRITE_DEAD_LETTERS, {"transport": transport, **columns})
+        limit = settings.ENVIRONMENT.sender_dead_letter_bytes
+        cursor.execute(sql.WRITE_DEAD_LETTERS, {"transport": transport, "limit": limit, **columns})
 
 
 def _letter(entry: Entry, refusal: Refusal, transport: str) -> dict[str, Any]:
@@ -52,6 +56,7 @@ def _letter(entry: Entry, refusal: Refusal, transport: str) -> dict[str, Any]:
         "stream": entry.stream,
         "entry_id": entry.entry_id,
         "deliveries": entry.deliveries,
+        "origin": entry.sender or entry.stream or transport,
         "times": 0,
     }
 

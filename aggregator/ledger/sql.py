@@ -49,21 +49,45 @@ FIND_RECORDED = f"""
 """Return the row that has each signal's identity, and whether it is the one that this batch inserted."""
 
 ADD_SIGHTINGS = """
-    INSERT INTO sightings (signal_id, transport, sender, seen_at)
-    SELECT signal_id, %(transport)s, sender, now()
-    FROM unnest(%(signals)s::bigint[], %(senders)s::text[]) AS duplicate (signal_id, sender)"""
+    INSERT INTO sightings (signal_id, transport, sender, times, seen_at)
+    SELECT signal_id, %(transport)s, sender, count(*), now()
+    FROM unnest(%(signals)s::bigint[], %(senders)s::text[]) AS duplicate (signal_id, sender)
+    GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+    ON CONFLICT (signal_id, transport, sender) DO UPDATE SET times = sightings.times + excluded.times,
+        seen_at = excluded.seen_at"""
 
+# What a sender's new letters of a day hold is added up under the lock of its row: of those that go beyond the
+# limit the bytes are left out.
 WRITE_DEAD_LETTERS = """
+    WITH dead AS (
+        SELECT *, NOT EXISTS (
+            SELECT FROM dead_letters AS known WHERE known.fingerprint = given.fingerprint) AS is_new
+        FROM unnest(%(fingerprint)s::bytea[], %(code)s::text[], %(field)s::text[], %(detail)s::text[],
+            %(raw)s::bytea[], %(length)s::bigint[], %(sha256)s::bytea[], %(ecosystem)s::text[],
+            %(signal_id)s::text[], %(agent_source)s::text[], %(sender)s::text[], %(stream)s::text[],
+            %(entry_id)s::text[], %(deliveries)s::int[], %(times)s::int[], %(origin)s::text[])
+            AS given (fingerprint, code, field, detail, raw, length, sha256, ecosystem, signal_id,
+                agent_source, sender, stream, entry_id, deliveries, times, origin)),
+    summed AS (
+        SELECT *, sum(CASE WHEN is_new THEN octet_length(raw) ELSE 0 END)
+            OVER (PARTITION BY origin ORDER BY fingerprint) AS upto
+        FROM dead),
+    used AS (
+        INSERT INTO dead_letter_bytes AS used (sender, day, bytes)
+        SELECT origin, current_date, max(upto) FROM summed GROUP BY origin ORDER BY origin
+        ON CONFLICT (sender) DO UPDATE SET day = excluded.day,
+            bytes = CASE WHEN used.day = excluded.day THEN used.bytes ELSE 0 END + excluded.bytes
+        RETURNING sender AS origin, bytes),
+    counted AS (
+        SELECT summed.*, used.bytes - max(upto) OVER (PARTITION BY origin) + upto <= %(limit)s AS is_kept
+        FROM summed JOIN used USING (origin))
     INSERT INTO dead_letters (fingerprint, transport, code, field, detail, raw, length, sha256, ecosystem,
         signal_id, agent_source, sender, stream, entry_id, deliveries, times, first_at, last_at)
-    SELECT fingerprint, %(transport)s, code, field, detail, raw, length, sha256, ecosystem,
+    SELECT fingerprint, %(transport)s, code, field, detail, CASE WHEN is_kept THEN raw ELSE '' END,
+        CASE WHEN is_kept THEN length ELSE coalesce(length, octet_length(raw)) END,
+        CASE WHEN is_kept THEN sha256 ELSE coalesce(sha256, sha256(raw)) END, ecosystem,
         signal_id, agent_source, sender, stream, entry_id, deliveries, times, now(), now()
-    FROM unnest(%(fingerprint)s::bytea[], %(code)s::text[], %(field)s::text[], %(detail)s::text[],
-        %(raw)s::bytea[], %(length)s::bigint[], %(sha256)s::bytea[], %(ecosystem)s::text[],
-        %(signal_id)s::text[], %(agent_source)s::text[], %(sender)s::text[], %(stream)s::text[],
-        %(entry_id)s::text[], %(deliveries)s::int[], %(times)s::int[])
-        AS dead (fingerprint, code, field, detail, raw, length, sha256, ecosystem, signal_id, agent_source,
-            sender, stream, entry_id, deliveries, times)
+    FROM counted
     ORDER BY fingerprint
     ON CONFLICT (fingerprint) DO UPDATE SET times = dead_letters.times + excluded.times,
         deliveries = greatest(dead_letters.deliveries, excluded.deliveries),

@@ -5,7 +5,7 @@ from aggregator.models.alerts import Alert, AlertChannel, AlertNotification, Ale
 from aggregator.models.api_keys import ApiKey
 from aggregator.models.arrivals import ArrivalHour, ArrivalMinute, ArrivalTotal, SenderMinute
 from aggregator.models.choices import ECOSYSTEM_CHOICES, TRANSPORT_CHOICES
-from aggregator.models.dead_letters import DeadLetter
+from aggregator.models.dead_letters import DeadLetter, DeadLetterBytes
 from aggregator.models.followers import FollowerCursor
 from aggregator.models.generations import LedgerGeneration
 from aggregator.models.signals import Sighting, TradingSignal
@@ -41,6 +41,7 @@ __all__ = [
     "ArrivalTotal",
     "CallChange",
     "DeadLetter",
+    "DeadLetterBytes",
     "FollowerCursor",
     "HookBody",
     "LedgerGeneration",

@@ -74,3 +74,18 @@ class DeadLetter(models.Model):
     def is_cut(self) -> bool:
         """Return whether only a part of the entry was kept."""
         return self.sha256 is not None
+
+
+class DeadLetterBytes(models.Model):
+    """How many bytes of a sender the dead letters of a day hold; see `aggregator.ledger.dead_letters`."""
+
+    sender = models.TextField(unique=True)
+    day = models.DateField()
+    bytes = models.BigIntegerField()
+
+    class Meta:
+        db_table = "dead_letter_bytes"
+        db_table_comment = "What each sender's dead letters of a day take, for its limit"
+
+    def __str__(self) -> str:
+        return f"{self.sender}: {self.bytes}"

@@ -79,16 +79,25 @@ class TradingSignal(models.Model):
 
 
 class Sighting(models.Model):
-    """A signal that came again with the same content: over which transport, and when."""
+    """That a signal came again with the same content: over which transport, from whom, how often and when."""
 
     # No constraint in the database: its check would wait for a row that `record_inserted_rows` has claimed.
     signal = models.ForeignKey(
-        TradingSignal, on_delete=models.CASCADE, related_name="sightings", db_constraint=False
+        TradingSignal,
+        on_delete=models.CASCADE,
+        related_name="sightings",
+        db_constraint=False,
+        db_index=False,
     )
     transport = models.TextField(choices=TRANSPORT_CHOICES)
     sender = models.TextField(blank=True)
-    seen_at = models.DateTimeField()
+    times = models.BigIntegerField(default=1, help_text="How often it came again.")
+    seen_at = models.DateTimeField(help_text="When it came last.")
 
     class Meta:
         db_table = "sightings"
-        db_table_comment = "Duplicates: a signal that came again with the same content"
+        db_table_comment = "Duplicates: how often a signal came again with the same content, and when last"
+        constraints = [
+            models.UniqueConstraint(fields=["signal", "transport", "sender"], name="sightings_key"),
+        ]
+        indexes = [models.Index(fields=["seen_at"], name="sightings_seen_at")]

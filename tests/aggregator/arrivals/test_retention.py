@@ -26,6 +26,7 @@ from tests.aggregator.ledger.samples import entry, record_and_count, rows
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "forex"])
 
 MONTH = {"arrival_minutes": 31, "arrival_hours": 31, "dead_letters": 31, "sightings": 31}
+YEAR = {"unresolved_dead_letters": 365}
 
 
 def days_pass(days):
@@ -54,7 +55,11 @@ def test_what_is_old_goes_and_the_ledger_stays():
     assert (ArrivalMinute.objects.count(), ArrivalHour.objects.count(), Sighting.objects.count()) == (2, 2, 1)
     assert set(DeadLetter.objects.values_list("signal_id", flat=True)) == {"unresolved-bad", "new-bad"}
     assert TradingSignal.objects.count() == 3
-    assert set(retention.prune(MONTH).values()) == {0}
+    assert set(retention.prune(MONTH | YEAR).values()) == {0}
+    DeadLetter.objects.filter(signal_id="unresolved-bad").update(
+        last_at=datetime.now(UTC) - timedelta(days=366)
+    )
+    assert retention.prune(YEAR) == {"unresolved_dead_letters": 1}
 
 
 def test_what_is_kept_for_ever_stays():

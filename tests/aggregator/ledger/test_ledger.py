@@ -1,18 +1,20 @@
 """`ledger.record`: each signal once, in order, whatever comes with it."""
 
+from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from hashlib import sha256
 
 import psycopg
 import pytest
 from django.db import connection
-from django.db.models import Sum
+from django.db.models import F, Sum
 from django.test.utils import CaptureQueriesContext
 
 from aggregator import ledger
 from aggregator.ledger import inserted_rows, replay
 from aggregator.ledger.entries import Entry, Fate
-from aggregator.models import Agent, ArrivalMinute, DeadLetter, Sighting, TradingSignal
+from aggregator.models import Agent, ArrivalMinute, DeadLetter, DeadLetterBytes, Sighting, TradingSignal
 from tests.aggregator.ledger.samples import entry, insert, raw, record_and_count, rows, value
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -46,7 +48,9 @@ def test_the_same_content_again_is_a_duplicate_with_a_sighting_however_it_is_spe
     respelled = raw(entry_price="64000.120", timestamp="2026-01-02T04:04:05.123456+01:00", action="buy")
     assert fates([entry(), entry(), Entry(respelled)]) == ["accepted", "duplicate", "duplicate"]
     assert fates([entry()], "webhook") == ["duplicate"]
-    assert sorted(Sighting.objects.values_list("transport", flat=True)) == ["redis", "redis", "webhook"]
+    assert fates([Entry(raw(), sender="key:a")] * 3) == ["duplicate"] * 3
+    sightings = Sighting.objects.order_by("sender", "transport").values_list("transport", "sender", "times")
+    assert list(sightings) == [("redis", "", 2), ("webhook", "", 1), ("redis", "key:a", 3)]
     assert set(Sighting.objects.values_list("signal__signal_id", flat=True)) == {"s1"}
     assert TradingSignal.objects.count() == 1
 
@@ -95,6 +99,31 @@ def test_of_a_large_entry_a_dead_letter_keeps_the_head_the_length_and_the_hash()
     assert fates([Entry(large[1])]) == ["refused"]
     assert DeadLetter.objects.count() == 4, "the same again counts"
     assert set(replay.replay(letters).values()) == {Fate.REFUSED, replay.Skipped.CUT}
+
+
+def test_a_senders_dead_letters_of_a_day_are_limited_in_bytes(settings):
+    settings.ENVIRONMENT = replace(settings.ENVIRONMENT, sender_dead_letter_bytes=1000)
+
+    def send(start, count, sender="key:a"):
+        return fates([Entry(b"%04d" % number + b"x" * 96, sender) for number in range(start, start + count)])
+
+    def kept(sender="key:a"):
+        letters = DeadLetter.objects.filter(sender=sender).values_list("raw", "length", "sha256")
+        return [len(raw) for raw, *_ in letters].count(100), [length for _, length, _ in letters].count(100)
+
+    assert set(send(0, 6)) == {"refused"}
+    send(0, 6)
+    assert kept() == (6, 0), "the same again takes nothing"
+    send(6, 8)
+    send(20, 3)
+    assert kept() == (10, 7)
+    cut = DeadLetter.objects.filter(length=100).first()
+    assert (bytes(cut.raw), cut.code, cut.is_cut) == (b"", "not_json", True)
+    send(30, 2, "key:b")
+    assert kept("key:b") == (2, 0)
+    DeadLetterBytes.objects.update(day=F("day") - timedelta(days=1))
+    send(40, 2)
+    assert kept() == (12, 7)
 
 
 def test_the_number_of_queries_does_not_grow_with_the_batch():
