@@ -68,7 +68,10 @@ async def _serve(scope: Scope, receive: Receive, send: Send) -> None:
         "Content-Type": answer.content_type,
         **answer.headers,
         "Content-Length": str(len(answer.body)),
-        **_protection(secure=is_secure(scope, request.headers)),
+        **_protection(
+            secure=is_secure(scope, request.headers),
+            known_host=is_known_host(request.headers.get("host", "")),
+        ),
         REQUEST_ID_HEADER: request_id,
     }
     encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
@@ -96,15 +99,15 @@ async def _receive_head(*_: object) -> Reception:
 _django = ThreadedHandler(_receive_head)
 
 
-@lru_cache(maxsize=2)
-def _protection(*, secure: bool) -> dict[str, str]:
+@lru_cache(maxsize=4)
+def _protection(*, secure: bool, known_host: bool) -> dict[str, str]:
     """Return the headers that Django's middleware adds to each answer, over TLS or not."""
     scope = {
         "type": "http",
         "method": "GET",
         "path": SIGNALS_PATH,
         "query_string": b"",
-        "headers": [(b"host", b"localhost")],
+        "headers": [(b"host", b"localhost" if known_host else b"")],
         "scheme": "https" if secure else "http",
     }
     own = {"content-type", "content-length", "allow", REQUEST_ID_HEADER.lower()}
@@ -112,6 +115,5 @@ def _protection(*, secure: bool) -> dict[str, str]:
     return {name: value for name, value in response.items() if name.lower() not in own}
 
 
-for _secure in (False, True):
-    _protection(secure=_secure)  # now, since it takes a second to load the hub's addresses
+_protection(secure=False, known_host=True)  # now, since it takes a second to load the hub's addresses
 settings.ENVIRONMENT.announce_bus()

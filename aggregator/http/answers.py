@@ -15,6 +15,8 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     headers: dict[str, str] = {}
 
     def response(self) -> HttpResponse:
+        # The length also where an answer does not pass through the middleware that would add it.
+        headers = {**self.headers, "Content-Length": str(len(self.body))}
         return HttpResponse(
-            self.body, status=HTTPStatus(self.status), content_type=self.content_type, headers=self.headers
+            self.body, status=HTTPStatus(self.status), content_type=self.content_type, headers=headers
         )

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from aggregator.http import api_keys
 from aggregator.models import Agent, ApiKey, ArrivalMinute, DeadLetter, Sighting, TradingSignal
+from tests.aggregator.ingest.receiver_client import ReceiverClient
 from tests.aggregator.ingest.senders import as_bytes, legacy, standard, wire
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -29,14 +30,29 @@ def environment(settings, redis_client):
     return change
 
 
+@pytest.fixture(scope="module")
+def receiver():
+    return ReceiverClient()
+
+
+@pytest.fixture(params=["web", "receiver"])
+def server(request, client, receiver):
+    """Both servers of the webhook, one after the other: each answers all that is asked here alike."""
+    return client if request.param == "web" else receiver
+
+
 @pytest.fixture
-def post(client, environment):
+def post(server, environment):
     """POST to the webhook; signed unless `headers` are given, and `also` beside them."""
+    return poster(server)
+
+
+def poster(server):
 
     def send(content, headers=None, also=(), content_type="application/json", **meta):
         body = as_bytes(content)
         headers = standard(body) if headers is None else headers
-        return client.generic(
+        return server.generic(
             "POST", "/api/signals", body, content_type, headers=headers | dict(also), **meta
         )
 
@@ -442,12 +458,12 @@ def test_only_trusted_proxies_say_where_a_request_came_from(post, environment, p
     assert DeadLetter.objects.values_list("sender", flat=True).get() == sender
 
 
-def test_another_method_or_address_is_a_problem_too(client):
-    refused = client.get("/api/signals")
+def test_another_method_or_address_is_a_problem_too(server):
+    refused = server.get("/api/signals")
     problem(refused, 405, "method_not_allowed")
     assert refused["Allow"] == "POST"
-    problem(client.post("/api/signals/"), 404, "not_found")
-    problem(client.post("/api/signals", headers={"Host": "evil.example"}), 400, "bad_request")
+    problem(server.post("/api/signals/"), 404, "not_found")
+    problem(server.post("/api/signals", headers={"Host": "evil.example"}), 400, "bad_request")
 
 
 def test_while_postgres_is_down_the_sender_is_told_to_come_back(postgres_server, post):
@@ -479,6 +495,44 @@ def test_answers_and_logs_never_show_what_was_sent(post, environment, caplog):
     said = [*(answer.content.decode() + str(answer.headers) for answer in answers), caplog.text]
     for secret in ("sesame", "hunter2", signatures["webhook-signature"]):
         assert not [text for text in said if secret in text]
+
+
+def alike(answer):
+    """What of an answer both servers must give: all but the request's id."""
+    request_id = answer["X-Request-ID"]
+    headers = {name.lower(): value for name, value in answer.headers.items()} | {"x-request-id": ""}
+    return answer.status_code, headers, answer.content.replace(request_id.encode(), b"")
+
+
+def requests_of_all_kinds(post):
+    """One request after another, whose answers depend on the earlier ones."""
+    yield post(wire())
+    yield post(wire())
+    yield post(wire(action="SELL"))
+    yield post([wire("a"), wire(), {}, 5, wire("a", action="SELL")])
+    yield post([wire("b", symbol=""), {"ecosystem": "crypto"}])
+    for body in (b"{", b"[]", b"null", b"\xff", b"[" * 100_000, b'{"raw_payload":' * 50_000):
+        yield post(body)
+    for headers in BAD_AUTHENTICATIONS.values():
+        yield post(wire("c"), headers(as_bytes(wire("c"))))
+    for also in ({"X-API-Key": "hunter2"}, {"Content-Encoding": "gzip"}, {"Content-Encoding": "identity"}):
+        yield post(wire("d"), also=also)
+    for content_type in ("", "text/plain", "application/json; charset=latin-1", "application/json;x=y"):
+        yield post(wire("e"), content_type=content_type)
+    for length in ("", "9" * 30, "-1", "1048577"):
+        yield post(wire(), CONTENT_LENGTH=length)
+    yield post(wire("f"), also={"Host": "evil.example"})
+    yield post(wire("g"), also={"Host": ""})
+
+
+def test_both_servers_answer_with_the_same_bytes(environment, client, receiver):
+    environment(api_keys=KEYS, webhook_require_key=False, webhook_failed_rate="1000/minute")
+    answers = []
+    for server in (client, receiver):
+        answers.append([alike(answer) for answer in requests_of_all_kinds(poster(server))])
+        TradingSignal.objects.all().delete()
+    for at_web, at_receiver in zip(*answers, strict=True):
+        assert at_web == at_receiver
 
 
 json_values = st.recursive(
