@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from benchmarks import drain, latency, log, pages, publish, report, web
+from benchmarks import drain, hooks, latency, log, pages, publish, report, web
 from benchmarks.race import Race
 from benchmarks.stage import Stage, stage
 from config.local import ServerError
@@ -17,6 +17,7 @@ RACES: dict[str, Callable[[Stage], Race]] = {
     "latency": latency.race,
     "drain": drain.race,
     "web": web.race,
+    "hooks": hooks.race,
     "publish": publish.race,
     "pages": pages.race,
     "log": log.race,

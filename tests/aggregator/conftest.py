@@ -21,9 +21,11 @@ def longer_check_timeout(request, monkeypatch):
 
 @pytest.fixture
 def unhurried_hooks(monkeypatch):
-    """Have hooks wait longer than a producer does, since a test machine is busy."""
+    """Have hooks wait longer than a producer does, since a test machine is busy; and know no source still."""
     from aggregator.ingest.hooks import Hook
+    from aggregator.sources import tokens
 
+    monkeypatch.setattr(tokens, "FRESH_S", 0.0)
     monkeypatch.setattr(Hook, "timeout_s", 60.0)
 
 
