@@ -12,6 +12,7 @@ from aggregator.models.signals import Sighting, TradingSignal
 from aggregator.models.sources import HookBody, Source
 from aggregator.models.symbol_aliases import SymbolAlias
 from aggregator.models.track_record import (
+    STATE_CHOICES,
     AgentHorizon,
     CallChange,
     Outcome,
@@ -27,6 +28,7 @@ from aggregator.models.worker import PeriodicJob, WorkerLoop
 
 __all__ = [
     "ECOSYSTEM_CHOICES",
+    "STATE_CHOICES",
     "TRANSPORT_CHOICES",
     "Agent",
     "AgentCadence",

@@ -5,13 +5,14 @@ from typing import Any
 from django.core.validators import RegexValidator
 from rest_framework import serializers
 
-from aggregator.models import ECOSYSTEM_CHOICES
+from aggregator.models import ECOSYSTEM_CHOICES, STATE_CHOICES
 from commerce.feed import cursors
 from commerce.models.subscriptions import require_instrument
 
 MAX_PAGE_ENTRIES = 500
 ECOSYSTEMS = [name for name, _ in ECOSYSTEM_CHOICES]
 SIGNAL_ACTIONS = ["BUY", "SELL", "HOLD", "CLOSE"]
+OUTCOME_STATES = [name for name, _ in STATE_CHOICES]
 SIGNAL_ID = RegexValidator(r"\A[!-~]+\Z")
 
 
@@ -73,6 +74,121 @@ class SignalQuery(FilterQuery):
         max_value=MAX_PAGE_ENTRIES,
         help_text=f"1 to {MAX_PAGE_ENTRIES} signals.",
     )
+
+
+class OutcomeQuery(serializers.Serializer[Any]):
+    after = CursorField(
+        required=False, help_text="A cursor: calls behind it. Without it, from the start of the history."
+    )
+    limit = serializers.IntegerField(
+        required=False,
+        default=100,
+        min_value=1,
+        max_value=MAX_PAGE_ENTRIES,
+        help_text=f"1 to {MAX_PAGE_ENTRIES} outcomes.",
+    )
+    ecosystem = serializers.ChoiceField(ECOSYSTEMS, required=False, help_text="One ecosystem.")
+    agent = serializers.CharField(
+        required=False,
+        allow_blank=True,
+        max_length=128,
+        trim_whitespace=False,
+        help_text="One agent, as in `agent_source`.",
+    )
+    instrument = serializers.CharField(
+        required=False,
+        max_length=64,
+        validators=[require_instrument],
+        trim_whitespace=False,
+        help_text="One instrument by its canonical name, as `BTC/USDT`.",
+    )
+    state = serializers.ChoiceField(OUTCOME_STATES, required=False, help_text="One state.")
+
+
+class RecordQuery(serializers.Serializer[Any]):
+    simulated = serializers.BooleanField(
+        required=False, default=False, help_text="Simulated calls in place of real ones."
+    )
+
+
+class Outcome(serializers.Serializer[Any]):
+    cursor = serializers.CharField(help_text="The call's, as in the feed.")
+    position = serializers.IntegerField(help_text="The call's place in the ledger.")
+    signal_id = serializers.CharField()
+    ecosystem = serializers.ChoiceField(ECOSYSTEMS)
+    agent_source = serializers.CharField()
+    instrument = serializers.CharField()
+    action = serializers.ChoiceField(["BUY", "SELL"])
+    signal_type = serializers.CharField()
+    simulated = serializers.BooleanField()
+    recorded_at = serializers.DateTimeField()
+    state = serializers.ChoiceField(OUTCOME_STATES)
+    exit_reason = serializers.CharField(
+        allow_null=True, help_text="stop, target, close, reversal or expired; null until it is closed."
+    )
+    entered_at = serializers.DateTimeField(allow_null=True)
+    entry_price = serializers.CharField(allow_null=True, help_text="A decimal.")
+    exited_at = serializers.DateTimeField(allow_null=True)
+    exit_price = serializers.CharField(allow_null=True, help_text="A decimal.")
+    gross_return = serializers.CharField(allow_null=True, help_text="Of the entry price.")
+    net_return = serializers.CharField(allow_null=True, help_text="After fees.")
+    r_multiple = serializers.CharField(allow_null=True, help_text="In units of the risk, after fees.")
+    mfe_r = serializers.CharField(allow_null=True, help_text="Greatest favourable excursion, in R.")
+    mae_r = serializers.CharField(allow_null=True, help_text="Greatest adverse excursion, in R.")
+    ambiguous = serializers.BooleanField(help_text="Stop and target lay in one candle; the stop counts.")
+    scored_to = serializers.DateTimeField(allow_null=True)
+    horizon_hours = serializers.CharField(help_text="The time stop, in open hours.")
+    rule_version = serializers.IntegerField()
+
+
+class OutcomePage(serializers.Serializer[Any]):
+    outcomes = Outcome(many=True)
+    next = serializers.CharField(help_text="The cursor to read on from: the `after` of the next request.")
+    has_more = serializers.BooleanField()
+
+
+class RecordGroup(serializers.Serializer[Any]):
+    name = serializers.CharField(help_text="An instrument, or a month as `2026-11`.")
+    closed = serializers.IntegerField()
+    wins = serializers.IntegerField()
+    total_r = serializers.FloatField()
+    mean_r = serializers.FloatField(allow_null=True)
+
+
+class EquityPoint(serializers.Serializer[Any]):
+    day = serializers.DateField()
+    r = serializers.FloatField(help_text="The sum of R at the end of the day (UTC).")
+
+
+class AgentRecord(serializers.Serializer[Any]):
+    ecosystem = serializers.ChoiceField(ECOSYSTEMS)
+    agent = serializers.CharField()
+    simulated = serializers.BooleanField()
+    calls = serializers.IntegerField()
+    states = serializers.DictField(child=serializers.IntegerField(), help_text="Calls in each state.")
+    wins = serializers.IntegerField()
+    win_rate = serializers.FloatField(allow_null=True, help_text="Among closed calls, after fees.")
+    win_rate_interval = serializers.ListField(
+        child=serializers.FloatField(), allow_null=True, help_text="95 % Wilson interval."
+    )
+    mean_r = serializers.FloatField(allow_null=True)
+    median_r = serializers.FloatField(allow_null=True)
+    total_r = serializers.FloatField()
+    profit_factor = serializers.FloatField(allow_null=True)
+    max_drawdown_r = serializers.FloatField()
+    sharpe = serializers.FloatField(allow_null=True)
+    mean_holding_seconds = serializers.FloatField(allow_null=True)
+    median_lag_seconds = serializers.FloatField(allow_null=True)
+    mean_slippage = serializers.FloatField(allow_null=True)
+    holding_return = serializers.FloatField(
+        allow_null=True, help_text="What holding the instruments instead would have returned."
+    )
+    equity = EquityPoint(many=True)
+    absent = serializers.DictField(child=serializers.CharField(), help_text="Why a figure is null.")
+    horizon_hours = serializers.CharField()
+    rule_version = serializers.IntegerField()
+    by_instrument = RecordGroup(many=True)
+    by_month = RecordGroup(many=True)
 
 
 class StreamQuery(FilterQuery):

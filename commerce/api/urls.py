@@ -4,6 +4,7 @@ from django.urls import path
 
 from commerce.api.account import AccountDetail, UsageDetail
 from commerce.api.listings import AgentList, InstrumentList
+from commerce.api.outcomes import AgentRecordDetail, OutcomeList
 from commerce.api.proofs import SignalProof
 from commerce.api.signals import SignalDetail, SignalList
 from commerce.api.stream import Stream
@@ -24,6 +25,8 @@ urlpatterns = [
     path("signals/<str:ecosystem>/<path:signal_id>/proof", SignalProof.as_view(), name="signal-proof"),
     path("signals/<str:ecosystem>/<path:signal_id>", SignalDetail.as_view(), name="signal"),
     path("instruments", InstrumentList.as_view(), name="instruments"),
+    path("outcomes", OutcomeList.as_view(), name="outcomes"),
+    path("agents/<str:ecosystem>/<path:agent>/record", AgentRecordDetail.as_view(), name="agent-record"),
     path("agents", AgentList.as_view(), name="agents"),
     path("usage", UsageDetail.as_view(), name="usage"),
     path("me", AccountDetail.as_view(), name="me"),

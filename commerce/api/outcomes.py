@@ -1,0 +1,126 @@
+"""`GET outcomes` and `GET agents/<ecosystem>/<agent>/record`."""
+
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+from django.db.models import Q
+from django.http import HttpResponse
+from django.utils import timezone
+from rest_framework.request import Request
+
+from aggregator.http.problems import Problem
+from aggregator.models import AgentHorizon
+from aggregator.track_record import statistics
+from aggregator.track_record.statistics import Group, Record
+from commerce.api import serializers
+from commerce.api.base import ReaderView, json, valid
+from commerce.api.documentation import ALWAYS, documented
+from commerce.feed import cursors, outcome_pages
+from commerce.feed.outcome_pages import OutcomeFilters
+from commerce.feed.outcome_serializer import PublicOutcome, decimal_text
+from ecosystems.market.scoring import HORIZON_HOURS, RULE_VERSION
+
+
+class OutcomePageBody(msgspec.Struct, frozen=True):
+    outcomes: list[PublicOutcome]
+    next: str
+    has_more: bool
+
+
+class OutcomeList(ReaderView):
+    @documented(
+        serializers.OutcomePage,
+        summary="Read outcomes of calls",
+        description="What became of each call, in the order they were recorded, each once. An outcome that "
+        "was open may be decided later, which `outcome.decided` reports. Each counts as a signal.",
+        operation_id="list_outcomes",
+        parameters=[serializers.OutcomeQuery],
+    )
+    def get(self, request: Request) -> HttpResponse:
+        query = valid(serializers.OutcomeQuery, request.query_params)
+        limit, after = query.pop("limit"), query.pop("after", 0)
+        page = outcome_pages.read_outcomes(self.entitlement.scope, OutcomeFilters(**query), after, limit)
+        page = page.cut(self.count_signals(len(page.outcomes)))
+        return json(OutcomePageBody(page.outcomes, cursors.encode(page.position), page.has_more))
+
+
+class AgentRecordDetail(ReaderView):
+    @documented(
+        serializers.AgentRecord,
+        summary="Read an agent's track record",
+        description="Statistics of the agent's calls that this subscription may see: real or simulated ones.",
+        operation_id="get_agent_record",
+        parameters=[serializers.RecordQuery],
+        problems=(*ALWAYS, 404),
+    )
+    def get(self, request: Request, ecosystem: str, agent: str) -> HttpResponse:
+        query = valid(serializers.RecordQuery, request.query_params)
+        scope = self.entitlement.scope
+        name = "" if agent == "-" else agent
+        calls = outcome_pages.visible_outcomes(scope).filter(
+            ecosystem=ecosystem, agent_source=name, simulated=query["simulated"]
+        )
+        if scope.delay:
+            calls = calls.exclude(Q(exited_at__gt=timezone.now() - scope.delay))
+        if not calls.exists():
+            raise Problem(404, "not_found", "No such calls in this subscription.")
+        record = statistics.record_of(calls, ecosystem)
+        about = {"ecosystem": ecosystem, "agent": name, "simulated": query["simulated"]}
+        body = about | record_body(record, current_horizon(ecosystem, name))
+        body["by_instrument"] = [group_body(group) for group in statistics.by_instrument(calls)]
+        body["by_month"] = [group_body(group) for group in statistics.by_month(calls)]
+        return json(body)
+
+
+def current_horizon(ecosystem: str, agent: str) -> str:
+    """Return the time stop of calls that the agent makes now, in open hours."""
+    known = (
+        AgentHorizon.objects.filter(ecosystem=ecosystem, agent_source=agent).order_by("set_at", "id").last()
+    )
+    hours = known.hours if known and known.hours is not None else HORIZON_HOURS[ecosystem]
+    return decimal_text(hours) or ""
+
+
+def record_body(record: Record, horizon_hours: str) -> dict[str, Any]:
+    """Return an agent's statistics as the API has them."""
+    return {
+        "calls": record.calls,
+        "states": record.states,
+        "wins": record.wins,
+        "win_rate": record.win_rate,
+        "win_rate_interval": record.win_rate_interval,
+        "mean_r": _number(record.mean_r),
+        "median_r": record.median_r,
+        "total_r": _number(record.total_r),
+        "profit_factor": record.profit_factor,
+        "max_drawdown_r": _number(record.max_drawdown),
+        "sharpe": record.sharpe,
+        "mean_holding_seconds": _seconds(record.mean_holding),
+        "median_lag_seconds": _seconds(record.median_lag),
+        "mean_slippage": _number(record.mean_slippage),
+        "holding_return": _number(record.holding_return),
+        "equity": [{"day": day, "r": float(r)} for day, r in record.equity],
+        "absent": record.absent,
+        "horizon_hours": horizon_hours,
+        "rule_version": RULE_VERSION,
+    }
+
+
+def group_body(group: Group) -> dict[str, Any]:
+    """Return the closed calls of an instrument or a month as the API has them."""
+    return {
+        "name": group.name,
+        "closed": group.closed,
+        "wins": group.wins,
+        "total_r": float(group.total_r),
+        "mean_r": _number(group.mean_r),
+    }
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def _seconds(value: timedelta | None) -> float | None:
+    return None if value is None else value.total_seconds()
