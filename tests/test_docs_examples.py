@@ -107,16 +107,3 @@ def test_the_sql_of_the_database_page():
             "AND has_table_privilege(rolname, pg_class.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE')"
         )
         assert cursor.fetchall() == []
-
-
-def test_an_agents_rights_in_redis_suffice(redis_client, run_manage):
-    (block,) = blocks("streams.md", "redis")
-    redis_client.execute_command(*block.text.replace(" agent ", " docs-agent ").split())
-    try:
-        url = re.sub(r"//.*@", "//docs-agent:password@", os.environ["CORE_REDIS_URL"])
-        options = ["--ecosystem", "forex", "--symbol", "EUR_USD", "--action", "SELL", "--backend", "redis"]
-        published = run_manage("publish_signal", *options, CORE_REDIS_URL=url)
-        assert published.wait() == 0, published.text
-        assert redis_client.xlen("core_signals:signals") == 1
-    finally:
-        redis_client.execute_command("ACL", "DELUSER", "docs-agent")

@@ -21,8 +21,8 @@ from aggregator.arrivals.silence import Liveness
 from aggregator.background import BackgroundValue
 from aggregator.health.checks import CheckResult, Status
 from aggregator.health.freshness_check import FreshnessCheck
+from aggregator.health.redis_check import NOT_CONFIGURED
 from aggregator.health.runner import check_runner
-from aggregator.health.stream_checks import NOT_CONFIGURED
 from aggregator.ingest import stream_state
 from aggregator.models import DeadLetter, SymbolAlias
 

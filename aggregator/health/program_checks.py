@@ -6,7 +6,7 @@ from pathlib import Path
 import requests
 
 from aggregator.health.checks import Check, Degraded, Failed, Status
-from aggregator.health.stream_checks import NOT_CONFIGURED
+from aggregator.health.redis_check import NOT_CONFIGURED
 
 GIB = 1 << 30
 

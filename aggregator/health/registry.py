@@ -11,7 +11,8 @@ from aggregator.health.freshness_check import FreshnessCheck
 from aggregator.health.ledger_check import LedgerCheck
 from aggregator.health.prices_check import PricesCheck
 from aggregator.health.program_checks import DiskCheck, EndpointCheck
-from aggregator.health.stream_checks import RedisCheck, StreamCheck
+from aggregator.health.redis_check import RedisCheck
+from aggregator.health.stream_checks import StreamCheck
 from aggregator.health.transparency_check import TransparencyCheck
 from aggregator.health.worker_check import WorkerCheck
 from ecosystems import ECOSYSTEMS
@@ -27,7 +28,7 @@ def configured_checks() -> list[Check]:
         *(DatabaseCheck(alias) for alias in connections),
         MigrationsCheck(),
         LedgerCheck(),
-        RedisCheck(environment.redis_url),
+        RedisCheck(environment.redis_url, [f"{environment.stream_prefix}:{topic}" for topic in topics]),
         *(StreamCheck(environment, topic) for topic in topics),
         FollowersCheck(FOLLOWERS),
         PricesCheck(),

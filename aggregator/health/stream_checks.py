@@ -1,45 +1,12 @@
-"""Checks of Redis and of the streams in it."""
+"""The checks of the streams in Redis."""
 
 from dataclasses import replace
-from functools import lru_cache
-from typing import Any
 
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-
-from aggregator.health.checks import Check, Degraded, Failed
+from aggregator.health.checks import Degraded, Failed
 from aggregator.health.database_checks import DatabaseDependentCheck
 from aggregator.ingest import stream_state
 from aggregator.ledger.entries import TRIMMED_UNREAD
 from ecosystems.env import Environment
-
-NOT_CONFIGURED = "not configured"
-CLIENT_TIMEOUT_S = 1.5
-
-
-@lru_cache(maxsize=4)
-def client(url: str) -> Any:
-    """Return a client of a URL, always the same one, that gives up soon; its answers are bytes."""
-    options = {"socket_timeout": CLIENT_TIMEOUT_S, "socket_connect_timeout": CLIENT_TIMEOUT_S}
-    return redis.Redis.from_url(url, protocol=2, retry=Retry(NoBackoff(), 0), **options)
-
-
-class RedisCheck(Check):
-    """Redis answers, where one is configured."""
-
-    def __init__(self, url: str | None) -> None:
-        super().__init__("redis")
-        self.url = url
-
-    def run(self) -> tuple[str, str] | None:
-        if not self.url:
-            return NOT_CONFIGURED, ""
-        try:
-            client(self.url).ping()
-        except redis.RedisError as error:
-            raise Failed("does not answer", type(error).__name__) from error
-        return None
 
 
 class StreamCheck(DatabaseDependentCheck):
