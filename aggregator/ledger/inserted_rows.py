@@ -73,6 +73,22 @@ def record_rows_of(alias: str, limit: int) -> list[Result]:
     return results
 
 
+def record_repeated_rows(alias: str, limit: int) -> list[Result]:
+    """Compare up to `limit` rows that agents inserted under a taken identity with what is on record.
+
+    They become duplicates or conflicts, as over every other transport; new signals where the first row of the
+    identity has gone. A crash before the end leaves them to be compared again. Raises Outage.
+    """
+    with classified(), connections[alias].cursor() as cursor:
+        cursor.execute(sql.FIND_REPEATED, {"limit": limit})
+        rows = cursor.fetchall()
+        results = record([Entry(as_json.encode(), sender) for _, sender, as_json in rows], "database")
+        final = [row_id for (row_id, *_), result in zip(rows, results, strict=True) if result.is_final]
+        if final:
+            cursor.execute(sql.DELETE_REPEATED, {"ids": final})
+    return results
+
+
 @cache
 def is_core_database(alias: str) -> bool:
     """Return whether an ecosystem's own database is the core one by another URL. Raises Outage.

@@ -108,6 +108,10 @@ RECORD_INSERTED = "SELECT record_inserted_signals(%(signals)s::json)"
 
 DELETE_INSERTED = "DELETE FROM trading_signals WHERE id = ANY (%(ids)s)"
 
+FIND_REPEATED = "SELECT id, sender, signal FROM repeated_rows ORDER BY id LIMIT %(limit)s"
+
+DELETE_REPEATED = "DELETE FROM repeated_rows WHERE id = ANY (%(ids)s)"
+
 FIND_POSITIONS = """
     SELECT wanted.ord, ledger.instrument, ledger.position, ledger.recorded_at
     FROM unnest(%(ecosystems)s::text[], %(signal_ids)s::text[]) WITH ORDINALITY

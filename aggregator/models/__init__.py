@@ -8,7 +8,7 @@ from aggregator.models.choices import ECOSYSTEM_CHOICES, TRANSPORT_CHOICES
 from aggregator.models.dead_letters import DeadLetter, DeadLetterBytes
 from aggregator.models.followers import FollowerCursor
 from aggregator.models.generations import LedgerGeneration
-from aggregator.models.signals import Sighting, TradingSignal
+from aggregator.models.signals import RepeatedRow, Sighting, TradingSignal
 from aggregator.models.sources import HookBody, Source
 from aggregator.models.symbol_aliases import SymbolAlias
 from aggregator.models.track_record import (
@@ -57,6 +57,7 @@ __all__ = [
     "PriceRecording",
     "PriceSeries",
     "PricedInstrument",
+    "RepeatedRow",
     "ScoringRequest",
     "SenderMinute",
     "Sighting",

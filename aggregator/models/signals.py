@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.db import models
+from django.db.models.functions import Now
 
 from aggregator.models.choices import ECOSYSTEM_CHOICES, TRANSPORT_CHOICES
 
@@ -76,6 +77,24 @@ class TradingSignal(models.Model):
 
     def __str__(self) -> str:
         return f"{self.ecosystem}/{self.signal_id}"
+
+
+class RepeatedRow(models.Model):
+    """A row that an agent inserted under an identity that is taken. A trigger writes it."""
+
+    id = models.BigAutoField(primary_key=True)
+    sender = models.TextField()
+    received_at = models.DateTimeField(db_default=Now())
+    signal = models.TextField(help_text="The row as JSON.")
+
+    class Meta:
+        db_table = "repeated_rows"
+        db_table_comment = (
+            "Rows that agents inserted under an identity that is taken, until the hub has compared them"
+        )
+
+    def __str__(self) -> str:
+        return f"{self.pk} of {self.sender}"
 
 
 class Sighting(models.Model):

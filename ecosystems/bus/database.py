@@ -40,6 +40,9 @@ CONNECTION: dict[str, Any] = {
 }
 """Defaults that the URL's own parameters override."""
 
+TRIES = 3
+"""Of a statement that Postgres asks to be run again: another one inserted the same signal meanwhile."""
+
 # One statement whatever the number of rows, so one round trip and one transaction. No conflict target and no
 # RETURNING: both would ask for the right to read, which an agent's role does not have. The fields are the
 # signal's own, their types the table's.
@@ -53,8 +56,8 @@ ON CONFLICT DO NOTHING
 class DatabaseTransport(Transport):
     """Inserts rows, also as a role that may do nothing but insert its own ecosystem's, and through a pooler.
 
-    A row whose identity is in the table already counts as confirmed. Such a role cannot read what is there,
-    so a conflict (other content under the same identity) looks like a duplicate here and the first stays.
+    A row whose identity is in the table already counts as confirmed. Such a role cannot read what is there:
+    the database keeps the row for the hub, which counts a duplicate and makes a conflict a dead letter.
     """
 
     def __init__(self, url: str, *, ecosystems: Iterable[str] = ECOSYSTEMS, name: str = "database") -> None:
@@ -101,6 +104,14 @@ class DatabaseTransport(Transport):
 
     def _execute(self, batch: Sequence[Entry]) -> None:
         rows = f"[{b','.join([entry.signal().to_json() for entry in batch]).decode()}]"
+        for _ in range(TRIES - 1):
+            try:
+                return self._insert_rows(rows)
+            except psycopg.errors.SerializationFailure:
+                pass
+        return self._insert_rows(rows)
+
+    def _insert_rows(self, rows: str) -> None:
         reused = self.connection is not None
         try:
             self._connect().execute(INSERT, [rows])

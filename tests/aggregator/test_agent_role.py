@@ -2,6 +2,7 @@ import json
 import os
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import psycopg
@@ -12,7 +13,7 @@ from psycopg import sql
 
 from aggregator.ingest.databases import DatabaseConsumer
 from aggregator.management.commands.agent_role import url_of
-from aggregator.models import TradingSignal
+from aggregator.models import DeadLetter, Sighting, TradingSignal
 from ecosystems.signal import RULES
 from tests.servers import SERVERS
 
@@ -103,6 +104,84 @@ def test_inserting_again_what_is_there_need_not_fail(agent):
     assert TradingSignal.objects.count() == 1
 
 
+def consume(alias="default"):
+    while DatabaseConsumer(alias).run_once():
+        pass
+
+
+@pytest.mark.parametrize(("alias", "ecosystem"), [("default", "crypto"), ("forex", "forex")])
+def test_a_row_under_a_taken_identity_is_a_duplicate_or_a_conflict(make_role, alias, ecosystem):
+    """Plain SQL of a role that may only insert, and that Postgres tells nothing."""
+    again = INSERT.replace("crypto", ecosystem) + " ON CONFLICT DO NOTHING"
+    other = again.replace("'buy'", "'sell'")
+    with closing(psycopg.connect(make_role(ecosystem=ecosystem, database=alias), autocommit=True)) as agent:
+        for statement in (again.format("s-1"), again.format("s-1").replace("BTCUSDT", "ETHUSDT")):
+            assert agent.execute(statement).rowcount in {0, 1}
+        consume(alias)  # the first is compared before it is on record
+        agent.execute("BEGIN")
+        agent.execute(other.format("s-1"))
+        agent.execute(again.format("s-1"))
+        agent.execute(again.format("s-2"))
+        consume(alias)  # what is not committed is not seen
+        assert DeadLetter.objects.count() == 1
+        agent.execute("COMMIT")
+    consume(alias)
+    letters = DeadLetter.objects.order_by("pk").values_list("code", "sender", "signal_id")
+    assert list(letters) == [("conflict", "role:agent_test", "s-1")] * 2
+    assert {json.loads(bytes(raw))["action"] for raw in DeadLetter.objects.values_list("raw", flat=True)} == {
+        "BUY",
+        "SELL",
+    }
+    assert TradingSignal.objects.get(signal_id="s-1").action == "BUY"
+    assert list(Sighting.objects.values_list("sender", "transport")) == [("role:agent_test", "database")]
+    assert sorted(TradingSignal.objects.values_list("signal_id", flat=True)) == ["s-1", "s-2"]
+    with connections[alias].cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM repeated_rows")
+        assert cursor.fetchone() == (0,)
+
+
+def test_two_transactions_with_one_identity_lose_nothing(make_role):
+    """The second waits for the first, as for a unique index; then it is to be run again."""
+    url = make_role()
+    other = INSERT.format("s-1").replace("'buy'", "'sell'") + " ON CONFLICT DO NOTHING"
+    with (
+        closing(psycopg.connect(url, autocommit=True)) as first,
+        closing(psycopg.connect(url, autocommit=True)) as second,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        first.execute("BEGIN")
+        first.execute(INSERT.format("s-1"))
+        waiting = pool.submit(second.execute, other)
+        with connections["default"].cursor() as cursor:
+            while not cursor.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchone():
+                pass
+        first.execute("COMMIT")
+        with pytest.raises(psycopg.errors.SerializationFailure, match="run the statement again"):
+            waiting.result()
+        second.execute(other)
+    consume()
+    assert DeadLetter.objects.get().code == "conflict"
+    assert TradingSignal.objects.get().action == "BUY"
+
+
+def test_what_is_repeated_is_kept_only_if_the_role_could_insert_it(make_role):
+    url = make_role(agents=["scout"])
+    as_agent = INSERT.replace("action)", "action, agent_source)").replace("'buy')", "'{}', '{}')")
+    again = as_agent + " ON CONFLICT DO NOTHING"
+    with closing(psycopg.connect(url, autocommit=True)) as agent:
+        agent.execute(as_agent.format("s-1", "buy", "scout"))
+        for action, name in (("sell", "other"), ("hodl", "scout")):
+            with pytest.raises((DENIED, psycopg.errors.CheckViolation)):
+                agent.execute(again.format("s-1", action, name))
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            agent.execute(as_agent.format("s-1", "sell", "scout"))
+        agent.execute("SET signal_hub.unplaced_rows = '-5'")  # hides what is its own at most
+        agent.execute(again.format("s-2", "buy", "scout"))
+    consume()
+    assert not DeadLetter.objects.exists()
+    assert TradingSignal.objects.count() == 2
+
+
 @pytest.mark.parametrize("ecosystem", ["forex", "stock", "CRYPTO"])
 def test_no_other_ecosystem_may_be_written(agent, ecosystem):
     for off in ("", "SET row_security = off; "):
@@ -146,6 +225,7 @@ TABLES = [
     "agents",
     "arrival_minutes",
     "ledger_lock",
+    "repeated_rows",
 ]
 
 
@@ -166,6 +246,7 @@ FORBIDDEN = [
     "INSERT INTO trading_signals DEFAULT VALUES",
     "INSERT INTO dead_letters DEFAULT VALUES",
     "INSERT INTO sightings DEFAULT VALUES",
+    "INSERT INTO repeated_rows (sender, signal) VALUES ('key:desk', '{}')",
     "MERGE INTO trading_signals t USING (SELECT 1) s ON false WHEN MATCHED THEN DELETE",
     "COPY trading_signals TO STDOUT",
     "COPY (SELECT * FROM trading_signals) TO STDOUT",

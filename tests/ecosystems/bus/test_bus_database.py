@@ -1,5 +1,6 @@
 import io
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -7,7 +8,9 @@ from typing import Any
 import psycopg
 import pytest
 from django.core.management import call_command
+from django.db import connections
 
+from aggregator.ingest.databases import DatabaseConsumer
 from ecosystems.bus import BusError, EventBus, Unsent
 from ecosystems.bus.database import DatabaseTransport
 from tests.ecosystems.examples import a_signal, signals
@@ -90,6 +93,35 @@ def test_a_role_that_may_only_insert(insert_only_url, table):
         assert bus.publish_many(signals(3)).confirmed == 3
         assert bus.publish_many(signals(4)).confirmed == 4
     assert ids(table) == ["s-0", "s-1", "s-2", "s-3"]
+
+
+def test_a_conflict_of_a_role_that_may_only_insert_becomes_a_dead_letter(insert_only_url, table):
+    with EventBus([DatabaseTransport(insert_only_url)]) as bus:
+        bus.publish_many(signals(3))
+        changed = [a_signal("s-1", action="SELL"), *signals(5)[2:]]
+        assert bus.publish_many(changed).confirmed == 4
+        DatabaseConsumer("default").run_once()
+        # One that is committed while the bus inserts: the bus runs its statement again.
+        table.execute("BEGIN")
+        table.execute(
+            "INSERT INTO trading_signals (signal_id, ecosystem, timestamp, symbol, action) "
+            "VALUES ('s-9', 'crypto', now(), 'BTC/USDT', 'BUY')"
+        )
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(bus.publish, a_signal("s-9"))
+            with connections["default"].cursor() as cursor:
+                while not cursor.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchone():
+                    pass
+            table.execute("COMMIT")
+            assert waiting.result().confirmed == 1
+    DatabaseConsumer("default").run_once()
+    found = "SELECT code, signal_id, sender FROM dead_letters ORDER BY id"
+    assert table.execute(found).fetchall() == [
+        ("conflict", "s-1", "role:bus_test_agent"),
+        ("conflict", "s-9", "role:bus_test_agent"),
+    ]
+    assert table.execute("SELECT count(*) FROM sightings").fetchone() == (1,)
+    assert ids(table) == ["s-0", "s-1", "s-2", "s-3", "s-4", "s-9"]
 
 
 def test_another_ecosystems_rows_are_refused_and_their_neighbours_inserted(insert_only_url, table):
