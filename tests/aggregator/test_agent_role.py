@@ -8,14 +8,15 @@ from contextlib import closing
 import psycopg
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connections
+from django.db import connections, transaction
 from psycopg import sql
 
 from aggregator.ingest.databases import DatabaseConsumer
+from aggregator.management import role_limits
 from aggregator.management.commands.agent_role import url_of
 from aggregator.models import DeadLetter, Sighting, TradingSignal
 from ecosystems.signal import RULES
-from tests.servers import SERVERS
+from tests.servers import SERVERS, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "forex"])
 DENIED = psycopg.errors.InsufficientPrivilege
@@ -258,6 +259,12 @@ FORBIDDEN = [
     "SELECT last_value FROM trading_signals_position_seq",
     "SELECT nextval(pg_get_serial_sequence('trading_signals', 'id'))",
     "CREATE TABLE mine ()",
+    "CREATE TEMPORARY TABLE mine ()",
+    "SELECT lo_creat(-1)",
+    "SELECT lo_create(0)",
+    "SELECT lo_from_bytea(0, '\\x00')",
+    "SELECT record_signals('[]', 0, 'database', NULL)",
+    "SELECT record_inserted_signals('[]')",
     "CREATE SCHEMA mine",
     "CREATE FUNCTION f() RETURNS int LANGUAGE sql RETURN 1",
     "CREATE FUNCTION public.now() RETURNS timestamptz LANGUAGE sql RETURN 'infinity'",
@@ -316,6 +323,47 @@ def test_nothing_else_may_be_done(agent):
             agent.execute("ROLLBACK")
     assert done == []
     assert not TradingSignal.objects.exists()
+
+
+def test_its_sessions_are_limited(agent):
+    shown = [agent.execute(f"SHOW {name}").fetchone()[0] for name in role_limits.SETTINGS]
+    assert shown == [*role_limits.SETTINGS.values()]
+    limit = agent.execute("SELECT rolconnlimit FROM pg_roles WHERE rolname = current_user").fetchone()
+    assert limit == (role_limits.MAX_CONNECTIONS,)
+    with connections["default"].cursor() as cursor:
+        cursor.execute("ALTER ROLE agent_test SET idle_in_transaction_session_timeout = '500ms'")
+    with closing(psycopg.connect(agent.info.dsn, password=agent.info.password)) as forgetful:
+        forgetful.execute(INSERT.format("held"))
+        eventually(lambda: not holds_signals(), what="the open transaction is ended")
+        with pytest.raises(psycopg.Error, match="idle-in-transaction"):
+            forgetful.execute("SELECT 1")
+
+
+def holds_signals():
+    with connections["default"].cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE usename = 'agent_test' AND state ~ '^idle in'"
+        )
+        return cursor.fetchone()[0]
+
+
+def test_what_it_may_not_take_from_all_roles_it_names(make_role, capsys):
+    """The hub's role is a superuser here; one that owns nothing must say what is left."""
+    with connections["default"].cursor() as cursor:
+        cursor.execute("SELECT current_database()")
+        (database,) = cursor.fetchone()
+        cursor.execute(f"GRANT TEMPORARY ON DATABASE {database} TO PUBLIC")
+        cursor.execute("GRANT EXECUTE ON FUNCTION lo_create(oid) TO PUBLIC")
+        cursor.execute("CREATE ROLE owns_nothing")
+        try:
+            with transaction.atomic():
+                cursor.execute("SET LOCAL ROLE owns_nothing")
+                left = role_limits.revoke_from_public(cursor, "default", database, "owns_nothing")
+        finally:
+            cursor.execute("DROP ROLE owns_nothing")
+    assert [statement.split(" ON ")[0] for statement in left] == ["REVOKE TEMPORARY", "REVOKE EXECUTE"]
+    make_role()
+    assert "Note: it may do" not in capsys.readouterr().err
 
 
 def test_what_others_write_and_ask_is_hidden(agent):

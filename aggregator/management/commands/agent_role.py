@@ -13,6 +13,7 @@ from django.db import Error, connections, transaction
 from psycopg import sql
 
 from aggregator.ledger.errors import sqlstate
+from aggregator.management.role_limits import limit_statements, revoke_from_public
 from ecosystems import ECOSYSTEMS
 from ecosystems.signal import RULES, is_agent_source
 
@@ -64,6 +65,9 @@ class Command(BaseCommand):
             with transaction.atomic(using=alias), connections[alias].cursor() as cursor:
                 for statement in statements(name, ecosystem, agents, password, self.existing(cursor, name)):
                     cursor.execute(statement)
+                for statement in limit_statements(cursor, name):
+                    cursor.execute(statement)
+                left = revoke_from_public(cursor, alias, connections[alias].settings_dict["NAME"], name)
                 cursor.execute("SELECT has_schema_privilege(%s, 'public', 'CREATE')", [name])
                 may_create = cursor.fetchone()[0]
         except Error as error:
@@ -75,6 +79,10 @@ class Command(BaseCommand):
             self.stderr.write(
                 "Note: this server lets every role create tables in the schema public (as all did before "
                 "Postgres 15). To end that: REVOKE CREATE ON SCHEMA public FROM PUBLIC"
+            )
+        for revocation in left:
+            self.stderr.write(
+                f"Note: it may do what every role may. To end that, as a superuser: {revocation}"
             )
         self.stdout.write(url_of(connections[alias].settings_dict, name, password))
 
