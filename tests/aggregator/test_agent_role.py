@@ -89,6 +89,19 @@ def test_every_public_column_may_be_written(agent):
     assert str(row["entry_price"]) == columns["entry_price"]
 
 
+def test_a_time_without_an_offset_is_utc(make_role):
+    with connections["default"].cursor() as cursor:
+        cursor.execute("SELECT current_database()")
+        database = cursor.fetchone()[0]
+        cursor.execute(f"ALTER DATABASE {database} SET timezone = 'Asia/Tokyo'")
+        try:
+            with closing(psycopg.connect(make_role(), autocommit=True)) as agent:
+                agent.execute(INSERT.format("s-1").replace("T03:04:05Z", " 03:04"))
+        finally:
+            cursor.execute(f"ALTER DATABASE {database} RESET timezone")
+    assert TradingSignal.objects.get().timestamp.isoformat() == "2026-01-02T03:04:00+00:00"
+
+
 def test_psql_is_enough(make_role):
     psql = shutil.which("psql")
     if not psql and SERVERS.postgres:

@@ -121,6 +121,8 @@ def statements(
     own = sql.SQL("agent_source = ANY ({})").format(sql.Literal(list(agents))) if agents else sql.SQL("true")
     return [
         sql.SQL("{} ROLE {} LOGIN NOINHERIT PASSWORD {}").format(verb, role, sql.Literal(password)),
+        # A time without an offset is UTC, as over every other transport.
+        sql.SQL("ALTER ROLE {} SET timezone = 'UTC'").format(role),
         sql.SQL("REVOKE ALL ON trading_signals FROM {}").format(role),
         sql.SQL("GRANT INSERT ({}) ON trading_signals TO {}").format(columns, role),
         sql.SQL("DROP POLICY IF EXISTS {} ON trading_signals").format(policy),
