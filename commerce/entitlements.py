@@ -13,9 +13,13 @@ from commerce import ledger_window
 from commerce.ledger_window import Window
 from commerce.models import Plan, Subscription
 from ecosystems.agent import heartbeat
+from ecosystems.market.feeds import REPLAY, SYNTHETIC
 
 HEARTBEAT = Q(signal_type="ANALYTICS", tags__contains=[heartbeat.TAG])
 """Heartbeats are for the operator: no customer spends a day's limit on them."""
+
+SIMULATED = Q(tags__has_any_keys=[REPLAY, SYNTHETIC])
+"""Signals of history, or of made-up prices: they are outside of every plan that does not include them."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,8 @@ class Scope:
     history: timedelta | None = None
     payload: bool = False
     """Whether `raw_payload` is shown."""
+    simulated: bool = False
+    """Whether signals are shown that are SIMULATED."""
 
     def window(self, since: datetime | None = None) -> Window:
         """Return the part of the ledger that may be seen now."""
@@ -66,7 +72,7 @@ OPERATOR = 0
 
 def operators_entitlement() -> Entitlement:
     """Return what an operator's key with the scope to read allows: all of the feed, and no endpoints."""
-    everything = Scope(payload=True)
+    everything = Scope(payload=True, simulated=True)
     return Entitlement(OPERATOR, 0, "operator", everything, None, None, streams=1, webhooks=0)
 
 
@@ -93,6 +99,7 @@ def scope(plan: Plan) -> Scope:
         delay=plan.delay,
         history=None if plan.history_days is None else timedelta(days=plan.history_days),
         payload=plan.payload,
+        simulated=plan.simulated,
     )
 
 
@@ -103,6 +110,8 @@ def visible(scope: Scope, window: Window) -> QuerySet[TradingSignal]:
     )
     # The payload as the database writes it: read into Python, its numbers would become floats.
     written = {"written_payload": Cast("raw_payload", TextField())} if scope.payload else {}
+    if not scope.simulated:
+        rows = rows.exclude(SIMULATED)
     return rows.exclude(HEARTBEAT).defer("raw_payload").annotate(**written)
 
 

@@ -297,8 +297,9 @@ class SignalAdmin(ReadOnlyAdmin):
 
     @admin.display(description="action")
     def side(self, signal: TradingSignal) -> str:
-        side = f"{signal.action} {signal.signal_type.lower()}"
-        return f"{side}, amends" if signal.refers_to and signal.action in {"BUY", "SELL"} else side
+        amends = "amends" if signal.refers_to and signal.action in {"BUY", "SELL"} else ""
+        words = (f"{signal.action} {signal.signal_type.lower()}", amends, signal.simulation)
+        return ", ".join(filter(None, words))
 
     @admin.display(description="price")
     def price(self, signal: TradingSignal) -> str:

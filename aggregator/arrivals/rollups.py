@@ -16,6 +16,7 @@ from aggregator.ledger import rollup_writer
 from aggregator.ledger.new_names import Name, within_limits
 from aggregator.ledger.rollup_writer import LAG_BOUNDS, OTHER, REPLAYED, Arrivals, Sent
 from ecosystems.agent import heartbeat
+from ecosystems.market.feeds import REPLAY
 from ecosystems.market.symbols import has_certain_name
 
 # Agents with rights of their own may write any time into `received_at`. Bounds and lag are negated, since a
@@ -48,7 +49,7 @@ COUNT = f"""
             FROM trading_signals
             CROSS JOIN LATERAL (
                 SELECT CASE WHEN received_at BETWEEN '2000-01-01Z' AND recorded_at THEN received_at
-                    ELSE recorded_at END AS came_at, tags ? 'replay' AS is_replay) AS arrival
+                    ELSE recorded_at END AS came_at, tags ? '{REPLAY}' AS is_replay) AS arrival
             WHERE position > %(after)s AND position <= %(upto)s) AS recorded) AS spaced
     GROUP BY sender, ecosystem, agent, transport, 5 ORDER BY min(position)"""
 

@@ -6,6 +6,7 @@ from django.db import models
 from django.db.models.functions import Now
 
 from aggregator.models.choices import ECOSYSTEM_CHOICES, TRANSPORT_CHOICES
+from ecosystems.market.feeds import REPLAY, SYNTHETIC
 
 
 class NumericField(models.Field):  # type: ignore[type-arg] # generic in its types only
@@ -77,6 +78,11 @@ class TradingSignal(models.Model):
 
     def __str__(self) -> str:
         return f"{self.ecosystem}/{self.signal_id}"
+
+    @property
+    def simulation(self) -> str:
+        """Return the tag of a signal that is about the past, or about made-up prices; empty for any other."""
+        return next((tag for tag in (REPLAY, SYNTHETIC) if tag in self.tags), "")
 
 
 class RepeatedRow(models.Model):

@@ -58,7 +58,10 @@ class PlanAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
     fieldsets = (
         (None, {"fields": (("name", "slug"), "description", ("rank", "is_public"))}),
         ("Price", {"fields": (("price", "currency"), ("interval", "trial_days"), "stripe_price_id")}),
-        ("Signals", {"fields": ("ecosystems", "instruments", ("delay", "history_days"), "payload")}),
+        (
+            "Signals",
+            {"fields": ("ecosystems", "instruments", ("delay", "history_days"), ("payload", "simulated"))},
+        ),
         ("Limits", {"fields": (("requests_per_day", "signals_per_day"), ("streams", "webhooks"))}),
     )
 

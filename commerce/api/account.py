@@ -86,6 +86,7 @@ def _rights(entitlement: Entitlement) -> dict[str, Any]:
         "delay_seconds": scope.delay.total_seconds(),
         "history_days": scope.history / usage.ONE_DAY if scope.history is not None else None,
         "raw_payload": scope.payload,
+        "simulated": scope.simulated,
         "requests_per_day": entitlement.requests_per_day,
         "signals_per_day": entitlement.signals_per_day,
         "streams": entitlement.streams,

@@ -291,6 +291,7 @@ class Rights(serializers.Serializer[Any]):
     delay_seconds = serializers.FloatField()
     history_days = serializers.FloatField(allow_null=True)
     raw_payload = serializers.BooleanField()
+    simulated = serializers.BooleanField(help_text="Whether signals tagged replay or synthetic are included.")
     requests_per_day = serializers.IntegerField(allow_null=True)
     signals_per_day = serializers.IntegerField(allow_null=True)
     streams = serializers.IntegerField()

@@ -70,6 +70,11 @@ class Plan(models.Model):
     payload = models.BooleanField(
         "raw payload", default=False, help_text="Include the raw_payload of signals."
     )
+    simulated = models.BooleanField(
+        "simulated signals",
+        default=False,
+        help_text="Include signals tagged replay (of history) or synthetic (of made-up prices).",
+    )
     trial_days = models.PositiveIntegerField(default=0)
     is_public = models.BooleanField("public", default=True, help_text="Listed on the pricing page.")
     rank = models.IntegerField(default=0, help_text="Order on the pricing page, lowest first.")

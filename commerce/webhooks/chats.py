@@ -154,7 +154,8 @@ def _mail(address: str, signal: TradingSignal | None, unsubscribe: str) -> bool:
 def _subject(signal: TradingSignal | None) -> str:
     if signal is None:
         return "A test of your Signal Hub endpoint"
-    return " ".join(f"{signal.action} {signal.instrument or signal.symbol}".split())
+    mark = f"[{signal.simulation}] " if signal.simulation else ""
+    return " ".join(f"{mark}{signal.action} {signal.instrument or signal.symbol}".split())
 
 
 def render(template: str, escape: Callable[[str], str], signal: TradingSignal | None) -> str:
@@ -180,6 +181,7 @@ def _texts(signal: TradingSignal) -> dict[str, str]:
         "action": public.action,
         "effect": _effect(public),
         "name": public.instrument or public.symbol,
+        "mark": signal.simulation,
         "ecosystem": public.ecosystem,
         "entry": public.entry_price or "",
         "stop": public.stop_loss or "",

@@ -81,6 +81,8 @@ def run(stack: ExitStack) -> int:
     if "CORE_LOG_DIR" in local:
         begin_log(environment)
     demo = os.environ.get("DEMO", "on").lower() not in {"off", "0", "no", "false"}
+    if demo:
+        manage(environment, "seed_plans", "--simulated")
     password = operator_password(environment)
     announcer = Announcer(port, startup_message(environment, OPERATOR, password, demo=demo))
     agents = ROOT / "Procfile.demo" if demo else None

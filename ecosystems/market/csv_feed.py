@@ -8,7 +8,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 from ecosystems.market.candles import Candle, duration
-from ecosystems.market.feeds import FeedError
+from ecosystems.market.feeds import REPLAY, FeedError
 
 HEADER = ["timestamp", "open", "high", "low", "close", "volume"]
 FIRST_CANDLES = 100
@@ -32,7 +32,7 @@ class CsvFeed:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.tags: tuple[str, ...] = ("replay",)
+        self.tags: tuple[str, ...] = (REPLAY,)
 
     def candles(self, symbol: str, timeframe: str, since: datetime | None = None) -> Iterator[Candle]:  # noqa: ARG002
         """Yield the file's candles from `since` on; the file is one market's, so `symbol` decides nothing.

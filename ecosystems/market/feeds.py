@@ -6,6 +6,9 @@ from typing import Protocol
 
 from ecosystems.market.candles import Candle
 
+REPLAY = "replay"
+SYNTHETIC = "synthetic"
+
 
 class FeedError(Exception):
     """Candles cannot be fetched or read; the text is one line that says what is wrong and what to do."""
@@ -23,7 +26,7 @@ class Feed(Protocol):
     """A source of candles."""
 
     tags: tuple[str, ...]
-    """Tags of every signal that is made from the feed, for instance `synthetic`."""
+    """Tags of every signal that is made from the feed: REPLAY of history, SYNTHETIC of made-up prices."""
 
     def candles(self, symbol: str, timeframe: str, since: datetime | None) -> Iterator[Candle]:
         """Yield the closed candles that opened at `since` (aware) or later, oldest first, each once.

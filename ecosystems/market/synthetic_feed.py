@@ -8,6 +8,7 @@ from math import exp, floor, sqrt
 from zlib import crc32
 
 from ecosystems.market.candles import Candle, duration
+from ecosystems.market.feeds import SYNTHETIC
 from ecosystems.market.symbols import instrument
 
 BASE_PRICE = {"crypto": 30_000.0, "forex": 1.1, "stock": 150.0}
@@ -30,7 +31,7 @@ class SyntheticFeed:
         self, ecosystem: str, seed: int = 0, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     ) -> None:
         # Another seed's market is another one: the hub prices its calls by the tag.
-        self.tags: tuple[str, ...] = ("synthetic", f"synthetic:{seed}") if seed else ("synthetic",)
+        self.tags: tuple[str, ...] = (SYNTHETIC, f"{SYNTHETIC}:{seed}") if seed else (SYNTHETIC,)
         self._ecosystem = ecosystem
         self._base = BASE_PRICE[ecosystem]
         self._seed = seed

@@ -1,5 +1,6 @@
 """Creates the default plans."""
 
+from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand
@@ -10,8 +11,15 @@ from commerce.billing import default_plans
 class Command(BaseCommand):
     help = "Create the four default plans; plans that exist stay as they are."
 
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--simulated",
+            action="store_true",
+            help="include signals tagged replay or synthetic, as the plans of a demo hub do",
+        )
+
     def handle(self, *args: Any, **options: Any) -> None:
-        made = default_plans.create_default_plans()
+        made = default_plans.create_default_plans(simulated=options["simulated"])
         if not made:
             self.stdout.write("All default plans exist already.")
         for plan in made:

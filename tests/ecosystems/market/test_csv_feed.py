@@ -117,7 +117,7 @@ def test_feeds_by_name(tmp_path):
     assert isinstance(feed, CsvFeed)
     assert feed.path == tmp_path / "a:b.csv"
     assert isinstance(open_feed("synthetic", "forex"), SyntheticFeed)
-    assert open_feed("synthetic:7", "stock").tags == ("synthetic",)
+    assert open_feed("synthetic:7", "stock").tags == ("synthetic", "synthetic:7")
 
 
 @pytest.mark.parametrize("spec", ["", "csv", "csv:", "live", "synthetic:x", "synthetic:-1"])
