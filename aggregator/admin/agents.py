@@ -1,5 +1,6 @@
 """Agents, and the cadence expected of each."""
 
+from decimal import Decimal
 from typing import Any
 
 from django import forms
@@ -7,16 +8,39 @@ from django.contrib import admin
 from django.db.models import F, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.http import urlencode
 from unfold.admin import ModelAdmin
+from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldBooleanSwitchWidget
 
 from aggregator.admin.signals import EcosystemFilter
-from aggregator.models import Agent
+from aggregator.models import Agent, AgentHorizon
 from aggregator.templatetags.hub import ago, span
 
 
 class AgentForm(forms.ModelForm):  # type: ignore[type-arg]
+    is_published = forms.BooleanField(
+        label="Publish its track record",
+        required=False,
+        widget=UnfoldBooleanSwitchWidget,
+        help_text="On /record/, for everybody: all its calls, those of before included.",
+    )
+    horizon_hours = forms.DecimalField(
+        label="Time stop",
+        required=False,
+        min_value=Decimal("0.01"),
+        max_value=Decimal(999_999),
+        widget=UnfoldAdminDecimalFieldWidget,
+        help_text="Hours of open market after which its calls expire, of those recorded from now on. "
+        "Empty for the usual: crypto 720, forex 504, stock 136.5.",
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["is_published"].initial = self.instance.published_at is not None
+        self.fields["horizon_hours"].initial = horizon_of(self.instance)
+
     class Meta:
         model = Agent
         fields = ("expected_cadence",)
@@ -24,6 +48,13 @@ class AgentForm(forms.ModelForm):  # type: ignore[type-arg]
             "expected_cadence": "Longest usual time between two signals while the market is open. After it "
             "the agent is silent. Example: 0:15:00 for 15 minutes. Empty to use the learned cadence."
         }
+
+
+def horizon_of(agent: Agent) -> Decimal | None:
+    """Return the time stop that an operator set for an agent, if any."""
+    rows = AgentHorizon.objects.filter(ecosystem=agent.ecosystem, agent_source=agent.agent_source)
+    known = rows.order_by("set_at", "id").last()
+    return known.hours if known else None
 
 
 @admin.register(Agent)
@@ -37,7 +68,23 @@ class AgentAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
     actions = None
     show_full_result_count = False
     readonly_fields = ("ecosystem", "agent_source", "first_seen", "last_seen", "last_transport", "count")
-    fields = (*readonly_fields, "expected_cadence")
+    fields = (*readonly_fields, "expected_cadence", "is_published", "horizon_hours")
+
+    def save_model(self, request: HttpRequest, obj: Agent, form: Any, change: bool) -> None:
+        """Save it: since when it is public, and a time stop that is new, with the operator's name."""
+        if not form.cleaned_data.get("is_published"):
+            obj.published_at = None
+        elif obj.published_at is None:
+            obj.published_at = timezone.now()
+        super().save_model(request, obj, form, change)
+        hours = form.cleaned_data.get("horizon_hours")
+        if hours != horizon_of(obj):
+            AgentHorizon.objects.create(
+                ecosystem=obj.ecosystem,
+                agent_source=obj.agent_source,
+                hours=hours,
+                set_by=request.user.get_username(),
+            )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         agents: QuerySet[Any] = super().get_queryset(request).annotate(learned=F("cadence__gap"))

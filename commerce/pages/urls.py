@@ -2,13 +2,15 @@
 
 from django.urls import path
 
-from commerce.pages import actions, payment, views
+from commerce.pages import actions, payment, records, views
 from commerce.pages.unsubscribe import unsubscribe
 
 app_name = "shop"
 urlpatterns = [
     path("plans/", views.plans, name="plans"),
     path("plans/<slug:slug>/subscribe", payment.subscribe, name="subscribe"),
+    path("record/", records.index, name="records"),
+    path("record/<str:ecosystem>/<path:agent>", records.agent_record, name="record"),
     path("account/", views.account, name="account"),
     path("account/sign-in", views.sign_in, name="sign-in"),
     path("account/sign-in/link", views.send_link, name="send-link"),
