@@ -12,7 +12,9 @@ from aggregator import ledger
 from aggregator.ingest.databases import DatabaseConsumer
 from aggregator.ledger.entries import Entry
 from aggregator.models import DeadLetter, TradingSignal
-from ecosystems.signal import parse
+from ecosystems.bus import EventBus
+from ecosystems.bus.database import DatabaseTransport
+from ecosystems.signal import RULES, Signal, parse
 from tests.ecosystems.test_signal import wire_signals
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -58,6 +60,48 @@ def test_a_signal_is_the_same_over_a_transport_and_as_a_row(db, batch):
 def test_what_parse_takes_the_table_takes(db, batch):
     entries = [Entry(json.dumps(fields, default=str).encode()) for fields in batch]
     assert {str(result.fate) for result in ledger.record(entries, "webhook")} == {"accepted"}
+
+
+ODD = {
+    "a float's noise": {"stop_loss": 1.1610000500000001e-05, "entry_price": 0.1 + 0.2, "take_profit": 1e-7},
+    "forty places": {"entry_price": f"0.{'1' * 40}", "volume": f"999999999999999999.{'9' * 40}"},
+    "no stop, as MetaTrader writes it": {"stop_loss": 0.0, "take_profit": "0", "volume": 0.0},
+    "every optional field unset": dict.fromkeys([*RULES][5:]),
+    "line breaks and marks in a reason": {"raw_payload": {"why\n": "1.\tup\r\n2. \u200d\u202e\x07 é"}},
+    "another script": {"symbol": "日経 225", "agent_source": "Бот №1"},
+    "spaces": {"symbol": "Volatility 75 Index"},
+    "lower case": {"action": "close", "signal_type": "limit", "refers_to": "s-0"},
+    "no seconds": {"timestamp": "2026-01-02T12:00Z"},
+    "an offset without a colon": {"timestamp": "2026-01-02 12:00:30+0200"},
+    "a confidence above one": {"confidence": 1.0000000000000002},
+    "one below zero": {"confidence": -1e-12},
+}
+
+
+@pytest.mark.parametrize("fields", ODD.values(), ids=ODD)
+def test_what_real_senders_write_is_the_same_on_every_way_in(db, fields):
+    least = {"ecosystem": "crypto", "timestamp": "2026-01-02T12:00:00Z", "symbol": "BTCUSDT", "action": "BUY"}
+    given = least | fields
+
+    def written(name):
+        return json.dumps(given | {"signal_id": name}).encode()
+
+    assert str(ledger.record([Entry(written("bytes"))], "redis")[0].fate) == "accepted"
+    as_rows([given | {"signal_id": "row"}])
+    settings = connection.settings_dict
+    url = f"postgres://{settings['USER']}:{settings['PASSWORD']}@/{settings['NAME']}"
+    url += f"?host={settings['HOST']}&port={settings['PORT']}"
+    moment = parse(written("x")).timestamp
+    native = given | {"timestamp": moment, "tags": given.get("tags") or ()}
+    with EventBus([DatabaseTransport(url)]) as bus:
+        bus.publish(Signal(signal_id="bus", **native))
+    DatabaseConsumer("default").run_once()
+    names = [name for name in RULES if name != "signal_id"]
+    first, *others = TradingSignal.objects.order_by("pk").values(*names)
+    assert len(others) == 2
+    assert all(other == first for other in others), (first, others)
+    kept = parse(written("x"))
+    assert first == {name: getattr(kept, name) for name in names} | {"tags": list(kept.tags)}
 
 
 @pytest.mark.parametrize("number", ["1e-401", "1e5000", "-1e-5000", "9" * 60_000])
