@@ -42,7 +42,10 @@ class LogLeaf(models.Model):
     """One leaf: the commitment to a signal or an outcome event, and the nonce that opens it."""
 
     index = models.BigIntegerField(primary_key=True)
-    agent = models.ForeignKey(LogAgent, on_delete=models.PROTECT, db_index=False, related_name="+")
+    # No constraint in the database: it would look at the agent's row for each leaf, and none is ever removed.
+    agent = models.ForeignKey(
+        LogAgent, on_delete=models.PROTECT, db_index=False, db_constraint=False, related_name="+"
+    )
     position = models.BigIntegerField(help_text="Of the signal, in the ledger; of an outcome, its call's.")
     event = models.BigIntegerField(null=True, help_text="The outcome event; null for a signal.")
     recorded_at = models.DateTimeField()
