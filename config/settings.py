@@ -249,12 +249,13 @@ CORS_EXPOSE_HEADERS = ["etag", "ratelimit", "ratelimit-policy", "retry-after", "
 
 SPECTACULAR_SETTINGS = {
     "TITLE": "Signal Hub",
-    "DESCRIPTION": "The feed of trading signals, for customers.",
+    "DESCRIPTION": "The feed of trading signals, for customers, and the webhook, for producers.",
+    "TAGS": [{"name": "producers", "description": "Sending signals to the hub."}],
     "VERSION": "1",
     "SERVE_PUBLIC": True,
     "SERVE_PERMISSIONS": [],
     "SERVE_INCLUDE_SCHEMA": False,
-    "PREPROCESSING_HOOKS": ["commerce.api.documentation.only_customer_endpoints"],
+    "PREPROCESSING_HOOKS": ["commerce.api.documentation.public_endpoints"],
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,

@@ -18,7 +18,9 @@ from aggregator.transparency import views as transparency
 from commerce.billing.stripe_webhook import StripeWebhook
 
 # Its answer to OPTIONS would be DRF's, which the page's template cannot show.
-docs = SpectacularSwaggerSplitView.as_view(http_method_names=["get", "head"])
+docs = SpectacularSwaggerSplitView.as_view(
+    http_method_names=["get", "head"], template_name_js="aggregator/api_docs.js"
+)
 
 urlpatterns = [
     # First, since Django looks for an address in this order.

@@ -14,6 +14,7 @@ from aggregator.http.api_keys import Principal
 from aggregator.http.requests import ReceivedRequest
 from aggregator.ingest.in_django import received, record_for
 from aggregator.ingest.webhook import webhook
+from aggregator.ingest.webhook_documentation import webhook_documentation
 
 
 class SignatureAuthentication(BaseAuthentication):
@@ -61,6 +62,7 @@ class SignalsView(APIView):
     renderer_classes = []
     default_response_headers: dict[str, str] = {}
 
+    @webhook_documentation
     def post(self, request: Request) -> HttpResponse:
         entries = webhook.entries_from(_sender(request), cast(ReceivedRequest, request.auth))
         return record_for(webhook, entries, request._request, webhook.timeout_s)

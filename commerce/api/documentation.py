@@ -7,6 +7,7 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 
+from aggregator.ingest.webhook import SIGNALS_PATH
 from commerce.api import serializers
 
 PREFIX = "/api/v1/"
@@ -81,6 +82,6 @@ class ReaderKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untype
         ]
 
 
-def only_customer_endpoints(endpoints: list[tuple[str, str, str, Any]]) -> list[tuple[str, str, str, Any]]:
-    """Keep what customers call (drf-spectacular's PREPROCESSING_HOOKS)."""
-    return [endpoint for endpoint in endpoints if endpoint[0].startswith(PREFIX)]
+def public_endpoints(endpoints: list[tuple[str, str, str, Any]]) -> list[tuple[str, str, str, Any]]:
+    """Keep what customers and producers call (drf-spectacular's PREPROCESSING_HOOKS)."""
+    return [each for each in endpoints if each[0].startswith(PREFIX) or each[0] == SIGNALS_PATH]
