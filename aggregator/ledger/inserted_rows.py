@@ -83,9 +83,10 @@ def record_repeated_rows(alias: str, limit: int) -> list[Result]:
         cursor.execute(sql.FIND_REPEATED, {"limit": limit})
         rows = cursor.fetchall()
         results = record([Entry(as_json.encode(), sender) for _, sender, as_json in rows], "database")
-        final = [row_id for (row_id, *_), result in zip(rows, results, strict=True) if result.is_final]
-        if final:
-            cursor.execute(sql.DELETE_REPEATED, {"ids": final})
+        for statement, is_final in ((sql.DELETE_REPEATED, True), (sql.DEFER_REPEATED, False)):
+            pairs = zip(rows, results, strict=True)
+            if ids := [row_id for (row_id, *_), result in pairs if result.is_final is is_final]:
+                cursor.execute(statement, {"ids": ids})
     return results
 
 

@@ -110,6 +110,9 @@ DELETE_INSERTED = "DELETE FROM trading_signals WHERE id = ANY (%(ids)s)"
 
 FIND_REPEATED = "SELECT id, sender, signal FROM repeated_rows ORDER BY id LIMIT %(limit)s"
 
+# To the end of the queue: an open transaction must not hold up what others repeat.
+DEFER_REPEATED = "UPDATE repeated_rows SET id = DEFAULT WHERE id = ANY (%(ids)s)"
+
 DELETE_REPEATED = "DELETE FROM repeated_rows WHERE id = ANY (%(ids)s)"
 
 FIND_POSITIONS = """

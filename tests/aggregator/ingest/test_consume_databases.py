@@ -7,9 +7,10 @@ import pytest
 from django.db import connection, connections
 
 from aggregator import ledger
+from aggregator.ingest import databases
 from aggregator.ingest.databases import database_consumers
 from aggregator.models import Agent, ArrivalMinute, DeadLetter, Sighting, SymbolAlias, TradingSignal
-from tests.aggregator.ledger.samples import entry, insert, rows
+from tests.aggregator.ledger.samples import entry, insert, raw, rows
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "forex"])
 
@@ -135,6 +136,23 @@ def test_a_conflicting_row_of_an_own_database_becomes_a_dead_letter_and_the_firs
     assert TradingSignal.objects.get().symbol == "GBPUSD"
     assert DeadLetter.objects.get().code == "conflict"
     assert in_forex("SELECT count(*) FROM trading_signals") == [(0,)]
+
+
+def test_a_repeated_row_that_is_held_does_not_hold_up_others(monkeypatch):
+    monkeypatch.setattr(databases, "MAX_ROWS", 1)
+    with connection.cursor() as cursor:
+        for name in ("held", "free"):
+            row = raw(name).decode()
+            cursor.execute("INSERT INTO repeated_rows (sender, signal) VALUES ('role:a', %s)", [row])
+    with psycopg.connect(**connection.get_connection_params() | {"cursor_factory": None}) as agent:
+        with agent.cursor() as cursor:
+            insert(cursor, "held")
+        for _ in range(2):
+            databases.DatabaseConsumer("default").run_once()
+        assert TradingSignal.objects.get().signal_id == "free"
+    consume()
+    assert DeadLetter.objects.get().signal_id == "held"
+    assert rows("SELECT count(*) FROM repeated_rows") == [(0,)]
 
 
 def test_several_consumers_record_each_row_once(run_manage, count_arrivals):
