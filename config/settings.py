@@ -272,20 +272,18 @@ SPECTACULAR_SETTINGS = {
 # The loops of a worker: by name, the dotted path of what makes one (see `aggregator.worker`). A transport
 # that is read in the background is an entry here.
 WORKER_LOOPS = {
-    **(
-        {
-            "streams": "aggregator.ingest.streams.configured_consumer",
-            "source-streams": "aggregator.ingest.source_streams.source_stream_consumer",
-        }
-        if ENVIRONMENT.redis_url
-        else {}
-    ),
+    **({"streams": "aggregator.ingest.streams.configured_consumer"} if ENVIRONMENT.redis_url else {}),
     **{f"databases:{alias}": "aggregator.ingest.databases.DatabaseConsumer" for alias in DATABASES},
     "head": "aggregator.head_keeper.HeadKeeper",
     "rollups": "aggregator.arrivals.rollups.RollupFollower",
     "outcomes": "aggregator.track_record.scorer.Scorer",
     "prices": "aggregator.track_record.recorder.PriceRecorder",
     "transparency": "aggregator.transparency.sealer.Sealer",
+    **(
+        {"source-streams": "aggregator.ingest.source_streams.source_consumer"}
+        if ENVIRONMENT.redis_url
+        else {}
+    ),
     "alerts": "aggregator.alerts.watcher.AlertWatcher",
     "webhooks": "commerce.webhooks.dispatcher.Dispatcher",
     "periodic": "aggregator.periodic.PeriodicJobs",

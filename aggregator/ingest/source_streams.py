@@ -1,5 +1,6 @@
 """Ingest from Redis streams that are not the hub's own, as NautilusTrader's: each is read by a source."""
 
+import logging
 import time
 
 from django.conf import settings
@@ -14,6 +15,8 @@ from aggregator.ledger.source_entries import SENDER_PREFIX, Arrival, source_entr
 from aggregator.models import Source
 from aggregator.sources.stream_bodies import stream_body
 from aggregator.sources.tokens import record_use
+
+logger = logging.getLogger("signal_hub.worker")
 
 SOURCES_INTERVAL_S = 2.0
 """How often is looked for sources that came, changed or went."""
@@ -59,13 +62,24 @@ class SourceStreamConsumer(StreamConsumer):
             return
         close_old_connections()
         with classified():
-            found = Source.objects.filter(revoked_at=None).exclude(stream="")
-            self._sources = {source.stream: source for source in found}
+            found = list(Source.objects.filter(revoked_at=None).exclude(stream=""))
+        self._sources = {source.stream: source for source in found if self._can_be_read(source)}
         self.streams = list(self._sources)
         self._look_at = time.monotonic() + SOURCES_INTERVAL_S
 
+    def _can_be_read(self, source: Source) -> bool:
+        """Return whether the source's key holds a stream, or nothing yet; log it where it does not.
 
-def source_stream_consumer() -> SourceStreamConsumer:
+        Reading another kind of key would end the worker, as it should for the hub's own streams.
+        """
+        kind = self.redis.type(source.stream)
+        if kind in {b"stream", b"none"}:
+            return True
+        logger.warning("source=%s is not read: its key holds no stream", source.name)
+        return False
+
+
+def source_consumer() -> SourceStreamConsumer:
     """Return a consumer of the sources' streams, for the worker."""
     url = settings.ENVIRONMENT.redis_url
     assert url, "the settings name this loop only where there is a Redis"

@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 
 import limits
+from django.conf import settings
 
 from aggregator.models import Source
 from aggregator.models.sources import SOURCE_NAME
@@ -72,7 +73,10 @@ def check_rate(text: str) -> None:
 
 
 def check_stream(key: str) -> None:
-    """Raise InvalidSource for a key that another source reads."""
+    """Raise InvalidSource for a key that another source, or the hub itself, reads."""
+    environment = settings.ENVIRONMENT
+    if key in {f"{environment.stream_prefix}:{topic}" for topic in environment.stream_topics}:
+        raise InvalidSource("stream", f"{key} is the hub's own stream, which takes signals as they are")
     if key and Source.objects.filter(stream=key, revoked_at=None).exists():
         raise InvalidSource("stream", f"another source reads the stream {key}")
 

@@ -125,6 +125,15 @@ def test_sources_come_and_go_while_it_runs(publish, consumer, redis_client, monk
     assert TradingSignal.objects.count() == 1
 
 
+def test_a_key_that_is_no_stream_stops_no_other_source(publish, consumer, redis_client, monkeypatch):
+    made("wrong", "nautilustrader", stream="a-text")
+    made("nt", "nautilustrader", stream=STREAM)
+    redis_client.set("a-text", "no stream")
+    publish(signal("BUY BTCUSDT"))
+    assert consumer.run_once() == 1
+    assert TradingSignal.objects.get().sender == "source:nt"
+
+
 def test_the_worker_reads_it(publish, run_manage):
     made("nt", "nautilustrader", stream=STREAM)
     publish(signal("BUY BTCUSDT"))

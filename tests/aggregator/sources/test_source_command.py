@@ -68,6 +68,10 @@ def test_the_url_is_that_of_the_public_endpoint(settings):
             "neither an address nor a network",
         ),
         (("add", "tv", "--preset", "nautilustrader"), "reads a stream"),
+        (
+            ("add", "nt", "--preset", "nautilustrader", "--stream", "core_signals:signals"),
+            "is the hub's own stream",
+        ),
         (("add", "tv", "--preset", "custom", "--mapping", "/nowhere/mapping.toml"), "No such file"),
         (("rotate", "nobody"), "there is no source nobody"),
         (("revoke", "nobody"), "there is no source nobody"),
