@@ -161,7 +161,7 @@ def test_links_lead_somewhere(page, found):
 
 def test_every_page_is_in_the_index():
     index = (DOCS / "README.md").read_text()
-    assert {path.name for path in DOCS.glob("*.md")} - {"README.md"} <= set(re.findall(r"\w+\.md", index))
+    assert {path.name for path in DOCS.glob("*.md")} - {"README.md"} <= set(re.findall(r"[\w-]+\.md", index))
 
 
 def help_of(parser: ArgumentParser) -> str:

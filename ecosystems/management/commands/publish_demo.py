@@ -1,18 +1,20 @@
 """`manage.py publish_demo crypto --transport redis`: synthetic signals through the real bus."""
 
 import itertools
-import math
 import random
 import time
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from statistics import fmean
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ecosystems import ECOSYSTEMS, env
 from ecosystems.bus import BusError, EventBus, Unsent
+from ecosystems.market.candles import Candle
+from ecosystems.market.synthetic_feed import SyntheticFeed
 from ecosystems.shutdown import stop_on_signals
 from ecosystems.signal import Signal
 from ecosystems.strategies.prices import brackets
@@ -20,51 +22,62 @@ from ecosystems.strategies.prices import brackets
 TRANSPORTS = ("database", "redis", "webhook")
 
 
-START_PRICES = {
-    "crypto": {"BTCUSDT": 64_250.0, "ETH-USDT": 3120.5, "BINANCE:SOLUSDT": 148.2, "DOGE/USDT": 0.12345},
-    "forex": {"EUR_USD": 1.0845, "GBPUSD": 1.2673, "OANDA:USD_JPY": 151.32},
-    "stock": {"NASDAQ:AAPL": 189.5, "MSFT": 415.1, "BRK.B": 411.75},
+DEMO_SYMBOLS = {
+    "crypto": ("BTCUSDT", "ETH-USDT", "BINANCE:SOLUSDT", "DOGE/USDT"),
+    "forex": ("EUR_USD", "GBPUSD", "OANDA:USD_JPY"),
+    "stock": ("NASDAQ:AAPL", "MSFT", "BRK.B"),
 }
 """Symbols in the spellings of different agents."""
+TREND_CANDLES = 10
+"""A call goes with the trend of so many minutes."""
+MIN_HELD, MAX_HELD = timedelta(minutes=2), timedelta(minutes=8)
+"""When a call is closed that neither stop nor target has ended before."""
 
-STEPS = {"crypto": 0.0015, "forex": 0.0002, "stock": 0.0008}
-"""Usual moves from one signal to the next, as shares of the price."""
-WEAK = 0.1
-"""A move below this strength opens nothing: it closes the last call on its symbol, or advises to hold."""
 
+def walk(
+    ecosystem: str, seed: int, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+) -> Iterator[Signal]:
+    """Yield signals on the made-up market of a seed without end: calls with its trend, and their closing.
 
-def walk(ecosystem: str, seed: int) -> Iterator[Signal]:
-    """Yield signals of random walks without end. A seed repeats them, except for ids and times."""
+    The hub records that market's prices, so that the calls are decided within minutes.
+    """
     source = random.Random(f"{ecosystem}:{seed}")  # noqa: S311 - prices, not secrets
-    prices, step = dict(START_PRICES[ecosystem]), STEPS[ecosystem]
-    open_calls: dict[str, str] = {}
-    for symbol in itertools.cycle(prices):
-        move = source.gauss(0, step)
-        prices[symbol] *= math.exp(move)
-        strength = min(abs(move) / (2 * step), 1.0)
+    feed = SyntheticFeed(ecosystem, seed, clock)
+    held: dict[str, tuple[str, datetime]] = {}
+    for symbol in itertools.cycle(DEMO_SYMBOLS[ecosystem]):
+        now = clock()
+        candles = list(feed.candles(symbol, "1m", now - (TREND_CANDLES + 1) * timedelta(minutes=1)))
         signal_id = f"demo-{ecosystem}-{time.time_ns()}"
-        if strength < WEAK and symbol in open_calls:
-            decision: dict[str, Any] = {"action": "CLOSE", "refers_to": open_calls.pop(symbol)}
+        known = held.get(symbol)
+        if known and known[1] <= now:
+            decision: dict[str, Any] = {"action": "CLOSE", "refers_to": known[0]}
+            del held[symbol]
         else:
-            side = "BUY" if move > 0 else "SELL"
-            decision = {"action": "HOLD" if strength < WEAK else side}
-            risk = 4 * step * prices[symbol]
-            levels = brackets(ecosystem, Decimal(prices[symbol]), side, risk, 2 * risk)
-            decision |= zip(("entry_price", "stop_loss", "take_profit"), levels or (), strict=False)
+            decision = _decision(ecosystem, candles, hold=known is not None)
         if decision["action"] in {"BUY", "SELL"}:
-            open_calls[symbol] = signal_id
+            held[symbol] = signal_id, now + source.uniform(0, 1) * (MAX_HELD - MIN_HELD) + MIN_HELD
         yield Signal(
             signal_id=signal_id,
             ecosystem=ecosystem,
-            timestamp=datetime.now(UTC),
+            timestamp=now,
             symbol=symbol,
             volume=Decimal(source.randrange(1, 500)) / 100,
-            confidence=round(0.5 + strength / 2, 2),
+            confidence=round(source.uniform(0.5, 1), 2),
             agent_source=f"demo-{ecosystem}",
-            tags=("demo", "synthetic"),
+            tags=("demo", *feed.tags),
             raw_payload={"synthetic": True},
             **decision,
         )
+
+
+def _decision(ecosystem: str, candles: list[Candle], *, hold: bool) -> dict[str, Any]:
+    """Return a call with the trend, with stop and target by the usual range of a minute; or to hold."""
+    closes = [float(candle.close) for candle in candles]
+    side = "BUY" if closes[-1] >= fmean(closes) else "SELL"
+    risk = 3 * fmean(float(candle.high - candle.low) for candle in candles)
+    levels = brackets(ecosystem, candles[-1].close, side, risk, 1.5 * risk)
+    found: dict[str, Any] = {"action": "HOLD" if hold or levels is None else side}
+    return found | dict(zip(("entry_price", "stop_loss", "take_profit"), levels or (), strict=False))
 
 
 class Command(BaseCommand):

@@ -2,6 +2,7 @@
 
 import itertools
 import signal
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -13,10 +14,16 @@ from ecosystems.signal import Signal, parse
 KEY = "core_signals:signals"
 
 
+def clock():
+    """Return a clock that goes on by ten seconds at each look."""
+    moments = itertools.count()
+    return lambda: datetime(2026, 1, 5, tzinfo=UTC) + next(moments) * timedelta(seconds=10)
+
+
 @pytest.mark.parametrize("ecosystem", ECOSYSTEMS)
 def test_every_parsedis_valid_and_says_that_it_is_synthetic(ecosystem):
     calls, closed = {}, set()
-    for made in itertools.islice(walk(ecosystem, seed=7), 500):
+    for made in itertools.islice(walk(ecosystem, 7, clock()), 500):
         parsed = parse(made.to_json())
         assert isinstance(parsed, Signal), parsed
         assert instrument(ecosystem, parsed.symbol)
@@ -34,7 +41,7 @@ def test_every_parsedis_valid_and_says_that_it_is_synthetic(ecosystem):
 
 def test_the_same_seed_walks_the_same_way():
     def prices(seed):
-        return [made.entry_price for made in itertools.islice(walk("crypto", seed), 50)]
+        return [made.entry_price for made in itertools.islice(walk("crypto", seed, clock()), 50)]
 
     assert prices(1) == prices(1) != prices(2)
 
