@@ -19,6 +19,7 @@ from django.views.decorators.http import require_safe
 
 from aggregator.models import Agent, Outcome, TradingSignal
 from aggregator.track_record import statistics
+from aggregator.transparency import log_status
 from aggregator.transparency.openings import opening_lines
 from commerce.feed.outcome_serializer import decimal_text
 from commerce.pages import context
@@ -85,7 +86,7 @@ def index(request: HttpRequest) -> HttpResponse:
         record = statistics.record_of(calls, agent.ecosystem)
         slug = agent.agent_source or "-"
         rows.append({"agent": agent, "slug": slug, "record": record, "simulated": simulated})
-    page = context.page_context(request, "Track records", rows=rows)
+    page = context.page_context(request, "Track records", rows=rows, log=log_status.badge())
     return render(request, "commerce/pages/records.html", page)
 
 
@@ -135,8 +136,10 @@ def _page(request: HttpRequest, agent: Agent) -> HttpResponse:
             ("Month", statistics.by_month(calls)),
             ("Instrument", statistics.by_instrument(calls)),
         ],
-        "calls": [(by_position[call.position], call) for call in shown],
+        # A signal that somebody has deleted is found by the transparency log, not by an error here.
+        "calls": [(by_position[call.position], call) for call in shown if call.position in by_position],
         "delay": settings.ENVIRONMENT.record_delay,
+        "log": log_status.badge(),
     }
     title = f"Track record of {agent.agent_source or '(unnamed)'}"
     return render(request, "commerce/pages/record.html", context.page_context(request, title, **content))
@@ -193,7 +196,8 @@ def csv_lines(agent: Agent) -> Iterator[str]:
         calls = list(rows.select_related("series")[:CSV_ROWS])
         by_position = _signals_of(calls)
         for call in calls:
-            yield _csv_line(_csv_values(by_position[call.position], call))
+            if call.position in by_position:
+                yield _csv_line(_csv_values(by_position[call.position], call))
         if len(calls) < CSV_ROWS:
             return
         after = calls[-1].position

@@ -120,3 +120,25 @@ def test_an_operator_publishes_an_agent_and_sets_its_time_stop(admin_client):
     admin_client.post(address, {"horizon_hours": "24", "expected_cadence": ""})
     agent.refresh_from_db()
     assert agent.published_at is None
+
+
+def test_pages_show_the_age_of_the_last_checkpoint(client, log, seal):
+    publish(decide())
+    seal()
+    for address in ("/record/", "/record/crypto/bot"):
+        page = client.get(address).content.decode()
+        assert "covers" in page
+        assert "hub.example.com/log" in page
+        assert log.replace("+", "&#x2B;") in page or log in page
+    assert "?format=proofs" in page
+    proofs = b"".join(client.get("/record/crypto/bot", {"format": "proofs"}).streaming_content).decode()
+    lines = list(csv.DictReader(io.StringIO(proofs)))
+    assert {line["agent"] for line in lines} == {"crypto/bot"}
+    assert [line["kind"] for line in lines[:3]] == ["signal"] * 3
+
+
+def test_without_a_log_pages_show_none(client):
+    publish(decide())
+    page = client.get("/record/crypto/bot").content.decode()
+    assert "Transparency log" not in page
+    assert "?format=proofs" not in page
