@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from django.db.models import Count, Q, QuerySet, TextField
+from django.db.models import Count, Q, QuerySet, Sum, TextField
 from django.db.models.functions import Cast
 from django.urls import reverse
 from django.utils import timezone
@@ -76,8 +76,9 @@ def _letters(source: Source) -> QuerySet[DeadLetter]:
 
 
 def _with_payload(signals: QuerySet[TradingSignal]) -> Sequence[Any]:
-    """Return signals with their payload as it is written, numbers and all."""
-    return list(signals.defer("raw_payload").annotate(payload=Cast("raw_payload", TextField())))
+    """Return signals with their payload as it is written, numbers and all, and how often they came again."""
+    payload, repeated = Cast("raw_payload", TextField()), Sum("sightings__times", default=0)
+    return list(signals.defer("raw_payload").annotate(payload=payload, repeated=repeated))
 
 
 def _recorded(signal: Any) -> ReceivedBody:
@@ -85,6 +86,8 @@ def _recorded(signal: Any) -> ReceivedBody:
     became = f"{signal.action} {signal.instrument or signal.symbol}"
     if signal.signal_type != "MARKET":
         became += f" ({signal.signal_type.lower()})"
+    if signal.repeated:
+        became += f", {signal.repeated} {'duplicate' if signal.repeated == 1 else 'duplicates'}"
     return ReceivedBody(signal.received_at, became, True, link, f"signal-{signal.pk}", _text(signal.payload))
 
 

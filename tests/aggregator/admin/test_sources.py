@@ -138,11 +138,13 @@ def test_its_page_shows_what_came_in_and_what_became_of_it(page):
         {"ticker": "=cmd|' /C calc'!A0", "action": "<script>alert(1)</script>"},
     ]
     assert [send(page, path, body) for body in (*bodies, b"sell ETHUSDT")] == [202, 422, 202]
+    assert send(page, path, b"sell ETHUSDT") == 200
     TradingSignal.objects.filter(action="SELL").update(received_at=timezone.now() - timedelta(hours=2))
     text = text_of(page.get(f"{LIST}{source.pk}/change/"))
     assert "BUY BTC/USDT" in text
     assert "dead letter: unmapped_value" in text
     assert "sell ETHUSDT" in text
+    assert "SELL ETH/USDT, 1 duplicate" in text
     assert "<script>alert(1)" not in page.get(f"{LIST}{source.pk}/change/").content.decode()
     assert re.search(r"last minute</dt><dd>1</dd>.*last hour</dt><dd>1</dd>.*last day</dt><dd>2</dd>", text)
 
