@@ -44,8 +44,9 @@ END $do$;
 
 CREATE FUNCTION count_placed_row() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM set_config('signal_hub.unplaced_rows',
-        (current_setting('signal_hub.unplaced_rows')::int - 1)::text, true);
+    -- It was not counted where the row that had its identity went between the two triggers.
+    PERFORM set_config('signal_hub.unplaced_rows', greatest(
+        coalesce(nullif(current_setting('signal_hub.unplaced_rows', true), ''), '0')::int - 1, 0)::text, true);
     RETURN NULL;
 END $$;
 
