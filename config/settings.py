@@ -12,6 +12,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from config import logs, mail
 from ecosystems import env
+from ecosystems.redis_client import SentinelUrl, is_sentinel
 
 try:
     ENVIRONMENT = env.load()
@@ -135,7 +136,7 @@ CACHES: dict[str, dict[str, Any]] = {
             "BACKEND": "django_redis.cache.RedisCache",
             "LOCATION": ENVIRONMENT.redis_url,
             "KEY_PREFIX": "signal_hub",
-            "OPTIONS": {"SOCKET_CONNECT_TIMEOUT": 2, "SOCKET_TIMEOUT": 2, "IGNORE_EXCEPTIONS": True},
+            "OPTIONS": {"CONNECTION_FACTORY": "config.cache.ConnectionFactory", "IGNORE_EXCEPTIONS": True},
         }
         if ENVIRONMENT.redis_url
         else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
@@ -316,8 +317,12 @@ PERIODIC_JOBS: dict[str, tuple[Any, ...]] = {
 def broker_url(url: str) -> str:
     """Return a Redis URL as kombu reads it: a scheme of its own for a socket, no options but TLS's.
 
-    It takes the database from the path, or from `virtual_host` beside a socket.
+    It takes the database from the path, or from `virtual_host` beside a socket. Sentinels are a URL each.
     """
+    if is_sentinel(url):
+        target, login = SentinelUrl.parse(url), urlsplit(url).netloc.rpartition("@")[0]
+        at, database = f"{login}@" if login else "", target.server_options["db"]
+        return ";".join(f"sentinel://{at}{host}:{port}/{database}" for host, port in target.addresses)
     parts = urlsplit(url)
     options = dict(parse_qsl(parts.query))
     database = options.pop("db", "")
@@ -338,7 +343,13 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # for ever: the loops go on without Redis
 CELERY_BROKER_CHANNEL_ERROR_RETRY = True  # likewise where it answers with an error, as a replica does
 CELERY_WORKER_CONSUMER = "config.celery:Consumer"
-CELERY_BROKER_TRANSPORT_OPTIONS = {"global_keyprefix": "signal_hub:celery:"}
+CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {"global_keyprefix": "signal_hub:celery:"}
+if ENVIRONMENT.redis_url and is_sentinel(ENVIRONMENT.redis_url):
+    SENTINELS = SentinelUrl.parse(ENVIRONMENT.redis_url)
+    CELERY_BROKER_TRANSPORT_OPTIONS |= {
+        "master_name": SENTINELS.service,
+        "sentinel_kwargs": {"socket_connect_timeout": 2, "socket_timeout": 2, **SENTINELS.sentinel_options},
+    }
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SCHEDULE = {

@@ -115,7 +115,8 @@ class Environment:
         "CORE_EVENT_BUS_BACKEND", one_of("memory", "redis", "webhook"),
         "How agents publish, beside a database that is set", "redis", default="memory")
     redis_url: str | None = _BUS.variable("CORE_REDIS_URL", REDIS_URL,
-        "Redis 6.2 or later: streams, Celery's broker, shared rate limits, the cache",
+        "Redis 6.2 or later, or Valkey: streams, Celery's broker, shared rate limits, the cache. Sentinels "
+        "are `redis+sentinel://host:port,host:port/service`",
         "rediss://hub:password@redis.example.com:6380/0")
     stream_prefix: str = _BUS.variable("CORE_EVENT_STREAM_PREFIX", TOKEN,
         "Streams are named `<prefix>:<topic>`", "core_signals", default="core_signals")

@@ -176,9 +176,13 @@ def _api_keys(text: str) -> tuple[tuple[str, str], ...]:
     return tuple(pairs)
 
 
-def _url(text: str, *schemes: str, host: bool = True) -> str:
+def _refuse_blanks(text: str) -> None:
     if re.search(r"[\x00-\x20\x7f]", text):
         raise Reason("it has a space or a control character")
+
+
+def _url(text: str, *schemes: str, host: bool = True) -> str:
+    _refuse_blanks(text)
     parts = urlsplit(text)
     if parts.scheme not in schemes or "://" not in text:
         raise ValueError
@@ -255,14 +259,23 @@ def _redis_url(text: str) -> str:
     """Refuse what Redis's client refuses when it connects."""
     import redis
 
-    of_socket = text.startswith("unix:")
-    path = urlsplit(_url(text, "redis", "rediss", "unix", host=not of_socket)).path.strip("/")
-    if of_socket and not path:
-        raise Reason("it has no path")
-    if not of_socket and path and not re.fullmatch(r"[0-9]+", path):
-        raise Reason("the path is the number of a database")
+    from ecosystems.redis_client import SentinelUrl, connect_redis, is_sentinel
+
+    if is_sentinel(text):
+        _refuse_blanks(text)
+        try:
+            SentinelUrl.parse(text)
+        except ValueError:
+            raise Reason("Sentinels are named as redis+sentinel://host:port,host:port/service") from None
+    else:
+        of_socket = text.startswith("unix:")
+        path = urlsplit(_url(text, "redis", "rediss", "unix", host=not of_socket)).path.strip("/")
+        if of_socket and not path:
+            raise Reason("it has no path")
+        if not of_socket and path and not re.fullmatch(r"[0-9]+", path):
+            raise Reason("the path is the number of a database")
     try:
-        redis.ConnectionPool.from_url(text).make_connection()  # makes the object and connects nowhere
+        connect_redis(text).connection_pool.make_connection()  # makes the object and connects nowhere
     except (TypeError, ValueError, redis.RedisError):  # whose texts quote the options
         raise Reason("redis-py does not know one of its options, or not that value") from None
     return text
@@ -286,7 +299,11 @@ HTTP_URL = Format("an http:// or https:// URL", _http_url, is_url=True)
 BASE_URL = Format("an http:// or https:// URL", _base_url, is_url=True)
 HTTP_URLS = Format("a comma list of http:// or https:// URLs", _http_urls, unset=(), is_url=True)
 DATABASE_URL = Format("a postgres:// URL", _database_url, is_url=True)
-REDIS_URL = Format("a redis://, rediss:// or unix:// URL", _redis_url, is_url=True)
+REDIS_URL = Format(
+    "a redis://, rediss:// or unix:// URL, or redis+sentinel://host:port,host:port/service",
+    _redis_url,
+    is_url=True,
+)
 EMAIL_URL = Format(
     "an smtp://, smtp+tls://, smtp+ssl:// or submission:// URL, or console:", _email_url, is_url=True
 )

@@ -15,6 +15,7 @@ from aggregator.admin import client_snippets
 from aggregator.http.api_keys import PUBLISH
 from aggregator.models import ApiKey
 from ecosystems.env import Environment
+from ecosystems.redis_client import is_sentinel
 
 SECRET_PARAMETERS = {"password", "sslpassword"}
 ON_THE_HUB_TEXT = "Or on the hub itself, in its folder, without a client or a password:"
@@ -97,6 +98,9 @@ def _redis(environment: Environment) -> TransportGuide:
     title = "Over Redis"
     if not environment.redis_url:
         return TransportGuide("redis", title, needs="CORE_REDIS_URL is not set.")
+    local = _local(title, "redis", "forex")
+    if is_sentinel(environment.redis_url):  # redis-cli asks no Sentinel
+        return TransportGuide("redis", title, [local])
     parts = urlsplit(environment.redis_url)
     host = parts.netloc.rpartition("@")[2]
     where = f"-s {parts.path}" if parts.scheme == "unix" else f"-u {parts.scheme}://{host}{parts.path}"
@@ -107,7 +111,7 @@ def _redis(environment: Environment) -> TransportGuide:
     stream = f"{environment.stream_prefix}:{environment.stream_topics[0]}"
     payload = client_snippets.signal_in_shell("first", "forex")
     command = f"redis-cli {where} XADD {stream} '*' payload \\\n {payload}"
-    return TransportGuide("redis", title, [GuideCommand(title, command), _local(title, "redis", "forex")])
+    return TransportGuide("redis", title, [GuideCommand(title, command), local])
 
 
 def _webhook(request: HttpRequest, environment: Environment) -> TransportGuide:

@@ -3,6 +3,7 @@
 import logging
 import time
 from functools import lru_cache
+from typing import Any
 
 import limits
 from django.utils.asyncio import async_unsafe
@@ -12,6 +13,7 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 
 from aggregator.http.problems import Problem
 from ecosystems.env import Environment
+from ecosystems.redis_client import connect_redis
 
 logger = logging.getLogger("signal_hub.api")
 
@@ -23,12 +25,12 @@ class RateLimiter:
         self._local = SlidingWindowCounterRateLimiter(MemoryStorage())
         self._shared = self._local
         if redis_url:
+            client: Any = connect_redis(redis_url, socket_timeout=1, socket_connect_timeout=1)
             storage = storage_from_string(
-                redis_url.replace("unix://", "redis+unix://", 1),
+                "redis://",
+                connection_pool=client.connection_pool,
                 wrap_exceptions=True,
                 key_prefix="signal_hub:rate",
-                socket_timeout=1,
-                socket_connect_timeout=1,
             )
             self._shared = SlidingWindowCounterRateLimiter(storage)
         self._shared_again_at = 0.0

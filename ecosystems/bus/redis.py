@@ -24,6 +24,8 @@ from ecosystems.bus.transport import (
     postpone,
 )
 from ecosystems.http_errors import one_line
+from ecosystems.redis_client import connect_redis
+from ecosystems.redis_replies import Cut, cutting_parser
 from ecosystems.signal import Refusal, parse
 
 PIPELINE_LENGTH = 500
@@ -33,7 +35,9 @@ REDIS_CONNECT_TIMEOUT_S = 5
 REDIS_READ_TIMEOUT_S = 10
 BLOCK_MS = 1000
 """How long a subscriber's read waits in Redis: less than the read timeout, which means an outage."""
-READ_COUNT = 500
+READ_COUNT = 16
+MAX_ENTRY_BYTES = 1024 * 1024
+"""Of an entry that a subscriber gets; READ_COUNT of them are in memory at once."""
 
 logger = logging.getLogger("signal_hub.bus")
 
@@ -116,7 +120,10 @@ class RedisTransport(Transport):
         Reads independently of the hub's consumer group. After an outage of Redis it continues where it
         was. Raises BusError when Redis cannot be reached now.
         """
-        subscription = _Subscription(make_client(self._url), f"{self._prefix}:{topic}", callback)
+        client = make_client(self._url, parser_class=cutting_parser(MAX_ENTRY_BYTES))
+        for command in ("XREAD", "XREVRANGE"):
+            client.set_response_callback(command, lambda reply, **_: reply)
+        subscription = _Subscription(client, f"{self._prefix}:{topic}", callback)
         self._subscriptions.append(subscription)
         return subscription.stop
 
@@ -169,24 +176,27 @@ class _Subscription:
             if self._stopped.is_set():
                 return
             self._after = entry_id
-            signal = parse(fields.get(b"payload", b""))
+            if isinstance(fields, Cut):
+                logger.warning("EventBus: entry %s of %s is too large", entry_id, self._key)
+                continue
+            signal = parse(dict(zip(fields[::2], fields[1::2], strict=True)).get(b"payload", b""))
             if isinstance(signal, Refusal):
                 logger.warning("EventBus: entry %s of %s: %s", entry_id, self._key, signal.detail)
             else:
                 call_subscriber(self._callback, signal)
 
 
-def make_client(url: str) -> redis.Redis:
+def make_client(url: str, **options: Any) -> redis.Redis:
     """Return a client with timeouts, which leaves retries to its caller. Raises BusError."""
-    options: dict[str, Any] = {"socket_timeout": REDIS_READ_TIMEOUT_S}
+    options |= {"socket_timeout": REDIS_READ_TIMEOUT_S}
     if not url.startswith("unix:"):
         options |= {"socket_connect_timeout": REDIS_CONNECT_TIMEOUT_S, "socket_keepalive": True}
     try:
         # RESP2, which Redis 6.2 and every later one answer in the same shapes.
-        return redis.Redis.from_url(url, protocol=2, retry=Retry(NoBackoff(), 0), **options)
+        return connect_redis(url, protocol=2, retry=Retry(NoBackoff(), 0), **options)
     except ValueError as error:
         raise BusError(
-            "the Redis URL is not valid: it may be a redis://, rediss:// or unix:// URL"
+            "the Redis URL is not valid: it may be a redis://, rediss://, unix:// or redis+sentinel:// URL"
         ) from error
 
 

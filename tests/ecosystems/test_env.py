@@ -66,6 +66,7 @@ def test_the_defaults_are_the_contracts(load):
         "stream_prefix": "core_signals",
         "stream_topics": ("signals",),
         "stream_maxlen": 1_000_000,
+        "stream_max_bytes": 1_048_576,
         "webhook_require_key": False,
         "webhook_allow_legacy": True,
         "webhook_max_bytes": 1_048_576,
@@ -105,6 +106,13 @@ def test_the_defaults_are_the_contracts(load):
         ),
         ("CORE_EVENT_BUS_BACKEND", "Redis", "event_bus_backend", "redis"),
         ("CORE_REDIS_URL", "unix:///run/redis.sock?db=2", "redis_url", "unix:///run/redis.sock?db=2"),
+        *(
+            ("CORE_REDIS_URL", url, "redis_url", url)
+            for url in (
+                "redis+sentinel://a:1,b:2/hub",
+                "redis+sentinel://u:pw@a,[::1]:3/hub/4?socket_timeout=5",
+            )
+        ),
         ("CORE_EVENT_WEBHOOK_SECRET", "any text, ä", "event_webhook_secret", "any text, ä"),
         ("CORE_API_KEYS", "a:1|b:x:y", "api_keys", (("a", "1"), ("b", "x:y"))),
         ("CORE_EVENT_STREAM_PREFIX", "mine", "stream_prefix", "mine"),
@@ -197,11 +205,16 @@ def test_a_file_that_cannot_be_read_is_named(refusal, tmp_path):
         (
             "CORE_REDIS_URL",
             "unix://",
-            "****: it may hold a redis://, rediss:// or unix:// URL (it has no path",
+            "****: it may hold a redis://, rediss:// or unix:// URL, or redis+sentinel://host:port,host:port/"
+            "service (it has no path",
         ),
         ("CORE_REDIS_URL", "redis://", "****: it may hold a redis://, rediss:// or unix:// URL"),
         ("CORE_REDIS_URL", "redis://:hunter2@r/hunter2", "redis://****@r: it may hold"),
         ("CORE_REDIS_URL", "redis://:hunter2", "****: it may hold"),
+        *(
+            ("CORE_REDIS_URL", f"redis+sentinel://:hunter2@{rest}", "****")
+            for rest in ("a/", "a:1", "a:x/hub", "a/hub/hunter2", "a/hub?hunter2=1")
+        ),
         ("EMAIL_URL", "smtp://u:hunter2@mail?ssl=true", "smtp://****@mail: it may hold an smtp://"),
         ("EMAIL_URL", "imap://u:hunter2@mail", "imap://****@mail: it may hold an smtp://"),
         ("OANDA_ENVIRONMENT", "demo", "'demo': it may hold practice or live"),
