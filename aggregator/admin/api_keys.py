@@ -66,7 +66,9 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
         help_text="Select none to allow all.",
     )
     agents = AgentNamesField(
-        required=False, help_text="The values of agent_source it may publish, one a line. Empty: any."
+        widget=UnfoldAdminTextareaWidget({"rows": 4}),
+        required=False,
+        help_text="The values of agent_source it may publish, one a line. Empty: any.",
     )
     suffix = forms.CharField(widget=forms.HiddenInput, required=False, initial=api_keys.new_key_suffix)
     """The end of an id that is generated from the name, so that a form submitted twice creates one key."""
@@ -135,7 +137,7 @@ class ApiKeyAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
     actions_detail = ("rotate", "revoke")
     actions = None
     names = (None, {"fields": ("name", "key_id")})
-    rights = ("scopes", "ecosystems", "agents", "expires_at")
+    rights = ("scopes", "ecosystems", "expires_at", "agents")
     history = (
         "State",
         {"fields": (("state", "used"), ("created_at", "rotated_at"), ("previous_until", "revoked_at"))},
