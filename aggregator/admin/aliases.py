@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.defaultfilters import pluralize
 from django.urls import reverse
-from django.utils.html import format_html_join
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 from unfold.admin import ModelAdmin
@@ -174,7 +174,8 @@ class AliasAdmin(ModelAdmin):  # type: ignore[misc]
         names = [] if alias.instrument else suggest_instruments(alias.ecosystem, alias.symbol)
         address = reverse("admin:aggregator_symbolalias_map", args=[alias.pk])
         button = '<button class="hub-button" formaction="{}" name="map" value="{}">Map to {}</button>'
-        return format_html_join(" ", button, ((address, name, name) for name in names)) or "—"
+        buttons = format_html_join("", button, ((address, name, name) for name in names))
+        return format_html('<div class="hub-buttons">{}</div>', buttons) if names else "—"
 
     @admin.display(description="signals")
     def count(self, alias: SymbolAlias) -> str:

@@ -194,5 +194,6 @@ def possible_pairs(text: str) -> list[Pair]:
         orders = [(left, right), (right, left)] if right not in venues().kinds else []
         found = [(base, quote) for base, quote in orders if quote in ASSETS.quotes]
     else:
-        found = ASSETS.known_pairs(text) or ASSETS.pairs(text)[:1] if text.isalnum() else []
+        found = ASSETS.known_pairs(text) if text.isalnum() else []
+        found = found or [pair for pair in ASSETS.pairs(text)[:1] if pair[0].isalnum() and len(pair[0]) > 2]
     return [(ASSETS.unaliased(base), ASSETS.unaliased(quote)) for base, quote in found]

@@ -210,6 +210,8 @@ def test_every_name_that_is_derived_is_an_instrument():
         ("crypto", "NEWCOINUSDT", ["NEWCOIN/USDT"]),
         ("crypto", "BTCUSDm", ["BTC/USD", "BTC/USD:BTC"]),
         ("crypto", "CME:BTCUSD", ["BTC/USD"]),
+        ("crypto", "AIXBT", ["AI/BTC"]),
+        ("crypto", "STARS", []),
         ("crypto", "???", []),
         ("forex", "FX:EURUSD-weird", ["EUR/USD"]),
         ("forex", "GOLD", ["XAU/USD"]),
