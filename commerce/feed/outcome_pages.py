@@ -72,6 +72,36 @@ def read_outcomes(scope: Scope, filters: OutcomeFilters, after: int, limit: int)
     return VisibleOutcomes(page, position, has_more)
 
 
+DECIDED = ("closed", "unfilled", "missed", "cancelled", "unpriced")
+MAX_EVENTS_PASSED = 500
+
+
+def decided_events(scope: Scope, after: int, limit: int) -> tuple[list[OutcomeEvent], int]:
+    """Return the next events behind `after` that a reader may see, up to `limit`, and up to which was looked.
+
+    Ids of events grow in commit order, so that nothing appears behind the second later.
+    """
+    rows = OutcomeEvent.objects.filter(id__gt=after).order_by("id")
+    if scope.delay:
+        rows = rows.filter(decided_at__lte=timezone.now() - scope.delay)
+    passed = list(rows[:MAX_EVENTS_PASSED])
+    if not passed:
+        return [], after
+    window = scope.window()
+    positions = [event.position for event in passed if event.state in DECIDED]
+    signals = entitlements.visible(scope, window).filter(position__in=positions)
+    seen = set(signals.values_list("position", flat=True))
+    found = [event for event in passed if event.state in DECIDED and event.position in seen]
+    if len(found) > limit:
+        return found[:limit], found[limit - 1].pk
+    return found, passed[-1].pk
+
+
+def serialize_event(event: OutcomeEvent, call: TradingSignal) -> PublicOutcome:
+    """Return what a reader gets of an event of a call."""
+    return serialize_outcome(call, Outcome.objects.get(position=event.position), event)
+
+
 def serialize_outcomes(outcomes: list[Outcome], delay: timedelta) -> list[PublicOutcome]:
     """Return outcomes as a reader with this delay gets them now."""
     positions = [outcome.position for outcome in outcomes]

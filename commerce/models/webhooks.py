@@ -8,7 +8,7 @@ from django.db import models
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from aggregator.models import ECOSYSTEM_CHOICES, FollowerCursor, TradingSignal
+from aggregator.models import ECOSYSTEM_CHOICES, FollowerCursor, OutcomeEvent, TradingSignal
 from commerce.models.subscriptions import Customer
 
 
@@ -70,6 +70,9 @@ class Endpoint(models.Model):
     cursor = models.OneToOneField(
         FollowerCursor, on_delete=models.RESTRICT, related_name="endpoint", editable=False
     )
+    outcomes_to = models.BigIntegerField(
+        default=0, db_default=0, editable=False, help_text="The last outcome event that was looked at for it."
+    )
     failing_since = models.DateTimeField(null=True, editable=False, help_text="No success since then.")
     is_slow = models.BooleanField(
         default=False, editable=False, help_text="Its last attempt failed or took longer than a second."
@@ -120,6 +123,15 @@ class Message(models.Model):
         TradingSignal, on_delete=models.DO_NOTHING, null=True, db_constraint=False, related_name="+"
     )
     position = models.BigIntegerField(null=True, help_text="The signal's; empty for a test.")
+    outcome_event = models.ForeignKey(
+        OutcomeEvent,
+        on_delete=models.DO_NOTHING,
+        null=True,
+        db_constraint=False,
+        db_index=False,
+        related_name="+",
+        help_text="Of a message about an outcome: what was decided of the signal.",
+    )
     state = models.CharField(max_length=9, choices=State, default=State.WAITING)
     attempt_count = models.PositiveIntegerField("attempts", default=0)
     due_at = models.DateTimeField(default=timezone.now)

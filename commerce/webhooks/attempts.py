@@ -11,6 +11,7 @@ from aggregator.encryption import DecryptionError
 from aggregator.http import ssrf
 from aggregator.models import TradingSignal
 from commerce.entitlements import Scope
+from commerce.feed.outcome_serializer import PublicOutcome
 from commerce.models import Attempt, Endpoint, Message
 from commerce.webhooks import chats, http_client, message_bodies, retries
 from commerce.webhooks.http_client import AttemptResult
@@ -42,6 +43,8 @@ class Claim:
     signal: TradingSignal | None
     scope: Scope
     expires_at: datetime
+    outcome: PublicOutcome | None = None
+    """What was decided of the signal, where the message is about that."""
 
 
 def send(claim: Claim) -> AttemptResult:
@@ -68,7 +71,7 @@ def _send(claim: Claim) -> AttemptResult:
         return AttemptResult(0, f"refused: {refused.code}")
     except ssrf.Unresolved:
         return AttemptResult(0, "the host has no address")
-    body = message_bodies.body(message, claim.signal, claim.scope)
+    body = message_bodies.body(message, claim.signal, claim.scope, claim.outcome)
     return http_client.post(target, body, signed_headers(endpoint, message.message_id, body))
 
 

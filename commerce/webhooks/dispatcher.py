@@ -25,6 +25,7 @@ from aggregator.models import TradingSignal
 from aggregator.worker import Loop
 from commerce import entitlements
 from commerce.entitlements import Entitlement, Scope
+from commerce.feed import outcome_pages
 from commerce.models import Endpoint, Message
 from commerce.webhooks import attempts
 from commerce.webhooks.attempts import CLAIM_TIMEOUT, Claim
@@ -130,7 +131,9 @@ def claim_due(limit: int, *, slow: bool) -> tuple[list[Claim], int]:
             else:
                 message.attempt_count += 1
                 expires_at = endpoint.now + CLAIM_TIMEOUT
-                claims.append(Claim(endpoint, message, signal, scope, expires_at))
+                event = message.outcome_event
+                outcome = outcome_pages.serialize_event(event, signal) if event and signal else None
+                claims.append(Claim(endpoint, message, signal, scope, expires_at, outcome))
         Message.objects.filter(pk__in=withheld).update(state=Message.State.WITHHELD, finished_at=Now())
         if claims:
             Message.objects.filter(pk__in=[claim.message.pk for claim in claims]).update(

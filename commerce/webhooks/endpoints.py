@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from aggregator import followers
 from aggregator.http import ssrf
-from aggregator.models import FollowerCursor
+from aggregator.models import FollowerCursor, OutcomeEvent
 from commerce.entitlements import Entitlement
 from commerce.models import Customer, Endpoint, Message
 from commerce.webhooks import chats, message_bodies
@@ -74,6 +74,8 @@ def create(
         )
         endpoint.cursor_id = f"{Endpoint.CURSOR_PREFIX}{endpoint.public_id}"
         followers.create(endpoint.cursor_id, position)
+        newest = OutcomeEvent.objects.order_by("-id").values_list("pk", flat=True).first()
+        endpoint.outcomes_to = newest or 0
         endpoint.save()
     return endpoint, signing_secret(endpoint) if channel == Endpoint.Channel.WEBHOOK else None
 

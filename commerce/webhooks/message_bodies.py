@@ -9,9 +9,11 @@ import msgspec
 from aggregator.models import TradingSignal
 from commerce.entitlements import Scope
 from commerce.feed import signal_serializer
+from commerce.feed.outcome_serializer import PublicOutcome
 from commerce.models import Endpoint, Message
 
 SIGNAL_TYPE = "signal.recorded"
+OUTCOME_TYPE = "outcome.decided"
 TEST_TYPE = "webhook.test"
 
 
@@ -25,10 +27,14 @@ def signal_message_id(endpoint: Endpoint, signal: TradingSignal) -> str:
     return message_id(endpoint, f"{signal.ecosystem}\0{signal.signal_id}")
 
 
-def body(message: Message, signal: TradingSignal | None, scope: Scope) -> bytes:
+def body(
+    message: Message, signal: TradingSignal | None, scope: Scope, outcome: PublicOutcome | None = None
+) -> bytes:
     """Return a message as JSON, in the form that Standard Webhooks recommends: type, timestamp, data."""
     content: dict[str, Any] = {"type": TEST_TYPE, "timestamp": message.created_at, "data": {"test": True}}
-    if signal:
+    if outcome:
+        content = {"type": OUTCOME_TYPE, "timestamp": message.created_at, "data": outcome}
+    elif signal:
         content = {
             "type": SIGNAL_TYPE,
             "timestamp": signal.received_at,

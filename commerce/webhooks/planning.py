@@ -9,17 +9,18 @@ import time
 from collections.abc import Collection
 from itertools import groupby, islice
 
-from django.db.models import Exists, OuterRef, Subquery
+from django.db.models import Exists, OuterRef, Q, Subquery
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from aggregator import followers
 from aggregator.ledger.errors import Outage, classified
-from aggregator.models import TradingSignal
+from aggregator.models import OutcomeEvent, TradingSignal
 from commerce import feed, usage
 from commerce.entitlements import Entitlement, entitlement
+from commerce.feed import outcome_pages
 from commerce.models import Endpoint, Message, Subscription
-from commerce.webhooks.message_bodies import signal_message_id
+from commerce.webhooks.message_bodies import message_id, signal_message_id
 
 logger = logging.getLogger("signal_hub.webhooks")
 
@@ -73,8 +74,9 @@ class Planner:
         endpoints = self._lagging()
         entitlements = entitlements_of(endpoints)
         progress = 0
-        for endpoint in endpoints:
-            if time.monotonic() - now > PLANNING_TIMEOUT_S:
+        for number, endpoint in enumerate(endpoints):
+            # At least one: on a busy database, listing them may take as long.
+            if number and time.monotonic() - now > PLANNING_TIMEOUT_S:
                 break
             try:
                 with classified():
@@ -90,7 +92,10 @@ class Planner:
     def _lagging(self) -> list[Endpoint]:
         """Return endpoints to plan, first those that advanced longest ago."""
         recorded = TradingSignal.objects.filter(position__isnull=False).order_by("-position")
-        rows = Endpoint.objects.free().filter(cursor__position__lt=Subquery(recorded.values("position")[:1]))
+        decided = OutcomeEvent.objects.order_by("-id")
+        behind = Q(cursor__position__lt=Subquery(recorded.values("position")[:1]))
+        behind |= Q(channel=Endpoint.Channel.WEBHOOK, outcomes_to__lt=Subquery(decided.values("pk")[:1]))
+        rows = Endpoint.objects.free().filter(behind)
         rows = rows.exclude(Exists(Message.objects.due().filter(endpoint=OuterRef("pk"))))
         return list(rows.exclude(pk__in=list(self._not_before)).order_by("cursor__advanced_at")[:MAX_LISTED])
 
@@ -115,13 +120,48 @@ class Planner:
             page = page.cut(granted)
             _create_messages(endpoint, page.signals)
             cursor.position = page.position
+            # A call before its outcome.
+            decided = not page.has_more and _plan_outcomes(endpoint, rights, limit - len(page.signals))
         if rights.scope.delay and not page.has_more:
             self._look_again(endpoint, DELAYED_INTERVAL_S)
-        return bool(page.signals) or page.has_more
+        return bool(page.signals) or page.has_more or decided
 
     def _look_again(self, endpoint: Endpoint, after_s: float) -> bool:
         self._not_before[endpoint.pk] = time.monotonic() + after_s
         return False
+
+
+def _plan_outcomes(endpoint: Endpoint, rights: Entitlement, limit: int) -> bool:
+    """Create messages of what was decided since, for a webhook; return whether that made progress.
+
+    Chats get signals only. In the transaction that holds the endpoint's cursor.
+    """
+    if endpoint.channel != Endpoint.Channel.WEBHOOK or limit <= 0:
+        return False
+    after = Endpoint.objects.values_list("outcomes_to", flat=True).get(pk=endpoint.pk)
+    events, passed = outcome_pages.decided_events(rights.scope, after, limit)
+    granted = usage.count_signals(rights.customer_id, len(events), rights.signals_per_day)
+    if granted < len(events):
+        events = events[:granted]
+        passed = events[-1].pk if events else after
+    positions = [event.position for event in events]
+    signals = dict(TradingSignal.objects.filter(position__in=positions).values_list("position", "pk"))
+    Message.objects.bulk_create(
+        [
+            Message(
+                endpoint=endpoint,
+                message_id=message_id(endpoint, f"outcome\0{event.pk}"),
+                signal_id=signals[event.position],
+                position=event.position,
+                outcome_event=event,
+                due_at=Now(),
+            )
+            for event in events
+        ],
+        ignore_conflicts=True,
+    )
+    Endpoint.objects.filter(pk=endpoint.pk).update(outcomes_to=passed)
+    return passed > after
 
 
 def _create_messages(endpoint: Endpoint, signals: list[TradingSignal]) -> None:

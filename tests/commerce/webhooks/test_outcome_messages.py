@@ -1,0 +1,79 @@
+"""What became of a call is sent to webhooks, under the entitlement of the call."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+import pytest
+from standardwebhooks import Webhook
+
+from commerce.models import Endpoint, Plan, UsageDay
+from tests.aggregator.track_record.recording import call, candle_rows, insert, score
+from tests.commerce.webhooks.pushing import customer, dispatch, endpoint
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("receivers_here")]
+
+LONG = {"entry_price": 100, "stop_loss": 98, "take_profit": 104}
+SIMULATED = {
+    name: True
+    for name in ("simulated", "include_simulated")
+    if name in {field.name for field in Plan._meta.get_fields()}
+}
+
+
+def decide(**fields):
+    signal_id = call(**LONG | fields)
+    insert(candle_rows("100.5/101/100/101 · 101/104.5/101/104"), instrument=fields.get("symbol", "BTC/USDT"))
+    score()
+    return signal_id
+
+
+def sent(inbox):
+    return [json.loads(request.body) for request in inbox.received]
+
+
+def test_what_was_decided_is_sent_after_the_call_once_and_signed(inbox):
+    owner = customer(**SIMULATED)
+    _, secret = endpoint(owner, inbox.url())
+    signal_id = decide()
+    assert dispatch() == 2
+    assert dispatch() == 0
+    first, second = sent(inbox)
+    assert (first["type"], second["type"]) == ("signal.recorded", "outcome.decided")
+    data = second["data"]
+    assert (data["signal_id"], data["state"], data["exit_reason"]) == (signal_id, "closed", "target")
+    assert data["cursor"] == first["data"]["cursor"]
+    for request in inbox.received:
+        Webhook(secret).verify(request.body, request.headers)
+    assert UsageDay.objects.get().signals == 2
+
+
+def test_a_change_by_late_prices_is_sent_too(inbox):
+    endpoint(customer(**SIMULATED), inbox.url())
+    prices = candle_rows("100.5/101/100/101 · 101/102/97/99 · 101/105/100.9/104.5")
+    call(**LONG)
+    insert([prices[0], prices[2]])
+    score()
+    dispatch()
+    insert([prices[1]])
+    score()
+    dispatch()
+    assert [each["data"].get("exit_reason") for each in sent(inbox)][1:] == ["target", "stop"]
+
+
+def test_an_endpoint_gets_what_its_plan_has_and_nothing_of_before(inbox):
+    decide(symbol="SOL/USDT")
+    endpoint(customer(instruments=["BTC/*"], **SIMULATED), inbox.url(), after=None)
+    decide(symbol="ETH/USDT")
+    signal_id = decide()
+    dispatch()
+    assert {each["data"]["signal_id"] for each in sent(inbox)} == {signal_id}
+
+
+def test_a_plans_delay_holds_back_what_was_decided(inbox):
+    endpoint(customer(delay=timedelta(hours=1), **SIMULATED), inbox.url())
+    decide()
+    dispatch()
+    assert sent(inbox) == []
+    assert Endpoint.objects.get().outcomes_to == 0
