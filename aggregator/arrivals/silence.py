@@ -15,6 +15,7 @@ from django.db import connection
 
 from aggregator.arrivals.open_hours import OpenTime
 from aggregator.arrivals.rollups import UNCOUNTED_SINCE
+from aggregator.ledger.rollup_writer import OTHER
 from ecosystems import ECOSYSTEMS
 
 LOOKBACK = timedelta(days=30)
@@ -47,7 +48,8 @@ HAVING_AGENTS = """
     SELECT name FROM unnest(%s::text[]) AS name
     WHERE EXISTS (SELECT FROM agents WHERE ecosystem = name)"""
 
-# `width_bucket` finds the last change of the market before an agent was seen.
+# `width_bucket` finds the last change of the market before an agent was seen. Those that are counted as OTHER
+# have no cadence in common.
 JUDGED = f"""
     SELECT agents.id, ecosystem, agent_source, last_seen, allowed, silent_for,
         silent_for > allowed AS too_long,
@@ -57,7 +59,7 @@ JUDGED = f"""
             WHEN silent_for > allowed THEN '{Liveness.SILENT}' ELSE '{Liveness.LATE}' END AS state
     FROM agents LEFT JOIN agent_cadences ON agent_id = agents.id
     CROSS JOIN LATERAL (
-        SELECT coalesce(expected_cadence,
+        SELECT coalesce(expected_cadence, CASE WHEN agent_source = '{OTHER}' THEN %(newcomer)s END,
             CASE WHEN gap IS NOT NULL THEN greatest(%(min)s, gap * {SILENCE_FACTOR}) END,
             heartbeat_interval * {SILENCE_FACTOR},
             CASE WHEN longest_gap IS NOT NULL THEN greatest(%(min)s, least(
