@@ -10,6 +10,8 @@ from aggregator.sources.presets import facts_of, source_translator
 from aggregator.sources.translation import Translated
 
 SENDER_PREFIX = "source:"
+MAX_MILLISECONDS = 253_402_300_799_000
+"""The last second that a datetime can be."""
 
 
 class Arrival(NamedTuple):
@@ -30,7 +32,8 @@ class Arrival(NamedTuple):
     @classmethod
     def in_stream(cls, stream: str, entry_id: str, deliveries: int) -> Self:
         """Return when an entry was added to its stream."""
-        milliseconds = int(entry_id.partition("-")[0])
+        # Who adds an entry may choose its id, up to 2**64.
+        milliseconds = min(int(entry_id.partition("-")[0]), MAX_MILLISECONDS)
         return cls(datetime.fromtimestamp(milliseconds / 1000, UTC), stream, entry_id, deliveries)
 
 

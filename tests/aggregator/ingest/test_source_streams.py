@@ -125,6 +125,16 @@ def test_sources_come_and_go_while_it_runs(publish, consumer, redis_client, monk
     assert TradingSignal.objects.count() == 1
 
 
+def test_an_entry_of_an_impossible_time_stops_nothing(consumer, redis_client):
+    made("nt", "nautilustrader", stream=STREAM)
+    fields = {"topic": "data.SignalAlpha*", "payload": '{"value": "BUY BTCUSDT"}'}
+    redis_client.xadd(STREAM, fields, id="18446744073709551615-18446744073709551615")
+    assert consumer.run_once() == 1
+    assert DeadLetter.objects.get().code == "out_of_range"
+    replay(list(DeadLetter.objects.all()))
+    assert pending(redis_client) == 0
+
+
 def test_a_key_that_is_no_stream_stops_no_other_source(publish, consumer, redis_client, monkeypatch):
     made("wrong", "nautilustrader", stream="a-text")
     made("nt", "nautilustrader", stream=STREAM)
