@@ -17,6 +17,7 @@ RACES: dict[str, Callable[[Stage], Race]] = {
     "latency": latency.race,
     "drain": drain.race,
     "web": web.race,
+    "lone": web.lone,
     "hooks": hooks.race,
     "publish": publish.race,
     "pages": pages.race,

@@ -9,12 +9,8 @@ from urllib.parse import urlsplit
 from benchmarks import data
 from benchmarks.race import Goal, Race
 from benchmarks.stage import Stage
-from benchmarks.web import CONNECTIONS, FASTAPI, PEER, SINGLES, drive
+from benchmarks.web import FEW, LONE_PEER, PEER, RECEIVER, SINGLES, drive
 
-RECEIVER = (
-    *("-m", "granian", "--interface", "asgi", "--host", "127.0.0.1", "--port", "{port}"),
-    *("--workers", "2", "--log-level", "warning", "aggregator.receiver:app"),
-)
 US = "ours, the receiver"
 
 
@@ -32,18 +28,18 @@ def race(stage: Stage) -> Race:
 
         with stage.serving(*server) as port, TemporaryDirectory() as folder:
             file = Path(folder) / "requests"
-            # A first few open the server's connections and caches; they do not count.
-            drive(stage, port, prepared(64), file)
-            return count / drive(stage, port, prepared(count), file)
+            # The first ones open connections and fill caches; they do not count.
+            drive(stage, port, prepared(SINGLES), file, FEW)
+            return drive(stage, port, prepared(count), file, FEW).requests_s
 
     return Race(
-        f"Hook, TradingView's JSON, {CONNECTIONS} connections, committed before the answer",
+        f"Hook, TradingView's JSON, {FEW} connections, committed before the answer",
         "signals/s",
         {
             US: lambda: run(RECEIVER, SINGLES, hook=True),
-            FASTAPI: lambda: run(PEER, SINGLES, hook=False),
+            LONE_PEER: lambda: run(PEER, SINGLES, hook=False),
         },
-        [Goal(US, FASTAPI, 0.6, 1.0)],
+        [Goal(US, LONE_PEER, 0.6, 1.0)],
     )
 
 

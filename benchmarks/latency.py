@@ -11,7 +11,7 @@ from statistics import quantiles
 from benchmarks import data
 from benchmarks.race import Goal, Race
 from benchmarks.stage import SECRET, Stage, end, until
-from benchmarks.web import OURS
+from benchmarks.web import RECEIVER
 from ecosystems.bus import EventBus
 from ecosystems.bus.database import DatabaseTransport
 from ecosystems.bus.redis import RedisTransport
@@ -36,7 +36,7 @@ def race(stage: Stage) -> Race:
     def through(transport: Callable[[int], Transport], *programs: Sequence[str]) -> float:
         stage.empty()
         with ExitStack() as stack:
-            port = stack.enter_context(stage.serving(*OURS))
+            port = stack.enter_context(stage.serving(*RECEIVER))
             for program in programs:
                 stack.callback(end, stage.start(*program))
             buses = [stack.enter_context(EventBus([transport(port)])) for _ in range(PUBLISHERS)]

@@ -1,4 +1,4 @@
-"""A load generator for one endpoint: prepared requests over keep-alive connections, one process, no threads.
+"""A load generator where wrk is not installed: prepared requests over keep-alive connections.
 
 It signs nothing and parses no more than a status line and a length while it measures, so that on a machine of
 two cores the server stays the bottleneck.
@@ -10,6 +10,7 @@ import sys
 import time
 from collections import deque
 from pathlib import Path
+from statistics import median
 
 import msgspec
 
@@ -21,6 +22,11 @@ class Connection:
         self.socket = socket.create_connection(address)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = b""
+        self.sent_at = 0.0
+
+    def send(self, request: bytes) -> None:
+        self.sent_at = time.perf_counter()
+        self.socket.sendall(request)
 
     def answered(self) -> int | None:
         """Return the status when the whole answer is there."""
@@ -35,35 +41,46 @@ class Connection:
         return int(head[9:12])
 
 
-def drive(address: tuple[str, int], requests: list[bytes], connections: int) -> tuple[float, dict[int, int]]:
-    """Send all requests, `connections` at a time; return the seconds and how often each status came."""
+def drive(
+    address: tuple[str, int], requests: list[bytes], connections: int, seconds: float
+) -> dict[str, float]:
+    """Send requests for so long, `connections` at a time; return what wrk's script prints."""
     waiting = deque(requests)
-    statuses: dict[int, int] = {}
+    times: list[float] = []
+    failed = 0
     selector = selectors.DefaultSelector()
     for _ in range(connections):
         connection = Connection(address)
         selector.register(connection.socket, selectors.EVENT_READ, connection)
     started = time.perf_counter()
     for key in list(selector.get_map().values()):
-        key.data.socket.sendall(waiting.popleft())
-    missing = len(requests)
+        key.data.send(waiting.popleft())
+    missing = connections
     while missing:
         for key, _ in selector.select():
             status = key.data.answered()
             if status is None:
                 continue
-            statuses[status] = statuses.get(status, 0) + 1
+            times.append(time.perf_counter() - key.data.sent_at)
+            failed += status >= 300
             missing -= 1
-            if waiting:
-                key.data.socket.sendall(waiting.popleft())
-    seconds = time.perf_counter() - started
+            if waiting and time.perf_counter() - started < seconds:
+                missing += 1
+                key.data.send(waiting.popleft())
+    took = time.perf_counter() - started
     for key in list(selector.get_map().values()):
         key.data.socket.close()
-    return seconds, statuses
+    return {
+        "requests": len(times),
+        "seconds": took,
+        "p50_ms": median(times) * 1000,
+        "failed": failed,
+    }
 
 
 if __name__ == "__main__":
-    host, port, connections, path = sys.argv[1:]
+    host, port, connections, path, limit = sys.argv[1:]
     prepared = msgspec.msgpack.decode(Path(path).read_bytes(), type=list[bytes])
-    seconds, statuses = drive((host, int(port)), prepared, int(connections))
-    sys.stdout.buffer.write(msgspec.json.encode({"seconds": seconds, "statuses": statuses}))
+    sys.stdout.buffer.write(
+        msgspec.json.encode(drive((host, int(port)), prepared, int(connections), float(limit)))
+    )

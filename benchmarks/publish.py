@@ -7,7 +7,7 @@ import requests
 from benchmarks import data
 from benchmarks.race import Goal, Race
 from benchmarks.stage import SECRET, STREAM, Stage
-from benchmarks.web import OURS
+from benchmarks.web import RECEIVER
 from ecosystems import signing
 from ecosystems.bus import EventBus
 from ecosystems.bus.redis import RedisTransport
@@ -43,7 +43,7 @@ def race(stage: Stage) -> Race:
     def webhook_bus() -> float:
         stage.empty()
         many = data.signals(MANY, f"publish{next(counter)}")
-        with stage.serving(*OURS) as port, EventBus([WebhookTransport(_url(port), SECRET)]) as bus:
+        with stage.serving(*RECEIVER) as port, EventBus([WebhookTransport(_url(port), SECRET)]) as bus:
             started = time.perf_counter()
             bus.publish_many(many)
             return MANY / (time.perf_counter() - started)
@@ -51,7 +51,7 @@ def race(stage: Stage) -> Race:
     def requests_loop() -> float:
         stage.empty()
         bodies = data.payloads(LOOP, f"publish{next(counter)}")
-        with stage.serving(*OURS) as port:
+        with stage.serving(*RECEIVER) as port:
             started = time.perf_counter()
             for number, body in enumerate(bodies):
                 headers = signing.headers(SECRET, f"msg_{number}", int(time.time()), body)

@@ -138,7 +138,7 @@ def stage() -> Iterator[Stage]:
             "SIGNAL_HUB_DOTENV": "off",
             "CORE_DB_URL": url,
             "CORE_REDIS_URL": cache.url,
-            "CORE_AUTH_SECRET": "benchmarks",
+            "CORE_AUTH_SECRET": "benchmarks-only-auth-secret-0123456789",
             "CORE_EVENT_WEBHOOK_SECRET": SECRET,
             "DJANGO_SECRET_KEY": "benchmarks-only-secret-key-0123456789-0123456789-0123456789",
             "PYTHONPATH": str(ROOT),

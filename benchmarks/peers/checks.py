@@ -25,7 +25,7 @@ class Signal(pydantic.BaseModel):
     ecosystem: Literal["crypto", "forex", "stock"]
     timestamp: datetime
     symbol: str = pydantic.Field(pattern=r"^[!-~]{1,64}$")
-    action: Literal["BUY", "SELL", "HOLD"]
+    action: Literal["BUY", "SELL", "HOLD", "CLOSE"]
     signal_type: Literal["MARKET", "LIMIT", "STOP", "ANALYTICS", "TRADE"] = "MARKET"
     entry_price: Price | None = None  # type: ignore[valid-type]
     stop_loss: Price | None = None  # type: ignore[valid-type]
