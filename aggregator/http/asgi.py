@@ -40,13 +40,39 @@ def received_by_asgi(scope: Scope) -> ReceivedRequest:
 
 async def receive_body(receive: Receive, length: int) -> bytes:
     """Return the `length` bytes of a body. Raises TimeoutError, and Problem 400 if it ends too soon."""
+    deadline = _Deadline(BODY_TIMEOUT_S)
     body, more = b"", True
-    async with asyncio.timeout(BODY_TIMEOUT_S):
+    try:
         while more and len(body) < length:
             message = await receive()
             body += message.get("body", b"")
             more = message.get("more_body", False)
+    except asyncio.CancelledError:
+        if deadline.passed:
+            raise TimeoutError from None
+        raise
+    finally:
+        deadline.end()
     return complete(body, length)
+
+
+class _Deadline:
+    """Cancels the current task after some time: asyncio.timeout costs a request twice as much."""
+
+    def __init__(self, seconds: float) -> None:
+        self.passed = False
+        self._task = asyncio.current_task()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._pass)
+
+    def _pass(self) -> None:
+        self.passed = True
+        if self._task is not None:
+            self._task.cancel()
+
+    def end(self) -> None:
+        self._timer.cancel()
+        if self.passed and self._task is not None:
+            self._task.uncancel()
 
 
 def start_of(response: HttpResponseBase) -> ASGIMessage:

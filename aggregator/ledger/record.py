@@ -104,9 +104,11 @@ class Batch:
 def write(batch: Batch, transport: str, first_received_at: datetime | None = None) -> list[Result]:
     """Record a batch; see `record`."""
     try:
-        return _write_whole(batch, transport, first_received_at)
+        results = _write_whole(batch, transport, first_received_at)
     except (Contended, DataFault) as fault:
         return _write_singly(batch.validated, transport, first_received_at, _Budget(fault))
+    batch_log.log_batch(results, transport)
+    return results
 
 
 def write_together(
@@ -128,6 +130,8 @@ def write_together(
         return
     rest = iter(results)
     yield {index: list(islice(rest, len(request))) for index, request in enumerate(requests)}
+    # After the answers: formatting an event takes 0.1 ms, a tenth of a lone request's time.
+    batch_log.log_batch(results, transport)
 
 
 class _Budget:
@@ -150,9 +154,7 @@ def _write_whole(batch: Batch, transport: str, first_received_at: datetime | Non
         raise DataFault("more than one transaction takes")
     with classified():
         recorded = recording.record_whole(batch.staged, transport, first_received_at)
-        results = _finish(batch, recorded, transport, first_received_at)
-    batch_log.log_batch(results, transport)
-    return results
+        return _finish(batch, recorded, transport, first_received_at)
 
 
 def _write_singly(
