@@ -82,5 +82,6 @@ def error_text(error: Exception) -> str:
     if not isinstance(error, redis.ResponseError):
         return type(error).__name__
     text = one_line(error).rpartition("caused error: ")[2]
+    text = re.sub(r"^ERR Error running script .*?@user_script: ?\d+: ", "", text)  # as 6.2 says it
     code = getattr(error, "status_code", None) or ""
     return f"{code} {text}".strip()[:MAX_ERROR_TEXT]
