@@ -21,7 +21,7 @@ from aggregator.health.worker_check import WorkerCheck
 from aggregator.models import Agent, WorkerLoop
 from aggregator.worker_states import LoopState
 from tests.aggregator.ledger.samples import entry, record_and_count, rows
-from tests.servers import Program, eventually, web
+from tests.servers import Program, eventually
 
 
 def run(check):
@@ -99,8 +99,8 @@ def test_the_endpoint_of_the_real_hub_answers_and_nothing_is_made(live_hub):
 
 @pytest.mark.django_db(transaction=True, databases=["default", "forex"])
 def test_a_hub_of_one_thread_can_check_itself(run_program, free_port):
-    command = web(free_port)
-    command[command.index("--blocking-threads") + 1] = "1"
+    options = ["--port", str(free_port), "--workers", "1", "--blocking-threads", "1", "--no-ws"]
+    command = [sys.executable, "-m", "granian", "--interface", "wsgi", *options, "config.wsgi:application"]
     url = f"http://127.0.0.1:{free_port}"
     program: Program = run_program(command, AGG_SIGNAL_ENDPOINT=f"{url}/api/signals")
     program.until(lambda: requests.get(f"{url}/livez", timeout=30).ok)
