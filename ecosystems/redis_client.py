@@ -82,6 +82,7 @@ def error_text(error: Exception) -> str:
     if not isinstance(error, redis.ResponseError):
         return type(error).__name__
     text = one_line(error).rpartition("caused error: ")[2]
-    text = re.sub(r"^ERR Error running script .*?@user_script: ?\d+: ", "", text)  # as 6.2 says it
     code = getattr(error, "status_code", None) or ""
+    if wrapped := re.match(r"(?:ERR )?Error running script .*?@user_script: ?\d+: ", text):
+        code, text = "", text[wrapped.end() :]  # Redis 6.2 wraps what a script's command was answered
     return f"{code} {text}".strip()[:MAX_ERROR_TEXT]
