@@ -269,6 +269,7 @@ class Environment:
             "dead_letters": self.keep_resolved_dead_letters,
             "unresolved_dead_letters": self.keep_dead_letters,
             "sightings": self.keep_sightings,
+            "candles": self.keep_candles,
             "agents": self.keep_agents,
             "symbol_aliases": self.keep_agents,
         }

@@ -46,6 +46,20 @@ REMOVE = {
 }
 
 
+# Prices that a call which is not decided yet is scored with stay.
+REMOVE["candles"] = """
+    DELETE FROM candles WHERE ctid = ANY (ARRAY(
+        SELECT candle.ctid FROM (
+            SELECT ecosystem, instrument, least(now() - make_interval(days => %(days)s), (
+                SELECT min(t0) FROM outcomes AS outcome
+                WHERE outcome.ecosystem = priced.ecosystem AND outcome.instrument = priced.instrument
+                    AND state IN ('waiting', 'open'))) AS since
+            FROM priced_instruments AS priced) AS needed
+        JOIN candles AS candle ON candle.ecosystem = needed.ecosystem
+            AND candle.instrument = needed.instrument AND candle.opened_at < needed.since
+        LIMIT %(batch)s))"""
+
+
 def prune(keep_days: Mapping[str, int | None]) -> dict[str, int]:
     """Remove rows older than a table's days; return how many went, by table.
 

@@ -7,6 +7,7 @@ import psycopg
 import pytest
 from django.db import DataError, IntegrityError, ProgrammingError, connection, transaction
 
+from aggregator.arrivals import retention
 from tests.aggregator.ledger.samples import rows
 
 pytestmark = pytest.mark.django_db
@@ -102,3 +103,25 @@ def test_what_was_decided_is_append_only(table, statement):
     with pytest.raises(ProgrammingError) as caught, connection.cursor() as cursor:
         cursor.execute(statement.format(table))
     assert isinstance(caught.value.__cause__, psycopg.errors.InsufficientPrivilege)
+
+
+def test_old_candles_go_unless_a_call_that_is_not_decided_needs_them():
+    for instrument, opened_at in (("BTC/USDT", "2020-01-01T00:00Z"), ("ETH/USDT", "2020-01-01T00:00Z")):
+        insert(instrument=instrument, opened_at=opened_at)
+        insert(instrument=instrument, opened_at="2099-01-01T00:00Z")
+        rows(
+            "INSERT INTO priced_instruments (ecosystem, instrument) VALUES ('crypto', %s) RETURNING 1",
+            instrument,
+        )
+    rows(
+        """INSERT INTO outcomes (position, ecosystem, agent_source, instrument, side, simulated, t0, lag,
+            fill_by, horizon_hours, fee_bps, rule_version)
+        VALUES (1, 'crypto', 'a', 'ETH/USDT', 1, false, '2019-12-31', '1 s', '2020-01-02', 720, 10, 1)
+        RETURNING 1"""
+    )
+    assert retention.prune({"candles": 400}) == {"candles": 1}
+    assert rows("SELECT instrument, count(*) FROM candles GROUP BY 1 ORDER BY 1") == [
+        ("BTC/USDT", 1),
+        ("ETH/USDT", 2),
+    ]
+    assert retention.prune({"candles": None}) == {}
