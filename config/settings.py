@@ -70,7 +70,7 @@ MIDDLEWARE = [
     "aggregator.http.outage_pages.OutageMiddleware",
     "aggregator.http.page_middleware.PageSessions",
     "django.middleware.common.CommonMiddleware",
-    "aggregator.http.page_middleware.PageCsrfProtection",
+    "django.middleware.csrf.CsrfViewMiddleware",
     "aggregator.http.page_middleware.PageAuthentication",
     "aggregator.http.page_middleware.PageMessages",
     "aggregator.http.admin_selection.SelectionMiddleware",
@@ -134,7 +134,7 @@ CACHES: dict[str, dict[str, Any]] = {
     "default": (
         {
             "BACKEND": "django_redis.cache.RedisCache",
-            "LOCATION": ENVIRONMENT.redis_url,
+            "LOCATION": [ENVIRONMENT.redis_url],  # a text would be cut at the commas between Sentinels
             "KEY_PREFIX": "signal_hub",
             "OPTIONS": {"CONNECTION_FACTORY": "config.cache.ConnectionFactory", "IGNORE_EXCEPTIONS": True},
         }

@@ -1,7 +1,7 @@
-"""Middleware for sessions, sign-in, forms, messages and what a page may load, for pages alone.
+"""Middleware for sessions, sign-in, messages and what a page may load, for pages alone.
 
 Requests to the API have keys and signatures and none of these, which cost such a request as much time as its
-own view. Without them a view is safe by default: forms are refused, and nobody is signed in.
+own view. Django's own protection of forms, which its checks look for, costs next to nothing.
 """
 
 from typing import Any
@@ -11,7 +11,6 @@ from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.http import HttpRequest
-from django.middleware.csrf import CsrfViewMiddleware
 
 API_PREFIXES = ("/api/signals", "/api/hooks/", "/api/v1/")
 """Not `/api/docs/`, which is a page."""
@@ -29,10 +28,6 @@ class _ForPages:
 
 
 class PageSessions(_ForPages, SessionMiddleware):
-    pass
-
-
-class PageCsrfProtection(_ForPages, CsrfViewMiddleware):
     pass
 
 

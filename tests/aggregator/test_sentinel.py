@@ -66,9 +66,14 @@ class Cluster:
             return []
 
     def fail_over(self):
-        """Kill the master; return when the replica is one."""
+        """Kill the master; return when the replica is one, and the Sentinels say so."""
         self.processes[self.master].kill()
         eventually(lambda: self.client(self.replica).info("replication")["role"] == "master")
+        eventually(lambda: self.known_masters() == [self.replica, self.replica])
+
+    def known_masters(self):
+        found = [self.client(port, None).sentinel_master(SERVICE) for port in self.sentinels]
+        return [None if each["is_sdown"] else each["port"] for each in found]
 
     def stop(self):
         for process in self.processes.values():

@@ -25,6 +25,7 @@ def test_me_has_the_plan_and_its_rights():
         "delay_seconds": 900.0,
         "history_days": 30.0,
         "raw_payload": False,
+        "simulated": False,
         "requests_per_day": None,
         "signals_per_day": None,
         "streams": 5,

@@ -13,6 +13,7 @@ from commerce import entitlements
 from commerce.feed import cursors
 from commerce.models import Subscription
 from commerce.webhooks import endpoints
+from tests.aggregator.track_record.recording import score
 from tests.commerce.api.test_schema import COMMITTED
 from tests.commerce.feed.reading import customer, grant, record
 
@@ -34,9 +35,11 @@ def url(shared_hub):
 
 
 @pytest.fixture(autouse=True)
-def ledger():
+def ledger(log, seal):
     record("a", "b", raw_payload={"x": [1]}, tags=["t"], confidence=0.5, entry_price=1)
     record("eur", ecosystem="forex", symbol="EURUSD", agent_source="")
+    score()
+    seal()
 
 
 @pytest.fixture
@@ -56,7 +59,7 @@ def test_no_answer_is_undocumented(case, url, key):
 
 def cases(endpoint_id):
     """A case of each operation, about what is there; the one that deletes comes last."""
-    names = {"endpoint_id": endpoint_id, "ecosystem": "crypto", "signal_id": "a"}
+    names = {"endpoint_id": endpoint_id, "ecosystem": "crypto", "signal_id": "a", "agent": "bot-1"}
     bodies = {
         "create_webhook": {"url": "https://192.0.46.9/another"},
         "rotate_webhook_secret": {"overlap_hours": 1},

@@ -143,15 +143,15 @@ def test_since_goes_by_the_agents_timestamp():
 
 def test_a_page_costs_the_same_queries_however_long_it_is():
     record(*(f"s{number}" for number in range(300)))
-    someone = reader(requests_per_day=100, signals_per_day=1000)
+    someone = reader(requests_per_day=100, signals_per_day=10_000)
 
     def queries(limit):
         with CaptureQueriesContext(connection) as captured:
             assert len(someone.page(limit=limit)["signals"]) == limit
         return len(captured)
 
-    # The least of three: one may note the key's use, or open the connection anew.
-    assert min(queries(2) for _ in range(3)) == min(queries(300) for _ in range(3))
+    # The least of five: others note the key's use, open the connection anew, or renew what is kept a while.
+    assert min(queries(2) for _ in range(5)) == min(queries(300) for _ in range(5))
 
 
 def test_an_outage_is_a_503_and_over_when_it_is(postgres_server):

@@ -111,7 +111,7 @@ def test_history_warms_up_and_gives_no_signals():
     assert len(publisher.ids) > 5
     assert publisher.ids == expected(NOON, clock.now - MINUTE)[: len(publisher.ids)]
     assert len(publisher.ids) >= len(expected(NOON, clock.now - 2 * MINUTE))
-    assert all(signal.tags == ("synthetic",) for signal in publisher.signals)
+    assert all(signal.tags[0] == "synthetic" for signal in publisher.signals)
 
 
 def test_a_restarted_agent_sends_what_it_missed(tmp_path):
@@ -248,7 +248,7 @@ def test_a_heartbeat_comes_with_each_slot_unless_signals_wait():
     assert [(beat.timestamp - NOON) / MINUTE for beat in beats] == [0, 15, 45, 60]
     beat = beats[0]
     assert (beat.action, beat.signal_type, beat.agent_source) == ("HOLD", "ANALYTICS", "agent")
-    assert beat.tags == ("heartbeat", "synthetic")
+    assert beat.tags == ("heartbeat", "synthetic", "synthetic:3")
     assert wire.parse(beat.to_json()) == beat
     assert beat.raw_payload["interval"] == 900
     assert heartbeat(agent(clock, publisher).strategy, NOON, 15 * MINUTE) == beat
