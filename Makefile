@@ -13,7 +13,7 @@ COMPILE := uv pip compile --universal --fork-strategy fewest --python-version 3.
 INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types tests bench producers format lock clean
+.PHONY: help run test lint types tests attacks bench producers format lock clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -36,6 +36,9 @@ types: $(VENV)/dev ## Types
 
 tests: $(VENV)/dev $(NODE:=/node_modules) ## The test suite alone (ARGS="-k name" chooses)
 	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+attacks: $(VENV)/dev ## The attacks that the hub must withstand (tests/security/attacks.py)
+	$(BIN)/python -m pytest $$($(BIN)/python -m tests.security)
 
 bench: $(VENV)/benchmarks ## The benchmarks against their peers, one table (RACES="drain web" chooses)
 	@$(BIN)/python -m benchmarks $(RACES)
