@@ -320,7 +320,8 @@ def broker_url(url: str) -> str:
     It takes the database from the path, or from `virtual_host` beside a socket. Sentinels are a URL each.
     """
     if is_sentinel(url):
-        target, login = SentinelUrl.parse(url), urlsplit(url).netloc.rpartition("@")[0]
+        target = SentinelUrl.parse(url)
+        login = url.partition("://")[2].partition("/")[0].rpartition("@")[0]
         at, database = f"{login}@" if login else "", target.server_options["db"]
         return ";".join(f"sentinel://{at}{host}:{port}/{database}" for host, port in target.addresses)
     parts = urlsplit(url)

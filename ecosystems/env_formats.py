@@ -221,7 +221,8 @@ def _database_url(text: str) -> str:
     from psycopg.conninfo import conninfo_to_dict
 
     _refuse_raw_password(text)
-    authority = urlsplit(text).netloc
+    # Not urlsplit, which refuses an IPv6 address behind another host.
+    authority = _authority(text)
     _url(text.replace(authority, authority.partition(",")[0], 1), "postgres", "postgresql", host=False)
     text = _without_prisma_option(text)
     try:
@@ -237,12 +238,15 @@ def _database_url(text: str) -> str:
 
 def _refuse_raw_password(text: str) -> None:
     """Refuse a password with characters that end it, or that programs would read in different ways."""
-    after_scheme = text.partition("://")[2]
-    authority = re.split("[/?#]", after_scheme, maxsplit=1)[0]
+    authority = _authority(text)
     user, at, _ = authority.rpartition("@")
-    cut = not at and ":" in authority and "@" in after_scheme
+    cut = not at and ":" in authority and "@" in text
     if cut or "@" in user or re.search("%(?![0-9A-Fa-f]{2})", user):
         raise Reason("percent-encode the password: %40 for @, %23 for #, %2F for /, %3F for ?, %25 for %")
+
+
+def _authority(text: str) -> str:
+    return re.split("[/?#]", text.partition("://")[2], maxsplit=1)[0]
 
 
 def _without_prisma_option(text: str) -> str:

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlencode
 
 import redis
 from redis.sentinel import Sentinel
@@ -32,12 +32,14 @@ class SentinelUrl:
     @classmethod
     def parse(cls, url: str) -> "SentinelUrl":
         """Return the parts. Raises ValueError where one is missing or wrong, without quoting it."""
-        parts = urlsplit(url)
-        authority, _, hosts = parts.netloc.rpartition("@")
-        service, _, database = parts.path.strip("/").partition("/")
+        # Not urlsplit, which refuses an IPv6 address behind another host.
+        address, _, query = url.partition("://")[2].partition("?")
+        location, _, path = address.partition("/")
+        authority, _, hosts = location.rpartition("@")
+        service, _, database = path.strip("/").partition("/")
         if not service or not re.fullmatch(r"[0-9]*", database):
             raise ValueError("the path is the name of a service, and the number of a database after it")
-        options = dict(parse_qsl(parts.query))
+        options = dict(parse_qsl(query))
         own = {name: options.pop(f"sentinel_{name}", "") for name in ("username", "password")}
         server = f"redis://{authority}@localhost/{database or 0}?{urlencode(options)}"
         server_options: dict[str, Any] = redis.connection.parse_url(server)  # type: ignore[no-untyped-call]

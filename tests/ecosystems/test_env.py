@@ -83,6 +83,7 @@ def test_the_defaults_are_the_contracts(load):
             "dead_letters": 90,
             "unresolved_dead_letters": 365,
             "sightings": 90,
+            "candles": None,
             "agents": 90,
             "symbol_aliases": 90,
         },
@@ -101,6 +102,7 @@ def test_the_defaults_are_the_contracts(load):
             ("CORE_DB_URL", url, "core_db_url", url)
             for url in (
                 "postgres://u:p@a:1,b:2/db?target_session_attrs=read-write",
+                "postgres://u:p@a:1,[::1]:2/db",
                 "postgres://u:%40%23%2F%3F%25@db/x",
                 "postgres://db/x?options=-csearch_path%3Da@b",
             )
