@@ -7,7 +7,7 @@ from django.core.management import CommandError, call_command
 
 from aggregator.health.checks import Status
 from aggregator.health.prices_check import PricesCheck
-from aggregator.models import PriceRecording, StoredCandle
+from aggregator.models import Agent, Outcome, PriceRecording, StoredCandle
 from aggregator.track_record.recorder import PriceRecorder
 from ecosystems.market.synthetic_feed import SyntheticFeed
 from tests.aggregator.track_record.recording import T0, call, outcome, query, score
@@ -67,6 +67,18 @@ def test_a_feed_without_keys_is_reported_by_the_check_and_asked_again_later():
     assert recording.error.startswith("OANDA_TOKEN is not set")
     assert recording.failures == 1
     assert recording.due_at > datetime.now(UTC)
+    result = PricesCheck().result(wait=True)
+    assert result.status is Status.OK, "no record is published, and many a hub keeps none"
+    assert "forex EUR/USD: OANDA_TOKEN is not set" in result.detail
+    now = datetime.now(UTC)
+    Agent.objects.create(
+        ecosystem="forex",
+        agent_source=Outcome.objects.get().agent_source,
+        first_seen=now,
+        last_seen=now,
+        last_transport="webhook",
+        published_at=now,
+    )
     result = PricesCheck().result(wait=True)
     assert result.status is Status.DEGRADED
     assert "forex EUR/USD: OANDA_TOKEN is not set" in result.detail
