@@ -466,15 +466,19 @@ def test_another_method_or_address_is_a_problem_too(server):
     problem(server.post("/api/signals", headers={"Host": "evil.example"}), 400, "bad_request")
 
 
-def test_while_postgres_is_down_the_sender_is_told_to_come_back(postgres_server, post):
-    assert post(wire("before")).status_code == 202
+def test_while_postgres_is_down_the_sender_is_told_to_come_back(
+    postgres_server, environment, client, receiver
+):
+    servers = poster(client), poster(receiver)
+    assert [post(wire("before")).status_code for post in servers] == [202, 200]
     postgres_server.stop()
-    for answer in (post(wire("during")), post(b"no json"), post(wire(), also={"X-API-Key": "unknown"})):
-        problem(answer, 503, "unavailable")
-        assert int(answer["Retry-After"]) >= 1
-    problem(post(wire(), {}), 401, "unauthenticated")
+    for post in servers:
+        for answer in (post(wire("during")), post(b"no json"), post(wire(), also={"X-API-Key": "unknown"})):
+            problem(answer, 503, "unavailable")
+            assert int(answer["Retry-After"]) >= 1
+        problem(post(wire(), {}), 401, "unauthenticated")
     postgres_server.start()
-    assert post(wire("during")).status_code == 202
+    assert [post(wire("during")).status_code for post in servers] == [202, 200]
     assert kept() == (["before", "during"], [])
 
 
