@@ -2,7 +2,7 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-NODE := tests/commerce/webhooks/node tests/aggregator/transparency/node
+NODE := clients/typescript tests/commerce/webhooks/node tests/aggregator/transparency/node
 # A Python of your choice, as PYTHON=/opt/python3.12/bin/python3; else the first of the PATH that works.
 PYTHON ?=
 # Real producers, which the tests send from where they are installed. Their pins conflict with the hub's.
@@ -11,9 +11,11 @@ COMPILE := uv pip compile --universal --fork-strategy fewest --python-version 3.
 	--no-header --no-annotate --no-emit-index-url -q
 # Modules are compiled when they are first imported: compiling all of them takes longer than installing.
 INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check
+# Whatever the shell says: else each of the hundreds of programs that the tests start would compile them anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types tests attacks bench producers format lock clean
+.PHONY: help run test lint types tests attacks bench producers dist format lock clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -22,7 +24,8 @@ help: ## Show this list
 run: $(VENV)/run ## Run the hub here: servers, workers, demo agents (PORT=8000, DEMO=off)
 	@$(BIN)/python -m config.local
 
-test: lint types tests ## Lint, types and the whole test suite, on real Postgres and Redis
+test: lint ## Lint, types and the whole test suite, on real Postgres and Redis
+	@$(MAKE) --no-print-directory --jobs=2 types tests
 
 lint: $(VENV)/dev ## Lint, format check, and which package may import which
 	$(BIN)/ruff check
@@ -32,7 +35,7 @@ lint: $(VENV)/dev ## Lint, format check, and which package may import which
 # The Django plugin reads the settings, which refuse to load without these; nothing connects.
 types: $(VENV)/dev ## Types
 	SIGNAL_HUB_DOTENV=off DJANGO_SECRET_KEY=types CORE_AUTH_SECRET=only-for-types CORE_DB_URL=postgres://127.0.0.1/types \
-		$(BIN)/mypy config aggregator commerce ecosystems
+		$(BIN)/mypy config aggregator commerce ecosystems clients/python
 
 tests: $(VENV)/dev $(NODE:=/node_modules) ## The test suite alone (ARGS="-k name" chooses)
 	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
@@ -49,6 +52,9 @@ producers: $(VENV)/run ## Install freqtrade and NautilusTrader, which the tests 
 		$$folder/bin/python -m pip install --quiet --disable-pip-version-check $$package || exit 1; \
 	done
 
+dist: $(VENV)/dev ## Build the agents' wheel into dist/
+	@$(BIN)/python clients/python/build_wheel.py dist
+
 format: $(VENV)/dev ## Format the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
@@ -61,7 +67,7 @@ lock: ## Compile the requirements anew (needs uv)
 	$(COMPILE) requirements-bench.in -o requirements-bench.txt
 
 clean: ## Remove the virtual environment and caches; data and .env stay
-	rm -rf $(VENV) $(NODE:=/node_modules) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(NODE:=/node_modules) .mypy_cache .pytest_cache .ruff_cache .hypothesis dist clients/typescript/dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Each candidate is executed: a version manager's shim may exist and still not run.
@@ -101,8 +107,8 @@ $(VENV)/dev: $(VENV)/run requirements-dev.txt
 	@$(INSTALL) -r requirements-dev.txt
 	@touch $@
 
-# The independent verifiers of outgoing webhooks and of the transparency log. Without them the suite only skips
-# what needs them.
+# The compiler of the TypeScript client, and the independent verifiers of outgoing webhooks and of the transparency
+# log. Without them the suite only skips what needs them.
 %/node_modules: %/package-lock.json
 	@if ! command -v npm >/dev/null; then \
 		echo "No npm here: the checks with npm's packages in $* are skipped."; \

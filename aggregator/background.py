@@ -8,6 +8,8 @@ from typing import Any, Generic, TypeVar
 
 from django.db import connections
 
+from aggregator.postgres.pool import release_connections
+
 T = TypeVar("T")
 
 
@@ -70,6 +72,7 @@ class BackgroundValue(Generic[T]):
             return known[0]
         assert self._attempt is not None  # `_start` returns False without one only for a fresh value
         attempt, began = self._attempt
+        release_connections()  # what it waits for needs one
         left_s = began + (self._timeout_s if timeout_s is None else timeout_s) - time.monotonic()
         is_done = bool(wait([attempt], max(0.0, left_s)).done)
         if is_done and attempt.exception() is None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, ClassVar
 
-from django.db import close_old_connections, connection, connections, transaction
+from django.db import connection, connections, transaction
 
 from aggregator.ledger.errors import classified
 from aggregator.worker import Loop
@@ -86,7 +86,6 @@ class Follower(Loop):
 
     def run_once(self, *, wait: bool = False) -> int:  # noqa: ARG002 - a loop's signature; there is nothing to await
         """Apply one batch and return by how many positions the cursor advanced. Raises Outage."""
-        close_old_connections()
         with classified():
             create(self.name)
             with locked(self.name) as held, connection.cursor() as cursor:

@@ -1,6 +1,6 @@
 """The loop that remembers the ledger's head outside Postgres, so that a restore or a failover is noticed."""
 
-from django.db import close_old_connections, connections
+from django.db import connections
 
 from aggregator.ledger import generations
 from aggregator.ledger.errors import classified
@@ -14,7 +14,6 @@ class HeadKeeper(Loop):
 
     def run_once(self, *, wait: bool = False) -> int:  # noqa: ARG002 - a loop's signature; there is nothing to await
         """Remember the head once, and return 0: its next look has time. Raises Outage."""
-        close_old_connections()
         with classified():
             generations.keep_head()
         return 0

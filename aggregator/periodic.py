@@ -8,7 +8,7 @@ import logging
 from functools import partial
 
 from django.conf import settings
-from django.db import close_old_connections, connection, connections
+from django.db import connection, connections
 from django.utils.module_loading import import_string
 
 from aggregator.ledger.errors import classified
@@ -45,7 +45,6 @@ class PeriodicJobs(Loop):
 
     def run_once(self, *, wait: bool = False) -> int:  # noqa: ARG002 - there is nothing to wait for
         """Run the job that has been due for longest; return 1, or 0 where none is due. Raises Outage."""
-        close_old_connections()
         with classified():
             with connection.cursor() as cursor:
                 cursor.execute(CLAIM, self._due)

@@ -2,17 +2,20 @@
 
 It answers as the hub's web server does, byte for byte but for the request's id: both ask the same ways in,
 and what Django's middleware adds to an answer is taken from Django's own. One event loop talks to all
-senders and one thread writes, so a request costs neither a thread nor a switch of threads, whatever its
-sender does.
+senders and one thread writes, so a request costs no thread, whatever its sender does. One that comes alone is
+recorded by the loop itself.
 """
 
 import os
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from io import BytesIO
 
 import django
 from django.apps import apps
+
+from aggregator.postgres.pool import limit_connections
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 if not apps.ready:
@@ -43,6 +46,8 @@ from aggregator.ingest.ways_in import find_way_in
 from aggregator.ingest.webhook import SIGNALS_PATH
 
 HEALTH_PATH = "/health"
+RECEIVER_CONNECTIONS = 2
+"""One that writes, and one that looks up keys or checks the health."""
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -64,18 +69,14 @@ async def _serve(scope: Scope, receive: Receive, send: Send) -> None:
         answer = await _answer(request, receive)
     except Exception as error:  # as_problem turns it into an answer and a log event
         answer = as_problem(error).answer()
-    headers = {
-        "Content-Type": answer.content_type,
-        **answer.headers,
-        "Content-Length": str(len(answer.body)),
-        **_protection(
-            secure=is_secure(scope, request.headers),
-            known_host=is_known_host(request.headers.get("host", "")),
-        ),
-        REQUEST_ID_HEADER: request_id,
-    }
-    encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": answer.status, "headers": encoded})
+    known_host = is_known_host(request.headers.get("host", ""))
+    headers = [
+        (b"content-type", answer.content_type.encode()),
+        *_encoded({**answer.headers, REQUEST_ID_HEADER: request_id}),
+        (b"content-length", b"%d" % len(answer.body)),
+        *_protection(secure=is_secure(scope, request.headers), known_host=known_host),
+    ]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send(body_message(answer.body))
 
 
@@ -100,7 +101,7 @@ _django = ThreadedHandler(_receive_head)
 
 
 @lru_cache(maxsize=4)
-def _protection(*, secure: bool, known_host: bool) -> dict[str, str]:
+def _protection(*, secure: bool, known_host: bool) -> list[tuple[bytes, bytes]]:
     """Return the headers that Django's middleware adds to each answer, over TLS or not."""
     scope = {
         "type": "http",
@@ -112,8 +113,13 @@ def _protection(*, secure: bool, known_host: bool) -> dict[str, str]:
     }
     own = {"content-type", "content-length", "allow", REQUEST_ID_HEADER.lower()}
     response = _django.get_response(ASGIRequest(scope, BytesIO()))
-    return {name: value for name, value in response.items() if name.lower() not in own}
+    return _encoded({name: value for name, value in response.items() if name.lower() not in own})
+
+
+def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 
 
 _protection(secure=False, known_host=True)  # now, since it takes a second to load the hub's addresses
 settings.ENVIRONMENT.announce_bus()
+limit_connections(RECEIVER_CONNECTIONS)

@@ -33,6 +33,7 @@ from django.utils.module_loading import import_string
 
 from aggregator import worker_states
 from aggregator.ledger.errors import Outage, is_outage
+from aggregator.postgres.pool import release_connections
 from aggregator.worker_states import LoopState
 from ecosystems.redis_client import error_text
 
@@ -133,6 +134,8 @@ class LoopThread:
                     raise
                 self._wait_out(error)
                 continue
+            finally:
+                release_connections()
             self._succeeded()
             self.done += count
             if count == 0:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from benchmarks import drain, hooks, latency, log, pages, publish, report, web
+from benchmarks import drain, hooks, latency, log, pages, publish, record, report, web
 from benchmarks.race import Race
 from benchmarks.stage import Stage, stage
 from config.local import ServerError
@@ -22,6 +22,7 @@ RACES: dict[str, Callable[[Stage], Race]] = {
     "publish": publish.race,
     "pages": pages.race,
     "log": log.race,
+    "record": record.race,
     "memory": drain.memory,
 }
 

@@ -52,9 +52,13 @@ def main(size: int) -> None:
         assert answer.status_code == 200
         return b"Loading the trading calendars" not in answer.content
 
+    def record() -> None:
+        answer = browser.get("/record/crypto/agent-0", headers={"host": "localhost"})
+        assert answer.status_code == 200
+
     while not dashboard():  # its first seconds in a process are not what is asked for
         time.sleep(0.1)
-    pages = {"feed": page, "dashboard": dashboard}
+    pages = {"feed": page, "dashboard": dashboard, "record": record}
     for name in sys.stdin:
         print(timed(pages[name.strip()]), flush=True)  # noqa: T201
 

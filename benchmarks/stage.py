@@ -1,6 +1,7 @@
 """The servers and programs that the benchmarks run on."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
+import psutil
 import psycopg
 import redis
 
@@ -46,6 +48,18 @@ class Stage:
         with psycopg.connect(self.database_url, autocommit=True) as connection:
             cursor = connection.execute(statement)
             return cursor.fetchall() if cursor.description else []
+
+    def processor_seconds(self) -> float:
+        """Return how much time of the processors Postgres and the programs that have ended used so far."""
+        [(lines,)] = self.sql("SELECT pg_read_file('postmaster.pid')")
+        main = psutil.Process(int(str(lines).split()[0]))
+        ended = main.cpu_times()
+        running = [process.cpu_times() for process in (main, *main.children())]
+        postgres = (
+            ended.children_user + ended.children_system + sum(each.user + each.system for each in running)
+        )
+        programs = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return postgres + programs.ru_utime + programs.ru_stime
 
     def redis(self) -> redis.Redis:
         return redis.Redis.from_url(self.redis_url)

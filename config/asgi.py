@@ -9,6 +9,8 @@ from typing import Any
 
 from django.core.asgi import get_asgi_application
 
+from aggregator.postgres.pool import limit_connections
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 hub = get_asgi_application()
@@ -16,8 +18,10 @@ hub = get_asgi_application()
 from django.conf import settings  # noqa: E402
 
 from commerce.streaming import sse  # noqa: E402
+from commerce.streaming.broadcaster import MAX_DATABASE_THREADS  # noqa: E402
 
 settings.ENVIRONMENT.announce_bus()
+limit_connections(MAX_DATABASE_THREADS)
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:

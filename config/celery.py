@@ -15,7 +15,10 @@ from celery.signals import beat_init, worker_shutting_down
 from celery.worker import consumer, state
 from django.conf import settings
 
+from aggregator.postgres.pool import limit_connections
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+os.environ.setdefault("CELERY_SKIP_CHECKS", "1")  # they import every page: see HubCommand
 
 logger = logging.getLogger("signal_hub.worker")
 
@@ -36,6 +39,7 @@ class LoopsStep(bootsteps.StartStopStep):
 
     def start(self, parent: Any) -> None:  # noqa: ARG002 - Celery's signature
         settings.ENVIRONMENT.announce_bus()
+        limit_connections()
         self.thread.start()
         # Celery stops its consumer before this step, which takes seconds.
         worker_shutting_down.connect(self._end, weak=False)

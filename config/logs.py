@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from aggregator.http.request_log import add_request_id
 from config.access_logs import mask_access_logs, mask_tokens
 from ecosystems.env import HIDDEN, VARIABLES, Environment
 
@@ -23,6 +24,7 @@ SECRET_OPTION = re.compile("pass|secret|token|api_?key", re.IGNORECASE)
 
 PROCESSORS: list[Processor] = [
     structlog.contextvars.merge_contextvars,
+    add_request_id,
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
     structlog.stdlib.PositionalArgumentsFormatter(),

@@ -40,7 +40,8 @@ INSTALLED_APPS = [
     "unfold",
     "unfold.contrib.filters",
     "unfold.contrib.forms",
-    "django.contrib.admin",
+    # Its pages are imported with the addresses: no worker and no consumer needs them.
+    "django.contrib.admin.apps.SimpleAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -104,10 +105,9 @@ def database(url: str) -> dict[str, Any]:
     options = {name: value for name, value in conninfo_to_dict(url).items() if value is not None}
     parts = {"NAME": "dbname", "USER": "user", "PASSWORD": "password", "HOST": "host", "PORT": "port"}
     return {
-        "ENGINE": "config.postgres",
+        "ENGINE": "aggregator.postgres",
         **{setting: str(options.pop(name, "")) for setting, name in parts.items()},
-        "CONN_MAX_AGE": 60,
-        "CONN_HEALTH_CHECKS": True,
+        "CONN_MAX_AGE": 0,  # released to the process's pool
         # A server-side cursor outlives its transaction, which a transaction pooler does not allow.
         "DISABLE_SERVER_SIDE_CURSORS": True,
         "OPTIONS": {
@@ -162,6 +162,7 @@ AXES_FAILURE_LIMIT = 10
 AXES_COOLOFF_TIME = 1
 AXES_LOCKOUT_TEMPLATE = "admin/locked.html"
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_ENABLE_ADMIN = False  # the hub's own pages are in its theme
 AXES_CLIENT_IP_CALLABLE = "aggregator.http.sign_in_limits.address_of_client"
 
 # Without a server for e-mail, debug prints it; elsewhere nothing is sent and pages offer no links by e-mail.

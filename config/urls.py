@@ -22,6 +22,8 @@ docs = SpectacularSwaggerSplitView.as_view(
     http_method_names=["get", "head"], template_name_js="aggregator/api_docs.js"
 )
 
+admin.autodiscover()
+
 urlpatterns = [
     # First, since Django looks for an address in this order.
     path(SIGNALS_PATH.removeprefix("/"), SignalsView.as_view(), name="signals"),

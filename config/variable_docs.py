@@ -64,7 +64,9 @@ def _table(rows: list[Variable]) -> str:
 
 def _code(text: str) -> str:
     """Return a format's description in Markdown, with its literal parts as code."""
-    return re.sub(r"[^\s,]*(?:://|[|<]|:$)[^\s,]*", lambda match: f"`{match[0]}`", text).replace("|", r"\|")
+    part = r"(?:[^\s,]|,\S)*"
+    marked = re.sub(rf"{part}(?:://|[|<]|:$){part}", r"`\g<0>`", text)
+    return marked.replace("|", r"\|")
 
 
 if __name__ == "__main__":

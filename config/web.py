@@ -5,9 +5,12 @@ Requests that bring signals have threads of their own, which no page can occupy.
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 
 import django
 from django.apps import apps
+
+from aggregator.postgres.pool import limit_connections, serve_signals
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 if not apps.ready:
@@ -27,7 +30,7 @@ INGEST_THREADS = 8
 """None of them waits for a commit."""
 
 _for_pages = ThreadPoolExecutor(PAGE_THREADS, "page")
-_for_ingest = ThreadPoolExecutor(INGEST_THREADS, "ingest-view")
+_for_ingest = ThreadPoolExecutor(INGEST_THREADS, "ingest-view", serve_signals)
 
 
 async def receive_request(scope: Scope, receive: Receive) -> Reception | HttpResponse:
@@ -52,6 +55,7 @@ async def receive_request(scope: Scope, receive: Receive) -> Reception | HttpRes
 
 
 _handler = ThreadedHandler(receive_request)
+import_module(settings.ROOT_URLCONF)  # the pages, for which the first request need not wait then
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
@@ -62,3 +66,4 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 settings.ENVIRONMENT.announce_bus()
+limit_connections()

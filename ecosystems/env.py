@@ -58,7 +58,7 @@ Backend = Literal["memory", "redis", "webhook"]
 
 _REQUIRED = Section("Required by the hub")
 _ADDRESS = Section("The address of the hub")
-_DATABASES = Section("Databases of single ecosystems", readers="both")
+_DATABASES = Section("Databases", readers="both")
 _BUS = Section("Event bus and Redis", readers="both")
 _WEBHOOK = Section("Webhook", readers="both")
 _SENDERS = Section("Limits of senders")
@@ -101,6 +101,9 @@ class Environment:
     django_debug: bool = _ADDRESS.variable("DJANGO_DEBUG", ON_OFF,
         "Shows errors in the browser; never on a server", "off", default="off")
 
+    db_connections: int = _DATABASES.variable("CORE_DB_CONNECTIONS", POSITIVE,
+        "The most connections that each process of web and worker opens to a database; the receiver and the "
+        "stream open 2", "10", default="5", readers="hub")
     crypto_db_url: str | None = _DATABASES.variable("CORE_CRYPTO_DB_URL", DATABASE_URL,
         "A database for the signals of crypto agents alone",
         "postgres://hub:password@crypto-db.example.com:5432/signals", default_note="`CORE_DB_URL`")
@@ -184,7 +187,7 @@ class Environment:
         "365", default="90")
     keep_agents: int | None = _RETENTION.variable("CORE_KEEP_AGENTS", days(31, forever=True),
         "Rows of `agents` and `symbol_aliases`, counted from when they were last seen; not those that an "
-        "operator has set or mapped", "365", default="90")
+        "operator has set, published or mapped", "365", default="90")
 
     log_dir: Path = _LOG.variable("CORE_LOG_DIR", PATH,  # noqa: RUF009
         "Where the log keeps its signing key and a copy of the last checkpoint, outside Postgres; for its "

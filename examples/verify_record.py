@@ -6,7 +6,7 @@ download its files, is described in the hub's docs/verify.md.
     python verify_record.py checkpoint FILE --key KEY
     python verify_record.py proof FILE --key KEY
     python verify_record.py consistency OLD NEW --log DIR --key KEY
-    python verify_record.py record CSV --log DIR --key KEY
+    python verify_record.py record CSV --log DIR --key KEY [--statistics JSON]
     python verify_record.py outcomes CSV --prices DIR
 
 KEY is the log's verifier key, `name+hash+base64`, or a file that holds it; give --key twice while the hub
@@ -24,18 +24,25 @@ import io
 import json
 import re
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
-from decimal import ROUND_HALF_EVEN, Decimal, localcontext
+from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
+from functools import cached_property, lru_cache
+from itertools import accumulate, pairwise
+from math import isclose, sqrt
 from pathlib import Path
-from statistics import median
+from statistics import mean, median, stdev
 from typing import Any, NoReturn
 from zoneinfo import ZoneInfo
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+EXACTLY = Context(prec=28, rounding=ROUND_HALF_EVEN)
+ROUNDED = Decimal("1e-12")
+NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 class Wrong(Exception):
@@ -305,52 +312,81 @@ def verify_consistency(options: argparse.Namespace) -> str:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the record: a leaf with what opens it."""
+    """A leaf of the agent with what opens it; without content, it is hidden for a while."""
 
     index: int
-    kind: str
     position: int
     recorded_at: str
-    agent: str
-    salt: bytes
     nonce: bytes
-    content: str
+    content: str | None
 
     @property
     def name(self) -> str:
         return f"the {self.kind} at position {self.position} (leaf {self.index})"
 
+    @property
+    def kind(self) -> str:
+        return "signal" if "signal_id" in self.fields else "outcome"
+
+    @cached_property
     def fields(self) -> dict[str, Any]:
-        return parsed(self.content, self.name)
+        return parsed(self.content or "{}", f"what opens leaf {self.index}")
 
 
-def rows_of(name: str) -> list[Row]:
-    """Return the lines of a record with proofs."""
-    csv.field_size_limit(2**24)
+@dataclass(frozen=True)
+class Record:
+    """The CSV of an agent: a line a call, and what opens all leaves."""
+
+    lines: list[dict[str, str]]
+    rows: list[Row]
+    salt: bytes
+    log_size: int
+    """How many leaves of the log it covers."""
+    hides: timedelta
+    """For how long it may hide what has been recorded."""
+
+    @property
+    def opened(self) -> list[Row]:
+        return [row for row in self.rows if row.content is not None]
+
+    @property
+    def agent(self) -> str:
+        """The ecosystem and the name of the agent: those of most signals, if one was changed."""
+        signals = [row.fields for row in self.opened if row.kind == "signal"]
+        names = Counter(f"{signal['ecosystem']}/{signal['agent_source']}" for signal in signals)
+        if not names:
+            raise Wrong("the record opens no signal")
+        return names.most_common(1)[0][0]
+
+
+FOR_PROOFS = ("log_size", "hidden_seconds", "salt", "leaves")
+
+
+def record_of(name: str) -> Record:
+    csv.field_size_limit(sys.maxsize)
     lines = list(csv.DictReader(io.StringIO(text_of(name))))
     if not lines:
         raise Wrong(f"{name} has no line")
-    if missing := set(Row.__dataclass_fields__) - set(lines[0]):
-        raise Wrong(f"{name} is not a record with proofs: it has no column {min(missing)}")
-    return [row_of(line, f"line {number} of {name}") for number, line in enumerate(lines, start=2)]
+    if missing := {*FOR_PROOFS, *OF_SIGNAL, *OF_OUTCOME} - set(lines[0]):
+        raise Wrong(f"{name} is not an agent's record: it has no column {min(missing)}")
+    if any(None in line or None in line.values() for line in lines):
+        raise Wrong(f"{name} is damaged: a line has not as many fields as the first")
+    salts, sizes, hides = ({line[each] for line in lines} for each in ("salt", "log_size", "hidden_seconds"))
+    if max(map(len, (salts, sizes, hides))) > 1:
+        raise Wrong(f"{name} is put together of several records")
+    [salt], [size], [hidden] = salts, sizes, hides
+    if not salt:
+        raise Wrong(f"{name} opens no leaves: its hub has no log of this agent")
+    rows = [row_of(text, name) for line in lines for text in line["leaves"].split("\n") if text]
+    return Record(lines, rows, decoded(salt, "the salt"), int(size), timedelta(seconds=int(hidden)))
 
 
-def row_of(line: dict[str, Any], what: str) -> Row:
-    given = {field: line[field] for field in Row.__dataclass_fields__}
-    numbers = {field: given[field] for field in ("index", "position")}
-    if None in given.values() or not all(re.fullmatch("[0-9]{1,18}", text) for text in numbers.values()):
-        raise Wrong(f"{what} is damaged")
-    raw = {field: decoded(given[field], what) for field in ("salt", "nonce")}
-    return Row(**given | raw | {field: int(text) for field, text in numbers.items()})
-
-
-def agent_of(rows: Sequence[Row]) -> str:
-    """Return the hash by which the log names the agent that all lines are of."""
-    agents = {(row.agent, row.salt) for row in rows}
-    if len(agents) > 1:
-        raise Wrong("the record is of several agents")
-    [(agent, salt)] = agents
-    return hashlib.sha256(salt + agent.encode()).hexdigest()
+def row_of(text: str, what: str) -> Row:
+    index, position, recorded_at, nonce, content = [*text.split(" ", 4), "", "", "", "", ""][:5]
+    if not re.fullmatch("[0-9]{1,18} -?[0-9]{1,18}", f"{index} {position}"):
+        raise Wrong(f"{what} is damaged: {text[:40]!r} opens no leaf")
+    opening = decoded(nonce, f"the nonce of leaf {index}"), content or None
+    return Row(int(index), int(position), recorded_at, *opening)
 
 
 @dataclass
@@ -377,64 +413,81 @@ def is_simulated(signal: dict[str, Any]) -> bool:
     return bool({"synthetic", "replay"} & set(signal["tags"]))
 
 
-def calls_of(rows: Sequence[Row]) -> list[Call]:
-    """Return the calls of a record, each with the outcome that was decided last."""
-    calls: dict[int, Call] = {}
-    for row in rows:
-        if row.kind == "signal":
-            signal = row.fields()
-            is_call = signal["action"] in {"BUY", "SELL"} and signal["signal_type"] in ORDERS
-            if is_call and signal["refers_to"] is None:
-                calls[row.position] = Call(signal, row.recorded_at)
-    for row in sorted((row for row in rows if row.kind == "outcome"), key=lambda row: row.fields()["id"]):
-        outcome = row.fields()
-        if row.position not in calls or outcome["position"] != row.position:
+def is_call(signal: dict[str, Any]) -> bool:
+    is_order = signal["action"] in {"BUY", "SELL"} and signal["signal_type"] in ORDERS
+    return is_order and signal["refers_to"] is None
+
+
+def calls_of(rows: Sequence[Row]) -> dict[int, Call]:
+    """Return the calls of a record by position, each with the outcome that was decided last."""
+    calls = {
+        row.position: Call(row.fields, row.recorded_at)
+        for row in rows
+        if row.kind == "signal" and is_call(row.fields)
+    }
+    for row in sorted((row for row in rows if row.kind == "outcome"), key=lambda row: row.fields["id"]):
+        if row.position not in calls or row.fields["position"] != row.position:
             raise Wrong(f"{row.name} is an outcome of no call of this record")
-        calls[row.position].outcome = outcome
-    return list(calls.values())
-
-
-def statistics_of(calls: Sequence[Call]) -> str:
-    """Return the statistics of calls in a few words: of the real ones, and how many are simulated."""
-    real = [call for call in calls if not call.simulated]
-    states = Counter(call.state for call in real)
-    counted = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "none"
-    found = [f"{len(real)} calls: {counted}"]
-    if simulated := len(calls) - len(real):
-        found.append(f"{simulated} simulated")
-    closed = [call.outcome for call in real if call.state == "closed"]
-    if closed:
-        won = sum(Decimal(outcome["net_return"]) > 0 for outcome in closed)
-        found.append(f"win rate {100 * won / len(closed):.1f} %")
-    if multiples := sorted(Decimal(each["r_multiple"]) for each in closed if each["r_multiple"] is not None):
-        lost = -sum(multiple for multiple in multiples if multiple < 0)
-        gained = sum(multiple for multiple in multiples if multiple > 0)
-        found.append(f"mean R {sum(multiples) / len(multiples):.4f}, median R {median(multiples):.4f}")
-        found.append(f"profit factor {gained / lost:.2f}" if lost else "no loss")
-    return "; ".join(found)
+        calls[row.position].outcome = row.fields
+    return calls
 
 
 def verify_record(options: argparse.Namespace) -> str:
     note = text_of(options.log.folder / "checkpoint")
     checkpoint = checkpoint_of(note, options.keys, "the log's checkpoint")
-    rows = rows_of(options.file)
-    theirs = leaves_of(options.log, checkpoint, agent_of(rows))
-    for row in rows:
-        if row.index >= checkpoint.size:
-            raise Wrong(f"{row.name} is newer than the copy of the log: download that again")
-        require_recorded(row, theirs.pop(row.index, None))
+    record = record_of(options.file)
+    newer = require_complete(record, options.log, checkpoint)
+    calls = calls_of(record.opened)
+    for line in record.lines:
+        require_committed(line, calls.pop(int(line["position"]), None))
+    if calls:
+        raise Wrong(f"the record has no line of the call at position {min(calls)}")
+    found = [f"all its {len(record.opened):,} leaves of the first {record.log_size:,} of {checkpoint.origin}"]
+    if hidden := [row.recorded_at for row in record.rows if row.content is None]:
+        found.append(f"{len(hidden)} more are hidden for up to {record.hides}, since {min(hidden)}")
+    if newer:
+        found.append(f"{newer} newer in the log are not in the record yet")
+    kinds = (False, True)
+    groups = {kind: [line for line in record.lines if line["simulated"] == cell(kind)] for kind in kinds}
+    found += [described_figures(lines, kind) for kind, lines in groups.items() if lines]
+    if options.statistics:
+        published = parsed(text_of(options.statistics), options.statistics)
+        figures = figures_of(groups[bool(given(published, "simulated"))])
+        require_figures(published, figures, options.statistics)
+        found.append(f"{options.statistics} says the same")
+    return f"{record.agent}: {'; '.join(found)}"
+
+
+def require_complete(record: Record, log: Log, checkpoint: Checkpoint) -> int:
+    """Raise Wrong unless the rows are the agent's leaves of the log; return how many newer ones there are."""
+    if max(record.log_size, *(row.index + 1 for row in record.rows)) > checkpoint.size:
+        raise Wrong("the record is newer than the copy of the log: download that again")
+    agent = hashlib.sha256(record.salt + record.agent.encode()).hexdigest()
+    theirs, last = leaves_of(log, checkpoint, agent)
+    for row in record.rows:
+        leaf = theirs.pop(row.index, None)
+        if leaf is None:
+            raise Wrong(f"{row.name} is not this agent's leaf of that index, or stands in the record twice")
+        require_recorded(row, leaf, record.hides, last)
     for index, leaf in theirs.items():
         what = "a signal" if leaf.kind == "signal" else "an outcome of the call"
         where = f"at position {leaf.position}, recorded at {leaf.recorded_at} (leaf {index})"
-        raise Wrong(f"the record leaves out {what} {where}")
-    statistics = statistics_of(calls_of(rows))
-    return f"{rows[0].agent}: all its {len(rows):,} leaves of {checkpoint.origin}; {statistics}"
+        if index < record.log_size:
+            raise Wrong(f"the record leaves out {what} {where}")
+        if last - moment(leaf.recorded_at) > MAX_AGE:
+            raise Wrong(f"the record is too old for {what} {where}: download it again")
+    return len(theirs)
 
 
-def leaves_of(log: Log, checkpoint: Checkpoint, agent: str) -> dict[int, Leaf]:
-    """Return the agent's leaves by index, once all entries have led to the checkpoint's root."""
+MAX_AGE = timedelta(days=1)
+"""How much older than the copy of the log a record may be."""
+
+
+def leaves_of(log: Log, checkpoint: Checkpoint, agent: str) -> tuple[dict[int, Leaf], datetime]:
+    """Return the agent's leaves by index, and the time of the last leaf, if all lead to the root."""
     hashes: list[bytes] = []
     theirs: dict[int, Leaf] = {}
+    data = b""
     for index, data in enumerate(log.entries(checkpoint.size)):
         hashes.append(leaf_hash(data))
         if agent.encode() in data:
@@ -442,24 +495,209 @@ def leaves_of(log: Log, checkpoint: Checkpoint, agent: str) -> dict[int, Leaf]:
             theirs |= {index: leaf} if leaf.agent == agent else {}
     if root_of(hashes) != checkpoint.root:
         raise Wrong("the copy of the log is not that of its checkpoint: an entry is another")
-    return theirs
+    return theirs, moment(leaf_of(data, "the last leaf").recorded_at) if data else NEVER
 
 
-def require_recorded(row: Row, leaf: Leaf | None) -> None:
-    """Raise Wrong unless a line is what its leaf commits to."""
-    if leaf is None:
-        raise Wrong(f"{row.name} is not this agent's leaf of that index, or stands in the record twice")
-    if (row.kind, row.position, row.recorded_at) != (leaf.kind, leaf.position, leaf.recorded_at):
+def require_recorded(row: Row, leaf: Leaf, hides: timedelta, last: datetime) -> None:
+    """Raise Wrong unless a row is what its leaf commits to, or may be hidden still."""
+    kind = leaf.kind if row.content is None else row.kind
+    if (kind, row.position, row.recorded_at) != (leaf.kind, leaf.position, leaf.recorded_at):
         was = f"a leaf of kind {leaf.kind} at position {leaf.position}, recorded at {leaf.recorded_at}"
         raise Wrong(f"{row.name} is in the log as {was}")
-    if hashlib.sha256(row.nonce + row.content.encode()).hexdigest() != leaf.commitment:
+    if row.content is None:
+        if leaf.kind == "signal" and moment(leaf.recorded_at) + hides < last:
+            raise Wrong(f"the record hides {row.name}, recorded at {leaf.recorded_at}, for more than {hides}")
+    elif hashlib.sha256(row.nonce + row.content.encode()).hexdigest() != leaf.commitment:
         raise Wrong(f"{row.name} is not what was recorded at {leaf.recorded_at}: it was changed since")
+
+
+OF_SIGNAL = (
+    *("ecosystem", "agent", "signal_id", "timestamp", "action", "signal_type"),
+    *("claimed_price", "stop_loss", "take_profit"),
+)
+OF_OPEN = ("state", "exit_reason", "entered_at", "entry_price", "exited_at", "exit_price")
+OF_OUTCOME = (
+    *(*OF_OPEN, "gross_return", "net_return", "r_multiple", "mfe_r", "mae_r", "ambiguous"),
+    *("horizon_hours", "fee_bps", "rule_version", "feed", "candle_seconds"),
+)
+"""The columns of a line that the log commits to. Of an open call, the other figures still move."""
+RENAMED = {"agent": "agent_source", "claimed_price": "entry_price", "candle_seconds": "seconds"}
+
+
+def require_committed(line: dict[str, str], call: Call | None) -> None:
+    """Raise Wrong unless what a line says is what the leaves of its call commit to."""
+    if call is None:
+        if line["state"] == "waiting":  # recorded since the checkpoint, and not part of any figure yet
+            return
+        raise Wrong(f"the log has no call at position {line['position']}, of which the record has a line")
+    outcome = {"state": "waiting"} | call.outcome
+    columns = OF_OPEN if call.state in UNDECIDED else OF_OUTCOME
+    expected = {column: call.signal[RENAMED.get(column, column)] for column in OF_SIGNAL}
+    expected |= {column: outcome.get(RENAMED.get(column, column)) for column in columns}
+    expected |= {"simulated": call.simulated, "slippage": slippage_of(line)}
+    for column, value in expected.items():
+        if line[column] != cell(value):
+            what = f"{described(call.signal)}: {column} is {line[column] or 'nothing'} in its line"
+            raise Wrong(f"{what}, {cell(value) or 'nothing'} in the log")
+    if moment(line["recorded_at"]) != moment(call.recorded_at):
+        what = f"{described(call.signal)}: recorded_at is {line['recorded_at']} in its line"
+        raise Wrong(f"{what}, {call.recorded_at} in the log")
+
+
+def cell(value: Any) -> str:
+    """Return a value as a line has it: what a spreadsheet would take for a formula begins with a quote."""
+    text = json.dumps(value) if isinstance(value, bool) else "" if value is None else str(value)
+    return f"'{text}" if text[:1] in {"=", "+", "-", "@"} and not text[1:2].isdigit() else text
+
+
+def slippage_of(line: dict[str, str]) -> str:
+    """Return by how much worse than it claimed a call was filled, as text; empty for other orders."""
+    if line["signal_type"] != "MARKET" or not line["entry_price"] or not line["claimed_price"]:
+        return ""
+    side, claimed = 1 if line["action"] == "BUY" else -1, Decimal(line["claimed_price"])
+    with localcontext(EXACTLY):
+        return plain(rounded(side * (Decimal(line["entry_price"]) - claimed) / claimed))
+
+
+def plain(figure: Decimal | None) -> str:
+    """Return a figure as text, without zeros at its end."""
+    return "" if figure is None else f"{figure:f}".rstrip("0").rstrip(".")
+
+
+# --- Statistics ---------------------------------------------------------------------------------------------
+
+STATES = ("waiting", "open", "closed", "unfilled", "missed", "cancelled", "unpriced")
+DAYS_A_YEAR = {"crypto": 365, "forex": 252, "stock": 252}
+Z_95 = 1.959963984540054
+"""The 97.5th percentile of the normal distribution."""
+DAY = timedelta(days=1)
+
+
+def figures_of(lines: Sequence[dict[str, str]]) -> dict[str, Any]:
+    """Return the statistics of calls, by the names and in the units of the hub's API."""
+    closed = [line for line in lines if line["state"] == "closed"]
+    multiples = [Decimal(line["r_multiple"]) for line in closed if line["r_multiple"]]
+    won, lost = (sum(each for each in multiples if (each > 0) == gains) for gains in (True, False))
+    states = Counter(line["state"] for line in lines)
+    wins = sum(Decimal(line["net_return"]) > 0 for line in closed)
+    by_day = equity_of(lines)
+    equity = [Decimal(0), *(value for _, value in by_day)]
+    falls = [peak - value for peak, value in zip(accumulate(equity, max), equity, strict=True)]
+    changes = [float(after - before) for before, after in pairwise(equity)]
+    is_long = len(changes) >= 60 and len(closed) >= 30 and stdev(changes) > 0
+    year = DAYS_A_YEAR[lines[0]["ecosystem"]] if lines else 0
+    lags = [seconds(line["timestamp"], line["recorded_at"]) for line in lines]
+    return {
+        "calls": len(lines),
+        "states": {state: states[state] for state in STATES},
+        "wins": wins,
+        "win_rate": wins / len(closed) if closed else None,
+        "win_rate_interval": wilson_interval(wins, len(closed)) if closed else None,
+        "mean_r": average(multiples),
+        "median_r": median(multiples) if multiples else None,
+        "total_r": equity[-1],
+        "profit_factor": won / -lost if lost else None,
+        "max_drawdown_r": max(falls),
+        "sharpe": mean(changes) / stdev(changes) * sqrt(year) if is_long else None,
+        "mean_holding_seconds": average([seconds(line["entered_at"], line["exited_at"]) for line in closed]),
+        "median_lag_seconds": median(lags) if lags else None,
+        "mean_slippage": average([Decimal(line["slippage"]) for line in lines if line["slippage"]]),
+        "holding_return": holding_return(lines),
+        "equity": [{"day": str(day), "r": value} for day, value in by_day],
+    }
+
+
+def average(values: Sequence[Any]) -> Any:
+    return mean(values) if values else None
+
+
+def equity_of(lines: Sequence[dict[str, str]]) -> list[tuple[date, Decimal]]:
+    """Return the sum of R at the end of each UTC day, open calls at their last close."""
+    closed: dict[date, Decimal] = defaultdict(Decimal)
+    held: dict[date, Decimal] = defaultdict(Decimal)
+    for line in lines:
+        if line["r_multiple"]:
+            day = moment(line["entered_at"]).date()
+            for marked in line["daily_r"].split():
+                held[day] += Decimal(marked)
+                day += DAY
+            (closed if line["state"] == "closed" else held)[day] += Decimal(line["r_multiple"])
+    days = sorted({*closed, *held})
+    equity, total, day = [], Decimal(0), days[0] if days else date.max
+    while days and day <= days[-1]:
+        total += closed[day]
+        equity.append((day, total + held[day]))
+        day += DAY
+    return equity
+
+
+def wilson_interval(wins: int, count: int) -> list[float]:
+    """Return the bounds between which a share lies with 95 % confidence, by Wilson."""
+    share, weight = wins / count, Z_95**2 / count
+    margin = Z_95 * sqrt(share * (1 - share) / count + weight / (4 * count))
+    bounds = ((share + weight / 2 + sign * margin) / (1 + weight) for sign in (-1, 1))
+    return [min(1.0, max(0.0, bound)) for bound in bounds]
+
+
+def holding_return(lines: Sequence[dict[str, str]]) -> Decimal | None:
+    """Return what holding each instrument from the first entry to the last price would have returned."""
+    by_instrument: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for line in lines:
+        if line["entered_at"]:
+            by_instrument[line["instrument"]].append(line)
+    returns = []
+    for each in by_instrument.values():
+        first = min(each, key=lambda line: (moment(line["entered_at"]), int(line["position"])))
+        last = max(each, key=lambda line: (moment(line["exited_at"] or str(NEVER)), int(line["position"])))
+        bought, sold = Decimal(first["entry_price"]), Decimal(last["last_close"])
+        returns.append((sold - bought - Decimal(first["fee_bps"]) / 10_000 * (bought + sold)) / bought)
+    return average(returns)
+
+
+def require_figures(published: dict[str, Any], ours: dict[str, Any], name: str) -> None:
+    """Raise Wrong unless the statistics that were published follow from the record."""
+    for figure, value in ours.items():
+        mine, theirs = (dict(flattened(figure, each)) for each in (value, given(published, figure)))
+        for part in mine | theirs:
+            if not is_same(mine.get(part), theirs.get(part)):
+                raise Wrong(f"{part} is {theirs.get(part)} in {name}, {mine.get(part)} by the record")
+
+
+def flattened(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, (dict, list)):
+        for key, each in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from flattened(f"{name} {key}", each)
+    else:
+        yield name, value
+
+
+def is_same(ours: Any, theirs: Any) -> bool:
+    if None in (ours, theirs) or isinstance(ours, str):
+        return bool(ours == theirs)
+    return isclose(float(ours), float(theirs), rel_tol=1e-9, abs_tol=1e-12)
+
+
+def seconds(first: str, last: str) -> float:
+    return (moment(last) - moment(first)).total_seconds()
+
+
+def described_figures(lines: Sequence[dict[str, str]], simulated: bool) -> str:
+    """Return the statistics of calls in a few words."""
+    figures = figures_of(lines)
+    counted = ", ".join(f"{count} {state}" for state, count in sorted(figures["states"].items()) if count)
+    found = [f"{len(lines)} {'simulated ' if simulated else ''}calls: {counted}"]
+    if figures["win_rate"] is not None:
+        found.append(f"win rate {100 * figures['win_rate']:.1f} %")
+    if figures["mean_r"] is not None:
+        factor = figures["profit_factor"]
+        found.append(f"mean R {figures['mean_r']:.4f}, median R {figures['median_r']:.4f}")
+        found.append("no loss" if factor is None else f"profit factor {factor:.2f}")
+        found.append(f"maximum drawdown {figures['max_drawdown_r']:.2f} R")
+    return "; ".join(found)
 
 
 # --- Outcomes, scored again from prices ---------------------------------------------------------------------
 
-ROUNDED = Decimal("1e-12")
-NEVER = datetime.max.replace(tzinfo=UTC)
 NEW_YORK = ZoneInfo("America/New_York")
 HORIZONS = {"crypto": "720", "forex": "504", "stock": "136.5"}
 FEES = {"crypto": "10", "forex": "1", "stock": "2"}
@@ -500,29 +738,70 @@ def moment(text: str) -> datetime:
 
 
 def later(ecosystem: str, start: datetime, hours: str) -> datetime:
-    """Return the time at which the market was open for so long since `start`.
-
-    Crypto never closes; forex from Friday to Sunday, at 17:00 in New York. The calendars of the exchanges are
-    not known here, so what a deadline decides of a stock is not verified.
-    """
+    """Return the time at which the market was open for so long since `start`. Crypto never closes."""
     left = timedelta(hours=float(hours))
-    if ecosystem != "forex":
-        return start + left if ecosystem == "crypto" else NEVER
-    local = start.astimezone(NEW_YORK)
-    sunday = local.date() - timedelta(days=(local.weekday() + 1) % 7)
-    if rollover(sunday) > start:
-        sunday -= timedelta(days=7)
+    if ecosystem == "crypto":
+        return start + left
+    session_of = forex_session if ecosystem == "forex" else stock_session
+    day = start.astimezone(NEW_YORK).date() - 7 * DAY
     while True:
-        opened, closed = max(start, rollover(sunday)), rollover(sunday + timedelta(days=5))
-        if opened + left <= closed:
-            return opened + left
-        left -= max(closed - opened, timedelta(0))
-        sunday += timedelta(days=7)
+        if session := session_of(day):
+            opened, closed = max(start, session[0]), session[1]
+            if opened + left <= closed:
+                return opened + left
+            left -= max(closed - opened, timedelta(0))
+        day += DAY
 
 
-def rollover(day: date) -> datetime:
-    """Return 17:00 in New York, in UTC: differences of such times are right where the clocks change."""
-    return datetime.combine(day, time(17), NEW_YORK).astimezone(UTC)
+def new_york(day: date, hour: int, minute: int = 0) -> datetime:
+    """Return a time of New York, in UTC: differences of such times are right where the clocks change."""
+    return datetime.combine(day, time(hour, minute), NEW_YORK).astimezone(UTC)
+
+
+Session = tuple[datetime, datetime]
+
+
+def forex_session(day: date) -> Session | None:
+    """Return the week that begins on a day: from Sunday to Friday, at 17:00 in New York."""
+    return (new_york(day, 17), new_york(day + 5 * DAY, 17)) if day.weekday() == 6 else None
+
+
+def stock_session(day: date) -> Session | None:
+    """Return the regular session of US stocks on a day, as the rules of the NYSE have been since 2004."""
+    if day.weekday() > 4 or day in holidays(day.year):
+        return None
+    is_short = (day.month, day.day) in {(7, 3), (12, 24)} or day - DAY == nth(day.year, 11, THURSDAY, 3)
+    return new_york(day, 9, 30), new_york(day, 13 if is_short else 16)
+
+
+MONDAY, THURSDAY = 0, 3
+CLOSED_ONCE = (
+    *(date(2004, 6, 11), date(2007, 1, 2), date(2018, 12, 5), date(2025, 1, 9)),  # mourning
+    *(date(2012, 10, 29), date(2012, 10, 30)),  # a hurricane
+)
+
+
+@lru_cache
+def holidays(year: int) -> set[date]:
+    fixed = [date(year, 7, 4), date(year, 12, 25), *([date(year, 6, 19)] if year > 2021 else [])]
+    nearest = {each + {5: -DAY, 6: DAY}.get(each.weekday(), timedelta(0)) for each in fixed}
+    new_year = date(year, 1, 2 if date(year, 1, 1).weekday() == 6 else 1)
+    mondays = {nth(year, month, MONDAY, number) for month, number in ((1, 2), (2, 2), (5, -1), (9, 0))}
+    return {new_year, good_friday(year), nth(year, 11, THURSDAY, 3), *nearest, *mondays, *CLOSED_ONCE}
+
+
+def nth(year: int, month: int, weekday: int, number: int) -> date:
+    """Return a weekday of a month, counted from 0, or from the end by -1."""
+    days = [date(year, month, 1) + each * DAY for each in range(31)]
+    return [day for day in days if (day.month, day.weekday()) == (month, weekday)][number]
+
+
+def good_friday(year: int) -> date:
+    """Return the Friday before Easter of a year from 1900 to 2099, by Gauss' formula."""
+    moon = (19 * (year % 19) + 24) % 30
+    rest = (2 * (year % 4) + 4 * (year % 7) + 6 * moon + 5) % 7
+    is_late = rest == 6 and (moon == 29 or (moon == 28 and year % 19 > 10))
+    return date(year, 3, 20) + (moon + rest - 7 * is_late) * DAY
 
 
 @dataclass
@@ -591,9 +870,14 @@ class Scoring:
         due, reason = self.ending if self.ending[0] <= expires else (expires, "expired")
         worse = min if self.side > 0 else max
         best = worst = Decimal(0)
+        length, close = timedelta(seconds=self.call.outcome.get("seconds") or 60), entry
+        days: list[str] = []
+        entered_on = candles[0].at.date()
         for candle in candles:
             first = candle is candles[0] and not self.at_open
             self.amend(candle.at)
+            while candle.at + length > midnight(entered_on + (len(days) + 1) * DAY):
+                days.append(plain(self.r(entry, close)))
             low, high = (candle.low, candle.high) if self.side > 0 else (candle.high, candle.low)
             stopped = self.stop is not None and self.side * (low - self.stop) <= 0
             reached = self.target is not None and self.side * (high - self.target) > 0 and not first
@@ -607,9 +891,12 @@ class Scoring:
             if found:
                 gains = self.side * (found[0] - entry)
                 moved = self.moved(candles[0].at, entry, max(best, gains), max(worst, -gains))
-                return moved | self.closed(entry, candle.at, *found) | {"ambiguous": ambiguous}
+                marks = " ".join(days[: (candle.at.date() - entered_on).days])
+                closed = self.closed(entry, candle.at, *found)
+                return moved | closed | {"ambiguous": ambiguous, "daily_r": marks.strip()}
             best = best if first else max(best, self.side * (high - entry))
             worst = max(worst, -self.side * (low - entry))
+            close = candle.close
         return {"state": "open"} | self.moved(candles[0].at, entry, best, worst)
 
     def risk(self, entry: Decimal) -> Decimal | None:
@@ -618,6 +905,14 @@ class Scoring:
         bases = [price for price in (entry, self.claimed) if price is not None]
         return max(abs(price - self.first_stop) for price in bases) or None
 
+    def net(self, entry: Decimal, price: Decimal) -> Decimal:
+        bps = self.call.outcome.get("fee_bps") or FEES[self.call.signal["ecosystem"]]
+        return self.side * (price - entry) - Decimal(bps) / 10_000 * (entry + price)
+
+    def r(self, entry: Decimal, price: Decimal) -> Decimal | None:
+        risk = self.risk(entry)
+        return None if risk is None else rounded(self.net(entry, price) / risk)
+
     def moved(self, at: datetime, entry: Decimal, best: Decimal, worst: Decimal) -> dict[str, Any]:
         risk = self.risk(entry)
         moves = {"mfe_r": best, "mae_r": worst}
@@ -625,25 +920,23 @@ class Scoring:
         return {"entered_at": at, "entry_price": entry} | ratios
 
     def closed(self, entry: Decimal, at: datetime, price: Decimal, reason: str) -> dict[str, Any]:
-        bps = self.call.outcome.get("fee_bps") or FEES[self.call.signal["ecosystem"]]
-        gross = self.side * (price - entry)
-        net = gross - Decimal(bps) / 10_000 * (entry + price)
-        risk = self.risk(entry)
         return {
             "state": "closed",
             "exit_reason": reason,
             "exited_at": at,
             "exit_price": price,
-            "gross_return": rounded(gross / entry),
-            "net_return": rounded(net / entry),
-            "r_multiple": None if risk is None else rounded(net / risk),
+            "gross_return": rounded(self.side * (price - entry) / entry),
+            "net_return": rounded(self.net(entry, price) / entry),
+            "r_multiple": self.r(entry, price),
         }
 
 
+def midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)
+
+
 def rounded(figure: Decimal) -> Decimal:
-    with localcontext() as context:
-        context.prec = 80
-        return figure.quantize(ROUNDED)
+    return figure.quantize(ROUNDED, context=Context(prec=80, rounding=ROUND_HALF_EVEN))
 
 
 def decimal(text: str | None) -> Decimal | None:
@@ -655,14 +948,14 @@ Acting = tuple[datetime, int, dict[str, Any]]
 
 
 def acting(row: Row) -> Acting:
-    signal = row.fields()
+    signal = row.fields
     return moment(signal["timestamp"] if is_simulated(signal) else row.recorded_at), row.position, signal
 
 
 def scorings_of(rows: Sequence[Row]) -> list[Scoring]:
     """Return what is to be followed: each call with what ends or amends it, by t0, then by position."""
     signals = sorted((acting(row) for row in rows if row.kind == "signal"), key=lambda signal: signal[:2])
-    calls = {call.signal["signal_id"]: call for call in calls_of(rows)}
+    calls = {call.signal["signal_id"]: call for call in calls_of(rows).values()}
     return [
         scoring_of(calls[signal["signal_id"]], t0, signals[number:])
         for number, (t0, _, signal) in enumerate(signals, start=1)
@@ -695,29 +988,33 @@ def ends(call: dict[str, Any], other: dict[str, Any]) -> str | None:
 
 
 PRICES = ("entry_price", "exit_price", "gross_return", "net_return", "r_multiple", "mfe_r", "mae_r")
-FIGURES = ("state", "exit_reason", "entered_at", "exited_at", "ambiguous", *PRICES)
+FIGURES = ("state", "exit_reason", "entered_at", "exited_at", "ambiguous", "daily_r", *PRICES)
 
 
 def verify_outcomes(options: argparse.Namespace) -> str:
-    rows = rows_of(options.file)
-    newest = max(moment(row.recorded_at) for row in rows)
+    record = record_of(options.file)
+    newest = max(moment(row.recorded_at) for row in record.opened)
+    hidden = min((moment(row.recorded_at) for row in record.rows if row.content is None), default=NEVER)
     counted: Counter[str] = Counter()
-    for scoring in scorings_of(rows):
-        candles = prices_of(options.prices, scoring.call.signal["symbol"])
-        counted[verified(scoring, candles, newest)] += 1
+    marks = {line["signal_id"]: line["daily_r"] for line in record.lines}
+    for scoring in scorings_of(record.opened):
+        call = scoring.call
+        call.outcome = call.outcome | {"daily_r": marks.get(cell(call.signal["signal_id"]), "")}
+        counted[verified(scoring, prices_of(options.prices, call.signal["symbol"]), newest, hidden)] += 1
     found = ", ".join(f"{count} {what}" for what, count in sorted(counted.items())) or "no calls"
-    return f"{rows[0].agent}: the outcomes follow from the prices: {found}"
+    return f"{record.agent}: the outcomes follow from the prices: {found}"
 
 
-def verified(scoring: Scoring, candles: Sequence[Candle], newest: datetime) -> str:
-    """Return what was found of a call. Raises Wrong where its outcome is not that of the prices."""
+def verified(scoring: Scoring, candles: Sequence[Candle], newest: datetime, hidden: datetime) -> str:
+    """Return what was found of a call. Raises Wrong where its outcome is not that of the prices.
+
+    What is hidden still may end or amend a call that was not over before.
+    """
     call, claimed = scoring.call, scoring.call.outcome
-    by_deadline = call.state in {"unfilled", "unpriced"} or claimed.get("exit_reason") == "expired"
-    if call.signal["ecosystem"] == "stock" and by_deadline:
-        return "not verified, since the exchange's calendar decides"
-    with localcontext() as context:
-        context.prec, context.rounding = 28, ROUND_HALF_EVEN
-        computed = {"ambiguous": False} | scoring.run(candles)
+    if hidden < NEVER and (call.simulated or moment(claimed.get("scored_to") or NEVER.isoformat()) >= hidden):
+        return "not verified before all signals are shown"
+    with localcontext(EXACTLY):
+        computed = {"ambiguous": False, "daily_r": ""} | scoring.run(candles)
     if call.state in UNDECIDED:
         ended = computed.get("exited_at", NEVER)
         if ended < newest - timedelta(days=1):
@@ -762,7 +1059,7 @@ def parsed(text: str, what: str) -> dict[str, Any]:
 
 def given(found: dict[str, Any], name: str) -> Any:
     if name not in found:
-        raise Wrong(f"the proof has no {name!r}: download it from the hub's API")
+        raise Wrong(f"there is no {name!r} in a file: download it from the hub again")
     return found[name]
 
 
@@ -790,7 +1087,9 @@ def parser() -> Parser:
     )
     commands = made.add_subparsers(dest="command", required=True)
 
-    def command(name: str, run: Callable[[argparse.Namespace], str], *names: str, log: bool = False) -> None:
+    def command(
+        name: str, run: Callable[[argparse.Namespace], str], *names: str, log: bool = False
+    ) -> argparse.ArgumentParser:
         each = commands.add_parser(name)
         each.set_defaults(run=run)
         for argument in names:
@@ -798,11 +1097,13 @@ def parser() -> Parser:
         each.add_argument("--key", action="append", required=True, metavar="KEY")
         if log:
             each.add_argument("--log", required=True, type=lambda text: Log(Path(text)), metavar="DIR")
+        return each
 
     command("checkpoint", verify_checkpoint, "file")
     command("proof", verify_proof, "file")
     command("consistency", verify_consistency, "old", "new", log=True)
-    command("record", verify_record, "file", log=True)
+    record = command("record", verify_record, "file", log=True)
+    record.add_argument("--statistics", metavar="JSON")
     outcomes = commands.add_parser("outcomes")
     outcomes.set_defaults(run=verify_outcomes, key=[])
     outcomes.add_argument("file")

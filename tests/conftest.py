@@ -28,20 +28,28 @@ from tests.servers import free_port as find_free_port
 LONGEST = (
     "browser/test_accessibility.py",
     "config/test_make_run.py",
-    "browser/test_dashboard.py",
-    "commerce/feed/test_never_skips.py",
+    "commerce/api/test_schemathesis.py",
     "ecosystems/agent/test_run_agent.py",
-    "commerce/streaming/test_stream.py",
+    "commerce/feed/test_never_skips.py",
+    "aggregator/test_worker.py",
+    "ecosystems/bus/test_topologies.py",
+    "browser/test_customer.py",
+    "browser/test_dashboard.py",
     "commerce/webhooks/test_dispatcher.py",
     "commerce/streaming/test_stream_many.py",
-    "test_deployment_guide.py",
-    "commerce/pages/test_pages.py",
-    "browser/test_customer.py",
-    "aggregator/ingest/test_consume_streams.py",
-    "aggregator/admin/test_signals.py",
+    "ecosystems/strategies/test_strategies.py",
     "browser/test_work.py",
+    "test_deployment_guide.py",
+    "aggregator/test_refusing_servers.py",
     "config/test_local_servers.py",
     "config/test_environment.py",
+    "commerce/streaming/test_stream.py",
+    "aggregator/admin/test_signals.py",
+    "commerce/feed/test_feed_cost.py",
+    "aggregator/ingest/test_api_signals.py",
+    "aggregator/ingest/test_api_signals_socket.py",
+    "aggregator/ingest/test_consume_streams.py",
+    "aggregator/ingest/test_celery.py",
 )
 """Files of more than some fifteen seconds."""
 
@@ -71,8 +79,10 @@ def pytest_configure(config: pytest.Config) -> None:
         "steady", derandomize=True, deadline=None, suppress_health_check=slow
     )
     hypothesis.settings.load_profile("steady")
+    from aggregator.postgres import pool
     from tests.empty_tables import empty_after_each_test
 
+    pool.limit_connections = lambda *_: None  # this process hosts several programs, and the tests
     empty_after_each_test()
 
 

@@ -31,7 +31,8 @@ T = TypeVar("T")
 PROJECT = Path(__file__).parent.parent
 DATABASE = "signal_hub"
 FOREX_DATABASE = "signal_hub_forex"
-FOREIGN_PREFIXES = ("CORE_", "DJANGO_", "AGG_", "SIGNAL_HUB_", "PG", "CELERY_")
+FOREIGN_PREFIXES = ("CORE_", "DJANGO_", "AGG_", "SIGNAL_HUB_", "PG", "CELERY_", "PYTHONDONTWRITEBYTECODE")
+"""The last one would have each program that a test starts compile the project anew."""
 GIVEN = ("CORE_TEST_DB_URL", "CORE_TEST_REDIS_URL")
 PROGRAMS = ("CORE_TEST_POSTGRES", "CORE_TEST_REDIS")
 
@@ -103,7 +104,9 @@ def renamed(url: str, dbname: str) -> str:
 def frozen(server: Postgres) -> Iterator[None]:
     """Let a server neither answer nor hang up, as one whose disk hangs."""
     postmaster = psutil.Process(server.pid)
-    postmaster.suspend()  # first, or it would make more of them
+    postmaster.suspend()
+    while postmaster.status() != psutil.STATUS_STOPPED:  # or it makes one more, which would answer
+        time.sleep(0.001)
     processes = [postmaster, *postmaster.children()]
     try:
         for each in processes:

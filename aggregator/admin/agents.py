@@ -14,6 +14,7 @@ from django.utils.http import urlencode
 from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldBooleanSwitchWidget
 
+from aggregator.admin.agent_records import agent_record_context
 from aggregator.admin.signals import EcosystemFilter
 from aggregator.models import Agent, AgentHorizon
 from aggregator.templatetags.hub import ago, span
@@ -68,7 +69,15 @@ class AgentAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
     actions = None
     show_full_result_count = False
     readonly_fields = ("ecosystem", "agent_source", "first_seen", "last_seen", "last_transport", "count")
+    change_form_after_template = "admin/hub/agent_after.html"
     fields = (*readonly_fields, "expected_cadence", "is_published", "horizon_hours")
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> Any:
+        agent = self.get_object(request, object_id)
+        extra = agent_record_context(agent, request.GET) if agent else {}
+        return super().change_view(request, object_id, form_url, extra | (extra_context or {}))
 
     def save_model(self, request: HttpRequest, obj: Agent, form: Any, change: bool) -> None:
         """Save it: since when it is public, and a time stop that is new, with the operator's name."""
@@ -99,7 +108,7 @@ class AgentAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
 
     @admin.display(description="last seen", ordering="last_seen")
     def seen(self, agent: Agent) -> str:
-        return ago(agent.last_seen)
+        return ago(agent.last_seen) if agent.signals else "Only replayed"
 
     @admin.display(description="signals", ordering="signals")
     def count(self, agent: Agent) -> str:
@@ -107,6 +116,8 @@ class AgentAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
 
     @admin.display(description="expected cadence")
     def expected(self, agent: Any) -> str:
+        if not agent.signals:
+            return "—"
         if agent.expected_cadence is not None:
             return f"{span(agent.expected_cadence)}, set manually"
         return "Not learned yet" if agent.learned is None else f"{span(agent.learned)}, learned"

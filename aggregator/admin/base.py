@@ -41,6 +41,11 @@ class Uncounted(ModelAdmin):  # type: ignore[misc]
         return super().get_paginator(request, queryset, *args, **kwargs)
 
 
+def url_number(text: str | None) -> int | None:
+    """Return a position or an id that a URL names; None for anything else."""
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 19 else None
+
+
 def raw_json(written: str) -> str:
     """Return an element with indented JSON, which scrolls by itself and keeps numbers as they are written."""
     text = msgspec.json.format(written, indent=2)

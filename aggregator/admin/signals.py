@@ -17,7 +17,8 @@ from unfold.contrib.filters.admin import DropdownFilter, RangeDateTimeFilter, Te
 from unfold.utils import parse_datetime_str
 from unfold.views import ChangeList
 
-from aggregator.admin.base import ReadOnlyAdmin, raw_json
+from aggregator.admin.base import ReadOnlyAdmin, raw_json, url_number
+from aggregator.admin.call_pages import call_context
 from aggregator.admin.export import FORMATS
 from aggregator.ledger import pager
 from aggregator.ledger.bisection import first_id
@@ -149,7 +150,7 @@ class KeysetChangeList(ChangeList):  # type: ignore[misc]
         return base
 
     def get_results(self, request: HttpRequest) -> None:
-        cursors = {name: _number(request.GET.get(name)) for name in CURSORS}
+        cursors = {name: url_number(request.GET.get(name)) for name in CURSORS}
         try:
             self.page = self.search.page(PER_PAGE, **cursors)
         except OperationalError as error:
@@ -171,10 +172,6 @@ class KeysetChangeList(ChangeList):  # type: ignore[misc]
         """Return when the oldest signal that an unfinished page looked at was received."""
         last = TradingSignal.objects.filter(pk=self.page.older or 0).values_list("received_at", flat=True)
         return last.first()
-
-
-def _number(text: str | None) -> int | None:
-    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
 @admin.register(TradingSignal)
@@ -284,7 +281,9 @@ class SignalAdmin(ReadOnlyAdmin):
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> Any:
         signal = self.get_object(request, object_id)
-        extra = _around(signal) | {"proof": signal_proof(signal.position or 0)} if signal else {}
+        extra = {}
+        if signal:
+            extra = _around(signal) | call_context(signal) | {"proof": signal_proof(signal.position or 0)}
         return super().change_view(request, object_id, form_url, extra | (extra_context or {}))
 
     @admin.display(description="received")

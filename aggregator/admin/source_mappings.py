@@ -12,10 +12,10 @@ from unfold.widgets import UnfoldAdminTextareaWidget
 
 from aggregator.admin.source_bodies import find_body, last_bodies
 from aggregator.ingest.hooks import MAX_HOOK_BYTES
+from aggregator.ingest.source_preview import preview
 from aggregator.models import Source
 from aggregator.sources.mapping import MAX_MAPPING_LENGTH
 from aggregator.sources.presets import presets
-from aggregator.sources.preview import preview
 from aggregator.sources.registration import InvalidSource, check_mapping
 
 MONOSPACE = {"spellcheck": "false", "autocomplete": "off", "class": "hub-code"}

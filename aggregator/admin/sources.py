@@ -13,20 +13,32 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
-from aggregator.admin.api_keys import RotateKeyForm
+from aggregator.admin.api_keys import AgentNamesField, RotateKeyForm
 from aggregator.admin.base import confirmation_page
 from aggregator.admin.source_bodies import last_bodies, received_counts
 from aggregator.admin.transport_guides import signal_endpoint
 from aggregator.models import ECOSYSTEM_CHOICES, Source
 from aggregator.sources import tokens
 from aggregator.sources.presets import Step, presets
-from aggregator.sources.registration import InvalidSource, check_rate, checked_network, new_source
+from aggregator.sources.registration import (
+    InvalidSource,
+    check_agents,
+    check_rate,
+    checked_network,
+    new_source,
+)
 from aggregator.templatetags.hub import ago
 
 SHOWN_BEFORE = "the URL that was shown when the source was created. Rotate makes another."
 
 
 class SourceForm(forms.ModelForm):  # type: ignore[type-arg]
+    agents = AgentNamesField(
+        label="Only these agents",
+        required=False,
+        widget=UnfoldAdminTextareaWidget({"rows": 3}),
+        help_text="The agents its signals may name, one a line. Leave empty to allow all.",
+    )
     allow = forms.CharField(
         label="Allowed addresses",
         required=False,
@@ -42,13 +54,22 @@ class SourceForm(forms.ModelForm):  # type: ignore[type-arg]
 
     class Meta:
         model = Source
-        fields = ("agent", "rate")
+        fields = ("agent", "agents", "rate")
         widgets = {"agent": UnfoldAdminTextInputWidget()}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if self.instance.pk and "allow" in self.fields:
             self.initial["allow"] = "\n".join(self.instance.networks)
+
+    def clean(self) -> dict[str, Any]:
+        given = super().clean() or self.cleaned_data
+        try:
+            if given.get("agent") and given.get("agents"):
+                check_agents(given["agents"], given["agent"])
+        except InvalidSource as error:
+            self.add_error("agents", str(error))
+        return given
 
     def clean_allow(self) -> list[str]:
         try:
@@ -91,7 +112,7 @@ class NewSourceForm(SourceForm):
 
     class Meta:
         model = Source
-        fields = ("name", "preset", "ecosystem", "agent", "rate", "stream")
+        fields = ("name", "preset", "ecosystem", "agent", "agents", "rate", "stream")
         widgets = {"agent": UnfoldAdminTextInputWidget()}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -105,7 +126,9 @@ class NewSourceForm(SourceForm):
             return given
         texts = {name: str(given.get(name) or "") for name in ("ecosystem", "agent", "stream")}
         try:
-            self.instance = new_source(given["name"], given["preset"], networks=given["allow"], **texts)
+            self.instance = new_source(
+                given["name"], given["preset"], networks=given["allow"], agents=given["agents"], **texts
+            )
         except InvalidSource as error:
             self.add_error(error.field if error.field in self.fields else None, str(error))
         self.instance.rate = given["rate"]
@@ -125,12 +148,12 @@ class SourceAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
     change_form_after_template = "admin/hub/source_after.html"
     new = (
         (None, {"fields": ("name", "preset", "ecosystem", "agent")}),
-        ("Limits", {"fields": ("allow", "rate")}),
+        ("Limits", {"fields": ("agents", "allow", "rate")}),
         ("Stream", {"fields": ("stream",)}),
     )
     known = (
         (None, {"fields": (("name", "producer"), ("where", "ecosystem"), "agent")}),
-        ("Limits", {"fields": ("allow", "rate")}),
+        ("Limits", {"fields": ("agents", "allow", "rate")}),
         ("State", {"fields": (("state", "used"), ("created_at", "rotated_at"), "previous_until")}),
     )
 
@@ -161,7 +184,7 @@ class SourceAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
     def save_model(self, request: HttpRequest, obj: Source, form: Any, change: bool) -> None:
         if change:
             obj.networks = form.cleaned_data["allow"]
-            obj.save(update_fields=["agent", "networks", "rate"])
+            obj.save(update_fields=["agent", "agents", "networks", "rate"])
         else:
             request.issued_token = tokens.issue(obj)  # type: ignore[attr-defined]
 

@@ -11,7 +11,7 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 
 from aggregator.admin.base import ReadOnlyAdmin
 
-for model in (User, Group, AccessAttempt, AccessFailureLog, AccessLog):
+for model in (User, Group):
     admin.site.unregister(model)
 
 

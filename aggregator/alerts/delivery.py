@@ -20,6 +20,7 @@ from aggregator.alerts.destinations import may_reach
 from aggregator.alerts.messages import Notification
 from aggregator.background import run_in_thread
 from aggregator.models import AlertChannel
+from aggregator.postgres.pool import release_connections
 
 logger = logging.getLogger("signal_hub.alerts")
 
@@ -173,6 +174,7 @@ def post(target: ChannelTarget, notification: Notification) -> bool:
     # Imported here: it brings a hundred services, which a web request has no use for.
     import apprise
 
+    release_connections()  # a service may take its time
     messenger = apprise.Apprise(asset=apprise.AppriseAsset(http_redirects=False))
     try:
         if not messenger.add(target.url):

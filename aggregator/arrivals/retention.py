@@ -25,8 +25,9 @@ OLD = {
     "dead_letter_bytes": "day < current_date - %(days)s",
     "sightings": "seen_at < now() - make_interval(days => %(days)s) ORDER BY seen_at",
     "sender_minutes": "minute < now() - make_interval(days => %(days)s) ORDER BY minute",
-    # What an operator has set, or mapped, stays.
-    "agents": "last_seen < now() - make_interval(days => %(days)s) AND expected_cadence IS NULL",
+    # What an operator has set, published or mapped, stays.
+    "agents": """last_seen < now() - make_interval(days => %(days)s)
+        AND expected_cadence IS NULL AND published_at IS NULL""",
     "symbol_aliases": "last_seen < now() - make_interval(days => %(days)s) AND instrument = ''",
     "alert_notifications": "created_at < now() - make_interval(days => %(days)s)",
     "axes_accessattempt": "attempt_time < now() - make_interval(days => %(days)s)",

@@ -53,6 +53,21 @@ COUNT = f"""
             WHERE position > %(after)s AND position <= %(upto)s) AS recorded) AS spaced
     GROUP BY sender, ecosystem, agent, transport, 5 ORDER BY min(position)"""
 
+# Those of which nothing but replays are known have no signals of their own: nothing watches them, but their
+# calls are scored and may be published.
+REPLAYED_AGENTS = f"""
+    SELECT sender, ecosystem, agent_source, min(recorded_at)::text, max(transport) FROM trading_signals
+    WHERE position > %(after)s AND position <= %(upto)s AND tags ? '{REPLAY}'
+    GROUP BY 1, 2, 3 ORDER BY min(position)"""
+
+ADD_REPLAYED_AGENTS = """
+    INSERT INTO agents (ecosystem, agent_source, first_seen, last_seen, last_transport, signals)
+    SELECT ecosystem, agent_source, min(seen_at), min(seen_at), min(transport), 0
+    FROM json_to_recordset(%(agents)s::json) AS each (ecosystem text, agent_source text,
+        seen_at timestamptz, transport text)
+    GROUP BY 1, 2 ORDER BY 1, 2
+    ON CONFLICT (ecosystem, agent_source) DO NOTHING"""
+
 SYMBOLS = """
     SELECT sender, ecosystem, symbol, count(*) FROM trading_signals
     WHERE position > %(after)s AND position <= %(upto)s GROUP BY 1, 2, 3 ORDER BY min(position)"""
@@ -104,6 +119,9 @@ class RollupFollower(Follower):
         names = [
             Name("agent", row.sender, row.ecosystem, row.agent) for row in counted if row.agent != REPLAYED
         ]
+        cursor.execute(REPLAYED_AGENTS, between)
+        replayed = cursor.fetchall()
+        names += [Name("agent", *row[:3]) for row in replayed]
         names += [Name("symbol", *row[:3]) for row in symbols]
         limits = within_limits(cursor, names)
         arrivals = _arrivals(
@@ -115,6 +133,8 @@ class RollupFollower(Follower):
             sent[row.sender] += row.accepted
         senders = [Sent(sender, count, new_names=limits.new[sender]) for sender, count in sent.items()]
         rollup_writer.add(cursor, rollup_writer.ADD_RECORDED, arrivals, senders)
+        if kept := [row[1:] for row in replayed if ("agent", *row[1:3]) not in limits.beyond]:
+            self._add_replayed(cursor, kept)
         uncertain = [
             {
                 "ecosystem": ecosystem,
@@ -125,6 +145,11 @@ class RollupFollower(Follower):
         ]
         if uncertain:
             cursor.execute(ADD_SYMBOLS, {"symbols": msgspec.json.encode(uncertain).decode()})
+
+    def _add_replayed(self, cursor: Any, agents: list[tuple[str, ...]]) -> None:
+        columns = ("ecosystem", "agent_source", "seen_at", "transport")
+        rows = [dict(zip(columns, agent, strict=True)) for agent in agents]
+        cursor.execute(ADD_REPLAYED_AGENTS, {"agents": msgspec.json.encode(rows).decode()})
 
 
 def _arrivals(counted: Iterable[_Counted]) -> list[Arrivals]:

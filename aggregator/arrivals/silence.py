@@ -25,6 +25,8 @@ SILENCE_FACTOR = 3
 strategy's do, one gap in 8,000 is as long: e ** (-3 * 3), with a 95th percentile of three times the mean."""
 MIN_ALLOWANCE = timedelta(minutes=3)
 """Cadences are learned by the minute: no shorter silence is too long, unless it was set or announced."""
+NEWCOMER_GRACE = timedelta(minutes=1)
+"""No agent of unknown cadence is silent sooner after its first signal: two in a second would be an alert."""
 MAX_NEWCOMER_ALLOWANCE = timedelta(days=1)
 """Of open market: for how long an agent may be silent of which nothing else is known."""
 MAX_SILENT = 100
@@ -46,7 +48,7 @@ NOW = f"SELECT least(coalesce(%s::timestamptz, now()), {UNCOUNTED_SINCE})"
 
 HAVING_AGENTS = """
     SELECT name FROM unnest(%s::text[]) AS name
-    WHERE EXISTS (SELECT FROM agents WHERE ecosystem = name)"""
+    WHERE EXISTS (SELECT FROM agents WHERE ecosystem = name AND signals > 0)"""
 
 # `width_bucket` finds the last change of the market before an agent was seen. Those that are counted as OTHER
 # have no cadence in common.
@@ -62,14 +64,14 @@ JUDGED = f"""
         SELECT coalesce(expected_cadence, CASE WHEN agent_source = '{OTHER}' THEN %(newcomer)s END,
             CASE WHEN gap IS NOT NULL THEN greatest(%(min)s, gap * {SILENCE_FACTOR}) END,
             heartbeat_interval * {SILENCE_FACTOR},
-            CASE WHEN longest_gap IS NOT NULL THEN greatest(%(min)s, least(
-                longest_gap * {SILENCE_FACTOR}, %(newcomer)s)) END, %(newcomer)s) AS allowed,
+            greatest(least(longest_gap * {SILENCE_FACTOR}, %(newcomer)s),
+                least(first_seen - last_seen, interval '0') + %(newcomer_grace)s)) AS allowed,
             width_bucket(last_seen, %(marks)s::timestamptz[]) AS mark) AS known
     CROSS JOIN LATERAL (
         SELECT %(open)s - CASE WHEN mark = 0 THEN interval '0' ELSE (%(passed)s::interval[])[mark]
             + CASE WHEN (%(is_open)s::boolean[])[mark] THEN last_seen - (%(marks)s::timestamptz[])[mark]
                 ELSE interval '0' END END AS silent_for) AS measured
-    WHERE ecosystem = %(ecosystem)s"""
+    WHERE ecosystem = %(ecosystem)s AND signals > 0"""
 
 COUNTED = f"""
     SELECT ecosystem, state, count(*), count(*) FILTER (WHERE too_long), max(last_seen), bool_or(excused)
@@ -157,6 +159,7 @@ class Judge:
             "open_for": self.at - clock.marks[-1],
             "max_grace": clock.max_grace,
             "min": MIN_ALLOWANCE,
+            "newcomer_grace": NEWCOMER_GRACE,
             "newcomer": MAX_NEWCOMER_ALLOWANCE,
             "urgency": list(BY_URGENCY),
         }

@@ -86,16 +86,17 @@ def agents() -> Families:
         f"When an agent last sent something; of the {MAX_AGENTS} known longest, and of all others.",
         labels=["ecosystem", "agent"],
     )
-    own = Agent.objects.exclude(agent_source=OTHER).order_by("id")[:MAX_AGENTS]
+    heard_of = Agent.objects.filter(signals__gt=0)
+    own = heard_of.exclude(agent_source=OTHER).order_by("id")[:MAX_AGENTS]
     rows = list(own.values_list("ecosystem", "agent_source", "last_seen", "id"))
     for ecosystem, agent, last_seen, _ in rows:
         seen.add_metric([ecosystem, agent], last_seen.timestamp())
     last_id = rows[-1][-1] if rows else 0
-    others = Agent.objects.filter(Q(agent_source=OTHER) | Q(id__gt=last_id)).values_list("ecosystem")
+    others = heard_of.filter(Q(agent_source=OTHER) | Q(id__gt=last_id)).values_list("ecosystem")
     for ecosystem, last_seen in others.annotate(Max("last_seen")).order_by("ecosystem"):
         seen.add_metric([ecosystem, OTHER], last_seen.timestamp())
     yield seen
-    yield GaugeMetricFamily("signal_hub_agents", "Agents that are known.", value=Agent.objects.count())
+    yield GaugeMetricFamily("signal_hub_agents", "Agents that are known.", value=heard_of.count())
 
 
 def streams() -> Families:

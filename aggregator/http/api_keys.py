@@ -139,7 +139,7 @@ class AuthManager:
         """Return whether any body could make `authenticate` accept these headers."""
         if self.environment.webhook_require_key and not key_in_headers(headers):
             return False
-        if any(name.startswith("webhook-") for name in headers):
+        if _is_standard(headers):
             return all(headers.get(name) for name in SIGNATURE_HEADERS)
         return bool(headers.get("x-signature")) and self.environment.webhook_allow_legacy
 
@@ -149,7 +149,7 @@ class AuthManager:
         return key.principal if key else None
 
     def _is_signed(self, secrets_: list[str], headers: Mapping[str, str], body: bytes) -> bool:
-        if any(name.startswith("webhook-") for name in headers):
+        if _is_standard(headers):
             return signing.verify(
                 secrets_,
                 headers.get("webhook-id", ""),
@@ -238,3 +238,8 @@ def new_key_id(name: str, suffix: str = "") -> str:
 def auth_manager(environment: Environment) -> AuthManager:
     """Return the AuthManager of an environment, one for each."""
     return AuthManager(environment)
+
+
+def _is_standard(headers: Mapping[str, str]) -> bool:
+    """Return whether any of the headers of Standard Webhooks is there, whatever it holds."""
+    return "webhook-signature" in headers or any(name.startswith("webhook-") for name in headers)

@@ -20,6 +20,7 @@ from django.urls import set_script_prefix
 
 from aggregator.http.answers import Answer
 from aggregator.http.asgi import ASGIMessage, Receive, Scope, Send, body_message, respond, start_of
+from aggregator.postgres.pool import release_connections
 
 PART_TIMEOUT_S = 30.0
 """How long a client may leave a part of a long answer unread."""
@@ -115,6 +116,7 @@ class ThreadedHandler(ASGIHandler):
             if not isinstance(response, HttpResponse):
                 send_part(start_of(response))
                 for part in response:
+                    release_connections()  # the client may take its time
                     send_part(body_message(part, more=True))
             return cast(HttpResponseBase, response)
         finally:

@@ -2,10 +2,11 @@
 
 import time
 
-from django.db import DEFAULT_DB_ALIAS, close_old_connections, connections
+from django.db import DEFAULT_DB_ALIAS, connections
 
 from aggregator.ledger import inserted_rows, positions
 from aggregator.ledger.errors import classified
+from aggregator.postgres.pool import serve_signals
 from aggregator.worker import Loop
 
 MAX_ROWS = 1000
@@ -21,6 +22,7 @@ class DatabaseConsumer(Loop):
     """What a database's signals wait at most while nothing else is new."""
 
     def __init__(self, alias: str) -> None:
+        serve_signals()
         self.alias = alias
         self._repair_at = 0.0
 
@@ -29,7 +31,6 @@ class DatabaseConsumer(Loop):
 
         Raises Outage; the rows stay where they are.
         """
-        close_old_connections()
         if time.monotonic() >= self._repair_at:
             with classified():
                 positions.repair_sequences(self.alias)

@@ -4,21 +4,23 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from functools import partial
 from typing import Any, TypeVar
 
-from django.db import close_old_connections
 from django.http import HttpRequest, HttpResponse
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from aggregator.http.requests import read_body, received_by_django
+from aggregator.ingest.hook_documentation import hook_documentation
 from aggregator.ingest.hooks import hook
 from aggregator.ingest.in_django import received_by_loop, record_for
 from aggregator.ingest.webhook_view import NoNegotiation
 from aggregator.ledger import Outage
+from aggregator.postgres.pool import call_and_release, serve_signals
 
 MAX_HOOK_THREADS = 4
-"""Requests that look something up at once: each thread has a connection to Postgres."""
+"""Requests that look something up at once."""
 
 _T = TypeVar("_T")
 
@@ -34,6 +36,7 @@ class HookView(APIView):
     renderer_classes = []
     default_response_headers: dict[str, str] = {}
 
+    @hook_documentation
     def post(self, request: Request, token: str) -> HttpResponse:  # noqa: ARG002 - the path has it too
         return _respond(request._request)
 
@@ -57,13 +60,7 @@ def _respond(django_request: HttpRequest) -> HttpResponse:
 
 def _in_time(timeout_s: float, call: Callable[..., _T], *arguments: Any) -> _T:
     """Call in one of a few threads, since what asks a server may hang with it. Raises Outage."""
-    context = copy_context()
-
-    def run() -> _T:
-        close_old_connections()
-        return context.run(call, *arguments)
-
-    future = _threads.submit(run)
+    future = _threads.submit(partial(copy_context().run, call_and_release, call, *arguments))
     try:
         return future.result(max(timeout_s, 0.0))
     except TimeoutError:
@@ -71,4 +68,4 @@ def _in_time(timeout_s: float, call: Callable[..., _T], *arguments: Any) -> _T:
         raise Outage("the database did not answer in time") from None
 
 
-_threads = ThreadPoolExecutor(MAX_HOOK_THREADS, thread_name_prefix="hook")
+_threads = ThreadPoolExecutor(MAX_HOOK_THREADS, "hook", serve_signals)

@@ -48,7 +48,8 @@ class Hook:
         return entries
 
     def answer(self, results: Sequence[Result]) -> Answer:
-        return build_answer(results)
+        # The cause is for the operator, who sees it at the dead letter: the producer cannot act on it.
+        return build_answer(results, by_cause=False)
 
 
 def _check_number(entries: Sequence[Entry], most: int) -> None:

@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, TypeVar
 
+import psycopg
 from django.core.exceptions import SynchronousOnlyOperation
-from django.db import close_old_connections
 
 from aggregator import ledger
 from aggregator.http.asgi import Receive, receive_body
@@ -16,7 +16,10 @@ from aggregator.http.problems import unavailable
 from aggregator.http.request_log import current_request_id
 from aggregator.http.requests import ReceivedRequest, late_body
 from aggregator.ingest.way_in import WayIn
-from aggregator.ledger.group_commit import GroupCommit, Ticket
+from aggregator.ledger.group_commit import GroupCommit, Ticket, log_lone
+from aggregator.ledger.lone_write import MAX_LONE_CHARS, LoneWrite
+from aggregator.ledger.recording import NewSignals
+from aggregator.postgres.pool import call_and_release, serve_signals
 
 MAX_WAITING_THREADS = 4
 """Calls that wait for Postgres or Redis at once, beside the thread that writes."""
@@ -64,20 +67,15 @@ async def _run(timeout_s: float, call: Callable[..., _T], *arguments: Any, is_lo
 
 async def _in_thread(timeout_s: float, call: Callable[..., _T], *arguments: Any) -> _T:
     """Call in one of a few threads. Raises Problem 503 where all of them stay busy, or it takes too long."""
-    context = copy_context()
-
-    def run() -> _T:
-        close_old_connections()
-        return call(*arguments)
-
+    run = partial(copy_context().run, call_and_release, call, *arguments)
     try:
         async with asyncio.timeout(timeout_s):
-            return await asyncio.get_running_loop().run_in_executor(_threads, context.run, run)
+            return await asyncio.get_running_loop().run_in_executor(_threads, run)
     except TimeoutError:
         raise unavailable("The database is unavailable; retry later.") from None
 
 
-_threads = ThreadPoolExecutor(MAX_WAITING_THREADS, "ingest")
+_threads = ThreadPoolExecutor(MAX_WAITING_THREADS, "ingest", serve_signals)
 
 
 class LoopCommit:
@@ -87,6 +85,8 @@ class LoopCommit:
         self._loop = loop
         self._commits = GroupCommit("webhook", self._answered)
         self._ready: list[Ticket] = []
+        self._pending = 0
+        """Requests that wait for their results."""
 
     async def record(self, validated: list[ledger.Validated], timeout_s: float) -> list[ledger.Result]:
         """Do what `GroupCommit.record` does."""
@@ -96,14 +96,47 @@ class LoopCommit:
             # After all requests that have just arrived: each switch to the other thread costs more than one.
             self._loop.call_soon(self._submit)
         self._ready.append(ticket)
-        await ticket.waiter
-        timer.cancel()
+        self._pending += 1
+        try:
+            await ticket.waiter
+        finally:
+            self._pending -= 1
+            timer.cancel()
         return ticket.outcome()
 
     def _submit(self) -> None:
         ready, self._ready = self._ready, []
+        if self._pending == len(ready) == 1 and self._write_alone(ready[0]):
+            return
         for ticket in ready:
             self._commits.submit(ticket)
+
+    def _write_alone(self, ticket: Ticket) -> bool:
+        """Begin to record a request without the thread; return whether that is so."""
+        batch = ledger.Batch(ticket.validated)
+        if not 0 < len(batch.staged.inline) <= MAX_LONE_CHARS:
+            return False
+        connection = self._commits.acquire_connection()
+        if connection is None:
+            return False
+
+        def ended(recorded: NewSignals | None) -> None:
+            self._commits.release_connection(is_sound=recorded is not None)
+            if recorded is None or recorded.new < len(batch.validated):
+                ticket.recorded = recorded and (batch, recorded)
+                self._commits.submit(ticket)
+                return
+            ticket.results = ledger.finish(batch, recorded, self._commits.transport)
+            _wake([ticket])
+            # After the answer, as the thread does: its head and its body take a turn of the loop each.
+            self._loop.call_soon(self._loop.call_soon, log_lone, ticket, self._commits.transport)
+
+        try:
+            LoneWrite(self._loop, connection, batch.staged, self._commits.transport, ended)
+        except psycopg.Error:
+            self._commits.release_connection(is_sound=False)
+            return False
+        return True
 
     def _answered(self, group: Sequence[Ticket]) -> None:
         self._loop.call_soon_threadsafe(_wake, group)

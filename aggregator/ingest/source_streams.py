@@ -4,7 +4,6 @@ import logging
 import time
 
 from django.conf import settings
-from django.db import close_old_connections
 
 from aggregator.ingest.streams import MAX_DELIVERIES, StreamConsumer
 from aggregator.ingest.trimming import GROUP
@@ -13,6 +12,7 @@ from aggregator.ledger.entries import EXHAUSTED
 from aggregator.ledger.errors import classified
 from aggregator.ledger.source_entries import SENDER_PREFIX, Arrival, source_entries
 from aggregator.models import Source
+from aggregator.postgres.pool import release_connections
 from aggregator.sources.stream_bodies import stream_body
 from aggregator.sources.tokens import record_use
 
@@ -60,9 +60,9 @@ class SourceStreamConsumer(StreamConsumer):
     def _find_sources(self) -> None:
         if time.monotonic() < self._look_at:
             return
-        close_old_connections()
         with classified():
             found = list(Source.objects.filter(revoked_at=None).exclude(stream=""))
+        release_connections()  # this thread reads ahead, and is not the loop's
         self._sources = {source.stream: source for source in found if self._can_be_read(source)}
         self.streams = list(self._sources)
         self._look_at = time.monotonic() + SOURCES_INTERVAL_S

@@ -13,7 +13,6 @@ from typing import Any
 import msgspec
 import redis
 from django.conf import settings
-from django.db import close_old_connections
 
 from aggregator import ledger
 from aggregator.ingest import trimming
@@ -21,6 +20,7 @@ from aggregator.ingest.stream_reader import Ids, Message, StreamReader
 from aggregator.ingest.trimming import GROUP
 from aggregator.ledger import Entry, Outage, Result
 from aggregator.ledger.entries import ENTRY_TOO_LARGE, EXHAUSTED, NO_PAYLOAD
+from aggregator.postgres.pool import serve_signals
 from aggregator.worker import Loop
 from ecosystems.env import Environment
 from ecosystems.redis_replies import Cut, cut, entry_bytes, entry_size
@@ -46,12 +46,13 @@ class StreamConsumer(Loop):
         max_bytes: int = MAX_STREAM_BYTES,
         read_ahead: bool = False,
     ) -> None:
+        serve_signals()
         self.name = name or f"{socket.gethostname()}-{os.getpid()}"
         self.max_bytes = max_bytes
         self.reader = StreamReader(url, streams, self.name, max_bytes)
         self.redis = self.reader.redis
         self._held: ledger.Batch | None = None
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stream-reader")
+        self._thread = ThreadPoolExecutor(1, "stream-reader", serve_signals)
         self._next: Future[ledger.Batch] | None = None
         self._read_ahead = read_ahead
 
@@ -76,7 +77,6 @@ class StreamConsumer(Loop):
         `wait` lets it wait up to a second for the first entry. Raises Outage or a redis.RedisError; entries
         that have been read are held and come first the next time.
         """
-        close_old_connections()
         batch = self._held = self._held or self._next_batch(wait=wait)
         if self._read_ahead and batch.validated and self._next is None:
             self._next = self._thread.submit(self._read_batch, wait=wait)

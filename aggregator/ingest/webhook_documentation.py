@@ -96,8 +96,12 @@ PROBLEMS: dict[int, tuple[str, str, str]] = {
 }
 
 
-def _problem(status: int) -> OpenApiResponse:
-    description, code, detail = PROBLEMS[status]
+def problem_responses(problems: dict[int, tuple[str, str, str]]) -> dict[tuple[int, str], OpenApiResponse]:
+    """Return the responses by their status, given a description, a code and a detail of each."""
+    return {(status, PROBLEM): _problem(status, *texts) for status, texts in problems.items()}
+
+
+def _problem(status: int, description: str, code: str, detail: str) -> OpenApiResponse:
     value: dict[str, Any] = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
@@ -119,11 +123,13 @@ def _answer(status: str, description: str, **counts: int) -> OpenApiResponse:
     return OpenApiResponse(ANSWER_SCHEMA, description, [OpenApiExample(status, value)])
 
 
+SUCCESSES = {
+    (202, JSON): _answer("accepted", "At least one signal was accepted.", accepted=1),
+    (200, JSON): _answer("duplicate", "Nothing new: all are duplicates.", duplicates=1),
+}
 HEADERS = [
     OpenApiParameter("Retry-After", int, OpenApiParameter.HEADER, response=[429, 503],
                      description=f"Seconds to wait, such as {RETRY_AFTER_S}."),
-    OpenApiParameter("WWW-Authenticate", str, OpenApiParameter.HEADER, response=[401],
-                     description=CHALLENGE["WWW-Authenticate"]),
     OpenApiParameter("X-Request-ID", str, OpenApiParameter.HEADER, response=True,
                      description="The id of the request in the hub's log."),
 ]  # fmt: skip
@@ -141,16 +147,21 @@ Do the same in your programs with any Standard Webhooks library: `webhook-signat
 of HMAC-SHA256 over `webhook-id.webhook-timestamp.body`.""",
     tags=["producers"],
     request={JSON: {"oneOf": [SIGNAL_SCHEMA, {"type": "array", "items": SIGNAL_SCHEMA}]}},
-    parameters=HEADERS,
+    parameters=[
+        *HEADERS,
+        OpenApiParameter(
+            "WWW-Authenticate",
+            str,
+            OpenApiParameter.HEADER,
+            response=[401],
+            description=CHALLENGE["WWW-Authenticate"],
+        ),
+    ],
     examples=[
         OpenApiExample("One signal", SIGNAL, request_only=True),
         OpenApiExample("Several", [SIGNAL, {**SIGNAL, "signal_id": "btc-2"}], request_only=True),
     ],
-    responses={
-        (202, JSON): _answer("accepted", "At least one signal was accepted.", accepted=1),
-        (200, JSON): _answer("duplicate", "Nothing new: all are duplicates.", duplicates=1),
-        **{(status, PROBLEM): _problem(status) for status in PROBLEMS},
-    },
+    responses={**SUCCESSES, **problem_responses(PROBLEMS)},
 )
 """The decorator of the view's method."""
 

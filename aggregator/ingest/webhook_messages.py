@@ -31,15 +31,18 @@ def entries_of(body: bytes, sender: Principal, max_signals: int) -> list[Entry]:
     return [Entry(part, sender.name, sender.ecosystems, agents=sender.agents) for part in parts]
 
 
-def build_answer(results: Sequence[Result]) -> Answer:
-    """Return the answer to a batch of which something is on record; raise Problem for any other."""
+def build_answer(results: Sequence[Result], *, by_cause: bool = True) -> Answer:
+    """Return the answer to a batch of which something is on record; raise Problem for any other.
+
+    Its status is that of the cause, or 422 whatever the cause is.
+    """
     fates = [result.fate for result in results]
     if Fate.DEFERRED in fates:
         raise unavailable("An open transaction holds the same signal; send it again later.", "busy")
     accepted, duplicates = fates.count(Fate.ACCEPTED), fates.count(Fate.DUPLICATE)
     refused = [(index, result.refusal) for index, result in enumerate(results) if result.refusal]
     if not accepted and not duplicates:
-        raise _refused(results, refused)
+        raise _refused(results, refused, by_cause)
     body = {
         "status": "accepted" if accepted else "duplicate",
         "accepted": accepted,
@@ -52,7 +55,7 @@ def build_answer(results: Sequence[Result]) -> Answer:
     return Answer(202 if accepted else 200, msgspec.json.encode(body))
 
 
-def _refused(results: Sequence[Result], refused: list[tuple[int, Refusal]]) -> Problem:
+def _refused(results: Sequence[Result], refused: list[tuple[int, Refusal]], by_cause: bool) -> Problem:
     """Return the Problem of a request of which nothing is on record."""
     first = refused[0][1]
     if len(refused) == 1 and first.code in BODY_CODES:
@@ -61,8 +64,8 @@ def _refused(results: Sequence[Result], refused: list[tuple[int, Refusal]]) -> P
         {"index": index, "field": refusal.field, "code": refusal.code, "detail": refusal.detail}
         for index, refusal in refused
     ]
-    if all(refusal.code in FORBIDDEN_CODES for _, refusal in refused):
+    if by_cause and all(refusal.code in FORBIDDEN_CODES for _, refusal in refused):
         return Problem(403, first.code, f"{first.detail[0].upper()}{first.detail[1:]}.", errors=errors)
-    if all(result.fate is Fate.CONFLICT for result in results):
+    if by_cause and all(result.fate is Fate.CONFLICT for result in results):
         return Problem(409, first.code, f"{first.detail.capitalize()}.", errors=errors)
     return Problem(422, "invalid", "No signal of the request is valid.", errors=errors)

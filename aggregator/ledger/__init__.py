@@ -2,7 +2,7 @@
 
 from aggregator.ledger.entries import Entry, Fate, Result
 from aggregator.ledger.errors import Outage
-from aggregator.ledger.record import Batch, Validated, record, validate, write, write_together
+from aggregator.ledger.record import Batch, Validated, finish, record, validate, write, write_together
 
 __all__ = [
     "Batch",
@@ -11,6 +11,7 @@ __all__ = [
     "Outage",
     "Result",
     "Validated",
+    "finish",
     "record",
     "validate",
     "write",

@@ -10,21 +10,21 @@ from datetime import datetime
 from django.db import connection
 
 
-def first_since(key: str, column: str, moment: str) -> str:
-    """Return SQL for the first `key` from which on rows have a `column` of `moment` or later.
+def first_since(key: str, column: str, moment: str, table: str = "trading_signals") -> str:
+    """Return SQL for the first `key` from which on rows of a table have a `column` of `moment` or later.
 
     It is one above the last row's where none has. Keys without a row were drawn by transactions that failed:
     there will never be one.
     """
     return f"""(
         WITH RECURSIVE search (low, high) AS (
-            SELECT coalesce(min({key}), 1), coalesce(max({key}), 0) + 1 FROM trading_signals
+            SELECT coalesce(min({key}), 1), coalesce(max({key}), 0) + 1 FROM {table}
             UNION ALL
             SELECT CASE WHEN probe.{column} < {moment} THEN probe.{key} + 1 ELSE low END,
                 CASE WHEN probe.{column} < {moment} THEN high ELSE middle END
             FROM (SELECT low, high, (low + high) / 2 AS middle FROM search WHERE low < high) AS step
             CROSS JOIN LATERAL (
-                SELECT {key}, {column} FROM trading_signals WHERE {key} >= middle
+                SELECT {key}, {column} FROM {table} WHERE {key} >= middle
                 ORDER BY {key} LIMIT 1) AS probe)
         SELECT min(high) FROM search)"""
 

@@ -57,7 +57,7 @@ CONFLICT = Refusal(
 )
 DEFERRED = Refusal("busy", "a transaction that is still open holds this ecosystem and signal_id; try again")
 ECOSYSTEM_FORBIDDEN = Refusal("ecosystem_forbidden", "the API key may not write to this ecosystem")
-AGENT_FORBIDDEN = Refusal("agent_forbidden", "the API key may not publish as this agent", "agent_source")
+AGENT_FORBIDDEN = Refusal("agent_forbidden", "the sender may not publish as this agent", "agent_source")
 NO_PAYLOAD = Refusal("no_payload", "the stream entry has no field named payload")
 ENTRY_TOO_LARGE = Refusal("entry_too_large", "the stream entry has more bytes than CORE_STREAM_MAX_BYTES")
 TRIMMED_UNREAD = "trimmed_unread"

@@ -40,7 +40,10 @@ _BEGIN = """
     INSERT INTO ledger_generations (number, ledger, floor, head, server)
     SELECT %(number)s, %(ledger)s,
         greatest((extract(epoch FROM clock_timestamp()) * 1000000)::bigint, %(above)s, %(head)s),
-        %(head)s, %(server)s"""
+        %(head)s, %(server)s;
+    SELECT setval(pg_get_serial_sequence('outcome_events', 'id'), greatest(
+        (SELECT max(floor) FROM ledger_generations), (SELECT max(id) FROM outcome_events)))"""
+# Readers of outcomes remember the ids of what was decided.
 
 _DIGEST = "SELECT encode(digest, 'hex') FROM trading_signals WHERE position = %(position)s"
 

@@ -134,6 +134,12 @@ def write_together(
     batch_log.log_batch(results, transport)
 
 
+def finish(batch: Batch, recorded: NewSignals, transport: str) -> list[Result]:
+    """Return the results of a batch whose new signals a LoneWrite has recorded; see `record`."""
+    with classified():
+        return _finish(batch, recorded, transport, None)
+
+
 class _Budget:
     """How long one write may still wait for open transactions of agents."""
 

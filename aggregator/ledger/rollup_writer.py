@@ -105,11 +105,13 @@ _ADD_AGENTS = f"""
     WHERE agent_source <> ALL (%(no_agents)s)
     GROUP BY 1, 2 ORDER BY 1, 2
     ON CONFLICT (ecosystem, agent_source) DO UPDATE SET signals = agents.signals + excluded.signals,
+        first_seen = CASE agents.signals WHEN 0 THEN excluded.first_seen ELSE agents.first_seen END,
         last_seen = greatest(agents.last_seen, excluded.last_seen),
         last_transport = CASE WHEN excluded.last_seen < agents.last_seen THEN agents.last_transport
             ELSE excluded.last_transport END,
         longest_gap = greatest(agents.longest_gap, excluded.longest_gap,
-            CASE WHEN excluded.first_seen > agents.last_seen THEN excluded.first_seen - agents.last_seen END),
+            CASE WHEN agents.signals > 0 AND excluded.first_seen > agents.last_seen
+                THEN excluded.first_seen - agents.last_seen END),
         heartbeat_interval = coalesce(excluded.heartbeat_interval, agents.heartbeat_interval)"""
 
 # Duplicates are a sign of life of their agent. One without a row was counted among the others.

@@ -59,6 +59,7 @@ def _entry(
     return Entry(
         translated.raw,
         f"{SENDER_PREFIX}{source.name}",
+        agents=frozenset(source.agents) or None,
         stream=arrival.stream if arrival else "",
         entry_id=entry_id,
         deliveries=arrival.deliveries if arrival else 1,

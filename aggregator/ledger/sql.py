@@ -15,6 +15,8 @@ STAGED_COLUMNS = """ord bigint, signal_id text, ecosystem text, "timestamp" time
 STAGED_TABLE = "staged_signals_2"
 
 RECORD = "SELECT * FROM record_signals(%(signals)s::json, %(size)s, %(transport)s, %(first_received_at)s)"
+# As RECORD, for `LoneWrite`: a row as one value costs Postgres less than a table of one row.
+RECORD_LONE = b"SELECT record_signals($1::json, $2, $3, $4)"
 RECORD_STAGED = "SELECT * FROM record_staged_signals(%(size)s, %(transport)s, %(first_received_at)s)"
 RECORD_SINGLY = """
     SELECT * FROM record_signals_singly(
@@ -133,14 +135,18 @@ FIND_TABLE = """
     FROM pg_database WHERE datname = current_database()"""
 """Identify the ledger's table, whatever address, user or pooler leads to it."""
 
-# Nothing of it stays but a dead row. The server does all of it without waiting for the client, which may be
-# far away, so that the ledger's lock is held for microseconds.
+# Nothing of it stays but a dead row. A quarter of a megabyte is spilled to the disk: where that is full, the
+# row itself may still fit into what earlier ones left free. The server does all of it without waiting for the
+# client, which may be far away, so that the ledger's lock is held for microseconds.
 TRY_RECORDING = """
     BEGIN;
     SET LOCAL statement_timeout = '2500ms';
     SET LOCAL lock_timeout = '2s';
     INSERT INTO trading_signals (signal_id, ecosystem, "timestamp", symbol, action)
     VALUES ('health-check', 'crypto', now(), 'BTCUSDT', 'HOLD') ON CONFLICT DO NOTHING;
+    SET LOCAL work_mem = '64kB';
+    SET LOCAL temp_tablespaces = '';
+    SELECT count(*) FROM generate_series(1, 10000);
     LOCK TABLE ledger_lock IN EXCLUSIVE MODE;
     ROLLBACK"""
 """Write a signal as recording does, and take it back."""

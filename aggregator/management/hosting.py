@@ -6,6 +6,7 @@ from django.conf import settings
 from django.core.management.base import CommandError
 
 from aggregator import worker
+from aggregator.postgres.pool import limit_connections
 from ecosystems.shutdown import stop_on_signals
 
 
@@ -21,6 +22,7 @@ def host(only: Iterable[str] = (), *, once: bool) -> dict[str, int]:
     stop = stop_on_signals()
     settings.ENVIRONMENT.announce_bus()
     worker.tune_process()
+    limit_connections()
     try:
         return worker.Worker(loops, stop, once=once).run()
     except worker.LoopFailed as error:

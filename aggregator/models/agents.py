@@ -12,7 +12,9 @@ class Agent(models.Model):
     first_seen = models.DateTimeField()
     last_seen = models.DateTimeField()
     last_transport = models.TextField()
-    signals = models.BigIntegerField(default=0)
+    signals = models.BigIntegerField(
+        default=0, help_text="Replays of the past left out: 0 for an agent of which nothing else is known."
+    )
     expected_cadence = models.DurationField(
         null=True, blank=True, help_text="Longest usual time between two signals; empty until set."
     )

@@ -28,6 +28,12 @@ class Source(models.Model):
     agent = models.TextField(
         blank=True, help_text="The agent of its signals, unless the mapping says otherwise."
     )
+    agents = ArrayField(
+        models.TextField(),
+        default=list,
+        blank=True,
+        help_text="The agents (agent_source) its signals may name. None means all.",
+    )
     networks = ArrayField(
         models.TextField(),
         default=list,

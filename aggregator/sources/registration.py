@@ -12,6 +12,7 @@ from aggregator.models.sources import SOURCE_NAME
 from aggregator.sources.mapping import InvalidMapping, compile_mapping
 from aggregator.sources.presets import STREAM_PRESETS, presets
 from ecosystems import ECOSYSTEMS
+from ecosystems.signal import RULES, is_agent_source
 
 
 class InvalidSource(ValueError):
@@ -30,6 +31,7 @@ def new_source(
     networks: Sequence[str] = (),
     stream: str = "",
     mapping: str = "",
+    agents: Sequence[str] = (),
 ) -> Source:
     """Return a source that is not saved yet. Raises InvalidSource."""
     if not re.fullmatch(SOURCE_NAME, name):
@@ -45,15 +47,26 @@ def new_source(
         raise InvalidSource("stream", f"a source of {preset} reads a stream: say which")
     check_stream(stream)
     check_mapping(mapping)
+    agent = agent or next(iter(agents), name)
+    check_agents(agents, agent)
     return Source(
         name=name,
         preset=preset,
         ecosystem=ecosystem or known[preset].ecosystem,
-        agent=agent or name,
+        agent=agent,
+        agents=list(dict.fromkeys(agents)),
         networks=[checked_network(network) for network in networks],
         stream=stream,
         mapping=mapping,
     )
+
+
+def check_agents(names: Sequence[str], own: str) -> None:
+    """Raise InvalidSource for what is no agent's name, or for names without the source's own."""
+    if not all(map(is_agent_source, names)):
+        raise InvalidSource("agents", f"a name is a {RULES['agent_source']}, without invisible ones")
+    if names and own not in names:
+        raise InvalidSource("agents", f"{own} is the source's own agent, and must be among those it may name")
 
 
 def checked_network(text: str) -> str:

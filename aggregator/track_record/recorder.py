@@ -14,9 +14,11 @@ from typing import Any
 
 import msgspec
 from django.conf import settings
-from django.db import close_old_connections, connection, connections, transaction
+from django.db import connection, connections, transaction
 
 from aggregator.ledger.errors import classified
+from aggregator.postgres.pool import release_connections
+from aggregator.track_record import sql
 from aggregator.worker import Loop
 from ecosystems import ECOSYSTEMS
 from ecosystems.market.candles import Candle, duration
@@ -37,26 +39,28 @@ MAX_RETRY_S = 600.0
 STORED_AT_ONCE = 1000
 CSV_FEED = "csv"
 
-NEEDED = """
+NEEDED = f"""
     INSERT INTO price_recordings (ecosystem, instrument, feed)
-    SELECT DISTINCT call.ecosystem, call.instrument, CASE WHEN call.simulated
-        THEN coalesce((SELECT tag FROM jsonb_array_elements_text(ledger.tags) AS tag
-            WHERE tag LIKE 'synthetic:%%' LIMIT 1), 'synthetic') ELSE 'live' END
+    SELECT DISTINCT call.ecosystem, call.instrument, {sql.FEED}
     FROM outcomes AS call JOIN trading_signals AS ledger ON ledger.position = call.position
     WHERE call.state IN ('waiting', 'open') AND (NOT call.simulated OR ledger.tags ? 'synthetic')
     ON CONFLICT DO NOTHING"""
 
+# A call that is unpriced may be priced after all where its time for a fill is not recorded yet: it was moved
+# to this instrument, or the feed was out of reach. `scored_to` of it is the end of that time.
+# Its first condition on `state` is that of the index `outcomes_decided`.
 CLAIM_RECORDING = """
     WITH due AS (
-        SELECT id, (
-            SELECT min(t0) FROM outcomes WHERE outcomes.ecosystem = recording.ecosystem
-                AND outcomes.instrument = recording.instrument AND state IN ('waiting',
-                    'open')) AS needed_from
-        FROM price_recordings AS recording
+        SELECT id, needed_from FROM price_recordings AS recording
+        CROSS JOIN LATERAL (
+            SELECT least(
+                (SELECT min(t0) FROM outcomes WHERE outcomes.ecosystem = recording.ecosystem
+                    AND outcomes.instrument = recording.instrument AND state IN ('waiting', 'open')),
+                (SELECT min(t0) FROM outcomes WHERE outcomes.ecosystem = recording.ecosystem
+                    AND outcomes.instrument = recording.instrument AND state NOT IN ('waiting', 'open')
+                    AND scored_to > recording.recorded_to AND state = 'unpriced')) AS needed_from) AS need
         WHERE due_at <= now() AND coalesce(claimed_until, '-infinity') < now()
-            AND (is_pinned OR EXISTS (
-                SELECT FROM outcomes WHERE outcomes.ecosystem = recording.ecosystem
-                    AND outcomes.instrument = recording.instrument AND state IN ('waiting', 'open')))
+            AND (is_pinned OR needed_from IS NOT NULL)
         ORDER BY due_at LIMIT 1 FOR UPDATE OF recording SKIP LOCKED)
     UPDATE price_recordings AS recording SET claimed_until = now() + interval '5 minutes'
     FROM due WHERE recording.id = due.id
@@ -120,7 +124,6 @@ class PriceRecorder(Loop):
 
     def run_once(self, *, wait: bool = False) -> int:  # noqa: ARG002 - there is nothing to wait for
         """Record the prices of one instrument that are due; return 1, or 0 where none are. Raises Outage."""
-        close_old_connections()
         with classified():
             with connection.cursor() as cursor:
                 cursor.execute(NEEDED)
@@ -167,6 +170,7 @@ class PriceRecorder(Loop):
         feed = self._feed(recording.ecosystem, recording.feed)
         name = feed_name(recording.ecosystem, recording.feed)
         for timeframe in TIMEFRAMES:
+            release_connections()  # a feed may take its time
             try:
                 candles = feed.candles(recording.instrument, timeframe, recording.since)
             except FeedOutage:
@@ -203,7 +207,6 @@ class CsvRecorder(Loop):
 
     def run_once(self, *, wait: bool = False) -> int:  # noqa: ARG002
         """Record what is not on record yet; return how many candles that was. Raises Outage."""
-        close_old_connections()
         before = _count()
         for path in sorted(self._folder.glob("*-*.csv")):
             symbol, _, timeframe = path.stem.rpartition("-")

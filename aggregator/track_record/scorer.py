@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import msgspec
 from django.conf import settings
-from django.db import close_old_connections, connection, transaction
+from django.db import connection, transaction
 
 from aggregator.followers import Follower
 from aggregator.ledger.errors import classified
@@ -37,6 +37,7 @@ OUTLIER_SHARE = Decimal("0.2")
 RECHECK = timedelta(seconds=10)
 """How soon an instrument is looked at again that has candles which are not over yet."""
 NO_VOLUME = Decimal(0)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class DueCall(msgspec.Struct, gc=False):
@@ -155,7 +156,6 @@ class Scorer(Follower):
     def run_once(self, *, wait: bool = False) -> int:
         """Take in some of the ledger and score some calls of one instrument; return how much was done."""
         taken_in = super().run_once(wait=wait)
-        close_old_connections()
         with classified(), transaction.atomic(), connection.cursor() as cursor:
             return taken_in + score_next(cursor)
 
@@ -364,7 +364,7 @@ class InstrumentScoring:
         }
         self.cursor.execute(sql.CANDLES, parameters)
         return [
-            Candle(at, opening, high, low, close, NO_VOLUME)
+            Candle(_EPOCH + timedelta(microseconds=at), opening, high, low, close, NO_VOLUME)
             for at, opening, high, low, close in self.cursor.fetchall()
         ]
 

@@ -49,15 +49,28 @@ STALE_BY_CANDLES = MARK_STALE.format(
 )
 STALE_BY_SIGNAL = MARK_STALE.format(concerned="agent_source = %(agent_source)s")
 
-# The instrument that the ledger has now is the call's.
-MOVE = """
+_SYNTHETIC_FEED = """coalesce((
+            SELECT tag FROM jsonb_array_elements_text(tags) AS tag
+            WHERE tag LIKE 'synthetic:%%' LIMIT 1), 'synthetic')"""
+FEED = f"CASE WHEN simulated THEN {_SYNTHETIC_FEED} ELSE 'live' END"
+"""The feed of a call's prices, from the outcome's `simulated` and the signal's `tags`."""
+
+# The instrument that the ledger has now is the call's; its prices are needed from the call's t0 on.
+MOVE = f"""
     WITH moved AS (
         UPDATE outcomes SET instrument = ledger.instrument, stale = 'instrument', series_id = NULL,
             chosen_series_id = NULL, chosen_by = ''
         FROM trading_signals AS ledger
         WHERE outcomes.position = ANY (%(positions)s) AND ledger.position = outcomes.position
             AND outcomes.instrument <> ledger.instrument
-        RETURNING outcomes.ecosystem, outcomes.agent_source, outcomes.instrument, outcomes.t0),
+        RETURNING outcomes.ecosystem, outcomes.agent_source, outcomes.instrument, outcomes.t0,
+            outcomes.simulated, ledger.tags),
+    priced AS (
+        INSERT INTO price_recordings AS known (ecosystem, instrument, feed, recorded_to)
+        SELECT ecosystem, instrument, {FEED}, min(t0)
+        FROM moved WHERE NOT simulated OR tags ? 'synthetic' GROUP BY 1, 2, 3
+        ON CONFLICT (ecosystem, instrument, feed) DO UPDATE
+            SET recorded_to = least(known.recorded_to, excluded.recorded_to), due_at = now()),
     moved_changes AS (
         UPDATE call_changes SET instrument = ledger.instrument FROM trading_signals AS ledger
         WHERE call_changes.position = ANY (%(positions)s) AND ledger.position = call_changes.position
@@ -65,7 +78,9 @@ MOVE = """
         RETURNING call_changes.ecosystem, call_changes.agent_source, call_changes.instrument, call_changes.t0)
     INSERT INTO scoring_requests (ecosystem, instrument, agent_source, first_at, last_at)
     SELECT ecosystem, place.instrument, agent_source, min(t0), max(t0)
-    FROM (SELECT * FROM moved UNION ALL SELECT * FROM moved_changes) AS each
+    FROM (
+        SELECT ecosystem, agent_source, instrument, t0 FROM moved
+        UNION ALL SELECT * FROM moved_changes) AS each
     CROSS JOIN LATERAL (VALUES (each.instrument), (%(instrument)s)) AS place (instrument)
     GROUP BY 1, 2, 3"""
 
@@ -81,9 +96,7 @@ DUE_CALLS = f"""
         call.exit_price, call.mfe_r, call.mae_r, call.scored_to, call.last_close, call.daily_r,
         call.side, ledger.signal_type, call.t0, ledger.entry_price, ledger.stop_loss, ledger.take_profit,
         call.fee_bps, call.horizon_hours, ledger.signal_id, ledger.instrument,
-        CASE WHEN ledger.tags ? 'synthetic' THEN coalesce((
-            SELECT tag FROM jsonb_array_elements_text(ledger.tags) AS tag
-            WHERE tag LIKE 'synthetic:%%' LIMIT 1), 'synthetic') END,
+        CASE WHEN ledger.tags ? 'synthetic' THEN {_SYNTHETIC_FEED} END,
         ending.t0, ending.reason
     FROM outcomes AS call
     JOIN trading_signals AS ledger ON ledger.position = call.position
@@ -139,8 +152,9 @@ COVERING = """
             AND opened_at + candles.seconds * interval '1 second' <= %(now)s)"""
 """Return which series have a candle within the time for a fill of each call."""
 
+# Times as microseconds: psycopg needs longer to parse a timestamp than the scorer to follow a candle.
 CANDLES = """
-    SELECT opened_at, open, high, low, close FROM candles
+    SELECT (extract(epoch FROM opened_at) * 1000000)::bigint, open, high, low, close FROM candles
     WHERE ecosystem = %(ecosystem)s AND instrument = %(instrument)s AND seconds = %(seconds)s
         AND feed = %(feed)s
         AND opened_at >= %(since)s AND opened_at <= %(until)s

@@ -1,11 +1,13 @@
 """The statistics of an agent's calls, from the outcomes alone.
 
-The database adds up what has a hundred thousand rows; what is left is a row a day. A figure that has too
-little behind it is None, and `absent` says why.
+The database adds up what has a hundred thousand rows; what is left is a row a day and an instrument. A figure
+that has too little behind it is None, and `absent` says why.
 """
 
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -15,67 +17,82 @@ from django.db.models import QuerySet
 from aggregator.models import STATE_CHOICES, Outcome
 from ecosystems.market import performance
 from ecosystems.market.performance import MIN_SHARPE_CALLS, MIN_SHARPE_DAYS, Equity
+from ecosystems.market.scoring import UNDECIDED
 
 STATES = tuple(name for name, _ in STATE_CHOICES)
+# All but `daily_r` are in the index `outcomes_statistics`.
 _CALL_FIELDS = (
-    "ecosystem",
-    "instrument",
-    "state",
-    "entered_at",
-    "entry_price",
-    "exited_at",
-    "net_return",
-    "r_multiple",
-    "slippage",
-    "lag",
-    "daily_r",
-    "last_close",
-    "fee_bps",
-)
+    "position", "instrument", "state", "entered_at", "exited_at", "net_return", "r_multiple", "slippage",
+    "lag", "daily_r",
+)  # fmt: skip
 
-SUMMARY = """
-    SELECT {states},
-        count(*) FILTER (WHERE state = 'closed' AND net_return > 0),
-        count(r_multiple) FILTER (WHERE state = 'closed'),
-        avg(r_multiple) FILTER (WHERE state = 'closed'),
-        percentile_cont(0.5) WITHIN GROUP (ORDER BY r_multiple::float8) FILTER (WHERE state = 'closed'),
-        coalesce(sum(r_multiple) FILTER (WHERE state = 'closed' AND r_multiple > 0), 0),
-        coalesce(-sum(r_multiple) FILTER (WHERE state = 'closed' AND r_multiple < 0), 0),
-        avg(exited_at - entered_at) FILTER (WHERE state = 'closed'),
-        percentile_cont(0.5) WITHIN GROUP (ORDER BY lag),
-        avg(slippage)
+# One pass over the calls, and the rest over its sums. At the offset 0 a time is in UTC, too, and without a
+# look-up of the name of a time zone, which takes longer than all else that gives its day.
+SUMS = """
+    WITH cells AS (
+        SELECT state, instrument, (exited_at AT TIME ZONE interval '0')::date AS day, count(*) AS calls,
+            count(*) FILTER (WHERE net_return > 0) AS wins, count(r_multiple) AS with_r,
+            coalesce(sum(r_multiple), 0) AS r,
+            coalesce(sum(r_multiple) FILTER (WHERE r_multiple > 0), 0) AS won,
+            sum(exited_at - entered_at) AS held, count(slippage) AS slipped, sum(slippage) AS slippage,
+            min(entered_at) AS entered_at,
+            max(exited_at) AS exited_at
+        FROM ({calls}) AS call GROUP BY 1, 2, 3)
+    SELECT state, instrument, day, sum(calls)::bigint, sum(wins)::bigint, sum(with_r)::bigint, sum(r),
+        sum(won), sum(held), sum(slipped)::bigint, sum(slippage), min(entered_at),
+        max(exited_at)
+    FROM cells GROUP BY GROUPING SETS ((state), (state, instrument), (state, day))
+    HAVING GROUPING(day) = 1 OR day IS NOT NULL"""
+
+MEDIANS = """
+    SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY r_multiple::float8) FILTER (WHERE state = 'closed'),
+        percentile_cont(0.5) WITHIN GROUP (ORDER BY lag)
     FROM ({calls}) AS call"""
 
-DAYS = """
-    SELECT day, is_closed, sum(r) FROM (
-        SELECT CASE state WHEN 'closed' THEN exited_at
-            ELSE entered_at + cardinality(daily_r) * interval '1 day' END AT TIME ZONE 'UTC' AS at,
-            state = 'closed' AS is_closed, r_multiple AS r
-        FROM ({calls}) AS call WHERE r_multiple IS NOT NULL
-        UNION ALL
-        SELECT (entered_at AT TIME ZONE 'UTC') + (number - 1) * interval '1 day', false, held
-        FROM ({calls}) AS call CROSS JOIN LATERAL unnest(daily_r) WITH ORDINALITY AS mark (held, number)
-        WHERE cardinality(daily_r) > 0) AS part
-    CROSS JOIN LATERAL (SELECT at::date AS day) AS of GROUP BY 1, 2"""
-
-GROUPS = """
-    SELECT {key}, count(*), count(*) FILTER (WHERE net_return > 0), coalesce(sum(r_multiple), 0),
-        avg(r_multiple)
-    FROM ({calls}) AS call WHERE state = 'closed' GROUP BY 1 ORDER BY 1"""
-
-MONTH = "to_char(exited_at AT TIME ZONE 'UTC', 'YYYY-MM')"
-
-# From the first entry on each instrument to its last price, as the call that has it.
+# The calls that were entered first or left last on an instrument; without an exit those that are open. Prices
+# are not in the index from which calls are read, so they are looked up for these few.
 HOLDING = """
-    SELECT avg((last.price - first.price - fee_bps / 10000 * (first.price + last.price)) / first.price)
-    FROM (
-        SELECT DISTINCT ON (instrument) ecosystem, instrument, entry_price AS price,
-            fee_bps FROM ({calls}) AS call
-        WHERE entered_at IS NOT NULL ORDER BY instrument, entered_at) AS first
-    JOIN (
-        SELECT DISTINCT ON (instrument) instrument, last_close AS price FROM ({calls}) AS call
-        WHERE entered_at IS NOT NULL ORDER BY instrument, coalesce(exited_at, 'infinity') DESC) AS last
-        USING (instrument)"""
+    SELECT call.instrument, position, call.entered_at = first_at, call.exited_at IS NOT DISTINCT FROM last_at,
+        entry_price, fee_bps, last_close
+    FROM ({calls}) AS call
+    JOIN unnest(%s::text[], %s::timestamptz[], %s::timestamptz[]) AS edge (instrument, first_at, last_at)
+        USING (instrument)
+    JOIN outcomes USING (position)
+    WHERE call.entered_at = first_at
+        OR call.entered_at IS NOT NULL AND call.exited_at IS NOT DISTINCT FROM last_at"""
+
+# What was held at the end of each day: an open call is valued at its last close, too.
+HELD_BY_DAY = """
+    SELECT (entered_at AT TIME ZONE interval '0')::date + number::integer - 1, sum(r) FROM (
+        SELECT entered_at, daily_r AS marks FROM ({decided}) AS call WHERE daily_r <> '{{}}'
+        UNION ALL
+        SELECT entered_at, daily_r || r_multiple FROM ({undecided}) AS call
+        WHERE state = 'open' AND r_multiple IS NOT NULL
+        ) AS held
+    CROSS JOIN LATERAL unnest(marks) WITH ORDINALITY AS mark (r, number) GROUP BY 1"""
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Sums over calls that have a state in common, and maybe an instrument or the day of their exit."""
+
+    state: str
+    instrument: str | None
+    day: date | None
+    calls: int
+    wins: int
+    with_r: int
+    r: Decimal
+    won: Decimal
+    """The sum of R over those that gained."""
+    held: timedelta | None
+    slipped: int
+    slippage: Decimal | None
+    first_entry: datetime | None
+    last_exit: datetime | None
+
+
+NOTHING = Sums("", None, None, 0, 0, 0, Decimal(0), Decimal(0), None, 0, None, None, None)
 
 
 @dataclass(frozen=True)
@@ -110,6 +127,9 @@ class Record:
     holding_return: Decimal | None = None
     """What holding the instruments instead would have returned, as a mean over them."""
     absent: dict[str, str] = field(default_factory=dict)
+    by_instrument: list[Group] = field(default_factory=list)
+    by_month: list[Group] = field(default_factory=list)
+    """Closed calls by the month of their exit (UTC)."""
 
     @property
     def calls(self) -> int:
@@ -131,50 +151,74 @@ class Record:
 
 def record_of(calls: QuerySet[Outcome], ecosystem: str) -> Record:
     """Return the statistics of outcomes of one ecosystem: real ones, or simulated ones, never both."""
-    states = ", ".join(f"count(*) FILTER (WHERE state = '{name}')" for name in STATES)
-    (row,) = _query(SUMMARY, calls, states=states)
-    counts, figures = row[: len(STATES)], row[len(STATES) :]
-    wins, with_r, mean_r, median_r, won, lost, holding, lag, slippage = figures
-    by_state = dict(zip(STATES, counts, strict=True))
-    equity = daily_equity_of(calls)
-    sharpe = performance.sharpe_ratio(performance.daily_changes(equity), by_state["closed"], ecosystem)
-    ((holding_return,),) = _query(HOLDING, calls)
+    sums = [Sums(*row) for row in _query(SUMS, calls)]
+    ((median_r, median_lag),) = _query(MEDIANS, calls)
+    by_state = {each.state: each for each in sums if each.instrument is None and each.day is None}
+    closed = by_state.get("closed", NOTHING)
+    days = {each.day: each for each in sums if each.day}
+    r_by_day = {day: each.r for day, each in days.items() if each.with_r}
+    equity = performance.daily_equity(r_by_day, dict(_query(HELD_BY_DAY, calls)))
+    sharpe = performance.sharpe_ratio(performance.daily_changes(equity), closed.calls, ecosystem)
+    lost = closed.won - closed.r
+    slipped = sum(each.slipped for each in by_state.values())
+    slippage = sum((each.slippage or Decimal(0) for each in by_state.values()), Decimal(0))
     return Record(
-        states=by_state,
-        wins=wins,
-        with_r=with_r,
-        win_rate_interval=performance.wilson_interval(wins, by_state["closed"]),
-        mean_r=mean_r,
+        states={name: by_state.get(name, NOTHING).calls for name in STATES},
+        wins=closed.wins,
+        with_r=closed.with_r,
+        win_rate_interval=performance.wilson_interval(closed.wins, closed.calls),
+        mean_r=closed.r / closed.with_r if closed.with_r else None,
         median_r=median_r,
-        profit_factor=float(won / lost) if lost else None,
-        mean_holding=holding,
-        median_lag=lag,
-        mean_slippage=slippage,
+        profit_factor=float(closed.won / lost) if lost else None,
+        mean_holding=closed.held / closed.calls if closed.held is not None else None,
+        median_lag=median_lag,
+        mean_slippage=slippage / slipped if slipped else None,
         equity=equity,
         max_drawdown=performance.max_drawdown(equity),
         sharpe=sharpe,
-        holding_return=holding_return,
-        absent=_absent(by_state["closed"], with_r, bool(lost), len(equity), sharpe),
+        holding_return=_holding_return(calls, [each for each in sums if each.instrument]),
+        absent=_absent(closed.calls, closed.with_r, bool(lost), len(equity), sharpe),
+        by_instrument=_groups((each.instrument, each) for each in sums if each.state == "closed"),
+        by_month=_groups((f"{day:%Y-%m}", each) for day, each in days.items()),
     )
 
 
-def daily_equity_of(calls: QuerySet[Outcome]) -> Equity:
-    """Return the sum of R at the end of each day."""
-    closed: dict[date, Decimal] = {}
-    held: dict[date, Decimal] = {}
-    for day, is_closed, total in _query(DAYS, calls):
-        (closed if is_closed else held)[day] = total
-    return performance.daily_equity(closed, held)
+def _groups(named: Iterable[tuple[str | None, Sums]]) -> list[Group]:
+    """Return the closed calls of each instrument or month; what has no name is of none."""
+    found: dict[str, list[Sums]] = defaultdict(list)
+    for name, sums in named:
+        if name is not None:
+            found[name].append(sums)
+    return [_group(name, found[name]) for name in sorted(found)]
 
 
-def by_instrument(calls: QuerySet[Outcome]) -> list[Group]:
-    """Return the closed calls of each instrument."""
-    return [Group(*row) for row in _query(GROUPS, calls, key="instrument")]
+def _group(name: str, sums: list[Sums]) -> Group:
+    total, with_r = sum((each.r for each in sums), Decimal(0)), sum(each.with_r for each in sums)
+    calls, wins = (sum(getattr(each, field) for each in sums) for field in ("calls", "wins"))
+    return Group(name, calls, wins, total, total / with_r if with_r else None)
 
 
-def by_month(calls: QuerySet[Outcome]) -> list[Group]:
-    """Return the calls that were closed in each month (UTC)."""
-    return [Group(*row) for row in _query(GROUPS, calls, key=MONTH)]
+def _holding_return(calls: QuerySet[Outcome], sums: list[Sums]) -> Decimal | None:
+    """Return the mean over instruments of holding each from the first entry to the last price."""
+    first: dict[str, datetime] = {}
+    last: dict[str, datetime | None] = {}
+    for each in sums:
+        if each.instrument and each.first_entry:
+            first[each.instrument] = min(each.first_entry, first.get(each.instrument, each.first_entry))
+            last[each.instrument] = each.last_exit if each.instrument not in last else None
+    edges = [list(first), list(first.values()), list(last.values())]
+    bought: dict[str, tuple[Decimal, Decimal]] = {}
+    sold: dict[str, Decimal] = {}
+    for instrument, _, is_first, is_last, entry, fee_bps, close in sorted(_query(HOLDING, calls, *edges)):
+        if is_first:  # at the same moment, the one that was recorded first
+            bought.setdefault(instrument, (entry, fee_bps))
+        if is_last:
+            sold[instrument] = close
+    returns = [
+        (sold[name] - entry - fee_bps / 10_000 * (entry + sold[name])) / entry
+        for name, (entry, fee_bps) in bought.items()
+    ]
+    return sum(returns, Decimal(0)) / len(returns) if returns else None
 
 
 def _absent(closed: int, with_r: int, has_losses: bool, days: int, sharpe: float | None) -> dict[str, str]:
@@ -194,9 +238,16 @@ def _absent(closed: int, with_r: int, has_losses: bool, days: int, sharpe: float
     return reasons
 
 
-def _query(statement: str, calls: QuerySet[Outcome], **parts: str) -> list[tuple[Any, ...]]:
-    """Run a statement over some outcomes, which may stand in it several times."""
-    sql, parameters = calls.order_by().values(*_CALL_FIELDS).query.sql_with_params()
+def _query(statement: str, calls: QuerySet[Outcome], *more: Any) -> list[tuple[Any, ...]]:
+    """Run a statement over some outcomes; `more` are its parameters after those of the calls.
+
+    Decided calls are selected apart from the others, since each index for statistics has one or the other.
+    """
+    parts = calls.exclude(state__in=UNDECIDED), calls.filter(state__in=UNDECIDED)
+    queries = [part.order_by().values(*_CALL_FIELDS).query.sql_with_params() for part in parts]
+    (decided, decided_parameters), (undecided, undecided_parameters) = queries
+    both = f"{decided} UNION ALL {undecided}"
+    sql = statement.format(calls=both, decided=decided, undecided=undecided)
     with connection.cursor() as cursor:
-        cursor.execute(statement.format(calls=sql, **parts), parameters * statement.count("{calls}"))
+        cursor.execute(sql, [*decided_parameters, *undecided_parameters, *more])
         return list(cursor.fetchall())

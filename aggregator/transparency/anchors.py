@@ -19,6 +19,7 @@ from rfc3161_client import (
 )
 
 from aggregator.models import LogAnchor
+from aggregator.postgres.pool import release_connections
 from aggregator.transparency import log_tables
 
 logger = logging.getLogger("signal_hub.log")
@@ -78,6 +79,7 @@ def timestamp(url: str, data: bytes) -> TimeStampResponse:
 
 
 def _ask(url: str, query: bytes) -> bytes:
+    release_connections()  # an authority may take its time
     headers = {"Content-Type": "application/timestamp-query", "Accept-Encoding": "identity"}
     try:
         with requests.post(

@@ -10,7 +10,7 @@ from datetime import timedelta
 from itertools import starmap
 from typing import Any
 
-from django.db import close_old_connections, connection
+from django.db import connection
 
 from aggregator import followers
 from aggregator.followers import Follower
@@ -45,7 +45,6 @@ class Sealer(Follower):
         """Append one batch, publish what is there; return by how many positions. Raises Outage."""
         if wait:
             time.sleep(max(0.0, self._next_pass - time.monotonic()))
-        close_old_connections()
         with classified():
             try:
                 done = self._seal()

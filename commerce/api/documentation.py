@@ -8,6 +8,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 
 from aggregator.ingest.webhook import SIGNALS_PATH
+from aggregator.sources.tokens import HOOKS_PATH
 from commerce.api import serializers
 
 PREFIX = "/api/v1/"
@@ -84,4 +85,4 @@ class ReaderKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untype
 
 def public_endpoints(endpoints: list[tuple[str, str, str, Any]]) -> list[tuple[str, str, str, Any]]:
     """Keep what customers and producers call (drf-spectacular's PREPROCESSING_HOOKS)."""
-    return [each for each in endpoints if each[0].startswith(PREFIX) or each[0] == SIGNALS_PATH]
+    return [each for each in endpoints if each[0].startswith((PREFIX, HOOKS_PATH)) or each[0] == SIGNALS_PATH]

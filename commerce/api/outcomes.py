@@ -4,9 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import msgspec
-from django.db.models import Q
 from django.http import HttpResponse
-from django.utils import timezone
 from rest_framework.request import Request
 
 from aggregator.http.problems import Problem
@@ -18,8 +16,9 @@ from commerce.api.base import ReaderView, json, valid
 from commerce.api.documentation import ALWAYS, documented
 from commerce.feed import cursors, outcome_pages
 from commerce.feed.outcome_pages import OutcomeFilters
-from commerce.feed.outcome_serializer import PublicOutcome, decimal_text
+from commerce.feed.outcome_serializer import PublicOutcome
 from ecosystems.market.scoring import HORIZON_HOURS, RULE_VERSION
+from ecosystems.signal import decimal_text
 
 
 class OutcomePageBody(msgspec.Struct, frozen=True):
@@ -49,7 +48,8 @@ class AgentRecordDetail(ReaderView):
     @documented(
         serializers.AgentRecord,
         summary="Read an agent's track record",
-        description="Statistics of the agent's calls that this subscription may see: real or simulated ones.",
+        description="Statistics of the agent's calls that this subscription may see: real or simulated ones. "
+        "A plan with a delay has those that were decided before it: open calls are valued at present prices.",
         operation_id="get_agent_record",
         parameters=[serializers.RecordQuery],
         problems=(*ALWAYS, 404),
@@ -58,18 +58,16 @@ class AgentRecordDetail(ReaderView):
         query = valid(serializers.RecordQuery, request.query_params)
         scope = self.entitlement.scope
         name = "" if agent == "-" else agent
-        calls = outcome_pages.visible_outcomes(scope).filter(
+        calls = outcome_pages.counted_outcomes(scope).filter(
             ecosystem=ecosystem, agent_source=name, simulated=query["simulated"]
         )
-        if scope.delay:
-            calls = calls.exclude(Q(exited_at__gt=timezone.now() - scope.delay))
         if not calls.exists():
             raise Problem(404, "not_found", "No such calls in this subscription.")
         record = statistics.record_of(calls, ecosystem)
         about = {"ecosystem": ecosystem, "agent": name, "simulated": query["simulated"]}
         body = about | record_body(record, current_horizon(ecosystem, name))
-        body["by_instrument"] = [group_body(group) for group in statistics.by_instrument(calls)]
-        body["by_month"] = [group_body(group) for group in statistics.by_month(calls)]
+        body["by_instrument"] = [group_body(group) for group in record.by_instrument]
+        body["by_month"] = [group_body(group) for group in record.by_month]
         return json(body)
 
 

@@ -19,19 +19,27 @@ SIGNAL_ID = RegexValidator(r"\A[!-~]+\Z")
 class CursorField(serializers.RegexField):
     """A cursor; its value is a position."""
 
+    read = staticmethod(cursors.decode)
+
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(rf"^[A-Za-z0-9_-]{{{cursors.LENGTH}}}$", **kwargs)
+        super().__init__(rf"^{cursors.PATTERN}$", **kwargs)
 
     def run_validation(self, data: Any = serializers.empty) -> Any:
         text = super().run_validation(data)
         try:
-            return cursors.decode(text)
+            return self.read(text)
         except cursors.InvalidCursor:
             self.fail("invalid")
 
 
+class PlaceField(CursorField):
+    """A cursor; its value is a `cursors.Cursor`."""
+
+    read = staticmethod(cursors.decode_place)  # type: ignore[assignment]
+
+
 class CursorQuery(serializers.Serializer[Any]):
-    cursor = CursorField(help_text="Not a cursor of this feed.")
+    cursor = PlaceField(help_text="Not a cursor of this feed.")
 
 
 class FilterQuery(serializers.Serializer[Any]):
@@ -192,8 +200,11 @@ class AgentRecord(serializers.Serializer[Any]):
 
 
 class StreamQuery(FilterQuery):
-    after = CursorField(
+    after = PlaceField(
         required=False, help_text="A cursor to go on from; `Last-Event-ID` wins. Without both, from now on."
+    )
+    outcomes = serializers.BooleanField(
+        required=False, default=True, help_text="Whether to send what is decided of calls, too."
     )
 
 

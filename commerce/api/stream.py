@@ -18,8 +18,9 @@ class Stream(ReaderView):
     @documented(
         EVENT_STREAM,
         summary="Follow the feed",
-        description="Server-Sent Events: `event: signal`, with the cursor as `id` and the signal as `data`. "
-        "An `id` without data moves the cursor. `event: end` holds the problem that ends the stream.",
+        description="Server-Sent Events: `event: signal`, with a cursor as `id` and the signal as `data`; "
+        "`event: outcome.decided` with an outcome as `data`, behind its call, and again where late prices "
+        "change it. An `id` without data moves the cursor. `event: end` holds the problem that ends it.",
         operation_id="stream_signals",
         parameters=[
             serializers.StreamQuery,

@@ -30,6 +30,12 @@ class EndpointInput(serializers.Serializer[Any]):
     after = CursorField(
         required=False, help_text="A cursor: signals behind it are sent. Without it, those from now on."
     )
+    outcomes = serializers.BooleanField(
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="Whether to send what is decided of calls, too: by default to webhooks, not to chats.",
+    )
 
 
 class RotateInput(serializers.Serializer[Any]):
@@ -81,6 +87,7 @@ class EndpointResponse(serializers.Serializer[Any]):
         allow_null=True,
         help_text="Those of the key that created it; null where that had no restriction.",
     )
+    outcomes = serializers.BooleanField(help_text="Whether it gets what is decided of calls, too.")
     state = serializers.ChoiceField(STATES)
     reason = serializers.CharField(allow_blank=True, help_text="Why it was disabled.")
     failing_since = serializers.DateTimeField(allow_null=True)

@@ -57,6 +57,7 @@ class WebhookList(WebhookView):
                 description=wanted["description"],
                 after=wanted.get("after"),
                 ecosystems=key.ecosystems,
+                outcomes=wanted["outcomes"],
             )
         except endpoints.Rejected as rejected:
             raise Problem(409 if rejected.conflicts else 400, rejected.code, str(rejected)) from None

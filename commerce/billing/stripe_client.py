@@ -1,10 +1,12 @@
 """The client of Stripe's API."""
 
 from functools import lru_cache
+from typing import Any
 
 import stripe
 from django.conf import settings
 
+from aggregator.postgres.pool import release_connections
 from ecosystems.env import Environment
 
 STRIPE_TIMEOUT_S = 10
@@ -27,6 +29,14 @@ def stripe_is_configured() -> bool:
     return bool(settings.ENVIRONMENT.stripe_api_key)
 
 
+class _HttpClient(stripe.RequestsClient):
+    """Stripe's own, which holds no connection to the database while it waits."""
+
+    def request(self, *args: Any, **kwargs: Any) -> Any:
+        release_connections()
+        return super().request(*args, **kwargs)
+
+
 @lru_cache(maxsize=4)
 def _client(environment: Environment) -> stripe.StripeClient | None:
     if not environment.stripe_api_key:
@@ -36,5 +46,5 @@ def _client(environment: Environment) -> stripe.StripeClient | None:
         environment.stripe_api_key,
         base_addresses={"api": base.rstrip("/")} if base else {},
         max_network_retries=MAX_RETRIES,
-        http_client=stripe.RequestsClient(timeout=STRIPE_TIMEOUT_S),
+        http_client=_HttpClient(timeout=STRIPE_TIMEOUT_S),
     )

@@ -5,14 +5,20 @@ What was decided is shown with the plan's delay, as the calls themselves are.
 
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import takewhile
+from typing import NamedTuple
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from aggregator.models import Outcome, OutcomeEvent, TradingSignal
-from commerce import entitlements
+from commerce import entitlements, ledger_window
 from commerce.entitlements import Scope
 from commerce.feed.outcome_serializer import PublicOutcome, serialize_outcome
+from commerce.ledger_window import Place
+
+DECIDED = ("closed", "unfilled", "missed", "cancelled", "unpriced")
+MAX_EVENTS_PASSED = 500
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,18 @@ def visible_outcomes(scope: Scope) -> QuerySet[Outcome]:
     return rows.filter(Exists(signals.values("pk")))
 
 
+def counted_outcomes(scope: Scope) -> QuerySet[Outcome]:
+    """Return the outcomes that figures for a reader are made of.
+
+    With a delay, those that were decided before it: an open call is valued at present prices.
+    """
+    rows = visible_outcomes(scope)
+    if not scope.delay:
+        return rows
+    young = OutcomeEvent.objects.filter(id__gt=ledger_window.frontiers([scope.delay])[scope.delay].decided)
+    return rows.filter(state__in=DECIDED).exclude(position__in=young.values("position"))
+
+
 def read_outcomes(scope: Scope, filters: OutcomeFilters, after: int, limit: int) -> VisibleOutcomes:
     """Return the next page behind position `after` (0: the start), of at most `limit` outcomes."""
     rows = visible_outcomes(scope).filter(filters.condition(), position__gt=after)
@@ -72,34 +90,36 @@ def read_outcomes(scope: Scope, filters: OutcomeFilters, after: int, limit: int)
     return VisibleOutcomes(page, position, has_more)
 
 
-DECIDED = ("closed", "unfilled", "missed", "cancelled", "unpriced")
-MAX_EVENTS_PASSED = 500
+class Decision(NamedTuple):
+    """Something that was decided, and the call that it is about."""
+
+    event: OutcomeEvent
+    call: TradingSignal
 
 
-def decided_events(scope: Scope, after: int, limit: int) -> tuple[list[OutcomeEvent], int]:
-    """Return the next events behind `after` that a reader may see, up to `limit`, and up to which was looked.
+def decisions(
+    scope: Scope, condition: Q, after: int, frontier: Place, limit: int
+) -> tuple[list[Decision], int]:
+    """Return the next decisions behind `after` that a reader may see, and up to which was looked.
 
-    Ids of events grow in commit order, so that nothing appears behind the second later.
+    `frontier` is how far this reader has come in the ledger, since a call comes before its outcome, and up to
+    which decision it may look. Ids grow in commit order: none below appears later.
     """
-    rows = OutcomeEvent.objects.filter(id__gt=after).order_by("id")
-    if scope.delay:
-        rows = rows.filter(decided_at__lte=timezone.now() - scope.delay)
-    passed = list(rows[:MAX_EVENTS_PASSED])
+    rows = OutcomeEvent.objects.filter(id__gt=after, id__lte=frontier.decided).order_by("id")
+    passed = list(takewhile(lambda event: event.position <= frontier.position, rows[:MAX_EVENTS_PASSED]))
     if not passed:
         return [], after
-    window = scope.window()
-    positions = [event.position for event in passed if event.state in DECIDED]
-    signals = entitlements.visible(scope, window).filter(position__in=positions)
-    seen = set(signals.values_list("position", flat=True))
-    found = [event for event in passed if event.state in DECIDED and event.position in seen]
+    positions = {event.position for event in passed if event.state in DECIDED}
+    signals = entitlements.visible(scope, scope.window()).filter(condition, position__in=positions)
+    calls = {signal.position: signal for signal in signals.defer("raw_payload")}
+    found = [
+        Decision(event, calls[event.position])
+        for event in passed
+        if event.state in DECIDED and event.position in calls
+    ]
     if len(found) > limit:
-        return found[:limit], found[limit - 1].pk
+        return found[:limit], found[limit - 1].event.pk
     return found, passed[-1].pk
-
-
-def serialize_event(event: OutcomeEvent, call: TradingSignal) -> PublicOutcome:
-    """Return what a reader gets of an event of a call."""
-    return serialize_outcome(call, Outcome.objects.get(position=event.position), event)
 
 
 def serialize_outcomes(outcomes: list[Outcome], delay: timedelta) -> list[PublicOutcome]:
@@ -110,15 +130,19 @@ def serialize_outcomes(outcomes: list[Outcome], delay: timedelta) -> list[Public
         for call in TradingSignal.objects.filter(position__in=positions).defer("raw_payload")
     }
     if not delay:
-        return [serialize_outcome(calls[each.position], each, each) for each in outcomes]
+        return [serialize_outcome(calls[each.position], each) for each in outcomes]
     events = OutcomeEvent.objects.filter(position__in=positions, decided_at__lte=timezone.now() - delay)
     latest = {event.position: event for event in events.order_by("id")}
     return [
         serialize_outcome(
             calls[each.position],
-            each,
             latest.get(each.position)
-            or Outcome(state="waiting", ambiguous=False, rule_version=each.rule_version),
+            or Outcome(
+                state="waiting",
+                ambiguous=False,
+                rule_version=each.rule_version,
+                horizon_hours=each.horizon_hours,
+            ),
         )
         for each in outcomes
     ]

@@ -1,13 +1,13 @@
 """An outcome as readers get it, the same over REST, streams and webhooks."""
 
 from datetime import datetime
-from decimal import Decimal
 from typing import Any
 
 import msgspec
 
 from aggregator.models import Outcome, OutcomeEvent, TradingSignal
 from commerce.feed import cursors
+from ecosystems.signal import decimal_text
 
 
 class PublicOutcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,7 +45,7 @@ _AS_THEY_ARE = ("state", "exit_reason", "entered_at", "exited_at", "ambiguous", 
 _NUMBERS = ("entry_price", "exit_price", "gross_return", "net_return", "r_multiple", "mfe_r", "mae_r")
 
 
-def serialize_outcome(call: TradingSignal, known: Outcome, decided: Outcome | OutcomeEvent) -> PublicOutcome:
+def serialize_outcome(call: TradingSignal, decided: Outcome | OutcomeEvent) -> PublicOutcome:
     """Return what a reader gets of a call: `decided` is the outcome, or an event of it."""
     values: dict[str, Any] = {name: getattr(decided, name) for name in _AS_THEY_ARE}
     values |= {name: decimal_text(getattr(decided, name)) for name in _NUMBERS}
@@ -60,16 +60,8 @@ def serialize_outcome(call: TradingSignal, known: Outcome, decided: Outcome | Ou
         instrument=call.instrument,
         action=call.action,
         signal_type=call.signal_type,
-        simulated=known.simulated,
+        simulated=bool(call.simulation),
         recorded_at=call.recorded_at,
-        horizon_hours=decimal_text(known.horizon_hours) or "",
+        horizon_hours=decimal_text(decided.horizon_hours) or "",
         **values,
     )
-
-
-def decimal_text(number: Decimal | None) -> str | None:
-    """Return a decimal without an exponent and without zeros at its end."""
-    if number is None:
-        return None
-    text = f"{number:f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text

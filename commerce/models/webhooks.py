@@ -70,6 +70,9 @@ class Endpoint(models.Model):
     cursor = models.OneToOneField(
         FollowerCursor, on_delete=models.RESTRICT, related_name="endpoint", editable=False
     )
+    outcomes = models.BooleanField(
+        default=True, db_default=True, help_text="Whether it gets what is decided of calls, too."
+    )
     outcomes_to = models.BigIntegerField(
         default=0, db_default=0, editable=False, help_text="The last outcome event that was looked at for it."
     )

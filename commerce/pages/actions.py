@@ -66,7 +66,10 @@ def create_endpoint(request: HttpRequest, customer: Customer) -> HttpResponse:
     if form.is_valid() and _within_rate(request, customer):
         try:
             endpoint, secret = endpoints.create(
-                entitlement(live), form.cleaned_data["channel"], form.cleaned_data["url"].strip()
+                entitlement(live),
+                form.cleaned_data["channel"],
+                form.cleaned_data["url"].strip(),
+                outcomes=form.cleaned_data["outcomes"],
             )
         except endpoints.Rejected as rejected:
             form.add_error("url", str(rejected))

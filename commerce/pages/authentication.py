@@ -19,6 +19,7 @@ from django.utils.crypto import constant_time_compare, get_random_string, salted
 
 from aggregator.http import api_keys, rate_limits
 from aggregator.http.sign_in_limits import address_of_client
+from aggregator.postgres.pool import release_connections
 from commerce.models import Customer
 
 logger = logging.getLogger("signal_hub.pages")
@@ -60,6 +61,7 @@ def email_sign_in_link(request: HttpRequest, email: str, after: str) -> None:
     link = public_url(request, reverse("shop:sign-in-link", args=[token]))
     minutes = LINK_LIFETIME // timedelta(minutes=1)
     text = render_to_string("commerce/email/sign_in.txt", {"link": link, "minutes": minutes})
+    release_connections()  # the mail server may take its time
     send_mail("Sign in to Signal Hub", text, settings.DEFAULT_FROM_EMAIL, [email])
 
 
@@ -156,6 +158,7 @@ def notify_address_change(customer: Customer, before: str) -> bool:
     if not can_send_email():
         return False
     text = render_to_string("commerce/email/address_changed.txt", {"customer": customer, "before": before})
+    release_connections()
     try:
         send_mail("Your Signal Hub e-mail address was changed", text, settings.DEFAULT_FROM_EMAIL, [before])
     except OSError as error:

@@ -7,6 +7,7 @@ from unfold.widgets import (
     UnfoldAdminPasswordWidget,
     UnfoldAdminSelectWidget,
     UnfoldAdminTextInputWidget,
+    UnfoldBooleanSwitchWidget,
 )
 
 from aggregator.http.ssrf import MAX_URL_LENGTH
@@ -60,4 +61,10 @@ class NewEndpointForm(forms.Form):
         widget=UnfoldAdminTextInputWidget(attrs={"placeholder": "https://example.com/signals"}),
         help_text="Webhook: an https:// URL. Telegram: bot token/chat ID. Discord and Slack: incoming "
         "webhook URL. E-mail: the address of your account.",
+    )
+    outcomes = forms.BooleanField(
+        label="Send outcomes of calls, too",
+        required=False,
+        initial=True,
+        widget=UnfoldBooleanSwitchWidget,
     )

@@ -13,18 +13,20 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import ParamSpec, TypeVar
 from uuid import UUID, uuid4
-
-from django.db import close_old_connections
 
 from aggregator.http.problems import Problem, unavailable
 from aggregator.ledger.errors import Outage, classified
 from aggregator.ledger.generations import ledger_head
+from aggregator.postgres.pool import call_and_release, serve_signals
 from commerce import feed, ledger_window, readers
 from commerce.api.base import cursor_ahead
 from commerce.entitlements import Entitlement, Scope
-from commerce.feed import Filters, cursors, signal_serializer
+from commerce.feed import Filters, cursors, outcome_pages, signal_serializer
+from commerce.feed.outcome_serializer import serialize_outcome
+from commerce.ledger_window import Place
 from commerce.readers import Reader
 from commerce.streaming import slots
 
@@ -37,8 +39,8 @@ POLL_INTERVAL_S = 0.25
 RECHECK_INTERVAL_S = 2.0
 """How often the keys and subscriptions of open streams are checked again."""
 OUTAGE_INTERVAL_S = 2.0
-MAX_DATABASE_THREADS = 4
-"""Each has a database connection."""
+MAX_DATABASE_THREADS = 2
+"""As many as the process has connections."""
 MAX_PAGE_SIGNALS = 50
 MAX_PAGE_BYTES = 262_144
 """A page ends with the signal that exceeds it: a client that stops reading holds one page in memory, and one
@@ -46,19 +48,37 @@ signal may have 64 KiB."""
 MAX_PAGES_KEPT = 64
 
 
+@dataclass(frozen=True)
+class Selection:
+    """What a stream has asked for."""
+
+    filters: Filters
+    outcomes: bool = True
+
+    def part_of(self, place: Place) -> Place:
+        """Return a place as far as it concerns the stream."""
+        return place if self.outcomes else place._replace(decided=0)
+
+
 class Subscriber:
     """An open stream, as far as the broadcaster knows it."""
 
     def __init__(
-        self, key_digest: bytes, slot: UUID, entitlement: Entitlement, filters: Filters, position: int
+        self,
+        key_digest: bytes,
+        slot: UUID,
+        entitlement: Entitlement,
+        selection: Selection,
+        place: Place,
+        frontier: Place,
     ) -> None:
         self.key_digest = key_digest
         self.slot = slot
         self.entitlement = entitlement
-        self.filters = filters
-        self.position = position
+        self.selection = selection
+        self.place = place
         """Up to where the stream has read."""
-        self.frontier = 0
+        self.frontier = selection.part_of(frontier)
         self.end_reason: Problem | None = None
         """Why the stream has to end; None while it may go on."""
         self._changed = asyncio.Event()
@@ -73,7 +93,8 @@ class Subscriber:
         self._changed.clear()
         return True
 
-    def advance(self, frontier: int) -> None:
+    def advance(self, frontier: Place) -> None:
+        frontier = self.selection.part_of(frontier)
         if frontier != self.frontier:
             self.frontier = frontier
             self._changed.set()
@@ -109,36 +130,53 @@ def too_many_streams(allowed: int) -> Problem:
 
 @dataclass(frozen=True)
 class EventPage:
-    """A page as Server-Sent Events: each event's position and bytes."""
+    """A page as Server-Sent Events: the place behind each event, and its bytes."""
 
-    events: list[tuple[int, bytes]]
-    position: int
+    events: list[tuple[Place, bytes]]
+    place: Place
 
 
-def read_events(scope: Scope, filters: Filters, after: int) -> EventPage:
-    """Return the next page behind `after` as events."""
-    page = feed.read(scope, filters, after, MAX_PAGE_SIGNALS)
+def read_events(scope: Scope, filters: Filters, after: Place, frontier: Place) -> EventPage:
+    """Return the next page between two places as events: signals, then what was decided of them."""
+    if after.position >= frontier.position:
+        return _read_decisions(scope, filters, after, frontier)
+    page = feed.read(scope, filters, after.position, MAX_PAGE_SIGNALS)
     events, size = [], 0
     for signal in page.signals:
         if size >= MAX_PAGE_BYTES:
             break
-        event = _event(signal_serializer.serialize(signal, scope))
-        events.append((signal.position or 0, event))
-        size += len(event)
-    return EventPage(events, page.cut(len(events)).position)
+        place = after._replace(position=signal.position or 0)
+        data = signal_serializer.encoder.encode(signal_serializer.serialize(signal, scope))
+        events.append((place, _event(place, frontier, b"signal", data)))
+        size += len(events[-1][1])
+    return EventPage(events, after._replace(position=page.cut(len(events)).position))
 
 
-def _event(signal: signal_serializer.PublicSignal) -> bytes:
+def _read_decisions(scope: Scope, filters: Filters, after: Place, frontier: Place) -> EventPage:
+    upto = after._replace(decided=frontier.decided)
+    found, passed = outcome_pages.decisions(scope, filters.condition(), after.decided, upto, MAX_PAGE_SIGNALS)
+    events = []
+    for event, call in found:
+        place = after._replace(decided=event.pk)
+        data = signal_serializer.encoder.encode(serialize_outcome(call, event))
+        events.append((place, _event(place, frontier, b"outcome.decided", data)))
+    return EventPage(events, after._replace(decided=passed))
+
+
+def _event(place: Place, frontier: Place, kind: bytes, data: bytes) -> bytes:
     # JSON has no line breaks, which would end the `data` field.
-    return b"id: %b\nevent: signal\ndata: %b\n\n" % (
-        signal.cursor.encode(),
-        signal_serializer.encoder.encode(signal),
-    )
+    return b"id: %b\nevent: %b\ndata: %b\n\n" % (_cursor(place, frontier), kind, data)
 
 
-def cursor_event(position: int) -> bytes:
+def cursor_event(place: Place, frontier: Place) -> bytes:
     """Return an event without data: it moves the client's Last-Event-ID and keeps the connection alive."""
-    return b": keep-alive\nid: %b\n\n" % cursors.encode(position).encode()
+    return b": keep-alive\nid: %b\n\n" % _cursor(place, frontier)
+
+
+def _cursor(place: Place, frontier: Place) -> bytes:
+    """Return the cursor of a place; while nothing was decided, that of its position says all."""
+    text = cursors.encode_place(place) if frontier.decided else cursors.encode(place.position)
+    return text.encode()
 
 
 class Broadcaster:
@@ -148,17 +186,13 @@ class Broadcaster:
         self.process = uuid4()
         self.subscribers: set[Subscriber] = set()
         self._poller: asyncio.Task[None] | None = None
-        self._database = ThreadPoolExecutor(MAX_DATABASE_THREADS, "stream-database")
+        self._database = ThreadPoolExecutor(MAX_DATABASE_THREADS, "stream-database", serve_signals)
         self._pages: OrderedDict[object, asyncio.Task[EventPage]] = OrderedDict()
 
     async def in_database_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return what a function that uses the database returns, called in a thread. Raises Outage."""
 
-        def call() -> T:
-            close_old_connections()
-            with classified():
-                return function(*args, **kwargs)
-
+        call = partial(call_and_release, classified()(function), *args, **kwargs)
         return await asyncio.get_running_loop().run_in_executor(self._database, call)
 
     def add(self, subscriber: Subscriber) -> None:
@@ -170,13 +204,13 @@ class Broadcaster:
     def remove(self, subscriber: Subscriber) -> None:
         self.subscribers.discard(subscriber)
 
-    async def page(self, subscriber: Subscriber, after: int) -> EventPage:
+    async def page(self, subscriber: Subscriber) -> EventPage:
         """Return the next page for `subscriber`, read once for all that need the same. Raises Outage."""
-        scope = subscriber.entitlement.scope
-        key = (scope, subscriber.filters, after, subscriber.frontier)
+        scope, filters = subscriber.entitlement.scope, subscriber.selection.filters
+        key = (scope, filters, subscriber.place, subscriber.frontier)
         task = self._pages.get(key)
         if task is None or (task.done() and (task.cancelled() or task.exception())):
-            task = asyncio.create_task(self.in_database_thread(read_events, scope, subscriber.filters, after))
+            task = asyncio.create_task(self.in_database_thread(read_events, *key))
             self._pages[key] = task
             if len(self._pages) > MAX_PAGES_KEPT:
                 self._pages.popitem(last=False)
@@ -204,7 +238,8 @@ class Broadcaster:
     async def _advance(self) -> None:
         delays = {subscriber.entitlement.scope.delay for subscriber in self.subscribers} | {NO_DELAY}
         frontiers = await self.in_database_thread(ledger_window.frontiers, delays)
-        if any(subscriber.position > frontiers[NO_DELAY] for subscriber in self.subscribers):
+        newest = frontiers[NO_DELAY].position
+        if any(subscriber.place.position > newest for subscriber in self.subscribers):
             await self._end_those_ahead()
         for subscriber in self.subscribers:
             if (frontier := frontiers.get(subscriber.entitlement.scope.delay)) is not None:
@@ -214,7 +249,7 @@ class Broadcaster:
         """End the streams that have passed the ledger's end: it was restored to an earlier state."""
         head = await self.in_database_thread(ledger_head)
         for subscriber in self.subscribers:
-            if subscriber.position > head:
+            if subscriber.place.position > head:
                 subscriber.end(cursor_ahead())
 
     async def _recheck(self) -> None:

@@ -22,15 +22,18 @@ from django.http import QueryDict
 from aggregator.http.asgi import Receive, Scope, Send, received_by_asgi, respond
 from aggregator.http.problems import Problem, unavailable
 from aggregator.ledger.errors import Outage
-from commerce import readers, usage
+from commerce import ledger_window, readers, usage
 from commerce.api import quota_headers, serializers
 from commerce.api.base import counting_failures, problem_of, valid
 from commerce.entitlements import Entitlement
 from commerce.feed import Filters, cursors
+from commerce.feed.cursors import Cursor
+from commerce.ledger_window import Place
 from commerce.streaming import slots
 from commerce.streaming.broadcaster import (
     Broadcaster,
     EventPage,
+    Selection,
     Subscriber,
     cursor_event,
     streaming_entitlement,
@@ -58,8 +61,9 @@ class Admission:
     key_digest: bytes
     entitlement: Entitlement
     usage: Usage
-    filters: Filters
-    position: int
+    selection: Selection
+    place: Place
+    frontier: Place
     slot: UUID
 
 
@@ -85,7 +89,12 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
         await respond(send, refusal.response())
         return
     subscriber = Subscriber(
-        admission.key_digest, admission.slot, admission.entitlement, admission.filters, admission.position
+        admission.key_digest,
+        admission.slot,
+        admission.entitlement,
+        admission.selection,
+        admission.place,
+        admission.frontier,
     )
     watcher = asyncio.create_task(_end_on_disconnect(receive, subscriber))
     shared.add(subscriber)
@@ -106,19 +115,27 @@ def admit(headers: Mapping[str, str], query: bytes, address: str, process: UUID)
         reader = readers.find_reader(headers)
     entitlement = streaming_entitlement(reader)
     wanted = valid(serializers.StreamQuery, QueryDict(query))
-    after = wanted.pop("after", None)
+    after: Cursor | None = wanted.pop("after", None)
     if last := headers.get("last-event-id"):
         after = valid(serializers.CursorQuery, {"cursor": last})["cursor"]
-    frontier = entitlement.scope.window().frontier
-    if after is not None:
-        cursors.require_on_record(after, frontier)
+    selection = Selection(outcomes=wanted.pop("outcomes"), filters=Filters(**wanted))
+    delay = entitlement.scope.delay
+    frontier = ledger_window.frontiers([delay])[delay]
+    place = frontier if after is None else _place_of(after, frontier)
     used = usage.count_request(entitlement.customer_id, entitlement.requests_per_day)
     usage.require_signals_left(used, entitlement.signals_per_day)
     slot = slots.acquire(entitlement.customer_id, process, entitlement.streams)
     if slot is None:
         raise too_many_streams(entitlement.streams)
-    position = frontier if after is None else after
-    return Admission(readers.key_digest(headers), entitlement, used, Filters(**wanted), position, slot)
+    place = selection.part_of(place)
+    return Admission(readers.key_digest(headers), entitlement, used, selection, place, frontier, slot)
+
+
+def _place_of(cursor: Cursor, frontier: Place) -> Place:
+    """Return from where a reader goes on. Raises CursorAhead."""
+    cursors.require_on_record(cursor.position, frontier.position)
+    decided = ledger_window.decided_by(cursor.position) if cursor.decided is None else cursor.decided
+    return Place(cursor.position, decided)
 
 
 class _Stream:
@@ -126,39 +143,38 @@ class _Stream:
         self.shared = shared
         self.subscriber = subscriber
         self.admission = admission
-        self.position = admission.position
         self._send = send
-        self._sent_position = self.position
+        self._sent_place = subscriber.place
         self._sent_at = time.monotonic()
 
     async def run(self) -> None:
         """Send until the client disconnects or the stream has to end."""
         await self._start()
         while not self.subscriber.end_reason:
-            moved = self.position < self.subscriber.frontier and await self._page()
+            moved = self.subscriber.place.is_behind(self.subscriber.frontier) and await self._page()
             # Signals that the filters hide must not keep the connection silent for long.
-            behind = self.position != self._sent_position
+            behind = self.subscriber.place != self._sent_place
             left = self._sent_at + (CURSOR_INTERVAL_S if behind else KEEP_ALIVE_INTERVAL_S) - time.monotonic()
             if left <= 0:
-                await self._write(cursor_event(self.position))
+                await self._write(cursor_event(self.subscriber.place, self.subscriber.frontier))
             elif not moved:
                 await self.subscriber.wait(left)
         await self._write(_end_event(self.subscriber.end_reason))
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _page(self) -> bool:
-        """Send a page and return whether the position moved."""
+        """Send a page and return whether the place moved."""
         try:
-            page = await self.shared.page(self.subscriber, self.position)
+            page = await self.shared.page(self.subscriber)
             granted = await self._count(len(page.events))
         except Outage:
             return False  # the broadcaster logs it; the next frontier or keep-alive tries again
         chunk = b"".join(event for _, event in page.events[:granted])
-        before, self.position = self.position, _position_behind(page, granted, self.position)
-        self.subscriber.position = self.position
+        before = self.subscriber.place
+        self.subscriber.place = _place_behind(page, granted, before)
         if chunk:
             await self._write(chunk)
-        return self.position > before
+        return self.subscriber.place != before
 
     async def _count(self, wanted: int) -> int:
         """Count signals and return how many may be sent; if not all, the stream ends behind them."""
@@ -183,18 +199,19 @@ class _Stream:
         }
         encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         await self._send({"type": "http.response.start", "status": 200, "headers": encoded})
-        await self._write(b"retry: %d\n%b" % (RECONNECT_MS, cursor_event(self.position)))
+        place = cursor_event(self.subscriber.place, self.subscriber.frontier)
+        await self._write(b"retry: %d\n%b" % (RECONNECT_MS, place))
 
     async def _write(self, chunk: bytes) -> None:
         async with asyncio.timeout(SEND_TIMEOUT_S):
             await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
-        self._sent_position, self._sent_at = self.position, time.monotonic()
+        self._sent_place, self._sent_at = self.subscriber.place, time.monotonic()
 
 
-def _position_behind(page: EventPage, granted: int, before: int) -> int:
-    """Return the position behind the events that were granted."""
+def _place_behind(page: EventPage, granted: int, before: Place) -> Place:
+    """Return the place behind the events that were granted."""
     if granted == len(page.events):
-        return page.position
+        return page.place
     return page.events[granted - 1][0] if granted else before
 
 

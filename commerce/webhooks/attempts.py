@@ -64,7 +64,7 @@ def _send(claim: Claim) -> AttemptResult:
     except DecryptionError:
         return AttemptResult(0, "the address cannot be decrypted: CORE_AUTH_SECRET was changed")
     if endpoint.channel != Endpoint.Channel.WEBHOOK:
-        return chats.send_text(endpoint, address, claim.signal)
+        return chats.send_text(endpoint, address, claim.signal, claim.outcome)
     try:
         target = ssrf.guard().check(address)
     except ssrf.Refused as refused:

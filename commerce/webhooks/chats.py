@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import apprise
 from django.conf import settings
 from django.core.mail import EmailMessage
 from django.template.loader import render_to_string
@@ -15,6 +14,7 @@ from django.template.loader import render_to_string
 from aggregator.models import TradingSignal
 from commerce.entitlements import Scope
 from commerce.feed import signal_serializer
+from commerce.feed.outcome_serializer import PublicOutcome
 from commerce.models import Endpoint
 from commerce.webhooks.http_client import AttemptResult
 from commerce.webhooks.unsubscribing import unsubscribe_url
@@ -33,6 +33,10 @@ SLACK = re.compile(
 EMAIL = re.compile(
     r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z0-9-]{2,63}"
 )
+
+
+OUTCOME_OF = "Outcome of "
+"""Before the action in a message that is about a call's outcome: it must not read like another call."""
 
 
 def _escape_markdown(text: str) -> str:
@@ -68,7 +72,7 @@ SERVICES = {
         "tgram://{token}/{chat}/?image=no&preview=no",
         "commerce/chat/telegram.html",
         html.escape,
-        apprise.NotifyFormat.HTML,
+        "html",
     ),
     "discord": ChatService(
         DISCORD,
@@ -77,7 +81,7 @@ SERVICES = {
         "discord://{id}/{token}/?avatar=no&footer=no&fields=no",
         "commerce/chat/discord.md",
         _escape_markdown,
-        apprise.NotifyFormat.TEXT,
+        "text",
     ),
     "slack": ChatService(
         SLACK,
@@ -86,7 +90,7 @@ SERVICES = {
         "slack://{team}/{app}/{token}/?image=no&footer=no&timestamp=no",
         "commerce/chat/slack.md",
         _escape_slack,
-        apprise.NotifyFormat.TEXT,
+        "text",
     ),
 }
 
@@ -106,20 +110,28 @@ def label(channel: str, address: str) -> str:
     return service.label.format(**found.groupdict())
 
 
-def send_text(endpoint: Endpoint, address: str, signal: TradingSignal | None) -> AttemptResult:
-    """Send a signal, or a test where there is none. Services report success or failure and no more."""
+def send_text(
+    endpoint: Endpoint, address: str, signal: TradingSignal | None, outcome: PublicOutcome | None = None
+) -> AttemptResult:
+    """Send a signal, or what became of it, or a test where there is none.
+
+    Services report success or failure and no more.
+    """
     started = time.monotonic()
     if endpoint.channel == "email":
-        accepted = _mail(address, signal, unsubscribe_url(endpoint))
+        accepted = _mail(address, signal, outcome, unsubscribe_url(endpoint))
     else:
-        accepted = _notify(SERVICES[endpoint.channel], address, signal)
+        service = SERVICES[endpoint.channel]
+        accepted = _notify(service, address, render(service.template, service.escape, signal, outcome))
     duration_ms = round((time.monotonic() - started) * 1000)
     if accepted:
         return AttemptResult(200, duration_ms=duration_ms)
     return AttemptResult(0, "the service did not accept it", duration_ms=duration_ms)
 
 
-def _notify(service: ChatService, address: str, signal: TradingSignal | None) -> bool:
+def _notify(service: ChatService, address: str, text: str) -> bool:
+    import apprise  # which a hub without chats need not hold
+
     found = service.form.fullmatch(address)
     plugin: Any = found and apprise.Apprise.instantiate(service.apprise_url.format(**found.groupdict()))
     if not plugin:
@@ -129,14 +141,15 @@ def _notify(service: ChatService, address: str, signal: TradingSignal | None) ->
     plugin.throttle = lambda *_, **__: None
     sender = apprise.Apprise()
     sender.add(plugin)
-    text = render(service.template, service.escape, signal)
     return bool(sender.notify(text, body_format=service.body_format))
 
 
-def _mail(address: str, signal: TradingSignal | None, unsubscribe: str) -> bool:
+def _mail(
+    address: str, signal: TradingSignal | None, outcome: PublicOutcome | None, unsubscribe: str
+) -> bool:
     if not settings.EMAIL_URL:
         return False  # Django's backend would report success without a server
-    text = render("commerce/chat/email.txt", str, signal)
+    text = render("commerce/chat/email.txt", str, signal, outcome)
     headers = {}
     if unsubscribe:
         text += f"\n\nUnsubscribe: {unsubscribe}"
@@ -144,23 +157,32 @@ def _mail(address: str, signal: TradingSignal | None, unsubscribe: str) -> bool:
             "List-Unsubscribe": f"<{unsubscribe}>",
             "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
         }
-    message = EmailMessage(_subject(signal), text, settings.DEFAULT_FROM_EMAIL, [address], headers=headers)
+    message = EmailMessage(
+        _subject(signal, outcome), text, settings.DEFAULT_FROM_EMAIL, [address], headers=headers
+    )
     try:
         return bool(message.send())
     except OSError:
         return False
 
 
-def _subject(signal: TradingSignal | None) -> str:
+def _subject(signal: TradingSignal | None, outcome: PublicOutcome | None = None) -> str:
     if signal is None:
         return "A test of your Signal Hub endpoint"
     mark = f"[{signal.simulation}] " if signal.simulation else ""
-    return " ".join(f"{mark}{signal.action} {signal.instrument or signal.symbol}".split())
+    what = f"{OUTCOME_OF if outcome else ''}{signal.action}"
+    return " ".join(f"{mark}{what} {signal.instrument or signal.symbol}".split())
 
 
-def render(template: str, escape: Callable[[str], str], signal: TradingSignal | None) -> str:
+def render(
+    template: str,
+    escape: Callable[[str], str],
+    signal: TradingSignal | None,
+    outcome: PublicOutcome | None = None,
+) -> str:
     """Return a message's text; every text of the signal goes through `escape`."""
-    context = {"signal": signal and {name: escape(text) for name, text in _texts(signal).items()}}
+    texts = _texts(signal) | (_outcome_texts(outcome) if outcome else {}) if signal else {}
+    context = {"signal": {name: escape(text) for name, text in texts.items()}}
     lines = render_to_string(template, context).splitlines()
     return "\n".join(line.strip() for line in lines if line.strip())
 
@@ -173,6 +195,16 @@ def _effect(public: signal_serializer.PublicSignal) -> str:
         return f"Closes call {public.refers_to}"
     verb = "Refers to" if public.action == "HOLD" else "Changes stop and target of"
     return f"{verb} call {public.refers_to}"
+
+
+def _outcome_texts(outcome: PublicOutcome) -> dict[str, str]:
+    """Return what a message about an outcome says in place of the call's own prices."""
+    became = outcome.state.capitalize()
+    if outcome.exit_reason:
+        gain = f", {float(outcome.r_multiple):+.2f} R" if outcome.r_multiple else ""
+        became = f"Closed by {outcome.exit_reason}: {outcome.entry_price} to {outcome.exit_price}{gain}"
+    prices = dict.fromkeys(("entry", "stop", "target", "confidence"), "")
+    return prices | {"action": f"{OUTCOME_OF}{outcome.action}", "effect": became}
 
 
 def _texts(signal: TradingSignal) -> dict[str, str]:

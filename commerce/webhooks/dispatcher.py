@@ -16,16 +16,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
 
-from django.db import close_old_connections, connections, transaction
+from django.db import connections, transaction
 from django.db.models import Exists, F, OuterRef, Subquery
 from django.db.models.functions import Now
 
 from aggregator.ledger.errors import Outage, classified
 from aggregator.models import TradingSignal
+from aggregator.postgres.pool import release_connections
 from aggregator.worker import Loop
 from commerce import entitlements
 from commerce.entitlements import Entitlement, Scope
-from commerce.feed import outcome_pages
+from commerce.feed.outcome_serializer import serialize_outcome
 from commerce.models import Endpoint, Message
 from commerce.webhooks import attempts
 from commerce.webhooks.attempts import CLAIM_TIMEOUT, Claim
@@ -60,10 +61,10 @@ class Dispatcher(Loop):
 
         Blocks for WAIT_TIMEOUT_S at most; without `wait` until something is done or nothing is left to do.
         """
-        close_old_connections()
         while True:
             with classified():
                 done = self._start_due()
+            release_connections()
             futures.wait(self._under_way, WAIT_TIMEOUT_S, futures.FIRST_COMPLETED)
             done += self._record()
             if done or wait or not self._under_way:
@@ -132,7 +133,7 @@ def claim_due(limit: int, *, slow: bool) -> tuple[list[Claim], int]:
                 message.attempt_count += 1
                 expires_at = endpoint.now + CLAIM_TIMEOUT
                 event = message.outcome_event
-                outcome = outcome_pages.serialize_event(event, signal) if event and signal else None
+                outcome = serialize_outcome(signal, event) if event and signal else None
                 claims.append(Claim(endpoint, message, signal, scope, expires_at, outcome))
         Message.objects.filter(pk__in=withheld).update(state=Message.State.WITHHELD, finished_at=Now())
         if claims:

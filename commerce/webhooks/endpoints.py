@@ -43,8 +43,11 @@ def create(
     description: str = "",
     after: int | None = None,
     ecosystems: Iterable[str] = (),
+    outcomes: bool | None = None,
 ) -> tuple[Endpoint, str | None]:
     """Create an endpoint that follows the ledger from `after`, or from now on.
+
+    It gets outcomes, too, if `outcomes` says so; where it is None, a webhook does and a chat does not.
 
     Returns it with the signing secret of a webhook, which is shown this once. Raises Rejected.
     """
@@ -71,6 +74,7 @@ def create(
             label=label[:255],
             description=description,
             ecosystems=restriction,
+            outcomes=channel == Endpoint.Channel.WEBHOOK if outcomes is None else outcomes,
         )
         endpoint.cursor_id = f"{Endpoint.CURSOR_PREFIX}{endpoint.public_id}"
         followers.create(endpoint.cursor_id, position)

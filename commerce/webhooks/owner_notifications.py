@@ -9,6 +9,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 from django.template.loader import render_to_string
 
+from aggregator.postgres.pool import release_connections
 from commerce.models import Endpoint
 
 logger = logging.getLogger("signal_hub.webhooks")
@@ -45,6 +46,7 @@ def _send(endpoint: Endpoint) -> bool:
     """Send a notification; one that fails or is cut off stays due, and may come twice."""
     text = render_to_string("commerce/email/endpoint_disabled.txt", {"endpoint": endpoint})
     subject = f"Signals to {endpoint.label} have stopped"
+    release_connections()  # the mail server may take its time
     try:
         send_mail(subject, text, settings.DEFAULT_FROM_EMAIL, [endpoint.customer.email])
     except OSError as error:

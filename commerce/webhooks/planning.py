@@ -16,7 +16,7 @@ from django.utils import timezone
 from aggregator import followers
 from aggregator.ledger.errors import Outage, classified
 from aggregator.models import OutcomeEvent, TradingSignal
-from commerce import feed, usage
+from commerce import feed, ledger_window, usage
 from commerce.entitlements import Entitlement, entitlement
 from commerce.feed import outcome_pages
 from commerce.models import Endpoint, Message, Subscription
@@ -94,7 +94,7 @@ class Planner:
         recorded = TradingSignal.objects.filter(position__isnull=False).order_by("-position")
         decided = OutcomeEvent.objects.order_by("-id")
         behind = Q(cursor__position__lt=Subquery(recorded.values("position")[:1]))
-        behind |= Q(channel=Endpoint.Channel.WEBHOOK, outcomes_to__lt=Subquery(decided.values("pk")[:1]))
+        behind |= Q(outcomes=True, outcomes_to__lt=Subquery(decided.values("pk")[:1]))
         rows = Endpoint.objects.free().filter(behind)
         rows = rows.exclude(Exists(Message.objects.due().filter(endpoint=OuterRef("pk"))))
         return list(rows.exclude(pk__in=list(self._not_before)).order_by("cursor__advanced_at")[:MAX_LISTED])
@@ -121,7 +121,9 @@ class Planner:
             _create_messages(endpoint, page.signals)
             cursor.position = page.position
             # A call before its outcome.
-            decided = not page.has_more and _plan_outcomes(endpoint, rights, limit - len(page.signals))
+            decided = not page.has_more and _plan_outcomes(
+                endpoint, rights, page.position, limit - len(page.signals)
+            )
         if rights.scope.delay and not page.has_more:
             self._look_again(endpoint, DELAYED_INTERVAL_S)
         return bool(page.signals) or page.has_more or decided
@@ -131,32 +133,32 @@ class Planner:
         return False
 
 
-def _plan_outcomes(endpoint: Endpoint, rights: Entitlement, limit: int) -> bool:
-    """Create messages of what was decided since, for a webhook; return whether that made progress.
+def _plan_outcomes(endpoint: Endpoint, rights: Entitlement, position: int, limit: int) -> bool:
+    """Create messages of what was decided since of calls up to a position; return whether there was any.
 
-    Chats get signals only. In the transaction that holds the endpoint's cursor.
+    In the transaction that holds the endpoint's cursor.
     """
-    if endpoint.channel != Endpoint.Channel.WEBHOOK or limit <= 0:
+    if not endpoint.outcomes or limit <= 0:
         return False
     after = Endpoint.objects.values_list("outcomes_to", flat=True).get(pk=endpoint.pk)
-    events, passed = outcome_pages.decided_events(rights.scope, after, limit)
-    granted = usage.count_signals(rights.customer_id, len(events), rights.signals_per_day)
-    if granted < len(events):
-        events = events[:granted]
-        passed = events[-1].pk if events else after
-    positions = [event.position for event in events]
-    signals = dict(TradingSignal.objects.filter(position__in=positions).values_list("position", "pk"))
+    delay = rights.scope.delay
+    frontier = ledger_window.frontiers([delay])[delay]._replace(position=position)
+    found, passed = outcome_pages.decisions(rights.scope, Q(), after, frontier, limit)
+    granted = usage.count_signals(rights.customer_id, len(found), rights.signals_per_day)
+    if granted < len(found):
+        found = found[:granted]
+        passed = found[-1].event.pk if found else after
     Message.objects.bulk_create(
         [
             Message(
                 endpoint=endpoint,
                 message_id=message_id(endpoint, f"outcome\0{event.pk}"),
-                signal_id=signals[event.position],
+                signal=call,
                 position=event.position,
                 outcome_event=event,
                 due_at=Now(),
             )
-            for event in events
+            for event, call in found
         ],
         ignore_conflicts=True,
     )

@@ -102,7 +102,7 @@ def operator_password(environment: Mapping[str, str]) -> str:
         file.touch(mode=0o600)
         file.write_text(secrets.token_urlsafe(12))
     password = file.read_text().strip()
-    options = ["--noinput", "--username", OPERATOR, "--email", f"{OPERATOR}@localhost"]
+    options = ["--skip-checks", "--noinput", "--username", OPERATOR, "--email", f"{OPERATOR}@localhost"]
     try:
         manage({**environment, "DJANGO_SUPERUSER_PASSWORD": password}, "createsuperuser", *options)
     except RunError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib.util
 import re
 import shutil
@@ -67,10 +68,13 @@ class Redis(Server):
     name = "redis"
     stop_signal = signal.SIGTERM
 
-    def __init__(self, home: Path, *, durable: bool = True, program: Path | None = None) -> None:
-        """`program` is a server to run instead of the newest one."""
+    def __init__(
+        self, home: Path, *, durable: bool = True, program: Path | None = None, **settings: str
+    ) -> None:
+        """`program` is a server to run instead of the newest one, `settings` are parameters of the server."""
         super().__init__(home, durable=durable)
         self._given = program
+        self.settings = {name.replace("_", "-"): value for name, value in settings.items()}
 
     @property
     def url(self) -> str:
@@ -100,7 +104,7 @@ class Redis(Server):
             "appendonly": "yes" if self.durable else "no",
             "save": '""',
             "maxmemory-policy": "noeviction",
-        }
+        } | self.settings
         text = "".join(f"{key} {value}\n" for key, value in settings.items())
         # Through standard input: on the command line every user of the machine could read the password.
         return self._spawn([reachable_copy(self.program), "-"], cwd=self.data, stdin=text)
@@ -152,7 +156,7 @@ def reachable_copy(program: Program) -> Path:
     """Return the program's path, or that of a copy when the server's account may not enter its folder.
 
     A link is not followed: Debian's redis-server is one to redis-check-rdb, which goes by the name that it is
-    called by.
+    called by. Copies are kept by what is in them: two builds of one version are two programs.
     """
     path = program.path
     target = path.resolve()
@@ -160,6 +164,7 @@ def reachable_copy(program: Program) -> Path:
         each.stat().st_mode & 0o001 for each in (target, *target.parents, *path.absolute().parents)
     ):
         return path
-    folder = SHARED_HOME / f"{path.name}-{'.'.join(map(str, program.version))}"
+    digest = hashlib.sha256(target.read_bytes()).hexdigest()
+    folder = SHARED_HOME / f"{path.name}-{digest[:12]}"
     copy_once([path], folder)
     return folder / path.name

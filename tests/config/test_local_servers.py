@@ -260,25 +260,49 @@ def test_a_packaged_server_behind_known_fixes_is_named(monkeypatch):
     assert program.warning.startswith(f"{program.title} of a Python package lacks fixes")
 
 
-def test_a_link_to_a_program_that_goes_by_its_name_is_not_followed(home, tmp_path):
+@pytest.mark.parametrize("name", ["redis-server", "valkey-server"])
+def test_a_link_to_a_program_that_goes_by_its_name_is_not_followed(home, tmp_path, monkeypatch, name):
     """Debian's redis-server and valkey-server are links to redis-check-rdb and valkey-check-rdb."""
-    real = embedded_redis.find_program().path
-    for name in ("redis-server", "valkey-server"):
-        folder = tmp_path / name
-        folder.mkdir()
-        one_for_all = folder / "check-rdb"
-        one_for_all.write_text(
-            f"""#!/bin/sh
+    monkeypatch.setattr(embedded_redis, "SHARED_HOME", home)
+    link = program_behind_a_link(tmp_path, name, real=reachable_server())
+    with Redis(home, durable=False, program=link) as server:
+        assert redis_client_library.Redis.from_url(server.url).ping()
+
+
+def test_another_build_of_the_same_version_is_another_program(home, tmp_path, monkeypatch):
+    monkeypatch.setattr(embedded_redis, "SHARED_HOME", home)
+    real = reachable_server()
+    removed = tmp_path / "removed"
+    removed.symlink_to(real)
+    (tmp_path / "first").mkdir()
+    first = embedded_redis.examine(program_behind_a_link(tmp_path / "first", "redis-server", real=removed))
+    embedded_redis.reachable_copy(first)
+    removed.unlink()
+    (tmp_path / "second").mkdir()
+    second = program_behind_a_link(tmp_path / "second", "redis-server", real=real)
+    assert embedded_redis.examine(second).version == first.version
+    with Redis(home, durable=False, program=second) as server:
+        assert redis_client_library.Redis.from_url(server.url).ping()
+
+
+def reachable_server():
+    return embedded_redis.reachable_copy(embedded_redis.find_program())
+
+
+def program_behind_a_link(folder, name, *, real):
+    """Make a link to a program that is a server if it is called so, and another tool otherwise."""
+    one_for_all = folder / "check-rdb"
+    one_for_all.write_text(
+        f"""#!/bin/sh
 case "$0" in
 *-server) exec {real} "$@" ;;
 *) echo 'Not enough arguments'; exit 1 ;;
 esac
 """
-        )
-        one_for_all.chmod(0o755)
-        (folder / name).symlink_to("check-rdb")
-        with Redis(home, durable=False, program=folder / name) as server:
-            assert redis_client_library.Redis.from_url(server.url).ping()
+    )
+    one_for_all.chmod(0o755)
+    (folder / name).symlink_to("check-rdb")
+    return folder / name
 
 
 def test_a_temporary_home_home_is_removed_however_its_user_ends():
@@ -341,6 +365,6 @@ def test_a_program_in_a_private_folder_is_copied(tmp_path, monkeypatch):
     private.mkdir(mode=0o700)
     program = private / "redis-server"
     program.touch(mode=0o755)
-    copy = tmp_path / "shared" / "redis-server-7.0.0" / "redis-server"
-    assert embedded_redis.reachable_copy(embedded_redis.Program(program, (7, 0, 0))) == copy
+    copy = embedded_redis.reachable_copy(embedded_redis.Program(program, (7, 0, 0)))
+    assert (copy.name, copy.parent.parent) == ("redis-server", tmp_path / "shared")
     assert copy.stat().st_mode & 0o777 == 0o755

@@ -18,9 +18,8 @@ from dotenv import dotenv_values
 from config.local import Postgres, free_port, temporary_home
 from tests.servers import PROJECT, eventually, renamed
 
-NOT_COPIED = shutil.ignore_patterns(
-    ".git", ".venv", ".env", ".data", "__pycache__", ".*_cache", ".hypothesis"
-)
+NOT_COPIED = shutil.ignore_patterns(".*", "tests", "*.pyc.*")
+"""Compiled modules are copied: to compile them anew takes each run seconds."""
 
 
 class Run:
@@ -191,9 +190,9 @@ def test_a_fresh_hub_shows_arrivals_over_every_transport_and_keeps_them(run):
     assert again.processes() == []
 
 
-@pytest.fixture
-def given(transactional_db, redis_client):
-    """Servers that the user names: those of this test run, with a database of its own."""
+@pytest.fixture(scope="module")
+def given():
+    """Servers that the user names: those of this run, with a database that the first test finds empty."""
     url = renamed(os.environ["CORE_DB_URL"], "postgres")
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("DROP DATABASE IF EXISTS named_by_user WITH (FORCE)")

@@ -106,6 +106,12 @@ ATTACKS = (
         f"{INGEST}/test_hooks.py::test_guessing_is_limited_by_address_and_locks_nobody_out",
     ),
     Attack(
+        "a producer with a hook",
+        "sends signals in the name of another agent",
+        "refused and kept as dead letters, where the source is bound to agents",
+        f"{INGEST}/test_hooks.py::test_a_source_that_is_bound_to_agents_is_refused_others",
+    ),
+    Attack(
         "a reader of logs, processes and pages",
         "looks for the token of a hook",
         "it is nowhere",
@@ -199,6 +205,18 @@ ATTACKS = (
         "is read-only, or loses a grant",
         "an outage that the health check sees",
         "aggregator/test_refusing_servers.py::test_the_database_check_asks_what_recording_needs",
+    ),
+    Attack(
+        "the disk of Postgres and of the log",
+        "fills up",
+        "503 and waiting; the health check says so; nothing is lost, and the log has no gap",
+        "aggregator/test_full_disk.py::test_nothing_is_lost_on_a_full_disk_and_health_says_so",
+    ),
+    Attack(
+        "Redis",
+        "loads its data for a while after a start",
+        "an outage: the worker waits and goes on",
+        "aggregator/test_refusing_servers.py::test_a_redis_that_loads_its_data_is_an_outage",
     ),
     Attack(
         "Redis",

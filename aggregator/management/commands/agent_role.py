@@ -8,11 +8,12 @@ from itertools import cycle
 from typing import Any
 from urllib.parse import urlencode
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import Error, connections, transaction
 from psycopg import sql
 
 from aggregator.ledger.errors import sqlstate
+from aggregator.management.hub_command import HubCommand
 from aggregator.management.role_limits import limit_statements, revoke_from_public
 from ecosystems import ECOSYSTEMS
 from ecosystems.signal import RULES, is_agent_source
@@ -32,7 +33,7 @@ EXISTING = """
 TLS_OPTIONS = ("sslmode", "sslrootcert", "target_session_attrs")
 
 
-class Command(BaseCommand):
+class Command(HubCommand):
     help = (
         "Create a database role that may insert the signals of one ecosystem and do nothing else: no "
         "reading, no positions, no other ecosystem. Run again, it gives the role a new password."

@@ -3,12 +3,11 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand
-
 from aggregator.management.hosting import host
+from aggregator.management.hub_command import HubCommand
 
 
-class Command(BaseCommand):
+class Command(HubCommand):
     help = (
         "Record the rows that agents inserted into trading_signals, in the core database and in the "
         "ecosystems' own ones. Ends on SIGTERM after the batch under way."

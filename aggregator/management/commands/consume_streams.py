@@ -4,12 +4,13 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from aggregator.management.hosting import host
+from aggregator.management.hub_command import HubCommand
 
 
-class Command(BaseCommand):
+class Command(HubCommand):
     help = "Record the signals of the Redis streams. Ends on SIGTERM after the batch under way."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

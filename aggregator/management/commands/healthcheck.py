@@ -3,15 +3,13 @@
 import sys
 from typing import Any
 
-from django.core.management.base import BaseCommand
-
 from aggregator.health.checks import CheckResult, Status
 from aggregator.health.runner import check_runner
+from aggregator.management.hub_command import HubCommand
 
 
-class Command(BaseCommand):
+class Command(HubCommand):
     help = "Run every check and print a line each; exit 1 if one fails."
-    requires_system_checks: list[str] = []
 
     def handle(self, *args: Any, **options: Any) -> None:
         results = check_runner().run_all()

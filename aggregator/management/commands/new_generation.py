@@ -2,13 +2,14 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from aggregator.ledger import generations
 from aggregator.ledger.errors import Outage, classified
+from aggregator.management.hub_command import HubCommand
 
 
-class Command(BaseCommand):
+class Command(HubCommand):
     help = (
         "Let positions go on far above any that can have been handed out. Run it after a restore, or after a "
         "standby that was behind was promoted, before signals come in again. Harmless if nothing was lost."

@@ -4,16 +4,17 @@ from argparse import ArgumentParser
 from functools import partial
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from aggregator import worker
 from aggregator.management.hosting import host
+from aggregator.management.hub_command import HubCommand
 from aggregator.track_record.recorder import CsvRecorder
 from ecosystems.market.feeds import FeedError
 from ecosystems.shutdown import stop_on_signals
 
 
-class Command(BaseCommand):
+class Command(HubCommand):
     help = (
         "Record prices of every instrument that has a call waiting or open, and of those that are pinned. "
         "Any number may run. Ends on SIGTERM after the request under way."

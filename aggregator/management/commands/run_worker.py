@@ -3,12 +3,11 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand
-
 from aggregator.management.hosting import host
+from aggregator.management.hub_command import HubCommand
 
 
-class Command(BaseCommand):
+class Command(HubCommand):
     help = (
         "Do everything a hub does beside answering requests: read the streams, record inserted rows, watch "
         "and alert, send webhooks, run periodic jobs. Any number may run. Ends on SIGTERM after the work "

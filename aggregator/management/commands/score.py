@@ -3,13 +3,14 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from aggregator.management.hosting import host
+from aggregator.management.hub_command import HubCommand
 from aggregator.track_record.feed_choice import CannotChoose, choose_feed
 
 
-class Command(BaseCommand):
+class Command(HubCommand):
     help = (
         "Score the calls on record with the candles on record, by the rules of docs/track-record.md. Ends on "
         "SIGTERM after the calls under way."

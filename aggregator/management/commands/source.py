@@ -8,19 +8,20 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import transaction
 
 from aggregator.ingest.hooks import MAX_HOOK_BYTES
+from aggregator.ingest.source_preview import BodyPreview, preview
+from aggregator.management.hub_command import HubCommand
 from aggregator.models import Source
 from aggregator.sources import telegram, tokens
 from aggregator.sources.presets import presets
-from aggregator.sources.preview import BodyPreview, preview
 from aggregator.sources.registration import InvalidSource, new_source
 from ecosystems import ECOSYSTEMS
 
 
-class Command(BaseCommand):
+class Command(HubCommand):
     help = "Add, list, rotate, revoke and test sources: producers that cannot sign and send to a hook."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -30,6 +31,13 @@ class Command(BaseCommand):
         add.add_argument("--preset", required=True, choices=presets())
         add.add_argument("--ecosystem", choices=ECOSYSTEMS, default="", help="default: the preset's")
         add.add_argument("--agent", default="", help="the agent of its signals; default: the source's name")
+        add.add_argument(
+            "--only-agent",
+            action="append",
+            default=[],
+            metavar="A",
+            help="refuse others; may be repeated",
+        )
         add.add_argument(
             "--allow", action="append", default=[], metavar="CIDR", help="who may use it; may be repeated"
         )
@@ -69,6 +77,7 @@ class Command(BaseCommand):
                 options["allow"],
                 options["stream"],
                 options["mapping"].read_text() if options["mapping"] else "",
+                options["only_agent"],
             )
         except InvalidSource as error:
             raise CommandError(str(error)) from None

@@ -6,16 +6,18 @@ from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from aggregator.ledger.errors import Outage
+from aggregator.management.hub_command import HubCommand
+from aggregator.models import Outcome
 from aggregator.transparency import log_setup, log_status, verification
 from aggregator.transparency.log_directory import CannotSeal, log_directory
-from aggregator.transparency.openings import opening_lines
+from aggregator.transparency.record_csv import RecordCsv
 from ecosystems import ECOSYSTEMS
 
 
-class Command(BaseCommand):
+class Command(HubCommand):
     help = "Keep a log that proves to anybody that no recorded signal was changed or left out."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -33,7 +35,7 @@ class Command(BaseCommand):
         rotate.add_argument("--finish", action="store_true", help="let the second key sign alone")
         actions.add_parser("status", help="show size, checkpoint, keys and anchors")
         export = actions.add_parser(
-            "export", help="print an agent's record with proofs as CSV, which discloses all its signals"
+            "export", help="print an agent's record as CSV, which discloses all its signals"
         )
         export.add_argument("ecosystem", choices=ECOSYSTEMS)
         export.add_argument("agent", help="its agent_source; a dash is the unnamed one")
@@ -89,7 +91,8 @@ class Command(BaseCommand):
 
     def _export(self, options: dict[str, Any]) -> None:
         agent = "" if options["agent"] == "-" else options["agent"]
-        for part in opening_lines(options["ecosystem"], agent):
+        calls = Outcome.objects.filter(ecosystem=options["ecosystem"], agent_source=agent)
+        for part in RecordCsv(options["ecosystem"], agent, calls).lines():
             self.stdout.write(part, ending="")
 
     def _print(self, lines: list[str]) -> None:

@@ -3,12 +3,11 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand
-
+from aggregator.management.hub_command import HubCommand
 from commerce.billing import default_plans
 
 
-class Command(BaseCommand):
+class Command(HubCommand):
     help = "Create the four default plans; plans that exist stay as they are."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

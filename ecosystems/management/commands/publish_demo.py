@@ -1,23 +1,21 @@
 """`manage.py publish_demo crypto --transport redis`: synthetic signals through the real bus."""
 
 import itertools
-import random
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
-from statistics import fmean
+from functools import partial
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ecosystems import ECOSYSTEMS, env
 from ecosystems.bus import BusError, EventBus, Unsent
-from ecosystems.market.candles import Candle
+from ecosystems.market.candles import duration
 from ecosystems.market.synthetic_feed import SyntheticFeed
 from ecosystems.shutdown import stop_on_signals
 from ecosystems.signal import Signal
-from ecosystems.strategies.prices import brackets
+from ecosystems.strategies import BUILT_IN, Strategy, load_strategy
 
 TRANSPORTS = ("database", "redis", "webhook")
 
@@ -28,56 +26,65 @@ DEMO_SYMBOLS = {
     "stock": ("NASDAQ:AAPL", "MSFT", "BRK.B"),
 }
 """Symbols in the spellings of different agents."""
-TREND_CANDLES = 10
-"""A call goes with the trend of so many minutes."""
-MIN_HELD, MAX_HELD = timedelta(minutes=2), timedelta(minutes=8)
-"""When a call is closed that neither stop nor target has ended before."""
+TIMEFRAME = "10s"
+"""So short that calls arrive within the first minute: on all symbols together some four a minute."""
+BRACKET = {"stop_atr": 6.0, "target_atr": 9.0}
+"""In ranges of such candles, wide enough that the minutes by which calls are scored tell stop from target."""
+CATCH_UP = timedelta(minutes=2)
+"""An agent that starts sends what it missed, so that a new hub has its first calls at once."""
+
+
+class Trader:
+    """One built-in strategy on one symbol of the made-up market."""
+
+    def __init__(self, feed: SyntheticFeed, strategy: Strategy[Any], start: datetime) -> None:
+        """Warm the strategy up on the candles that opened before `start`."""
+        self.strategy = strategy
+        self._candles = partial(feed.candles, strategy.symbol, TIMEFRAME)
+        self._seen = start
+        history = self._candles(start - strategy.history * duration(TIMEFRAME))
+        strategy.warm_up(itertools.takewhile(lambda candle: candle.timestamp < start, history))
+
+    def signals(self) -> Iterator[Signal]:
+        """Yield what the strategy makes of the candles that have closed since."""
+        for candle in self._candles(self._seen):
+            self._seen = candle.timestamp
+            if signal := self.strategy.on_candle(candle):
+                yield signal
+
+    def hold(self, now: datetime) -> Signal:
+        """Return the signal that nothing is to be done."""
+        return Signal(
+            signal_id=f"demo-{self.strategy.ecosystem}-{time.time_ns()}",
+            ecosystem=self.strategy.ecosystem,
+            timestamp=now,
+            symbol=self.strategy.symbol,
+            action="HOLD",
+            agent_source=self.strategy.agent,
+            tags=self.strategy.tags,
+            raw_payload={"strategy": self.strategy.name},
+        )
 
 
 def walk(
     ecosystem: str, seed: int, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 ) -> Iterator[Signal]:
-    """Yield signals on the made-up market of a seed without end: calls with its trend, and their closing.
+    """Yield signals of the built-in strategies on the made-up market of a seed, without end.
 
-    The hub records that market's prices, so that the calls are decided within minutes.
+    Where a strategy decides nothing, it holds. The hub records that market's prices, so that calls are
+    decided within minutes.
     """
-    source = random.Random(f"{ecosystem}:{seed}")  # noqa: S311 - prices, not secrets
-    feed = SyntheticFeed(ecosystem, seed, clock)
-    held: dict[str, tuple[str, datetime]] = {}
-    for symbol in itertools.cycle(DEMO_SYMBOLS[ecosystem]):
-        now = clock()
-        candles = list(feed.candles(symbol, "1m", now - (TREND_CANDLES + 1) * timedelta(minutes=1)))
-        signal_id = f"demo-{ecosystem}-{time.time_ns()}"
-        known = held.get(symbol)
-        if known and known[1] <= now:
-            decision: dict[str, Any] = {"action": "CLOSE", "refers_to": known[0]}
-            del held[symbol]
+    feed, start = SyntheticFeed(ecosystem, seed, clock), clock() - CATCH_UP
+    agent, tags = f"demo-{ecosystem}", ("demo", *feed.tags)
+    traders = [
+        Trader(feed, load_strategy(name)(ecosystem, symbol, TIMEFRAME, agent, tags=tags, **BRACKET), start)
+        for symbol, name in zip(DEMO_SYMBOLS[ecosystem], itertools.cycle(BUILT_IN), strict=False)
+    ]
+    for trader in itertools.cycle(traders):
+        if decided := list(trader.signals()):
+            yield from decided
         else:
-            decision = _decision(ecosystem, candles, hold=known is not None)
-        if decision["action"] in {"BUY", "SELL"}:
-            held[symbol] = signal_id, now + source.uniform(0, 1) * (MAX_HELD - MIN_HELD) + MIN_HELD
-        yield Signal(
-            signal_id=signal_id,
-            ecosystem=ecosystem,
-            timestamp=now,
-            symbol=symbol,
-            volume=Decimal(source.randrange(1, 500)) / 100,
-            confidence=round(source.uniform(0.5, 1), 2),
-            agent_source=f"demo-{ecosystem}",
-            tags=("demo", *feed.tags),
-            raw_payload={"synthetic": True},
-            **decision,
-        )
-
-
-def _decision(ecosystem: str, candles: list[Candle], *, hold: bool) -> dict[str, Any]:
-    """Return a call with the trend, with stop and target by the usual range of a minute; or to hold."""
-    closes = [float(candle.close) for candle in candles]
-    side = "BUY" if closes[-1] >= fmean(closes) else "SELL"
-    risk = 3 * fmean(float(candle.high - candle.low) for candle in candles)
-    levels = brackets(ecosystem, candles[-1].close, side, risk, 1.5 * risk)
-    found: dict[str, Any] = {"action": "HOLD" if hold or levels is None else side}
-    return found | dict(zip(("entry_price", "stop_loss", "take_profit"), levels or (), strict=False))
+            yield trader.hold(clock())
 
 
 class Command(BaseCommand):

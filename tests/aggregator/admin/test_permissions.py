@@ -17,8 +17,8 @@ def test_staff_without_rights_see_no_figures_on_the_dashboard(stranger, page):
 
 @pytest.mark.django_db
 def test_an_action_on_an_id_that_is_none_is_refused(page):
+    request = page.get("/admin/").wsgi_request
     for model, registered in admin.site._registry.items():
-        request = page.get("/admin/").wsgi_request
         for action in registered.get_actions(request):
             path = f"/admin/{model._meta.app_label}/{model._meta.model_name}/"
             for chosen in ("abc", "1 OR 1=1", "9" * 40, "\x00"):

@@ -147,9 +147,10 @@ def test_notifications_go_after_ninety_days(channel):
 
 
 def test_agents_and_aliases_unseen_for_long_go_but_not_what_an_operator_set():
-    for name in ("old", "set", "new"):
+    for name in ("old", "set", "public", "new"):
         record_and_count([entry(name, agent_source=name, symbol=f"t{name.upper()}BTCUSD")], "redis")
     Agent.objects.filter(agent_source="set").update(expected_cadence=timedelta(hours=1))
+    Agent.objects.filter(agent_source="public").update(published_at=datetime.now(UTC))
     SymbolAlias.objects.filter(symbol__contains="SET").update(instrument="BTC/USD")
     cadence.learn_cadences()
     rows("UPDATE agents SET last_seen = now() - interval '91 days' WHERE agent_source <> 'new' RETURNING 1")
@@ -157,7 +158,7 @@ def test_agents_and_aliases_unseen_for_long_go_but_not_what_an_operator_set():
     kept = settings.ENVIRONMENT.keep_days
     assert (kept["agents"], kept["symbol_aliases"]) == (90, 90)
     gone = retention.prune(kept)
-    assert (gone["agents"], gone["symbol_aliases"]) == (1, 1)
-    assert set(Agent.objects.values_list("agent_source", flat=True)) == {"set", "new"}
-    assert AgentCadence.objects.count() == 2
+    assert (gone["agents"], gone["symbol_aliases"]) == (1, 2)
+    assert set(Agent.objects.values_list("agent_source", flat=True)) == {"set", "public", "new"}
+    assert AgentCadence.objects.count() == 3
     assert SymbolAlias.objects.filter(symbol__contains="OLD").count() == 0

@@ -49,6 +49,10 @@ def bring(count, sender="key:a", prefix="bot", **fields):
     return send(*named, sender=sender)
 
 
+def long_ago():
+    return datetime(2026, 1, 2, tzinfo=UTC)
+
+
 def agents():
     return set(Agent.objects.values_list("agent_source", flat=True))
 
@@ -161,14 +165,23 @@ def test_a_replay_is_outside_of_lag_and_liveness():
             for n in range(42)
         ]
     )
-    assert not Agent.objects.exists()
+    assert (Agent.objects.get().agent_source, Agent.objects.get().signals) == ("replayer", 0)
     assert sum(sum(minute.lags) for minute in ArrivalMinute.objects.all()) == 0
     [card] = [each for each in current_liveness(datetime.now(UTC)).ecosystems if each.ecosystem == "stock"]
     assert (card.state, card.total.last_at, card.total.day) == (Liveness.NEVER, None, 42)
+    Agent.objects.update(first_seen=long_ago(), last_seen=long_ago())
     send(("live", {"agent_source": "replayer", "ecosystem": "stock", "symbol": "GOOG"}))
     seen = Agent.objects.get().last_seen
+    assert Agent.objects.get().longest_gap is None
+    assert Agent.objects.get().first_seen > long_ago()
     send(("r", {"agent_source": "replayer", "ecosystem": "stock", "symbol": "GOOG"} | REPLAY))
     assert (Agent.objects.get().last_seen, Agent.objects.get().signals) == (seen, 1)
+
+
+def test_replays_bring_no_more_new_agents_than_any_signals(limit):
+    bring(15, **REPLAY)
+    assert Agent.objects.count() == 10
+    assert ArrivalMinute.objects.get().agent_source == "(replayed)"
 
 
 def test_synthetic_signals_are_watched_like_any_others():

@@ -11,7 +11,7 @@ from aggregator.alerts import transitions
 from aggregator.alerts.rules import Condition, Conditions, evaluate
 from aggregator.arrivals import cadence
 from aggregator.arrivals.liveness import calendars_loaded, current_liveness
-from aggregator.arrivals.silence import LOOKBACK, MIN_ALLOWANCE, Judge, Liveness
+from aggregator.arrivals.silence import LOOKBACK, Judge, Liveness
 from aggregator.health.freshness_check import FreshnessCheck
 from aggregator.models import Agent, AlertPolicy
 from tests.aggregator.arrivals.test_cadence import MONDAY, arrive
@@ -29,8 +29,9 @@ def send(agent, *ages, every=None, **fields):
     record_and_count([entry(agent, agent_source=agent, **fields | payload)], "webhook")
     gaps = [after - before for before, after in pairwise(sorted(ages))]
     rows(
-        "UPDATE agents SET last_seen = now() - %s, longest_gap = %s WHERE agent_source = %s RETURNING 1",
-        min(ages), max(gaps, default=None), agent,
+        "UPDATE agents SET first_seen = now() - %s, last_seen = now() - %s, longest_gap = %s "
+        "WHERE agent_source = %s RETURNING 1",
+        max(ages), min(ages), max(gaps, default=None), agent,
     )  # fmt: skip
 
 
@@ -45,16 +46,26 @@ def conditions(*rules):
 
 def test_a_newcomer_is_silent_after_three_times_its_longest_gap():
     """It sent every three seconds for ten minutes, and died half an hour ago."""
-    send("every-3-s", 30 * MINUTE + 6 * SECOND, 30 * MINUTE + 3 * SECOND, 30 * MINUTE)
+    send("every-3-s", *(30 * MINUTE + count * 3 * SECOND for count in range(200)))
+    send("every-30-s", 60 * SECOND, 30 * SECOND, timedelta())
     send("hourly", 3 * HOUR, 2 * HOUR, 59 * MINUTE)
     send("weekly", 8 * DAY, 10 * MINUTE)
     send("once", 23 * HOUR)
     send("(other)", HOUR + SECOND, HOUR)
     newcomers = {"weekly": DAY, "once": DAY, "(other)": DAY}
-    assert allowed() == {"every-3-s": MIN_ALLOWANCE, "hourly": 183 * MINUTE} | newcomers
+    regular = {"every-3-s": 9 * SECOND, "every-30-s": 90 * SECOND, "hourly": 183 * MINUTE}
+    assert allowed() == regular | newcomers
     assert conditions() == [("agent_silent", "crypto/every-3-s")]
     Agent.objects.filter(agent_source="once").update(last_seen=timezone.now() - 25 * HOUR)
     assert ("agent_silent", "crypto/once") in conditions()
+
+
+def test_no_agent_is_silent_in_the_minute_after_its_first_signal():
+    send("burst", 50 * SECOND, 49 * SECOND, 48 * SECOND)
+    assert allowed() == {"burst": 58 * SECOND}
+    assert conditions() == []
+    send("burst", 61 * SECOND, 60 * SECOND, 59 * SECOND)
+    assert conditions() == [("agent_silent", "crypto/burst")]
 
 
 def test_gaps_are_measured_between_batches_and_within_one():

@@ -314,8 +314,26 @@ def test_a_conflict_with_what_is_on_record_is_kept_and_said(post):
     entry = {"type": "entry", "trade_id": "7", "pair": "BTC/USDT", "direction": "Long", "order_type": "limit"}
     assert post(path, entry | {"open_date": NOW, "open_rate": "1.5"}).status_code == 202
     answer = post(path, entry | {"open_date": NOW, "open_rate": "2.5"})
-    assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid")
     assert [code for code, _, _ in letters()] == ["conflict"]
+
+
+def test_a_source_that_is_bound_to_agents_is_refused_others(post):
+    source, path = made("desk", "unified", agents=["scout", "ranger"])
+    signal = {"signal_id": "1", "ecosystem": "crypto", "timestamp": NOW, "symbol": "BTCUSDT", "action": "BUY"}
+    assert post(path, [signal | {"agent_source": "ranger"}]).status_code == 202
+    for other in ("Scout", "scout2"):
+        answer = post(path, signal | {"signal_id": f"of-{other}", "agent_source": other})
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid")
+        assert [each["code"] for each in answer.json()["errors"]] == ["agent_forbidden"]
+    assert post(path, signal | {"signal_id": "own", "agent_source": None}).status_code == 202
+    agents = TradingSignal.objects.order_by("pk").values_list("agent_source", flat=True)
+    assert list(agents) == ["ranger", "scout"]
+    replay(list(DeadLetter.objects.all()))
+    assert list(agents.all()) == ["ranger", "scout"], "replaying asks again"
+    Source.objects.filter(pk=source.pk).update(agents=[])
+    replay(list(DeadLetter.objects.all()))
+    assert list(agents.all()) == ["ranger", "scout", "Scout", "scout2"]
 
 
 def test_a_producers_secret_is_nowhere_in_the_database(post):

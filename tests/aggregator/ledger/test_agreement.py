@@ -1,4 +1,4 @@
-"""`parse` and the table agree: what the one takes the other takes, and gives back with the same content."""
+"""`parse` and the table agree: what the one takes the other takes, and returns with the same content."""
 
 import itertools
 import json

@@ -1,7 +1,6 @@
 """The examples of `docs/connect.md`, run as they are written."""
 
 import io
-import json
 import os
 import re
 import shlex
@@ -10,10 +9,10 @@ import subprocess
 import pytest
 from django.core.management import call_command
 
+from aggregator.ingest.source_preview import preview
 from aggregator.models import Source, TradingSignal
 from aggregator.sources.mapping import compile_mapping
 from aggregator.sources.presets import presets
-from aggregator.sources.preview import preview
 from tests.guides import blocks
 from tests.servers import PROJECT, eventually
 
@@ -70,21 +69,6 @@ def test_the_message_for_tradingview_is_the_presets_and_becomes_a_signal():
         "BINANCE:BTCUSDT",
         "0.5",
     )
-
-
-def test_the_body_of_the_experts_function_becomes_a_signal():
-    (block,) = blocks("connect.md", "cpp")
-    template = re.search(r'StringFormat\("(.*?)",\n', block.text)[1].replace('\\"', '"')
-    body = template % ("EURUSD", "SELL", "1.08120", "0.00000", "1.07000")
-    [found] = preview(Source(name="ea", preset="unified", ecosystem="forex", agent="ea"), body.encode())
-    signal = found.signal
-    assert (signal.symbol, signal.action, signal.stop_loss, str(signal.take_profit)) == (
-        "EURUSD",
-        "SELL",
-        None,
-        "1.07",
-    )
-    assert json.loads(body)["entry_price"] == 1.0812
 
 
 def test_the_mappings_can_be_used():

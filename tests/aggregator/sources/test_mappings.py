@@ -5,11 +5,11 @@ import time
 
 import pytest
 
+from aggregator.ingest.source_preview import preview
 from aggregator.models import Source
 from aggregator.sources.bodies import MAX_FORM_FIELDS
 from aggregator.sources.mapping import InvalidMapping, compile_mapping
 from aggregator.sources.presets import facts_of, presets, source_translator
-from aggregator.sources.preview import preview
 
 FIELDS = """
 [fields]

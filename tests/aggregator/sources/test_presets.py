@@ -5,9 +5,9 @@ from urllib.parse import urlencode
 
 import pytest
 
+from aggregator.ingest.source_preview import preview
 from aggregator.models import Source
 from aggregator.sources.presets import presets
-from aggregator.sources.preview import preview
 
 NOW = "2026-01-02T03:04:05Z"
 OPEN, CLOSE = "2026-01-02 16:23:04.136192+00:00", "2026-01-02 17:23:04.136192+00:00"

@@ -46,6 +46,16 @@ def test_add_takes_what_the_source_is_to_be(tmp_path):
     assert row.mapping == mapping.read_text()
 
 
+def test_a_source_can_be_bound_to_agents(tmp_path):
+    source("add", "desk", "--preset", "unified", "--only-agent", "scout", "--only-agent", "ranger")
+    row = Source.objects.get()
+    assert (row.agent, row.agents) == ("scout", ["scout", "ranger"])
+    body = tmp_path / "body"
+    signal = {"signal_id": "1", "ecosystem": "crypto", "timestamp": "2026-01-02T03:04Z", "symbol": "BTCUSDT"}
+    body.write_text(json.dumps(signal | {"action": "BUY", "agent_source": "thief"}))
+    assert source("test", "desk", str(body))[0].startswith("1: a dead letter, agent_forbidden (agent_source)")
+
+
 def test_the_url_is_that_of_the_public_endpoint(settings):
     from dataclasses import replace
 
@@ -73,6 +83,8 @@ def test_the_url_is_that_of_the_public_endpoint(settings):
             "is the hub's own stream",
         ),
         (("add", "tv", "--preset", "custom", "--mapping", "/nowhere/mapping.toml"), "No such file"),
+        (("add", "tv", "--preset", "unified", "--agent", "a", "--only-agent", "b"), "must be among those"),
+        (("add", "tv", "--preset", "unified", "--only-agent", "a\u200b"), "without invisible ones"),
         (("rotate", "nobody"), "there is no source nobody"),
         (("revoke", "nobody"), "there is no source nobody"),
         (("test", "nobody", "file"), "there is no source nobody"),

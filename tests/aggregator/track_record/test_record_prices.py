@@ -7,7 +7,8 @@ from django.core.management import CommandError, call_command
 
 from aggregator.health.checks import Status
 from aggregator.health.prices_check import PricesCheck
-from aggregator.models import Agent, Outcome, PriceRecording, StoredCandle
+from aggregator.ledger import aliases
+from aggregator.models import Agent, Outcome, PriceRecording, StoredCandle, SymbolAlias
 from aggregator.track_record.recorder import PriceRecorder
 from ecosystems.market.synthetic_feed import SyntheticFeed
 from tests.aggregator.track_record.recording import T0, call, outcome, query, score
@@ -40,6 +41,32 @@ def test_synthetic_calls_are_priced_by_the_made_up_market_of_their_seed():
     PriceRecording.objects.update(due_at=t0)
     record_due()
     assert StoredCandle.objects.count() - count <= 4  # but for what has closed since
+
+
+def test_a_call_whose_symbol_was_mapped_late_is_priced_from_its_own_time_on():
+    now = datetime.now(UTC).replace(second=30, microsecond=0)
+    call(tags=["synthetic"], timestamp=now - timedelta(minutes=5), agent_source="other")
+    score()
+    record_due()
+    calls = {
+        age: call(tags=["synthetic"], symbol=f"X{age}YZ", timestamp=now - timedelta(hours=age))
+        for age in (3, 30)
+    }
+    score()
+    assert outcome(calls[30])["state"] == "unpriced"
+    for age in calls:
+        aliases.map_symbol(SymbolAlias(ecosystem="crypto", symbol=f"X{age}YZ"), "BTC/USDT")
+    assert aliases.update_signals() == 2
+    score()
+    record_due()
+    score()
+    for age, signal_id in calls.items():
+        first = next(SyntheticFeed("crypto").candles("BTC/USDT", "1m", now - timedelta(hours=age)))
+        assert outcome(signal_id)["entered_at"] == first.timestamp
+    count = StoredCandle.objects.count()
+    assert PriceRecording.objects.update(due_at=now) == 1
+    record_due()
+    assert StoredCandle.objects.count() - count <= 4
 
 
 def test_csv_files_price_the_instruments_that_have_calls(tmp_path):

@@ -1,11 +1,8 @@
 """Anchors: RFC 3161 timestamps of checkpoints, from an authority that runs here (`openssl ts`)."""
 
 import base64
-import dataclasses
 import shutil
 import subprocess
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from cryptography import x509
@@ -18,74 +15,6 @@ pytestmark = [
     pytest.mark.django_db(transaction=True),
     pytest.mark.skipif(not shutil.which("openssl"), reason="no openssl here"),
 ]
-
-CONFIG = """
-[tsa]
-default_tsa = here
-[here]
-serial = serial
-signer_cert = tsa.pem
-signer_key = tsa.key
-signer_digest = sha256
-default_policy = 1.2.3.4.1
-digests = sha256, sha512
-ess_cert_id_alg = sha256
-"""
-SETUP = """
-openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 2 -subj "/CN=Test CA"
-openssl req -newkey rsa:2048 -nodes -keyout tsa.key -out tsa.csr -subj "/CN=Test TSA"
-printf 'extendedKeyUsage=critical,timeStamping\\nkeyUsage=critical,digitalSignature' > extensions
-openssl x509 -req -in tsa.csr -CA ca.pem -CAkey ca.key -CAcreateserial -extfile extensions -out tsa.pem
-echo 01 > serial
-"""
-
-
-class Authority:
-    """The local authority: `mode` says how it answers."""
-
-    def __init__(self, folder):
-        self.folder, self.mode, self.asked = folder, "honest", 0
-        (folder / "config").write_text(CONFIG)
-        subprocess.run(["/bin/sh", "-ec", SETUP], cwd=folder, check=True, capture_output=True)
-        authority = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self):
-                authority.asked += 1
-                query = self.rfile.read(int(self.headers["Content-Length"]))
-                assert self.headers["Content-Type"] == "application/timestamp-query"
-                reply = authority.reply(query)
-                self.send_response(500 if authority.mode == "broken" else 200)
-                self.send_header("Content-Length", str(len(reply)))
-                self.end_headers()
-                self.wfile.write(reply)
-
-            def log_message(self, *_):
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        self.url = f"http://user:password@127.0.0.1:{self.server.server_port}/tsr"
-
-    def reply(self, query):
-        if self.mode == "garbage":
-            return b"no timestamp"
-        if self.mode == "of something else" and not (self.folder / "query").exists():
-            raise AssertionError("a query of before is needed")
-        if self.mode != "of something else":
-            (self.folder / "query").write_bytes(query)
-        command = ["openssl", "ts", "-reply", "-queryfile", "query", "-config", "config", "-out", "reply"]
-        subprocess.run(command, cwd=self.folder, check=True, capture_output=True)
-        return (self.folder / "reply").read_bytes()
-
-
-@pytest.fixture
-def authority(settings, tmp_path_factory, log_dir):
-    made = Authority(tmp_path_factory.mktemp("tsa"))
-    settings.ENVIRONMENT = dataclasses.replace(settings.ENVIRONMENT, log_tsa_urls=(made.url,))
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
 
 
 def test_a_checkpoint_is_stamped_kept_and_published(log, authority, record, seal, client, tmp_path):

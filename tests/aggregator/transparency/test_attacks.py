@@ -6,18 +6,19 @@ import json
 import os
 import shutil
 import subprocess
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from aggregator.models import TradingSignal, TransparencyLog
+from aggregator.models import Agent, TradingSignal, TransparencyLog
 from aggregator.transparency import log_setup, log_tables, merkle, notes, tiles
 from aggregator.transparency.leaves import commitment, recorded_signals
 from aggregator.transparency.log_directory import log_directory
+from tests.aggregator.track_record.recording import MINUTE, T0, candle_rows, insert, put, score, signal
 from tests.aggregator.transparency import verifier
 from tests.aggregator.transparency.log_files import download, verify, write
-from tests.aggregator.transparency.test_sealer import EVENT
 from tests.commerce.feed.reading import reader
 from tests.test_deployment_guide import packaged
 
@@ -35,17 +36,39 @@ def despite_triggers(statement):
 
 
 @pytest.fixture
-def reader_files(log, record, seal, tmp_path):
-    """What a reader has kept: the log, a proof, and the record with proofs of `momentum`."""
-    record(*({"signal_id": f"m-{number}", "agent_source": "momentum"} for number in range(4)))
-    record({"signal_id": "o-1", "agent_source": "other"})
-    for position in TradingSignal.objects.values_list("position", flat=True):
-        for state in ("waiting", "closed"):
-            sql(EVENT, position=position, state=state)
+def reader_files(log, seal, tmp_path, client):
+    """What a reader has kept of `momentum`: the log, a proof, the public record, its statistics.
+
+    Of its calls, two won, one lost and one is open; two more of its signals are none.
+    """
+    levels = {"entry_price": 100, "stop_loss": 98, "take_profit": 104}
+    calls = [
+        signal(signal_id=f"m-{number}", agent_source="momentum", symbol=f"M{number}/USDT", **levels)
+        for number in range(4)
+    ]
+    # Ends of lines to some, "and quotes": what is opened stands in a field of a CSV all the same.
+    payload = {"note": 'a\r\nb\u2028c\x85d "e",\'f'}
+    holds = [
+        signal(signal_id=f"m-{number}", agent_source="momentum", action="HOLD", raw_payload=payload)
+        for number in (4, 5)
+    ]
+    put(*calls, *holds, signal(signal_id="o-1", agent_source="other"))
+    won, lost = "101/104.5/101/104", "101/102/97/99"
+    for prices in (["100.5/101/100/101"] * 4, [won, lost, won]):
+        for number, price in enumerate(prices):
+            start = T0 + timedelta(seconds=30) + MINUTE * (len(prices) < 4)
+            insert(candle_rows(price, start), instrument=f"M{number}/USDT")
+        score()
+    now = datetime.now(UTC)
+    seen = {"first_seen": now, "last_seen": now, "published_at": now, "last_transport": "webhook"}
+    Agent.objects.create(ecosystem="crypto", agent_source="momentum", **seen)
     seal()
     folder = download(tmp_path / "kept")
-    write(folder / "proof", reader().get("signals/crypto/m-2/proof").json())
-    (folder / "record.csv").write_text(export("momentum"), newline="")
+    granted = reader(payload=True, simulated=True)
+    write(folder / "proof", granted.get("signals/crypto/m-2/proof").json())
+    write(folder / "statistics.json", client.get("/record/crypto/momentum?format=json").json())
+    response = client.get("/record/crypto/momentum?format=csv")
+    (folder / "record.csv").write_text(b"".join(response.streaming_content).decode(), newline="")
     return folder
 
 
@@ -64,19 +87,41 @@ def operator_finds():
     return out.getvalue().strip()
 
 
-def record_says(log, folder, csv_text=None):
+def record_says(log, folder, csv_text=None, *options):
     """What the verifier says of a record, against the log that was kept."""
     if csv_text is not None:
         (folder / "record.csv").write_text(csv_text, newline="")
-    return verify("record", folder / "record.csv", "--log", folder, "--key", log)
+    return verify("record", folder / "record.csv", "--log", folder, "--key", log, *options)
+
+
+def lines_of(folder):
+    return list(csv.DictReader(io.StringIO((folder / "record.csv").read_text(), newline="")))
+
+
+def put_together(lines):
+    """Return the CSV of these lines."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, lines[0].keys())
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()
+
+
+SAYS = (
+    "crypto/momentum: all its 13 leaves of the first 15 of hub.example.com/log; "
+    "4 simulated calls: 3 closed, 1 open; win rate 66.7 %; mean R 0.5190, median R 1.3182; "
+    "profit factor 2.44; maximum drawdown 0.00 R"
+)
 
 
 def test_an_honest_record_is_verified(log, reader_files):
-    assert record_says(log, reader_files) == (
+    assert record_says(log, reader_files) == (0, f"ok: {SAYS}")
+    statistics = reader_files / "statistics.json"
+    assert record_says(log, reader_files, None, "--statistics", statistics) == (
         0,
-        "ok: crypto/momentum: all its 12 leaves of hub.example.com/log; 4 calls: 4 closed; win rate 0.0 %; "
-        "mean R -1.0794, median R -1.0794; profit factor 0.00",
+        f"ok: {SAYS}; {statistics} says the same",
     )
+    assert (0, f"ok: {SAYS}") == record_says(log, reader_files, export("momentum"))
     call_command("transparency", "verify", stdout=io.StringIO())
 
 
@@ -92,11 +137,13 @@ EDITS = {
 def test_a_row_that_was_edited(log, reader_files, edit):
     sql(EDITS[edit])
     assert operator_finds().startswith("differs: leaf 2: crypto/m-2 at position ")
-    if edit != "its time":  # which the leaf itself holds, and readers see there
-        status, line = record_says(log, reader_files, export("momentum"))
-        assert status == 1
-        assert "changed since" in line or "leaf 2" in line or "several agents" in line
-        write(reader_files / "proof", reader(payload=True).get("signals/crypto/m-2/proof").json())
+    status, line = record_says(log, reader_files, export("momentum"))
+    assert status == 1
+    place = "the signal at position" if edit != "its time" else "crypto/m-2 (BUY M2/USDT 100): recorded_at is"
+    assert line.startswith(f"wrong: {place} "), line
+    if edit != "its time":
+        granted = reader(payload=True, simulated=True)
+        write(reader_files / "proof", granted.get("signals/crypto/m-2/proof").json())
         assert verify("proof", reader_files / "proof", "--key", log) == (
             1,
             "wrong: the signal is not what was recorded: the leaf commits to another content",
@@ -105,8 +152,8 @@ def test_a_row_that_was_edited(log, reader_files, edit):
 
 def test_a_row_that_was_deleted(log, reader_files):
     position = TradingSignal.objects.get(signal_id="m-1").position
-    despite_triggers(f"DELETE FROM outcome_events WHERE position = {position}")
-    sql("DELETE FROM trading_signals WHERE signal_id = 'm-1'")
+    for table in ("outcome_events", "outcomes", "trading_signals"):
+        despite_triggers(f"DELETE FROM {table} WHERE position = {position}")
     assert operator_finds() == f"differs: leaf 1: the signal at position {position} is missing"
     status, line = record_says(log, reader_files, export("momentum"))
     assert status == 1
@@ -124,35 +171,106 @@ def test_two_rows_that_were_swapped(log, reader_files):
 
 
 def test_a_call_that_is_left_out_of_the_record(log, reader_files, capsys):
-    rows = list(csv.reader(io.StringIO((reader_files / "record.csv").read_text(), newline="")))
-    module = verifier.load()
-    for left_out in range(1, len(rows)):
-        with (reader_files / "thinned.csv").open("w", newline="") as file:
-            csv.writer(file).writerows(rows[:left_out] + rows[left_out + 1 :])
-        options = ["--log", str(reader_files), "--key", log]
-        assert module.main(["record", str(reader_files / "thinned.csv"), *options]) == 1
-        line = capsys.readouterr().err
-        assert line.startswith("wrong: the record leaves out ")
-        assert line.endswith(f"(leaf {rows[left_out][0]})\n")
+    """Without its line, without one of its leaves, or with what opens them in another line."""
+    lines, module = lines_of(reader_files), verifier.load()
+    thinned = reader_files / "thinned.csv"
+
+    def says(some):
+        thinned.write_text(put_together(some), newline="")
+        assert module.main(["record", str(thinned), "--log", str(reader_files), "--key", log]) == 1
+        return capsys.readouterr().err
+
+    for number, line in enumerate(lines):
+        others = lines[:number] + lines[number + 1 :]
+        assert "wrong: the record leaves out a" in says(others)
+        moved = [others[0] | {"leaves": others[0]["leaves"] + line["leaves"]}, *others[1:]]
+        assert says(moved) == f"wrong: the record has no line of the call at position {line['position']}\n"
+        leaves = [f"{leaf}\n" for leaf in line["leaves"].split("\n")[:-1]]
+        for left_out in leaves:
+            fewer = "".join(leaf for leaf in leaves if leaf != left_out)
+            said = says([*lines[:number], line | {"leaves": fewer}, *lines[number + 1 :]])
+            assert said.startswith("wrong: the record leaves out ")
+            assert said.endswith(f"(leaf {left_out.split()[0]})\n")
+        hidden = line | {"leaves": "".join(" ".join(leaf.split(" ")[:3]) + "\n" for leaf in leaves)}
+        assert "for more than 0:00:00" in says([*lines[:number], hidden, *lines[number + 1 :]])
+    assert "stands in the record twice" in says([*lines, lines[-1]])
+    assert "the log has no call at position 99, " in says(
+        [*lines, lines[0] | {"position": "99", "leaves": ""}]
+    )
 
 
-def test_a_record_with_a_line_twice(log, reader_files):
-    lines = (reader_files / "record.csv").read_text().splitlines(keepends=True)
-    status, line = record_says(log, reader_files, "".join([*lines, lines[-1]]))
-    assert (status, "twice" in line) == (1, True)
+def test_a_record_that_ends_before_the_log_does(log, reader_files, capsys):
+    """A moment's leaves are newer than a download, and said to be; a day's are missing."""
+    lines, module = lines_of(reader_files), verifier.load()
+    leaves = [leaf for line in lines for leaf in line["leaves"].split("\n") if leaf]
+    last = max(leaves, key=lambda leaf: int(leaf.split()[0]))
+    cut = [
+        line | {"log_size": last.split()[0], "leaves": line["leaves"].replace(f"{last}\n", "")}
+        for line in lines
+    ]
+    [of] = [number for number, line in enumerate(lines) if last in line["leaves"]]
+    cut[of] |= {"state": "open", "exit_reason": "", "exited_at": "", "exit_price": ""}
+    shorter = reader_files / "shorter.csv"
+    shorter.write_text(put_together(cut), newline="")
+    arguments = ["record", str(shorter), "--log", str(reader_files), "--key", log]
+    assert module.main(arguments) == 0, capsys.readouterr().err
+    assert "; 1 newer in the log are not in the record yet; " in capsys.readouterr().out
+    module.MAX_AGE = timedelta(seconds=-1)
+    assert module.main(arguments) == 1
+    assert "is too old for an outcome of the call" in capsys.readouterr().err
+
+
+OUTCOMES = {
+    "the event": "UPDATE outcome_events SET r_multiple = 2.5 WHERE state = 'closed'",
+    "the row": "UPDATE outcomes SET r_multiple = 2.5 WHERE state = 'closed'",
+}
 
 
 def test_an_outcome_that_was_changed(log, reader_files):
-    despite_triggers("UPDATE outcome_events SET r_multiple = 2.5 WHERE state = 'closed'")
+    despite_triggers(OUTCOMES["the event"])
     assert "outcome event" in operator_finds()
     status, line = record_says(log, reader_files, export("momentum"))
-    assert (status, "the outcome at position" in line) == (1, True)
+    assert (status, line.startswith("wrong: the outcome at position")) == (1, True)
 
 
-def test_statistics_that_were_changed_in_the_record(log, reader_files):
-    text = (reader_files / "record.csv").read_text()
-    status, line = record_says(log, reader_files, text.replace("-1.0794", "4.0794"))
-    assert (status, "was changed since" in line) == (1, True)
+def test_a_figure_that_was_changed_in_the_table_of_outcomes_alone(log, reader_files):
+    sql(OUTCOMES["the row"])
+    assert record_says(log, reader_files, export("momentum")) == (
+        1,
+        "wrong: crypto/m-0 (BUY M0/USDT 100): r_multiple is 2.5 in its line, 1.3182 in the log",
+    )
+
+
+def test_figures_that_were_changed_in_the_record(log, reader_files, capsys):
+    """Every readable figure of a closed call, and those within what opens a leaf."""
+    lines, module = lines_of(reader_files), verifier.load()
+    not_in_the_log = {"instrument", "t0", "scored_to", "last_close", "daily_r", "log_size", "hidden_seconds"}
+    changed = [{column: f"{value}9" if value else "9"} for column, value in lines[1].items()]
+    changed = [each for each in changed if not each.keys() & {*not_in_the_log, "position", "salt", "leaves"}]
+    changed.append({"leaves": lines[1]["leaves"].replace("-1.0794", "4.0794")})
+    for change in changed:
+        text = put_together([lines[0], lines[1] | change, *lines[2:]])
+        (reader_files / "changed.csv").write_text(text, newline="")
+        options = ["--log", str(reader_files), "--key", log]
+        assert module.main(["record", str(reader_files / "changed.csv"), *options]) == 1, change
+        capsys.readouterr()
+
+
+def test_statistics_that_were_changed(log, reader_files):
+    """Each of those that are published is compared with what follows from the calls."""
+    published = json.loads((reader_files / "statistics.json").read_text())
+    module = verifier.load()
+    figures = module.figures_of(lines_of(reader_files))
+    for name in figures:
+        other = {**published["states"], "closed": 4} if name == "states" else [0.1, 0.9]
+        other = other if isinstance(published[name], (dict, list)) else 1.25
+        with pytest.raises(module.Wrong, match=f"^{name}( .+)? is "):
+            module.require_figures(published | {name: other}, figures, "statistics.json")
+    changed = write(reader_files / "changed.json", published | {"win_rate": 1.0})
+    assert record_says(log, reader_files, None, "--statistics", changed) == (
+        1,
+        f"wrong: win_rate is 1.0 in {changed}, 0.6666666666666666 by the record",
+    )
 
 
 def test_a_leaf_that_was_replaced_together_with_its_tile(log, reader_files, record, seal, log_dir, tmp_path):

@@ -1,14 +1,16 @@
 """`verify_record.py outcomes`: a reader scores a record again, from prices alone."""
 
 import csv
-import io
 import random
 from collections import Counter
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pytest
-from django.core.management import call_command
+from exchange_calendars.exchange_calendar_xnys import XNYSExchangeCalendar
 
+from aggregator.models import Outcome
+from aggregator.transparency.record_csv import RecordCsv
+from ecosystems.market.open_hours import later
 from tests.aggregator.track_record.recording import T0, call, candle_rows, insert, put, query, score
 from tests.aggregator.track_record.test_score import insert_markets, past, put_made_up
 from tests.aggregator.transparency import verifier
@@ -17,9 +19,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def export(folder, ecosystem, agent):
-    out = io.StringIO()
-    call_command("transparency", "export", ecosystem, agent, stdout=out)
-    (folder / "record.csv").write_text(out.getvalue(), newline="")
+    calls = Outcome.objects.filter(ecosystem=ecosystem, agent_source=agent)
+    text = "".join(RecordCsv(ecosystem, agent, calls).lines())
+    (folder / "record.csv").write_text(text, newline="")
     return str(folder / "record.csv")
 
 
@@ -32,7 +34,7 @@ def prices(folder, instrument, rows):
 
 
 def test_outcomes_of_all_kinds_follow_from_the_prices(log, seal, tmp_path, capsys):
-    signals, expected, markets = put_made_up(range(40, 52))
+    signals, expected, markets = put_made_up(range(40, 46))
     put(*past(signals))
     for _, instrument, series, _ in markets:
         prices(
@@ -51,6 +53,28 @@ def test_outcomes_of_all_kinds_follow_from_the_prices(log, seal, tmp_path, capsy
         found[row["state"], row["exit_reason"]] += 1
     assert len(expected) == sum(found.values())
     assert len(found) > 8, found
+
+
+def test_deadlines_are_those_of_the_markets():
+    """The verifier's own calendars, beside those that the hub asks others for."""
+    module, day = verifier.load(), date(2004, 1, 1)
+    calendar = XNYSExchangeCalendar(start="2004-01-01", end="2040-12-31")
+    opens, closes = ([at.to_pydatetime() for at in times] for times in (calendar.opens, calendar.closes))
+    sessions = []
+    while day.year < 2041:
+        sessions += [module.stock_session(day)]
+        day += timedelta(days=1)
+    assert list(filter(None, sessions)) == list(zip(opens, closes, strict=True))
+    source = random.Random(1)
+    for ecosystem, hours in [
+        ("stock", "24"),
+        ("stock", "136.5"),
+        ("forex", "24"),
+        ("forex", "504"),
+        ("crypto", "1"),
+    ] * 6:
+        start = T0 + timedelta(minutes=source.randrange(300 * 1440))
+        assert module.later(ecosystem, start, hours) == later(ecosystem, start, timedelta(hours=float(hours)))
 
 
 LINES = "100.5/101/100/101 · 101/104.5/101/104 · 104/105/103/104"

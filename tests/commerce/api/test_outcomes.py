@@ -4,6 +4,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+from django.db import connection
 
 from commerce.models import Plan, UsageDay
 from tests.aggregator.track_record.recording import T0, call, candle_rows, insert, outcome, score
@@ -106,6 +107,28 @@ def test_the_record_of_an_agent():
     assert [group["name"] for group in record["by_instrument"]] == ["BTC/USDT", "ETH/USDT"]
     assert [group["closed"] for group in record["by_month"]] == [2]
     assert Decimal(record["horizon_hours"]) == 720
+
+
+def test_a_plans_delay_keeps_present_prices_out_of_the_record():
+    call(symbol="SOL/USDT", agent_source="a/b", **LONG)
+    insert(candle_rows("100.5/101/100/101"), instrument="SOL/USDT")
+    decide()
+    now, late = reader(**included()), reader(delay=timedelta(minutes=15), **included())
+    query = {"path": "agents/crypto/a/b/record", "simulated": "true"}
+    assert now.get(**query).json()["states"]["open"] == 1
+    pass_time(timedelta(minutes=20))
+    assert late.get(**query).status_code == 404, "nothing of it was decided before the delay"
+    with connection.cursor() as cursor:
+        cursor.execute("SET session_replication_role = replica")
+        cursor.execute("UPDATE outcome_events SET decided_at = decided_at - interval '20 minutes'")
+        cursor.execute("SET session_replication_role = origin")
+    before = late.get(**query).json()
+    assert (before["calls"], before["states"]["closed"], before["states"]["open"]) == (2, 2, 0)
+    total = now.get(**query).json()["total_r"]
+    insert(candle_rows("101/103/101/103", T0 + timedelta(seconds=90)), instrument="SOL/USDT")
+    score()
+    assert now.get(**query).json()["total_r"] > total
+    assert late.get(**query).json() == before
 
 
 def test_an_agent_that_nobody_knows_has_no_record():

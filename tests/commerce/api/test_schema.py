@@ -21,7 +21,8 @@ def test_the_committed_schema_is_that_of_the_code(tmp_path):
 def test_it_is_served_and_holds_what_customers_and_producers_call_and_no_more(client):
     served = yaml.safe_load(client.get("/api/schema/").content)
     assert served["paths"] == yaml.safe_load(COMMITTED.read_text())["paths"]
-    assert [path for path in served["paths"] if not path.startswith("/api/v1/")] == ["/api/signals"]
+    producers = ["/api/hooks/{token}", "/api/signals"]
+    assert [path for path in served["paths"] if not path.startswith("/api/v1/")] == producers
 
 
 def test_other_methods_are_answered_with_those_that_are_allowed(client):

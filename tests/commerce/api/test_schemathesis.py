@@ -13,9 +13,11 @@ from commerce import entitlements
 from commerce.feed import cursors
 from commerce.models import Subscription
 from commerce.webhooks import endpoints
+from tests.aggregator.sources.made import made
 from tests.aggregator.track_record.recording import score
 from tests.commerce.api.test_schema import COMMITTED
 from tests.commerce.feed.reading import customer, grant, record
+from tests.servers import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 load_all_checks()
@@ -25,7 +27,9 @@ NOT_OURS = [CHECKS.get_one("positive_data_acceptance")]
 # A key is refused before anything else is looked at.
 NOT_THEN = [*NOT_OURS, CHECKS.get_one("negative_data_rejection")]
 
-schema = schemathesis.openapi.from_path(COMMITTED).include(path_regex="^/api/v1/")
+committed = schemathesis.openapi.from_path(COMMITTED)
+hooks = committed.include(path="/api/hooks/{token}")
+schema = committed.include(path_regex="^/api/v1/")
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +59,36 @@ def bearer(value):
 @settings(max_examples=60, suppress_health_check=list(HealthCheck))
 def test_no_answer_is_undocumented(case, url, key):
     case.call_and_validate(base_url=url, headers=bearer(key), excluded_checks=NOT_OURS, timeout=60)
+
+
+@pytest.fixture
+def token():
+    _, path = made(preset="unified", ecosystem="crypto", rate="100000/minute")
+    return path.rpartition("/")[2]
+
+
+@hooks.parametrize()
+@settings(max_examples=30, suppress_health_check=list(HealthCheck))
+def test_nor_one_of_a_hook(case, url, token):
+    case.path_parameters["token"] = token
+    case.call_and_validate(base_url=url, excluded_checks=NOT_THEN, timeout=60)
+
+
+def test_a_hook_takes_each_example_by_the_preset_that_it_is_named_after(url):
+    operation = hooks["/api/hooks/{token}"]["POST"]
+    for media_type, content in operation.definition.raw["requestBody"]["content"].items():
+        [example] = content["examples"].values()
+        _, path = made(media_type.partition("/")[2], example["summary"])
+        case = operation.Case(
+            path_parameters={"token": path.rpartition("/")[2]}, body=example["value"], media_type=media_type
+        )
+
+        def answer(case=case):
+            found = case.call_and_validate(base_url=url, excluded_checks=NOT_THEN, timeout=60)
+            return found.status_code != 503 and found.status_code  # what takes longer than a second
+
+        assert eventually(answer) in {202, 200}
+        assert eventually(answer) == 200
 
 
 def cases(endpoint_id):

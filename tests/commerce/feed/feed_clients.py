@@ -33,7 +33,7 @@ SLOW_COMMITS = """
     CREATE FUNCTION commit_slowly() RETURNS trigger LANGUAGE plpgsql AS
         $$ BEGIN PERFORM pg_sleep(0.5); RETURN NULL; END $$;
     CREATE TRIGGER commit_slowly AFTER INSERT OR UPDATE ON trading_signals FOR EACH ROW
-        WHEN (NEW.position % 50 = 0) EXECUTE FUNCTION commit_slowly()"""
+        WHEN (NEW.position % 25 = 0) EXECUTE FUNCTION commit_slowly()"""
 USUAL_COMMITS = "DROP FUNCTION IF EXISTS commit_slowly CASCADE"
 
 AGENT = (
@@ -157,14 +157,14 @@ class Poster(Writer):
         self.url = url
 
     def write(self) -> None:
-        ids = self.ids(8)
+        ids = self.ids(4)
         body = b"[" + b",".join(raw(signal_id, agent_source=self.name) for signal_id in ids) + b"]"
         until = time.monotonic() + 120
         while not self._taken(body):
             assert time.monotonic() < until, "the webhook takes nothing"
             time.sleep(0.1)
         self.confirmed += ids
-        self.rest(0.4)
+        self.rest(0.6)
 
     def _taken(self, body: bytes) -> bool:
         now = int(time.time())
@@ -188,7 +188,7 @@ class Appender(Writer):
         self.client = client
 
     def write(self) -> None:
-        ids = self.ids(15)
+        ids = self.ids(6)
         with self.client.pipeline() as pipe:
             for signal_id in ids:
                 pipe.xadd(STREAM, {"payload": raw(signal_id, agent_source=self.name)})
@@ -205,7 +205,7 @@ class Agent(Writer):
         self.parameters = parameters
 
     def write(self) -> None:
-        ids = self.ids(10)
+        ids = self.ids(6)
         with suppress(psycopg.OperationalError), psycopg.connect(**self.parameters) as agent:
             for signal_id in ids:
                 agent.execute(AGENT, [signal_id])

@@ -1,11 +1,12 @@
 """A ledger that is restored to an earlier state: it is noticed, and no reader skips what comes after."""
 
 import json
+import os
+import subprocess
 import sys
 from contextlib import closing
 from dataclasses import replace
 
-import psycopg
 import pytest
 from django.core.management import call_command
 from django.db import connection, connections
@@ -15,29 +16,31 @@ from aggregator.health.checks import Status
 from aggregator.health.ledger_check import LedgerCheck
 from tests.commerce.feed.reading import Reader, grant, record
 from tests.commerce.streaming.stream_client import EventSource, stream_process
-from tests.servers import PROJECT, renamed
+from tests.commerce.webhooks.pushing import customer, dispatch, endpoint, ids
+from tests.servers import PROJECT
+from tests.test_deployment_guide import packaged
 
 __all__ = ["stream_process"]
 pytestmark = pytest.mark.django_db(transaction=True)
 
-BACKUP = "ledger_backup"
-DISCONNECT = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = %s"
+BACKUP = 'pg_dump --format=custom --file=hub.dump "$URL"'
+LOST = tuple(f"lost{number}" for number in range(5))
+RESTORE = 'pg_restore --clean --if-exists --no-owner --exit-on-error --dbname="$URL" hub.dump'
 
 
 @pytest.fixture
-def server(program_environment):
+def server(program_environment, tmp_path):
     """What backs up the database of the test, and restores it."""
-    name = connection.settings_dict["NAME"]
-    with psycopg.connect(renamed(program_environment["CORE_DB_URL"], "postgres"), autocommit=True) as server:
+    variables = {
+        "PATH": os.pathsep.join([*map(str, packaged()), os.environ["PATH"]]),
+        "URL": program_environment["CORE_DB_URL"],
+    }
 
-        def copy(source, target):
-            connections.close_all()
-            server.execute(f"DROP DATABASE IF EXISTS {target} WITH (FORCE)")
-            server.execute(DISCONNECT, [source])
-            server.execute(f"CREATE DATABASE {target} TEMPLATE {source}")
+    def run(command):
+        connections.close_all()
+        subprocess.run(["/bin/sh", "-c", command], cwd=tmp_path, env=variables, check=True)
 
-        yield lambda: copy(name, BACKUP), lambda: copy(BACKUP, name)
-        server.execute(f"DROP DATABASE IF EXISTS {BACKUP} WITH (FORCE)")
+    return lambda: run(BACKUP), lambda: run(RESTORE)
 
 
 def sql_reader(after):
@@ -62,6 +65,8 @@ def test_readers_are_stopped_and_go_on_without_skipping(
     capsys,
     settings,
     redis_client,
+    inbox,
+    receivers_here,
 ):
     settings.ENVIRONMENT = replace(settings.ENVIRONMENT, log_dir=tmp_path)
     backup, restore = server
@@ -70,10 +75,14 @@ def test_readers_are_stopped_and_go_on_without_skipping(
     file = tmp_path / "followed.jsonl"
     follow = [sys.executable, str(PROJECT / "examples" / "follow_feed.py"), "--once", shared_hub(), str(file)]
 
+    endpoint(customer(slug="pushed", email="pushed@example.com"), inbox.url())
     record("s1", "s2")
+    dispatch()
     HeadKeeper().run_once()
     backup()
-    record(*(f"lost{number}" for number in range(5)))
+    record(*LOST)
+    dispatch()
+    assert ids(inbox) == ["s1", "s2", *LOST]
     HeadKeeper().run_once()
     assert check() == (Status.OK, "")
     cursor, position = reader.page()["next"], sql_reader(0)[-1][1]
@@ -87,7 +96,8 @@ def test_readers_are_stopped_and_go_on_without_skipping(
         assert (answer.status_code, answer.json()["code"]) == (410, "cursor_ahead")
         assert "Read again from the start" in answer.json()["detail"]
     [ended] = live
-    assert (ended.kind, ended.data["status"]) == ("end", 410)
+    assert ended.kind == "end"
+    assert ended.data["status"] in {410, 503}, "503 where it read while a table was away"
     with closing(EventSource(stream, issued, cursor)) as late:
         assert (late.status, late.problem()["code"]) == (410, "cursor_ahead")
     record("between")
@@ -106,10 +116,12 @@ def test_readers_are_stopped_and_go_on_without_skipping(
         record(*new)
         assert [event.data["signal_id"] for event in live.take(3)] == new
     assert reader.ids(after=cursor) == new
+    dispatch()
+    assert ids(inbox) == ["s1", "s2", *LOST, "between", *new]
     assert [signal_id for signal_id, _ in sql_reader(position)] == new
     assert run_program(follow, SIGNAL_HUB_KEY=issued).wait() == 0
     followed = [json.loads(line)["signal_id"] for line in file.read_text().splitlines()]
-    assert followed == ["s1", "s2", *(f"lost{number}" for number in range(5)), *new]
+    assert followed == ["s1", "s2", *LOST, *new]
     HeadKeeper().run_once()
     assert check() == (Status.OK, "")
     call_command("new_generation")

@@ -9,8 +9,11 @@ from decimal import Decimal
 import pytest
 from django.utils import timezone
 
+from aggregator.arrivals.rollups import RollupFollower
 from aggregator.models import Agent, AgentHorizon, Outcome
+from aggregator.transparency import record_csv
 from tests.aggregator.track_record.recording import T0, call, candle_rows, insert, score
+from tests.aggregator.transparency.log_files import download, verify, write
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -75,13 +78,16 @@ def test_the_csv_has_exactly_the_rows_that_the_figures_are_made_of(client):
     assert rows[0]["feed"] == "manual"
 
 
+def hidden_for(settings, hours):
+    settings.ENVIRONMENT = dataclasses.replace(settings.ENVIRONMENT, record_delay=timedelta(hours=hours))
+
+
 def test_open_calls_are_hidden_as_long_as_the_operator_says(client, settings):
     publish(decide())
-    settings.ENVIRONMENT = dataclasses.replace(settings.ENVIRONMENT, record_delay=timedelta(hours=1))
+    hidden_for(settings, hours=1)
     assert [row["state"] for row in rows_of(client, "crypto/bot")] == ["closed", "closed"]
     assert b"SOL/USDT" not in client.get("/record/crypto/bot").content
-    assert client.get("/record/crypto/bot", {"format": "proofs"}).status_code == 404
-    settings.ENVIRONMENT = dataclasses.replace(settings.ENVIRONMENT, record_delay=timedelta(0))
+    hidden_for(settings, hours=0)
     assert b"SOL/USDT" in client.get("/record/crypto/bot").content
 
 
@@ -122,6 +128,21 @@ def test_an_operator_publishes_an_agent_and_sets_its_time_stop(admin_client):
     assert agent.published_at is None
 
 
+def test_an_agent_that_was_only_replayed_is_published_and_marked(admin_client, client):
+    call(**LONG)
+    insert(candle_rows("100.5/101/100/101 · 101/104.5/101/104"))
+    score()
+    RollupFollower().catch_up()
+    agent = Agent.objects.get()
+    assert "Only replayed" in admin_client.get("/admin/aggregator/agent/").content.decode()
+    address = f"/admin/aggregator/agent/{agent.pk}/change/"
+    assert "Simulated." in admin_client.get(address).content.decode()
+    assert admin_client.post(address, {"is_published": "on"}).status_code == 302
+    assert "Simulated" in client.get("/record/").content.decode()
+    for query in ({}, {"embed": "1"}):
+        assert "Simulated." in client.get("/record/crypto/bot", query).content.decode()
+
+
 def test_pages_show_the_age_of_the_last_checkpoint(client, log, seal):
     publish(decide())
     seal()
@@ -130,15 +151,71 @@ def test_pages_show_the_age_of_the_last_checkpoint(client, log, seal):
         assert "covers" in page
         assert "hub.example.com/log" in page
         assert log.replace("+", "&#x2B;") in page or log in page
-    assert "?format=proofs" in page
-    proofs = b"".join(client.get("/record/crypto/bot", {"format": "proofs"}).streaming_content).decode()
-    lines = list(csv.DictReader(io.StringIO(proofs)))
-    assert {line["agent"] for line in lines} == {"crypto/bot"}
-    assert [line["kind"] for line in lines[:3]] == ["signal"] * 3
+    assert "with its proofs" in page
+    assert [line["leaves"].count("\n") for line in rows_of(client, "crypto/bot")] == [2, 2, 2]
+
+
+def test_the_csv_is_verified_while_open_calls_are_hidden(client, settings, log, seal, tmp_path):
+    hidden_for(settings, hours=1)
+    call(action="HOLD")
+    publish(decide())
+    for fields in ({"action": "HOLD"}, {"symbol": "XRP/USDT", "action": "HOLD"}, {"symbol": "ADA/USDT"}):
+        call(**fields)
+    score()
+    seal()
+    call(symbol="DOT/USDT", timestamp=timezone.now())  # which no checkpoint covers
+    score()
+    folder = download(tmp_path)
+
+    def verified(expected):
+        text = b"".join(client.get("/record/crypto/bot", {"format": "csv"}).streaming_content).decode()
+        (folder / "record.csv").write_text(text, newline="")
+        write(folder / "figures", client.get("/record/crypto/bot", {"format": "json"}).json())
+        options = ("--log", folder, "--key", log, "--statistics", folder / "figures")
+        status, line = verify("record", folder / "record.csv", *options)
+        assert (status, expected in line) == (0, True), line
+        return text
+
+    text = verified(
+        "all its 6 leaves of the first 11 of hub.example.com/log; 5 more are hidden for up to 1:00"
+    )
+    assert "SOL/USDT" not in text
+    assert "HOLD" not in text
+    hidden_for(settings, hours=0)
+    verified("5 simulated calls: 2 closed, 1 open, 1 unpriced, 1 waiting; ")
+
+
+def test_the_csv_is_the_same_in_parts(client, log, seal, monkeypatch):
+    call(action="HOLD")
+    publish(decide())
+    call(action="HOLD")
+    seal()
+    rows = rows_of(client, "crypto/bot")
+    monkeypatch.setattr(record_csv, "SIGNALS_AT_A_TIME", 1)
+    assert rows_of(client, "crypto/bot") == rows
+    assert [row["leaves"].count("\n") for row in rows] == [3, 2, 3]
+
+
+def test_what_is_decided_during_a_download_is_verified(client, log, seal, monkeypatch, tmp_path):
+    publish(decide())
+    seal()
+    monkeypatch.setattr(record_csv, "SIGNALS_AT_A_TIME", 1)
+    parts = client.get("/record/crypto/bot", {"format": "csv"}).streaming_content
+    text = next(parts) + next(parts)
+    insert(candle_rows("101/102/97/99", T0 + timedelta(seconds=90)), instrument="SOL/USDT")
+    score()
+    seal()
+    text += b"".join(parts)
+    assert b"SOL/USDT" in text
+    folder = download(tmp_path)
+    (folder / "record.csv").write_text(text.decode(), newline="")
+    status, line = verify("record", folder / "record.csv", "--log", folder, "--key", log)
+    assert (status, "all its 7 leaves of the first 6" in line, "3 closed" in line) == (0, True, True), line
 
 
 def test_without_a_log_pages_show_none(client):
     publish(decide())
     page = client.get("/record/crypto/bot").content.decode()
     assert "Transparency log" not in page
-    assert "?format=proofs" not in page
+    assert "with its proofs" not in page
+    assert {line["leaves"] for line in rows_of(client, "crypto/bot")} == {""}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.client import HTTPConnection
@@ -48,6 +49,7 @@ class EventSource:
         self, url: str, key: str, last_event_id: str = "", query: str = "", seconds: float = WAIT_TIMEOUT_S
     ) -> None:
         self.last_event_id = last_event_id
+        self._seconds = seconds
         self._connection = HTTPConnection(url.removeprefix("http://"), timeout=seconds)
         headers = {"Authorization": f"Bearer {key}", "Accept": "text/event-stream"}
         if last_event_id:
@@ -61,9 +63,15 @@ class EventSource:
         return body
 
     def __iter__(self) -> Iterator[Event]:
-        """Events with data, until the stream ends; OSError when nothing comes for too long."""
+        """Events with data, until the stream ends; OSError when none comes for too long.
+
+        Lines that keep the connection alive are none.
+        """
         kind, data, last = "message", [], self.last_event_id
+        deadline = time.monotonic() + self._seconds
         for line in iter(self.response.readline, b""):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"no event within {self._seconds:.0f} s")
             name, _, value = line.rstrip(b"\r\n").decode().partition(":")
             value = value.removeprefix(" ")
             match name:
@@ -77,6 +85,7 @@ class EventSource:
                 self.last_event_id = last
                 if data:
                     yield Event(last, kind, json.loads("\n".join(data)))
+                    deadline = time.monotonic() + self._seconds
                 kind, data = "message", []
 
     def take(self, count: int) -> list[Event]:

@@ -16,8 +16,10 @@ from aggregator.http import api_keys
 from aggregator.models import ApiKey
 from commerce.entitlements import Scope
 from commerce.feed import Filters, cursors
+from commerce.ledger_window import Place, frontiers
 from commerce.models import Plan, StreamSlot, Subscription
 from commerce.streaming import broadcaster
+from commerce.streaming.broadcaster import NO_DELAY
 from tests.commerce.feed.reading import Reader, grant, pass_time, record
 from tests.commerce.streaming.stream_client import EventSource, eventually, granian, stream_process
 from tests.servers import free_port, serve
@@ -311,10 +313,10 @@ def test_an_outage_is_waited_out(stream_process, postgres_server):
 def test_a_page_of_large_signals_is_short_and_the_next_goes_on_behind_it():
     names = [f"s{number}" for number in range(20)]
     record(*names, raw_payload={"x": "y" * 60_000})
-    position, pages = 0, []
-    while (batch := broadcaster.read_events(Scope(payload=True), Filters(), position)).events:
+    place, frontier, pages = Place(0, 0), frontiers([NO_DELAY])[NO_DELAY], []
+    while (batch := broadcaster.read_events(Scope(payload=True), Filters(), place, frontier)).events:
         pages.append(batch.events)
-        position = batch.position
+        place = batch.place
     assert max(sum(len(event) for _, event in page) for page in pages) < broadcaster.MAX_PAGE_BYTES + 65_536
     sent = b"".join(event for page in pages for _, event in page)
     assert [sent.count(f'"signal_id":"{name}"'.encode()) for name in names] == [1] * 20

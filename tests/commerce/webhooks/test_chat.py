@@ -12,8 +12,10 @@ from apprise.plugins.telegram import NotifyTelegram
 
 from commerce.models import Attempt, Message
 from commerce.webhooks import endpoints
+from tests.aggregator.track_record.recording import call, candle_rows, insert, score
 from tests.commerce.webhooks.pushing import customer, dispatch, endpoint, record
 from tests.commerce.webhooks.receiver import Answering, receiver
+from tests.servers import eventually
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("receivers_here")]
 
@@ -68,6 +70,28 @@ def test_a_message_says_what_a_signal_does_to_an_earlier_call(service, fields, l
     text = sent(service)["attachments"][0]["text"]
     assert text.splitlines()[:2] == lines
     assert "Stop 60000" in text
+
+
+@pytest.mark.parametrize(
+    ("prices", "became"),
+    [
+        ("100.5/101/100/101 · 101/104.5/101/104", "Closed by target: 100.5 to 104, +1.32 R"),
+        ("97.5/99/97/98", "Missed"),
+    ],
+)
+def test_a_chat_gets_outcomes_if_it_asks_for_them(service, prices, became):
+    owner = customer(simulated=True)
+    endpoint(owner, SLACK, channel="slack", outcomes=True)
+    call(entry_price=100, stop_loss=98, take_profit=104)
+    insert(candle_rows(prices))
+    score()
+    assert eventually(lambda: dispatch() >= 0 and len(service.received) == 2)
+    texts = [json.loads(request.body)["attachments"][0]["text"].splitlines() for request in service.received]
+    assert texts[0][0] == "*BUY BTC/USDT*"
+    assert texts[1][:3] == ["*Outcome of BUY BTC/USDT*", "REPLAY: simulated, not a live signal", became]
+    assert "Entry" not in "".join(texts[1])
+    other, _ = endpoint(owner, DISCORD, channel="discord")
+    assert not other.outcomes
 
 
 def test_an_operators_own_template_is_taken(service, settings, tmp_path):

@@ -77,3 +77,10 @@ def test_a_plans_delay_holds_back_what_was_decided(inbox):
     dispatch()
     assert sent(inbox) == []
     assert Endpoint.objects.get().outcomes_to == 0
+
+
+def test_a_webhook_may_leave_them_out(inbox):
+    endpoint(customer(**SIMULATED), inbox.url(), outcomes=False)
+    decide()
+    dispatch()
+    assert [each["type"] for each in sent(inbox)] == ["signal.recorded"]

@@ -1,4 +1,4 @@
-"""Every example of `docs/agents.md` but the MQL5 one, taken from the page and run against a live hub."""
+"""Every example of `docs/agents.md`, taken from the page and run against a live hub."""
 
 import os
 import shutil

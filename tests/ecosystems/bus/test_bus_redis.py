@@ -82,6 +82,7 @@ def test_the_right_to_append_is_all_that_is_needed(redis_client, limited):
 
 def test_after_an_error_nothing_more_is_sent(redis_client, limited):
     """Two pipelines are on their way when the first answer is read: the others are not sent at all."""
+    redis_client.config_resetstat()
     with pytest.raises(Unsent, match="permissions") as caught:
         limited.publish_many(signals(5 * PIPELINE_LENGTH))
     assert len(caught.value.receipt.pending) == 5 * PIPELINE_LENGTH

@@ -7,8 +7,8 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from ecosystems.bus import EventBus, Outbox
+from ecosystems.bus import outbox_command_line as command
 from ecosystems.bus.webhook import WebhookTransport
-from ecosystems.management.commands import outbox as command
 from tests.ecosystems.bus.receiver import Receiver, accepted
 from tests.ecosystems.examples import a_signal, signals
 

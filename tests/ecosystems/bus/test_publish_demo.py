@@ -2,14 +2,16 @@
 
 import itertools
 import signal
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from ecosystems import ECOSYSTEMS
-from ecosystems.management.commands.publish_demo import walk
+from ecosystems.management.commands.publish_demo import CATCH_UP, walk
 from ecosystems.market.symbols import instrument
 from ecosystems.signal import Signal, parse
+from ecosystems.strategies import BUILT_IN
 
 KEY = "core_signals:signals"
 
@@ -21,27 +23,29 @@ def clock():
 
 
 @pytest.mark.parametrize("ecosystem", ECOSYSTEMS)
-def test_every_parsedis_valid_and_says_that_it_is_synthetic(ecosystem):
-    calls, closed = {}, set()
+def test_every_signal_is_valid_is_a_strategys_and_says_that_it_is_synthetic(ecosystem):
+    begun, actions, strategies = datetime(2026, 1, 5, tzinfo=UTC), Counter(), set()
     for made in itertools.islice(walk(ecosystem, 7, clock()), 500):
         parsed = parse(made.to_json())
         assert isinstance(parsed, Signal), parsed
         assert instrument(ecosystem, parsed.symbol)
         assert parsed.agent_source == f"demo-{ecosystem}"
-        assert "synthetic" in parsed.tags
-        if parsed.action == "CLOSE":
-            assert calls[parsed.refers_to] == parsed.symbol
-            closed.add(parsed.refers_to)
-            continue
-        calls[parsed.signal_id] = parsed.symbol
-        low, high = sorted((parsed.stop_loss, parsed.take_profit))
-        assert 0 < low < parsed.entry_price < high
-    assert len(closed) > 20
+        assert {"demo", "synthetic", "synthetic:7"} == set(parsed.tags)
+        actions[parsed.action] += 1
+        strategies.add(parsed.raw_payload["strategy"])
+        if parsed.action in {"BUY", "SELL"}:
+            low, high = sorted((parsed.stop_loss, parsed.take_profit))
+            assert 0 < low < parsed.entry_price < high
+    assert strategies == set(BUILT_IN)
+    assert min(actions[action] for action in ("BUY", "SELL", "CLOSE", "HOLD")) > 10, actions
+    # A new hub has a call of what was missed in the first round of symbols, and further ones each minute.
+    first = next(made for made in walk(ecosystem, 7, clock()) if made.action in {"BUY", "SELL"})
+    assert begun - CATCH_UP <= first.timestamp < begun + timedelta(minutes=2)
 
 
 def test_the_same_seed_walks_the_same_way():
     def prices(seed):
-        return [made.entry_price for made in itertools.islice(walk("crypto", seed, clock()), 50)]
+        return [made.entry_price for made in itertools.islice(walk("crypto", seed, clock()), 200)]
 
     assert prices(1) == prices(1) != prices(2)
 

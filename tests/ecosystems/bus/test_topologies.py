@@ -5,16 +5,20 @@ Agents replay real candles; what they sent is what the ledger holds, once and in
 
 import os
 import re
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psycopg
 import pytest
+from django.db import connections
 
+from aggregator.postgres.pool import close_idle_connections
 from tests.ecosystems.market.sample_market import DATA, REAL
 from tests.servers import Program, eventually, renamed, web
+
+pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "forex"])
 
 AGENTS = {
     ecosystem: (file, symbol, timeframe, strategy)
@@ -114,23 +118,43 @@ def report(name: str, counts: dict[str, int], recorded: dict[str, dict[str, int]
 
 
 @pytest.fixture
+def empty_site(run_manage, program_environment, tmp_path):
+    """A fresh hub database, and one for each ecosystem, as on servers of their own, without a table."""
+    with databases(program_environment["CORE_DB_URL"], "template1", "template1") as urls:
+        yield site_of(run_manage, tmp_path, urls)
+
+
+@pytest.fixture
 def site(run_manage, program_environment, tmp_path):
-    """A fresh hub database, and one for each ecosystem, as on servers of their own."""
+    """Such a site with its tables, copied from the tests' databases, which `migrate` made."""
+    names = [connections[alias].settings_dict["NAME"] for alias in ("default", "forex")]
+    connections.close_all()  # a database that is in use cannot be copied
+    close_idle_connections()
+    with databases(program_environment["CORE_DB_URL"], *names) as urls:
+        yield site_of(run_manage, tmp_path, urls)
+
+
+@contextmanager
+def databases(server: str, hub: str, ecosystem: str) -> Iterator[dict[str, str]]:
+    """Copy a database for the hub and for each ecosystem; drop them, and the agents' roles, at the end."""
     if not DATA.exists():
         pytest.skip("real candles are absent: no shared/data beside the project")
-    server = program_environment["CORE_DB_URL"]
     urls = {name: renamed(server, f"topology_{name}") for name in ("hub", *AGENTS)}
     with closing(psycopg.connect(renamed(server, "postgres"), autocommit=True)) as connection:
         for name in urls:
+            template = hub if name == "hub" else ecosystem
             connection.execute(f"DROP DATABASE IF EXISTS topology_{name} WITH (FORCE)")
-            connection.execute(f"CREATE DATABASE topology_{name}")
-    own = {f"CORE_{name.upper()}_DB_URL": "" for name in AGENTS}
-    yield Site(run_manage, tmp_path, urls, {"CORE_DB_URL": urls["hub"], **own, **STREAM})
-    with closing(psycopg.connect(renamed(server, "postgres"), autocommit=True)) as connection:
+            connection.execute(f"CREATE DATABASE topology_{name} TEMPLATE {template}")
+        yield urls
         for name in urls:
             connection.execute(f"DROP DATABASE topology_{name} WITH (FORCE)")
         for name in AGENTS:
             connection.execute(f"DROP ROLE IF EXISTS {name}_bot")
+
+
+def site_of(run_manage, folder: Path, urls: dict[str, str]) -> Site:
+    own = {f"CORE_{name.upper()}_DB_URL": "" for name in AGENTS}
+    return Site(run_manage, folder, urls, {"CORE_DB_URL": urls["hub"], **own, **STREAM})
 
 
 def own_databases(site: Site, *ecosystems: str) -> dict[str, dict[str, str]]:
@@ -138,7 +162,6 @@ def own_databases(site: Site, *ecosystems: str) -> dict[str, dict[str, str]]:
     site.variables |= {f"CORE_{name.upper()}_DB_URL": site.urls[name] for name in ecosystems}
     ways = {}
     for name in ecosystems:
-        site.manage("migrate", "--noinput", "--database", name)
         printed = site.manage("agent_role", f"{name}_bot", "--ecosystem", name, "--database", name)
         url = re.search(r"postgres://\S+", printed)
         assert url, printed
@@ -168,9 +191,13 @@ def streams(site: Site, redis_client) -> dict[str, str]:
     return {"CORE_EVENT_BUS_BACKEND": "redis", "CORE_REDIS_URL": os.environ["CORE_REDIS_URL"]}
 
 
-def test_database_first(site):
+def test_database_first(empty_site):
+    site = empty_site
     site.manage("migrate", "--noinput")
-    ways = own_databases(site, "crypto", "forex", "stock")
+    for name in AGENTS:
+        site.variables[f"CORE_{name.upper()}_DB_URL"] = site.urls[name]
+        site.manage("migrate", "--noinput", "--database", name)
+    ways = own_databases(site, *AGENTS)
     site.hub("consume_databases")
     counts = site.agents(ways)
     recorded = site.finish(counts)
@@ -180,7 +207,6 @@ def test_database_first(site):
 
 
 def test_redis(site, redis_client):
-    site.manage("migrate", "--noinput")
     way = streams(site, redis_client)
     counts = site.agents(dict.fromkeys(AGENTS, way))
     recorded = site.finish(counts)
@@ -189,7 +215,6 @@ def test_redis(site, redis_client):
 
 
 def test_webhook(site, run_program, free_port):
-    site.manage("migrate", "--noinput")
     way = receiver(site, run_program, free_port)
     counts = site.agents(dict.fromkeys(AGENTS, way))
     recorded = site.finish(counts)
@@ -199,7 +224,6 @@ def test_webhook(site, run_program, free_port):
 
 def test_all_mixed(site, run_program, redis_client, free_port):
     """Crypto inserts, forex posts, and stocks go both ways, which the ledger makes one signal."""
-    site.manage("migrate", "--noinput")
     ways = own_databases(site, "crypto", "stock")
     site.hub("consume_databases")
     ways["forex"] = receiver(site, run_program, free_port)

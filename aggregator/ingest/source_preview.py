@@ -5,10 +5,11 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from aggregator import ledger
+from aggregator.ledger.source_entries import Arrival, source_entries
 from aggregator.models import Source
-from aggregator.sources.presets import facts_of, source_translator
 from ecosystems.market.symbols import instrument
-from ecosystems.signal import Refusal, Signal, parse
+from ecosystems.signal import Refusal, Signal
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,8 @@ class BodyPreview:
 
 def preview(source: Source, body: bytes) -> list[BodyPreview]:
     """Return what a body would become if it came in now; nothing for one that the mapping skips."""
-    facts, now = facts_of(source), datetime.now(UTC)
-    previews = []
-    for translated in source_translator(source).translate(body, facts):
-        parsed = translated.refusal or parse(translated.signal_json(facts, now), now)
-        previews.append(
-            BodyPreview(refusal=parsed) if isinstance(parsed, Refusal) else BodyPreview(signal=parsed)
-        )
-    return previews
+    entries = source_entries(source, body, Arrival(datetime.now(UTC)))
+    return [
+        BodyPreview(refusal=found) if isinstance(found, Refusal) else BodyPreview(signal=found)
+        for _, found, _ in ledger.validate(entries)
+    ]

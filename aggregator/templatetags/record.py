@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from django import template
 
-from commerce.feed.outcome_serializer import decimal_text
+from ecosystems.signal import decimal_text
 
 register = template.Library()
 

@@ -1,0 +1,208 @@
+"""An agent's record as CSV: a line a call, with what opens the agent's leaves of the transparency log.
+
+The last columns are for `examples/verify_record.py`. Those of a line open the leaves of its call, and of the
+signals up to the next call, which are none themselves; so all leaves of the agent are in the file. They
+disclose the agent's salt, so that anybody can count its leaves and see that none is left out. Of what
+an operator hides for a while, only its place is named.
+"""
+
+import base64
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Container, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.db import connection, transaction
+from django.db.models import QuerySet
+
+from aggregator.models import Outcome, TradingSignal
+from aggregator.transparency import log_tables
+from aggregator.transparency.leaves import Recorded
+from aggregator.transparency.log_tables import StoredLeaf
+from ecosystems.signal import decimal_text
+
+SIGNALS_AT_A_TIME = 500
+"""What is in memory; each may have 64 KiB of payload."""
+CALL_COLUMNS = (
+    "signal_id", "timestamp", "recorded_at", "action", "signal_type", "entry_price", "stop_loss",
+    "take_profit",
+)  # fmt: skip
+OUTCOME_COLUMNS = (
+    "state", "exit_reason", "entered_at", "entry_price", "exited_at", "exit_price", "gross_return",
+    "net_return", "r_multiple", "mfe_r", "mae_r", "slippage", "ambiguous", "scored_to", "horizon_hours",
+    "fee_bps", "rule_version",
+)  # fmt: skip
+HEADER = (
+    *("position", "ecosystem", "agent", "instrument", "simulated", "t0"),
+    *("claimed_price" if name == "entry_price" else name for name in CALL_COLUMNS),
+    *OUTCOME_COLUMNS,
+    *("feed", "candle_seconds", "last_close", "daily_r"),
+    *("log_size", "hidden_seconds", "salt", "leaves"),
+)
+
+_AGENT = """
+    SELECT id, salt FROM log_agents
+    WHERE ecosystem = %(ecosystem)s AND agent_source = %(agent_source)s"""
+_SIGNALS = "agent_id = %(agent)s AND event IS NULL AND index > %(after)s AND index < %(size)s"
+_EVENTS = """
+    event IN (SELECT id FROM outcome_events WHERE outcome_events.position = ANY (%(positions)s))
+    AND index < %(size)s"""
+_SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+
+Opening = tuple[StoredLeaf, Recorded | None]
+"""A leaf and its row, None where that is hidden or not there any more."""
+
+
+@dataclass
+class RecordPart:
+    """Some of an agent's signals, from one snapshot of the tables."""
+
+    calls: dict[int, list[str]]
+    """The lines of calls, without what opens leaves, by position."""
+    openings: dict[int, list[Opening]]
+    """By position, those of a signal before those of its outcomes."""
+    last_index: int
+    last_position: int
+
+
+class RecordCsv:
+    """The CSV of some calls of one agent, which are all but those that are hidden for `hidden_for`."""
+
+    def __init__(
+        self, ecosystem: str, agent_source: str, calls: QuerySet[Outcome], hidden_for: timedelta = timedelta()
+    ) -> None:
+        # A signal that was deleted has no line, which readers find.
+        self.calls = calls.filter(position__in=TradingSignal.objects.values("position")).order_by("position")
+        self.hidden_since = datetime.now(UTC) - hidden_for
+        with connection.cursor() as cursor:
+            head = log_tables.head(cursor)
+            cursor.execute(_AGENT, {"ecosystem": ecosystem, "agent_source": agent_source})
+            row = cursor.fetchone()
+        self.agent: int | None = row[0] if row else None
+        salt = row[1] if row else b""
+        # Later parts may open newer leaves, too: those of what is decided in the meantime.
+        constants = (
+            head.checkpoint_size if head else 0,
+            int(hidden_for.total_seconds()),
+            base64.b64encode(salt).decode(),
+        )
+        self.constants = [str(each) for each in constants] if head else ["", "", ""]
+
+    def lines(self) -> Iterator[str]:
+        """Yield the text, header first, in pieces that fit into memory however large a line is."""
+        yield _csv(HEADER)
+        first = self.calls.select_related("series").first()
+        if first is None:
+            return
+        # The first line opens what was recorded before its call, too.
+        yield self._beginning(_values_of([first])[first.position])
+        part = self._next(RecordPart({}, {}, -1, -1))
+        while part:
+            for position in sorted(part.calls.keys() | part.openings.keys()):
+                if position in part.calls and position > first.position:
+                    yield '"\r\n' + self._beginning(part.calls[position])
+                yield from map(_opening_text, part.openings.get(position, ()))
+            part = self._next(part)
+        yield '"\r\n'
+
+    def _beginning(self, values: list[str]) -> str:
+        """Return a line up to the quote that begins its last column."""
+        return _csv([*values, *self.constants]).removesuffix("\r\n") + ',"'
+
+    def _next(self, before: RecordPart) -> RecordPart | None:
+        """Return the signals after those of another part, None if there are none."""
+        with transaction.atomic(), connection.cursor() as cursor:
+            if not connection.savepoint_ids:
+                cursor.execute(_SNAPSHOT)
+            head = log_tables.head(cursor)
+            size = head.checkpoint_size if head else 0
+            bounds: dict[str, Any] = {"agent": self.agent, "after": before.last_index, "size": size}
+            signals = log_tables.leaves(cursor, _SIGNALS, bounds, limit=SIGNALS_AT_A_TIME)
+            later = self.calls.filter(position__gt=before.last_position)
+            calls = list(later.select_related("series")[:SIGNALS_AT_A_TIME])
+            upto = min(
+                [each[-1].position for each in (signals, calls) if len(each) == SIGNALS_AT_A_TIME],
+                default=None,
+            )
+            if upto is not None:
+                signals = [leaf for leaf in signals if leaf.position <= upto]
+                calls = [call for call in calls if call.position <= upto]
+            if not signals and not calls:
+                return None
+            values = _values_of(calls)
+            last_index = signals[-1].index if signals else before.last_index
+            last_position = max([*values, *(leaf.position for leaf in signals)])
+            openings = self._openings(cursor, signals, size, values)
+            return RecordPart(values, openings, last_index, last_position)
+
+    def _openings(
+        self, cursor: Any, signals: list[StoredLeaf], size: int, shown: Container[int]
+    ) -> dict[int, list[Opening]]:
+        """Return the leaves of signals and of their outcomes, with what opens those that are not hidden."""
+        at = {"positions": [leaf.position for leaf in signals], "size": size}
+        leaves = [*signals, *log_tables.leaves(cursor, _EVENTS, at)]
+        hidden = {
+            leaf.position
+            for leaf in signals
+            if leaf.position not in shown and datetime.fromisoformat(leaf.recorded_at) > self.hidden_since
+        }
+        rows = log_tables.rows_of(cursor, [leaf for leaf in leaves if leaf.position not in hidden])
+        openings: defaultdict[int, list[Opening]] = defaultdict(list)
+        for leaf in leaves:
+            row = rows.get((leaf.position, leaf.event))
+            if row or leaf.position in hidden:
+                openings[leaf.position].append((leaf, row))
+        return openings
+
+
+def _values_of(calls: list[Outcome]) -> dict[int, list[str]]:
+    """Return the readable values of calls, by position."""
+    rows = TradingSignal.objects.filter(position__in=[call.position for call in calls])
+    signals = {signal.position: signal for signal in rows.defer("raw_payload")}
+    return {call.position: _values(signals[call.position], call) for call in calls}
+
+
+def _opening_text(opening: Opening) -> str:
+    leaf, row = opening
+    place = f"{leaf.index} {leaf.position} {leaf.recorded_at}"
+    if row is None:
+        return f"{place}\n"
+    nonce, content = base64.b64encode(leaf.nonce).decode(), row.content.decode()
+    return f"{place} {nonce} {content}\n".replace('"', '""')
+
+
+def _values(signal: TradingSignal, call: Outcome) -> list[str]:
+    values: list[Any] = [
+        *(call.position, call.ecosystem, call.agent_source, call.instrument, call.simulated, call.t0),
+        *(getattr(signal, name) for name in CALL_COLUMNS),
+        *(getattr(call, name) for name in OUTCOME_COLUMNS),
+        call.series.feed if call.series else "",
+        call.series.seconds if call.series else "",
+        call.last_close,
+        " ".join(decimal_text(value) or "" for value in call.daily_r),
+    ]
+    return [_text(value) for value in values]
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Decimal):
+        return decimal_text(value) or ""
+    if hasattr(value, "isoformat"):
+        return str(value.isoformat()).replace("+00:00", "Z")
+    text = str(value)
+    # A spreadsheet would take it for a formula.
+    return f"'{text}" if text[:1] in {"=", "+", "-", "@"} and not text[1:2].isdigit() else text
+
+
+def _csv(values: Any) -> str:
+    line = io.StringIO()
+    csv.writer(line).writerow(values)
+    return line.getvalue()

@@ -1,1 +1,0 @@
-"""Django's PostgreSQL backend, for Postgres 13 as well."""

@@ -1,0 +1,112 @@
+"""The statistics of agents: those of pandas, scipy and empyrical where they define the same, to 1e-9."""
+
+import dataclasses
+import json
+import random
+import re
+from datetime import timedelta
+
+import empyrical
+import numpy as np
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from aggregator.models import Agent, Outcome
+from aggregator.track_record import statistics
+from commerce.pages.records import public_calls
+from ecosystems.agent.backtest import Backtest
+from ecosystems.strategies import load_strategy
+from tests.aggregator.track_record import independent
+from tests.aggregator.track_record.recording import T0, query
+from tests.ecosystems.market.sample_market import made_up
+
+pytestmark = pytest.mark.django_db
+
+COMMON = {
+    "agent_source": "random",
+    "side": 1,
+    "simulated": False,
+    "ambiguous": False,
+    "chosen_by": "",
+    "stale": "",
+    "fill_by": T0.isoformat(),
+    "horizon_hours": 720,
+    "fee_bps": 10,
+    "rule_version": 1,
+    "daily_r": [],
+}
+STATES = ["closed"] * 8 + ["open", "waiting", "unfilled", "missed", "cancelled", "unpriced"]
+
+
+def random_outcome(source, position, ecosystem):
+    """Return an outcome as it may be, now and then without an R or without slippage."""
+    t0 = T0 + timedelta(minutes=source.randrange(400 * 1440))
+    row = COMMON | {"position": position, "ecosystem": ecosystem, "instrument": source.choice("ABCD")}
+    row |= {"t0": t0.isoformat(), "lag": f"{source.randrange(90_000)} ms", "state": source.choice(STATES)}
+    if row["state"] not in {"open", "closed"}:
+        return row
+    end = t0 + timedelta(minutes=source.randrange(6 * 1440))
+    row |= {"entered_at": t0.isoformat(), "entry_price": source.randrange(90, 110)}
+    row |= {"last_close": source.randrange(90, 110), "net_return": round(source.gauss(0, 0.02), 12)}
+    row["slippage"] = source.choice([None, round(source.gauss(0, 0.001), 12)])
+    if source.random() < 0.9:
+        row["r_multiple"] = round(source.gauss(0.1, 1.2), 12)
+        row["daily_r"] = [round(source.gauss(0, 0.5), 12) for _ in range((end.date() - t0.date()).days)]
+    if row["state"] == "closed":
+        row |= {"exited_at": end.isoformat(), "exit_price": row["last_close"], "exit_reason": "stop"}
+    return row
+
+
+@pytest.mark.parametrize("ecosystem", ["crypto", "forex", "stock"])
+def test_figures_are_those_of_other_software(ecosystem):
+    source = random.Random(ecosystem)
+    for _ in range(3):
+        rows = [random_outcome(source, position, ecosystem) for position in range(1, 301)]
+        with connection.cursor() as cursor:
+            cursor.execute("DELETE FROM outcomes")
+            statement = "INSERT INTO outcomes SELECT * FROM json_populate_recordset(NULL::outcomes, %s::json)"
+            cursor.execute(statement, [json.dumps(rows)])
+        record = statistics.record_of(Outcome.objects.all(), ecosystem)
+        expected = independent.figures(query("SELECT * FROM outcomes ORDER BY position"))
+        assert independent.ours(record) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+        assert sum(record.states.values()) == record.calls == 300
+
+
+NAMED_SCAN = "Index(?: Only)? Scan using (?:outcomes_statistics|outcomes_held_by_day)"
+
+
+@pytest.mark.parametrize("delay", [timedelta(0), timedelta(hours=1)])
+def test_figures_of_decided_calls_are_read_from_an_index_alone(settings, delay):
+    settings.ENVIRONMENT = dataclasses.replace(settings.ENVIRONMENT, record_delay=delay)
+    calls = public_calls(Agent(ecosystem="crypto", agent_source="random")).filter(simulated=False)
+    with CaptureQueriesContext(connection) as statements:
+        statistics.record_of(calls, "crypto")
+    with connection.cursor() as cursor:
+        # Of a table without rows, the planner would use these, or none.
+        cursor.execute("DROP INDEX outcomes_agent, outcomes_order, outcomes_decided")
+        cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
+    plans = [str(query(f"EXPLAIN {statement['sql']}")) for statement in statements]
+    used = [re.findall(NAMED_SCAN, plan) for plan in plans]
+    only = ["Index Only Scan using outcomes_statistics"]
+    assert used == [only, only, ["Index Scan using outcomes_held_by_day"], only], plans
+
+
+def test_a_backtests_equity_and_drawdown_are_those_of_compounding_returns():
+    run = Backtest(load_strategy("ema_crossover")("crypto", "MADE/UP", "1m", "bot", fast=3, slow=6))
+    run.run(made_up("crypto", 3, "1m", 2000))
+    gains = np.array([float(trade.gain) for trade in run.trades])
+    assert len(gains) > 50
+    assert float(run.equity) == pytest.approx(1 + empyrical.cum_returns_final(gains), rel=1e-9)
+    curve = np.array([float(equity) for _, equity in run.curve.points])
+    returns = np.diff(curve) / curve[:-1]
+    assert float(run.drawdown) == pytest.approx(-empyrical.max_drawdown(returns), rel=1e-9)
+    r = np.array([float(trade.outcome.r_multiple) for trade in run.trades])
+    assert run.profit_factor == pytest.approx(empyrical.omega_ratio(r, 0.0, 0.0, annualization=1), rel=1e-9)
+
+
+def test_figures_that_have_too_little_behind_them_are_absent():
+    record = statistics.record_of(Outcome.objects.all(), "crypto")
+    assert (record.calls, record.win_rate, record.mean_r, record.sharpe) == (0, None, None, None)
+    assert record.holding_return is None
+    assert record.absent.keys() == {"win_rate", "mean_r", "profit_factor", "sharpe"}
