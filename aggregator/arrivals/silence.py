@@ -25,8 +25,6 @@ SILENCE_FACTOR = 3
 strategy's do, one gap in 8,000 is as long: e ** (-3 * 3), with a 95th percentile of three times the mean."""
 MIN_ALLOWANCE = timedelta(minutes=3)
 """Cadences are learned by the minute: no shorter silence is too long, unless it was set or announced."""
-NEWCOMER_GRACE = timedelta(minutes=1)
-"""No agent of unknown cadence is silent sooner after its first signal: two in a second would be an alert."""
 MAX_NEWCOMER_ALLOWANCE = timedelta(days=1)
 """Of open market: for how long an agent may be silent of which nothing else is known."""
 MAX_SILENT = 100
@@ -64,8 +62,7 @@ JUDGED = f"""
         SELECT coalesce(expected_cadence, CASE WHEN agent_source = '{OTHER}' THEN %(newcomer)s END,
             CASE WHEN gap IS NOT NULL THEN greatest(%(min)s, gap * {SILENCE_FACTOR}) END,
             heartbeat_interval * {SILENCE_FACTOR},
-            greatest(least(longest_gap * {SILENCE_FACTOR}, %(newcomer)s),
-                least(first_seen - last_seen, interval '0') + %(newcomer_grace)s)) AS allowed,
+            least(longest_gap * {SILENCE_FACTOR}, %(newcomer)s)) AS allowed,
             width_bucket(last_seen, %(marks)s::timestamptz[]) AS mark) AS known
     CROSS JOIN LATERAL (
         SELECT %(open)s - CASE WHEN mark = 0 THEN interval '0' ELSE (%(passed)s::interval[])[mark]
@@ -159,7 +156,6 @@ class Judge:
             "open_for": self.at - clock.marks[-1],
             "max_grace": clock.max_grace,
             "min": MIN_ALLOWANCE,
-            "newcomer_grace": NEWCOMER_GRACE,
             "newcomer": MAX_NEWCOMER_ALLOWANCE,
             "urgency": list(BY_URGENCY),
         }

@@ -60,11 +60,10 @@ def test_a_newcomer_is_silent_after_three_times_its_longest_gap():
     assert ("agent_silent", "crypto/once") in conditions()
 
 
-def test_no_agent_is_silent_in_the_minute_after_its_first_signal():
-    send("burst", 50 * SECOND, 49 * SECOND, 48 * SECOND)
-    assert allowed() == {"burst": 58 * SECOND}
-    assert conditions() == []
-    send("burst", 61 * SECOND, 60 * SECOND, 59 * SECOND)
+def test_a_newcomer_is_held_to_its_gaps_from_its_second_signal_on():
+    send("burst", 5 * SECOND, 4 * SECOND)
+    send("once", 50 * SECOND)
+    assert allowed() == {"burst": 3 * SECOND, "once": DAY}
     assert conditions() == [("agent_silent", "crypto/burst")]
 
 
