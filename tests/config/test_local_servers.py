@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -319,11 +320,11 @@ def test_a_temporary_home_home_is_removed_however_its_user_ends():
     assert not homes[0].exists()
 
 
-def test_homes_of_killed_runs_are_removed_and_others_are_not(home, monkeypatch):
-    monkeypatch.setattr(server_home, "ABANDONED_AFTER_S", -1)
-    abandoned = Path(home.parent / "signal-hub-tmp-abandoned")
-    abandoned.mkdir()
+def test_homes_of_killed_runs_are_removed_and_others_are_not(home):
+    abandoned = Path(tempfile.mkdtemp(prefix="signal-hub-tmp-", dir=home.parent))
     (abandoned / "lock").touch()
+    for each in (abandoned, home):
+        os.utime(each, (0, 0))
     with temporary_home():
         assert not abandoned.exists()
         assert home.exists()
