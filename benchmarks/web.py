@@ -15,7 +15,7 @@ from benchmarks.race import Goal, Race
 from benchmarks.stage import ROOT, Stage
 
 SECONDS = 4
-SINGLES, BATCHES, SIZE, LONE = 32_000, 1_200, 100, 4_000
+SINGLES, BATCHES, SIZE, LONE = 64_000, 3_000, 100, 16_000
 """More requests than a contestant answers in that time."""
 GRANIAN = ("-m", "granian", "--interface", "asgi", "--host", "127.0.0.1", "--port", "{port}", "--no-ws")
 QUIET = ("--log-level", "warning")
