@@ -118,7 +118,7 @@ class StreamReader:
                 self._find_large(stream, in_hand())
                 messages += self._read_large()
             except redis.ResponseError as error:
-                if not _is_about_one_key(error) or len(self.streams) == 1:
+                if not is_about_one_key(error) or len(self.streams) == 1:
                     raise
                 refused[stream] = error
         if refused and len(refused) == len(self.streams):
@@ -167,7 +167,7 @@ class StreamReader:
             try:
                 claimed += self._claim_of(stream)
             except redis.ResponseError as error:
-                if not _is_about_one_key(error):  # reading it says so
+                if not is_about_one_key(error):  # reading it says so
                     raise
         if not claimed:
             self._claim_at = time.monotonic() + CLAIM_INTERVAL_S
@@ -255,7 +255,7 @@ class StreamReader:
         self.redis.close()
 
 
-def _is_about_one_key(error: redis.ResponseError) -> bool:
+def is_about_one_key(error: redis.ResponseError) -> bool:
     """Return whether another stream may be readable all the same."""
     return isinstance(error, redis.exceptions.NoPermissionError) or any(
         text in str(error) for text in ("WRONGTYPE", "NOPERM", "can't run this command", "No permissions")

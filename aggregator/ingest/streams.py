@@ -6,6 +6,7 @@ it dies is claimed by another; what is not recorded in five deliveries becomes a
 
 import os
 import socket
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -16,7 +17,7 @@ from django.conf import settings
 
 from aggregator import ledger
 from aggregator.ingest import trimming
-from aggregator.ingest.stream_reader import Ids, Message, StreamReader
+from aggregator.ingest.stream_reader import Ids, Message, StreamReader, is_about_one_key
 from aggregator.ingest.trimming import GROUP
 from aggregator.ledger import Entry, Outage, Result
 from aggregator.ledger.entries import ENTRY_TOO_LARGE, EXHAUSTED, NO_PAYLOAD
@@ -33,8 +34,8 @@ MAX_STREAM_BYTES = 1_048_576
 class StreamConsumer(Loop):
     """One consumer of the group.
 
-    While one batch is written, a thread reads and prepares the next: the one waits for Postgres while the
-    other works. Its methods are for one thread.
+    Where it reads ahead, a thread acknowledges the batch before and prepares the next while one is written,
+    so that Postgres, which has the most to do, waits for neither. Its methods are for one thread.
     """
 
     def __init__(
@@ -54,6 +55,8 @@ class StreamConsumer(Loop):
         self._held: ledger.Batch | None = None
         self._thread = ThreadPoolExecutor(1, "stream-reader", serve_signals)
         self._next: Future[ledger.Batch] | None = None
+        self._unacknowledged: deque[tuple[str, set[str]]] = deque()
+        """Streams and ids of what is on record. Taken from by what reads: the thread where it reads ahead."""
         self._read_ahead = read_ahead
 
     @classmethod
@@ -72,31 +75,39 @@ class StreamConsumer(Loop):
         self.reader.streams = streams
 
     def run_once(self, *, wait: bool = True) -> int:
-        """Record one batch; return how many entries were acknowledged.
+        """Record one batch; return how many entries were, or are about to be, acknowledged.
 
         `wait` lets it wait up to a second for the first entry. Raises Outage or a redis.RedisError; entries
         that have been read are held and come first the next time.
         """
         batch = self._held = self._held or self._next_batch(wait=wait)
         if self._read_ahead and batch.validated and self._next is None:
-            self._next = self._thread.submit(self._read_batch, wait=wait)
+            self._next = self._thread.submit(self._read_batch, wait=False)
         try:
             results = ledger.write(batch, "redis")
         except Outage:
             self._renew_claims()
             raise
-        try:
-            return self.acknowledge(batch.entries, results)
-        finally:
-            self._held = None
+        self._held = None
+        final = self._final(batch.entries, results)
+        self._unacknowledged.extend(final.items())
+        if self._read_ahead:
+            self._thread.submit(self._acknowledge)  # the next read tries again, and raises what this one does
+        else:
+            self._acknowledge()
+        return sum(map(len, final.values()))
 
     def _next_batch(self, *, wait: bool) -> ledger.Batch:
-        if self._next is None:
-            return self._read_batch(wait=wait)
-        fetched, self._next = self._next, None
-        return fetched.result()
+        ahead, self._next = self._next, None
+        batch = ahead.result() if ahead else None
+        if batch and batch.validated:
+            return batch
+        if self._read_ahead:
+            return self._thread.submit(self._read_batch, wait=wait).result()
+        return self._read_batch(wait=wait)
 
     def _read_batch(self, *, wait: bool) -> ledger.Batch:
+        self._acknowledge()
         messages, entries = self.reader.next(wait=wait, in_hand=self._in_hand)
         entries += [entry for message in messages for entry in self._entries(message)]
         return ledger.Batch(ledger.validate(entries))
@@ -123,21 +134,33 @@ class StreamConsumer(Loop):
         """
         return [_entry(stream, entry_id, fields, delivered)]
 
-    def acknowledge(self, entries: Sequence[Entry], results: Sequence[Result]) -> int:
-        """Acknowledge the entries whose results are final; return how many there are."""
+    def _final(self, entries: Sequence[Entry], results: Sequence[Result]) -> dict[str, set[str]]:
+        """Return the ids, by stream, of the entries whose results are final."""
         final: dict[str, set[str]] = {}
+        deferred: list[Entry] = []
         for entry, result in zip(entries, results, strict=True):
             if trimming.is_loss(entry):
                 self.reader.acknowledge_loss(entry)
             elif result.is_final:
                 final.setdefault(entry.stream, set()).add(entry.entry_id)
-        for entry, result in zip(entries, results, strict=True):
-            if not result.is_final:  # of what became several entries, all have to be
-                final.get(entry.stream, set()).discard(entry.entry_id)
-        for stream, entry_ids in final.items():
-            if entry_ids:
-                self.redis.xack(stream, GROUP, *entry_ids)
-        return sum(map(len, final.values()))
+            else:
+                deferred.append(entry)
+        for entry in deferred:  # of what became several entries, all have to be final
+            final.get(entry.stream, set()).discard(entry.entry_id)
+        return final
+
+    def _acknowledge(self) -> None:
+        """Acknowledge what is on record. What Redis cannot take now is tried again before the next read."""
+        while self._unacknowledged:
+            stream, entry_ids = self._unacknowledged[0]
+            try:
+                if entry_ids:
+                    self.redis.xack(stream, GROUP, *entry_ids)
+            except redis.ResponseError as error:
+                if is_about_one_key(error):  # it must not hold up the other streams
+                    self._unacknowledged.popleft()
+                raise
+            self._unacknowledged.popleft()
 
     def _renew_claims(self) -> None:
         """Claim again what was read and waits for Postgres, without counting it as delivered.
@@ -162,12 +185,13 @@ class StreamConsumer(Loop):
     def close(self) -> None:
         """Record what was read ahead, leave the group if nothing is pending, and close the connections."""
         self._read_ahead = False
+        self._thread.shutdown()
         try:
+            self._acknowledge()
             while self._held or self._next:
                 self.run_once(wait=False)
         except (Outage, redis.RedisError):
             pass  # what was read ahead stays pending
-        self._thread.shutdown()
         self._renew_claims()
         try:
             for stream in self.streams:

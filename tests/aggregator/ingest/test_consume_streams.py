@@ -6,6 +6,7 @@ import os
 import pytest
 import redis
 
+from aggregator import ledger
 from aggregator.ingest.streams import GROUP, StreamConsumer
 from aggregator.models import DeadLetter, Sighting, TradingSignal
 from tests.aggregator.ledger.samples import raw, signal
@@ -57,6 +58,48 @@ def test_an_old_agents_entry_is_recorded_unchanged_and_acknowledged(consumer, re
     assert str(row.entry_price) == "64000.12"
     assert pending(redis_client) == 0
     assert redis_client.xlen(STREAM) == 1, "other readers of the stream keep what is theirs"
+
+
+def test_one_that_reads_ahead_acknowledges_also_when_nothing_more_comes(redis_client):
+    consumer = StreamConsumer(os.environ["CORE_REDIS_URL"], [STREAM], "me", read_ahead=True)
+    try:
+        ready(consumer)
+        for number in range(3):
+            redis_client.xadd(STREAM, {"payload": raw(f"s{number}")})
+            assert consumer.run_once() == 1
+            eventually(lambda: pending(redis_client) == 0)
+        redis_client.xadd(STREAM, {"payload": raw("last")})
+        assert consumer.run_once() == 1
+    finally:
+        consumer.close()
+    assert TradingSignal.objects.count() == 4
+    assert pending(redis_client) == 0
+    assert redis_client.xinfo_consumers(STREAM, GROUP) == []
+
+
+def test_what_redis_could_not_take_is_acknowledged_before_the_next_read(redis_client, monkeypatch):
+    """It was recorded in the moment in which a failover made the server a replica."""
+    consumer = StreamConsumer(os.environ["CORE_REDIS_URL"], [STREAM], "me", read_ahead=True)
+    ready(consumer)
+    redis_client.xadd(STREAM, {"payload": raw("first")})
+    record_batch = ledger.write
+
+    def write(*arguments):
+        redis_client.execute_command("REPLICAOF", "127.0.0.1", "1")
+        return record_batch(*arguments)
+
+    try:
+        with monkeypatch.context() as during:
+            during.setattr(ledger, "write", write)
+            assert consumer.run_once() == 1
+        with pytest.raises(redis.exceptions.ReadOnlyError):
+            consumer.run_once()
+    finally:
+        redis_client.execute_command("REPLICAOF", "NO", "ONE")
+    assert consumer.run_once(wait=False) == 0
+    assert pending(redis_client) == 0
+    consumer.close()
+    assert TradingSignal.objects.count() == 1
 
 
 def test_once_drains_what_is_there_and_exits_0(run_manage, redis_client):
