@@ -104,19 +104,24 @@ def renamed(url: str, dbname: str) -> str:
 def frozen(server: Postgres) -> Iterator[None]:
     """Let a server neither answer nor hang up, as one whose disk hangs."""
     postmaster = psutil.Process(server.pid)
-    postmaster.suspend()
-    while postmaster.status() != psutil.STATUS_STOPPED:  # or it makes one more, which would answer
-        time.sleep(0.001)
+    _suspend(postmaster)  # first: it would make one more, which would answer
     processes = [postmaster, *postmaster.children()]
     try:
         for each in processes:
             with suppress(psutil.NoSuchProcess):
-                each.suspend()
+                _suspend(each)
         yield
     finally:
         for each in processes:
             with suppress(psutil.NoSuchProcess):
                 each.resume()
+
+
+def _suspend(process: psutil.Process) -> None:
+    """Stop a process, and wait until it has stopped: one that is on a processor may answer once more."""
+    process.suspend()
+    while process.status() not in {psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE}:
+        time.sleep(0.001)
 
 
 def eventually(condition: Callable[[], T], seconds: float = WAIT_TIMEOUT_S, what: str = "") -> T:
