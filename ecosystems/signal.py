@@ -8,7 +8,6 @@ import json
 import re
 from datetime import UTC, datetime, timedelta
 from decimal import Context, Decimal, InvalidOperation
-from functools import lru_cache
 from typing import Annotated, Any, Literal, get_args
 
 import msgspec
@@ -389,7 +388,7 @@ _SIGNAL_TYPES: dict[str, SignalType] = {name: name for name in get_args(SignalTy
 
 def _choice(field: str, text: str, choices: dict[str, Any]) -> Any:
     # Outside ASCII, letters exist whose upper case is an ASCII letter.
-    choice = choices.get(text) or (choices.get(text.upper()) if text.isascii() else None)
+    choice = choices.get(text.upper()) if text.isascii() else None
     if choice is None:
         raise _Refused("invalid_value", field)
     return choice
@@ -397,7 +396,7 @@ def _choice(field: str, text: str, choices: dict[str, Any]) -> Any:
 
 def _confidence(number: float | None) -> float | None:
     """Return a number from 0 to 1; -0.0, which equals 0, becomes that as well."""
-    return number if number is None or 0.0 < number <= 1.0 else min(max(number, 0.0), 1.0) + 0.0
+    return number if number is None else min(max(number, 0.0), 1.0) + 0.0
 
 
 _DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
@@ -447,9 +446,8 @@ _NO_SYMBOL = re.compile(
 )
 
 
-@lru_cache(maxsize=65_536)
 def is_symbol(text: str) -> bool:
-    """Return whether a text is what a signal's `symbol` may be. Cached, as `instrument` is."""
+    """Return whether a text is what a signal's `symbol` may be."""
     return 0 < len(text) <= MAX_SYMBOL_LENGTH and not _NO_SYMBOL.search(text)
 
 

@@ -107,7 +107,12 @@ class StreamConsumer(Loop):
         return self._read_batch(wait=wait)
 
     def _read_batch(self, *, wait: bool) -> ledger.Batch:
-        self._acknowledge()
+        try:
+            self._acknowledge()
+        except redis.ResponseError as error:
+            if is_about_one_key(error):  # it must not hold up the other streams
+                self._unacknowledged.popleft()
+            raise
         messages, entries = self.reader.next(wait=wait, in_hand=self._in_hand)
         entries += [entry for message in messages for entry in self._entries(message)]
         return ledger.Batch(ledger.validate(entries))
@@ -153,13 +158,8 @@ class StreamConsumer(Loop):
         """Acknowledge what is on record. What Redis cannot take now is tried again before the next read."""
         while self._unacknowledged:
             stream, entry_ids = self._unacknowledged[0]
-            try:
-                if entry_ids:
-                    self.redis.xack(stream, GROUP, *entry_ids)
-            except redis.ResponseError as error:
-                if is_about_one_key(error):  # it must not hold up the other streams
-                    self._unacknowledged.popleft()
-                raise
+            if entry_ids:
+                self.redis.xack(stream, GROUP, *entry_ids)
             self._unacknowledged.popleft()
 
     def _renew_claims(self) -> None:

@@ -102,6 +102,21 @@ def test_what_redis_could_not_take_is_acknowledged_before_the_next_read(redis_cl
     assert TradingSignal.objects.count() == 1
 
 
+def test_a_right_to_acknowledge_that_is_missing_is_an_error_of_the_next_read(redis_client):
+    consumer = StreamConsumer(os.environ["CORE_REDIS_URL"], [STREAM], "me", read_ahead=True)
+    ready(consumer)
+    redis_client.execute_command("ACL", "SETUSER", "default", "-xack")
+    try:
+        redis_client.xadd(STREAM, {"payload": raw("first")})
+        assert consumer.run_once() == 1
+        with pytest.raises(redis.exceptions.NoPermissionError):
+            consumer.run_once()
+    finally:
+        redis_client.execute_command("ACL", "SETUSER", "default", "+xack")
+        consumer.close()
+    assert TradingSignal.objects.count() == 1
+
+
 def test_once_drains_what_is_there_and_exits_0(run_manage, redis_client):
     for number in range(2500):
         redis_client.xadd(STREAM, {"payload": raw(f"s{number}")})
