@@ -146,7 +146,8 @@ class StreamReader:
                 self._losses_in_hand.add(letter.entry_id)
                 losses.append(letter)
         entries = [entry for _, entries in delivered or [] for entry in entries]
-        if sum(entry_size(fields) for _, fields in entries) < MAX_REPLY_BYTES // 4:
+        is_reduced = self._count < MAX_STREAM_BATCH
+        if is_reduced and sum(entry_size(fields) for _, fields in entries) < MAX_REPLY_BYTES // 4:
             self._count = min(MAX_STREAM_BATCH, self._count * 2)
         return [Message(stream, entry_id, fields, 0) for entry_id, fields in entries]
 

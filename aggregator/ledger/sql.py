@@ -28,9 +28,10 @@ CREATE_STAGED = f"""
     SET LOCAL client_min_messages = warning;
     CREATE TEMPORARY TABLE IF NOT EXISTS {STAGED_TABLE} ({STAGED_COLUMNS}) ON COMMIT DELETE ROWS"""
 
-# Signals hold no control characters, or escaped in JSON, so one of them can stand for NULL.
+# CSV that is JSON: its strings are quoted and escaped in one way, its null is not quoted.
 COPY_STAGED = f"""
-    COPY {STAGED_TABLE} (ord, {COLUMNS}, sender, instrument, digest) FROM STDIN WITH (NULL '\x01')"""
+    COPY {STAGED_TABLE} (ord, {COLUMNS}, sender, instrument, digest)
+    FROM STDIN WITH (FORMAT csv, NULL 'null', ESCAPE '\\')"""
 
 # A row's text for `parse`, so that one function validates inserted rows and bytes from outside.
 _AS_JSON = """jsonb_build_object(

@@ -16,9 +16,6 @@ from ecosystems.signal import Signal
 MAX_INLINE = 640
 """Up to so many signals travel in the statement itself; COPY pays for itself beyond."""
 
-NULL = "\x01"
-"""What stands for NULL in COPY_STAGED."""
-
 Numbered = tuple[int, Signal, bytes, str]
 """A number to order by, a signal, its digest and its sender."""
 
@@ -39,7 +36,7 @@ class Staged(NamedTuple):
 def prepare(signals: Sequence[Numbered], size: int) -> Staged:
     """Return the signals as text, which needs no database."""
     if len(signals) > MAX_INLINE:
-        return Staged(size, copied="".join([_line(*each) for each in signals]).encode())
+        return Staged(size, copied=b"\n".join([_line(*each) for each in signals]))
     return Staged(size, inline=as_json(signals) if signals else "")
 
 
@@ -56,31 +53,17 @@ def _row(order: int, signal: Signal, digest: bytes, sender: str) -> dict[str, An
     return row
 
 
-def _line(order: int, signal: Signal, digest: bytes, sender: str) -> str:
-    """Return a row in COPY's text format (https://www.postgresql.org/docs/current/sql-copy.html)."""
-    confidence = signal.confidence
-    line = "\t".join(
-        (
-            str(order),
-            signal.signal_id,
-            signal.ecosystem,
-            signal.timestamp.isoformat(),
-            signal.symbol,
-            signal.action,
-            signal.signal_type,
-            NULL if signal.entry_price is None else str(signal.entry_price),
-            NULL if signal.stop_loss is None else str(signal.stop_loss),
-            NULL if signal.take_profit is None else str(signal.take_profit),
-            NULL if signal.volume is None else str(signal.volume),
-            NULL if confidence is None else repr(confidence),
-            signal.agent_source,
-            signal.tags_json().decode() if signal.tags else "[]",
-            signal.payload_json().decode() if signal.raw_payload else "{}",
-            NULL if signal.refers_to is None else signal.refers_to,
-            sender,
-            instrument(signal.ecosystem, signal.symbol),
-        )
+def _line(order: int, signal: Signal, digest: bytes, sender: str) -> bytes:
+    """Return a row for COPY_STAGED: a JSON array less its brackets."""
+    *values, _, _, refers_to = msgspec.structs.astuple(signal)
+    row = (
+        order,
+        *values,
+        signal.tags_json().decode() if signal.tags else "[]",
+        signal.payload_json().decode(),
+        refers_to,
+        sender,
+        instrument(signal.ecosystem, signal.symbol),
+        f"\\x{digest.hex()}",
     )
-    if "\\" in line:
-        line = line.replace("\\", "\\\\")
-    return f"{line}\t\\\\x{digest.hex()}\n"
+    return _encode(row)[1:-1]

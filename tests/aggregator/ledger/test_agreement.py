@@ -3,6 +3,7 @@
 import itertools
 import json
 
+import msgspec
 import pytest
 from django.db import connection
 from hypothesis import HealthCheck, given, settings
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from aggregator import ledger
 from aggregator.ingest.databases import DatabaseConsumer
 from aggregator.ledger.entries import Entry
+from aggregator.ledger.staging import MAX_INLINE
 from aggregator.models import DeadLetter, TradingSignal
 from ecosystems.bus import EventBus
 from ecosystems.bus.database import DatabaseTransport
@@ -115,3 +117,35 @@ def test_a_row_that_parse_alone_refuses_becomes_a_dead_letter(db, number):
     assert DatabaseConsumer("default").run_once() == 1
     assert not TradingSignal.objects.exists()
     assert DeadLetter.objects.get().code == "out_of_range"
+
+
+QUOTED = {
+    "the word for no value": {
+        "symbol": "null",
+        "agent_source": "null",
+        "refers_to": "null",
+        "tags": ["null"],
+    },
+    "an empty text": {"agent_source": "", "tags": [""]},
+    "quotes and commas": {"symbol": 'a","b', "agent_source": '"', "tags": ['","', '"']},
+    "escapes": {"symbol": "\\", "agent_source": '\\"', "tags": ["\\.", "\\n"], "refers_to": "\\."},
+    "brackets": {"symbol": "],[", "agent_source": "]", "tags": ["]\\n["], "refers_to": "["},
+    "a payload of all of them": {
+        "raw_payload": {'"\\': ['\\"', "\\\\", "]\n[", "\\.", "null", None, "\u2028"]}
+    },
+}
+
+
+def test_what_is_copied_is_what_was_sent(db):
+    least = {"ecosystem": "crypto", "timestamp": "2026-01-02T12:00:00Z", "symbol": "BTCUSDT", "action": "BUY"}
+    variants = [least | fields for fields in (ODD | QUOTED).values()]
+    batch = [
+        variants[number % len(variants)] | {"signal_id": f"s-{number}"} for number in range(MAX_INLINE + 60)
+    ]
+    entries = [Entry(json.dumps(fields).encode(), sender='"\\') for fields in batch]
+    assert {str(result.fate) for result in ledger.record(entries, "redis")} == {"accepted"}
+    for row, entry in zip(TradingSignal.objects.order_by("position"), entries, strict=True):
+        sent = msgspec.structs.asdict(parse(entry.raw))
+        sent["tags"] = list(sent["tags"])
+        assert {name: getattr(row, name) for name in sent} == sent
+        assert row.sender == entry.sender
