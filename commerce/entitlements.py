@@ -103,6 +103,10 @@ def scope(plan: Plan) -> Scope:
     )
 
 
+HIDDEN = ("digest", "first_received_at", "recorded_at", "sender", "transport")
+"""What no reader gets of a signal."""
+
+
 def visible(scope: Scope, window: Window) -> QuerySet[TradingSignal]:
     """Return the ledger's rows that `scope` may see in `window`."""
     rows = TradingSignal.objects.filter(
@@ -112,7 +116,7 @@ def visible(scope: Scope, window: Window) -> QuerySet[TradingSignal]:
     written = {"written_payload": Cast("raw_payload", TextField())} if scope.payload else {}
     if not scope.simulated:
         rows = rows.exclude(SIMULATED)
-    return rows.exclude(HEARTBEAT).defer("raw_payload").annotate(**written)
+    return rows.exclude(HEARTBEAT).defer("raw_payload", *HIDDEN).annotate(**written)
 
 
 def scope_condition(scope: Scope) -> Q:

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import io
+import itertools
 from datetime import timedelta
 from decimal import Decimal
 
@@ -219,3 +220,14 @@ def test_without_a_log_pages_show_none(client):
     assert "Transparency log" not in page
     assert "with its proofs" not in page
     assert {line["leaves"] for line in rows_of(client, "crypto/bot")} == {""}
+
+
+def test_one_address_gets_only_so_many_records(client):
+    publish(decide())
+    paths = itertools.cycle(["/record/", "/record/crypto/bot", "/record/crypto/bot?embed=1"])
+    # More than two minutes' turn would let through.
+    answers = [client.get(path, REMOTE_ADDR="203.0.113.9") for path in itertools.islice(paths, 160)]
+    assert {answer.status_code for answer in answers[:120]} == {200}
+    assert answers[-1].status_code == 429
+    assert 0 < int(answers[-1].headers["Retry-After"]) <= 60
+    assert client.get("/record/", REMOTE_ADDR="203.0.113.10").status_code == 200
