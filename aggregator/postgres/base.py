@@ -4,12 +4,29 @@ A backend of Django's is a package with a module of this name:
 https://docs.djangoproject.com/en/5.2/ref/databases/#subclassing-the-built-in-database-backends
 """
 
+from datetime import UTC
 from typing import Any, cast
 
+import psycopg
 from django.db.backends.base.base import NO_DB_ALIAS
 from django.db.backends.postgresql import base, features
+from psycopg.abc import Loader
+from psycopg.pq import Format
 
 from aggregator.postgres.pool import Connection, Pool, close_idle_connections, pool_of
+
+
+class _TimestampLoader:
+    """psycopg's own, compiled where it can be: Django's takes twenty times as long for each timestamp."""
+
+    format = Format.TEXT
+    timezone = UTC
+    """What Django asks for, before it would set its own."""
+
+    def __new__(cls, oid: int, context: Any = None) -> Loader:  # type: ignore[misc] # a factory
+        loader = psycopg.adapters.get_loader(oid, cls.format)
+        assert loader, "psycopg has one"
+        return loader(oid, context)
 
 
 class DatabaseFeatures(features.DatabaseFeatures):
@@ -30,7 +47,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return self._acquired_from.acquire(lambda: self._connect(conn_params))
 
     def _connect(self, conn_params: dict[str, Any]) -> Connection:
-        return cast(Connection, super().get_new_connection(conn_params))
+        connection = cast(Connection, super().get_new_connection(conn_params))
+        connection.adapters.register_loader("timestamptz", cast(type[Loader], _TimestampLoader))
+        return connection
 
     def _close(self) -> None:
         if self._acquired_from is None or self.connection is None:
