@@ -99,6 +99,30 @@ volume = "to_number('0.1')"
     assert [str(found[name]) for name in ("stop_loss", "take_profit", "volume")] == ["0.097", "0.103", "0.1"]
 
 
+@pytest.mark.parametrize(
+    ("expression", "price"),
+    [
+        ("sum([price, `0.5`])", "2"),
+        ("avg([price, `0.1`])", "0.8"),
+        ("sum([avg(lots), price])", "3"),
+        ("price == `1.5` && price", "1.5"),
+        ("levels[?@ > `1.4`] | [0]", "1.5"),
+        ("type(price) == 'number' && price", "1.5"),
+        ("sort_by(targets, &at)[0].at", "1.25"),
+        ("max_by(targets, &at).at", "2.75"),
+        ("levels[::0]", None),
+    ],
+)
+def test_every_function_takes_exact_numbers(expression, price):
+    body = (
+        '{"pair": "BTCUSDT", "price": 1.5, "lots": [1, 2], "levels": [1.1, 1.5], '
+        '"targets": [{"at": 2.75}, {"at": 1.25}]}'
+    )
+    fields = f'{FIELDS}\nentry_price = "{expression}"'
+    [found] = become(fields, body)
+    assert found.get("entry_price") == price
+
+
 def test_one_body_may_become_several_signals_or_none():
     mapping = f"skip = \"kind == 'ping'\"\neach = \"[merge(@, {{side: 'flat'}}), @]\"\n{FIELDS}"
     found = become(mapping, '{"pair": "BTCUSDT", "side": "buy"}')
