@@ -241,6 +241,12 @@ def test_deep_json_is_refused_as_a_whole_body():
         ("pineconnector", '"CANARY",buy,EURUSD'),
         ("octobot", "EXCHANGE=binance;TOKEN=CANARY;SYMBOL=BTCUSDT;SIGNAL=BUY"),
         ("octobot", "SYMBOL=BTCUSDT\nTOKEN=CANARY and more CANARY\nnonsense"),
+        *(
+            ("octobot", f"SYMBOL=BTCUSDT{end}TOKEN=x{mark}CANARY{end}SIGNAL=BUY")
+            for end in (";", "\n", "\r\n")
+            for mark in "&,} "
+        ),
+        ("tradingview", "ticker=BTCUSDT&passphrase=x,}CANARY&action=buy"),
         ("tradingview", '{"passphrase": "CANARY", "ticker": "BTCUSDT", "action": "buy"}'),
         ("custom", '{"api_key": "CANARY"}'),
         ("tradingview", "https://hub.example.com/api/hooks/shs_CANARYCANARYCANARYCANARY"),
@@ -252,6 +258,15 @@ def test_a_producers_secret_is_stored_nowhere(preset, body):
         # An operator's mapping cannot forget the preset's secrets, and neither can a broken one.
         assert b"CANARY" not in stored(preset, given, FIELDS)
         assert b"CANARY" not in stored(preset, given, "broken")
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["TOKEN=a&b,c;SYMBOL=BTCUSDT;SIGNAL=BUY", "TOKEN=a&b\nSYMBOL=BTCUSDT\n", "TOKEN=a,b&SYMBOL=BTCUSDT\n"],
+)
+def test_what_stands_beside_a_secret_is_read(body):
+    [found] = become(FIELDS.replace("pair", "SYMBOL"), body, "octobot")
+    assert found["symbol"] == "BTCUSDT"
 
 
 def test_the_token_of_a_telegram_bot_is_stored_nowhere():
