@@ -361,7 +361,7 @@ def _load_dotenv(path: str) -> None:
     try:
         if path != "off" and Path(path).is_file():
             real = set(os.environ)
-            load_dotenv(path)
+            load_dotenv(path, encoding="utf-8-sig")
             # A NAME_FILE wins over NAME, but one of the file not over a NAME of the real environment.
             for name in set(os.environ) - real:
                 if name.removesuffix("_FILE") in real:

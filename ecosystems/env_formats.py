@@ -16,8 +16,11 @@ from ecosystems import ECOSYSTEMS
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
-"""libpq's (https://www.postgresql.org/docs/current/libpq-ssl.html)."""
+CHOICES = {
+    "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+    "target_session_attrs": ("any", "read-write", "read-only", "primary", "standby", "prefer-standby"),
+}
+"""What options of libpq may hold (https://www.postgresql.org/docs/current/libpq-connect.html)."""
 
 
 class Reason(ValueError):
@@ -231,9 +234,23 @@ def _database_url(text: str) -> str:
         if unknown := re.search(r'invalid URI query parameter: "(\w{1,40})"', str(error)):
             raise Reason(f"libpq does not know its option {unknown[1]}") from None
         raise Reason("libpq does not understand it") from None
-    if options.get("sslmode", "prefer") not in SSL_MODES:
-        raise Reason(f"sslmode is {', '.join(SSL_MODES[:-1])} or {SSL_MODES[-1]}")
+    for name, words in CHOICES.items():
+        if options.get(name, words[0]) not in words:
+            raise Reason(f"{name} is {', '.join(words[:-1])} or {words[-1]}")
+    if not re.fullmatch("-?[0-9]{1,9}", str(options.get("connect_timeout", 0))):
+        raise Reason("connect_timeout is a number of seconds")
+    if not all(port == "" or _is_port(port) for port in str(options.get("port", "")).split(",")):
+        raise Reason("a port is a number from 1 to 65535")
+    if not options.get("dbname") and "service" not in options:
+        raise Reason("it names no database")
     return text
+
+
+def _is_port(text: str) -> bool:
+    return re.fullmatch("[0-9]{1,5}", text) is not None and 0 < int(text) < 65_536
+
+
+ENCODE = "percent-encode the password: %40 for @, %23 for #, %2F for /, %3F for ?, %25 for %"
 
 
 def _refuse_raw_password(text: str) -> None:
@@ -242,7 +259,7 @@ def _refuse_raw_password(text: str) -> None:
     user, at, _ = authority.rpartition("@")
     cut = not at and ":" in authority and "@" in text
     if cut or "@" in user or re.search("%(?![0-9A-Fa-f]{2})", user):
-        raise Reason("percent-encode the password: %40 for @, %23 for #, %2F for /, %3F for ?, %25 for %")
+        raise Reason(ENCODE)
 
 
 def _authority(text: str) -> str:
@@ -265,6 +282,9 @@ def _redis_url(text: str) -> str:
 
     from ecosystems.redis_client import SentinelUrl, connect_redis, is_sentinel
 
+    # What precedes the # or ? of a password would pass for the server's address. An option may hold an @.
+    if re.match("[a-z]+://[^@/?#]*:[^@/?#]*[/?#][^=]*@", text):
+        raise Reason(ENCODE)
     if is_sentinel(text):
         _refuse_blanks(text)
         try:

@@ -114,7 +114,19 @@ def test_the_defaults_are_the_contracts(load):
             "core_db_url",
             "postgres://u:p@d/x?sslmode=require",
         ),
+        *(
+            ("CORE_DB_URL", url, "core_db_url", url)
+            for url in ("postgres://?service=hub", "postgres://u:p@a,b:2/db?connect_timeout=3")
+        ),
         ("CORE_EVENT_BUS_BACKEND", "Redis", "event_bus_backend", "redis"),
+        *(
+            ("CORE_REDIS_URL", url, "redis_url", url)
+            for url in (
+                "redis://r:1/0?password=a@b",
+                "redis://u:%23%3F%2F@r:1/0",
+                "redis://[::1]:1/0?client_name=a@b",
+            )
+        ),
         ("CORE_REDIS_URL", "unix:///run/redis.sock?db=2", "redis_url", "unix:///run/redis.sock?db=2"),
         *(
             ("CORE_REDIS_URL", url, "redis_url", url)
@@ -170,6 +182,13 @@ def test_every_secret_and_url_may_come_from_a_file_which_wins(load, tmp_path, na
     assert getattr(from_file, field) == getattr(load(**{name: value}), field)
 
 
+def test_files_may_begin_with_a_byte_order_mark(load, tmp_path):
+    (tmp_path / "secret").write_text("of the file", "utf-8-sig")
+    (tmp_path / ".env").write_text("CORE_EVENT_STREAM_PREFIX=mine\n", "utf-8-sig")
+    loaded = load(SIGNAL_HUB_DOTENV=str(tmp_path / ".env"), CORE_AUTH_SECRET_FILE=str(tmp_path / "secret"))
+    assert (loaded.auth_secret, loaded.stream_prefix) == ("of the file", "mine")
+
+
 def test_a_file_that_cannot_be_read_is_named(refusal, tmp_path):
     path = str(tmp_path / "absent")
     assert refusal(CORE_AUTH_SECRET_FILE=path) == (
@@ -202,6 +221,32 @@ def test_a_file_that_cannot_be_read_is_named(refusal, tmp_path):
             "CORE_DB_URL",
             "postgres://u:hunter2@db/x?sslmode=verify_full",
             "postgres://****@db: it may hold a postgres:// URL (sslmode is disable, allow, prefer, require, ",
+        ),
+        *(
+            ("CORE_DB_URL", f"postgres://u:hunter2@{rest}", f"postgres://****@db{shown}")
+            for rest, shown in (
+                ("db:5432", ":5432: it may hold a postgres:// URL (it names no database)"),
+                ("db:5432/?connect_timeout=5", ":5432: it may hold a postgres:// URL (it names no database)"),
+                ("db:0/x", ":0: it may hold a postgres:// URL (a port is a number from 1 to 65535)"),
+                ("db/x?connect_timeout=5s", ": it may hold a postgres:// URL (connect_timeout is a number"),
+                (
+                    "db/x?target_session_attrs=rw",
+                    ": it may hold a postgres:// URL (target_session_attrs is any",
+                ),
+            )
+        ),
+        (
+            "CORE_DB_URL",
+            "postgres://u:hunter2@a:1,b:99999/x",
+            "****: it may hold a postgres:// URL (a port is",
+        ),
+        *(
+            (
+                "CORE_REDIS_URL",
+                f"redis://u:12{mark}hunter2@r:6379/0",
+                "****: it may hold a redis://, rediss:// o",
+            )
+            for mark in "#?/"
         ),
         *(
             ("CORE_REDIS_URL", f"{url}=hunter2", "rediss://****@r: it may hold a redis://, rediss:// or unix")
