@@ -62,9 +62,10 @@ def new_source(
 
 
 def check_agents(names: Sequence[str], own: str) -> None:
-    """Raise InvalidSource for what is no agent's name, or for names without the source's own."""
-    if not all(map(is_agent_source, names)):
-        raise InvalidSource("agents", f"a name is a {RULES['agent_source']}, without invisible ones")
+    """Raise InvalidSource for what is no agent's name, its own included, or for names without its own."""
+    for field, given in (("agent", [own]), ("agents", names)):
+        if not all(map(is_agent_source, given)):
+            raise InvalidSource(field, f"a name is a {RULES['agent_source']}, without invisible ones")
     if names and own not in names:
         raise InvalidSource("agents", f"{own} is the source's own agent, and must be among those it may name")
 

@@ -89,7 +89,12 @@ def test_the_url_is_that_of_the_public_endpoint(settings):
         (("revoke", "nobody"), "there is no source nobody"),
         (("test", "nobody", "file"), "there is no source nobody"),
         (("test", "there", "/nowhere/body"), "No such file"),
-        (("rotate", "there", "--overlap", "-1"), "0 hours or more"),
+        (("add", "tv", "--preset", "unified", "--agent", "x" * 129), "text of up to 128 characters"),
+        (("add", "tv", "--preset", "unified", "--agent", "a\nb"), "without invisible ones"),
+        *(
+            (("rotate", "there", "--overlap", hours), "0 hours or more")
+            for hours in ("-1", "nan", "inf", "1e9")
+        ),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(arguments, words):
