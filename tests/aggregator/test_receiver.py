@@ -1,5 +1,7 @@
 """The receiver, on a real socket."""
 
+import sys
+
 import pytest
 import requests
 
@@ -28,3 +30,27 @@ def test_it_has_the_hubs_health_and_nothing_else(url):
     assert requests.get(f"{url}/livez", timeout=60).text == "ok"
     assert "database" in requests.get(f"{url}/health", timeout=60).json()["checks"]
     assert requests.get(f"{url}/admin/", timeout=60).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "application", ["aggregator.receiver:app", "config.web:application", "config.asgi:application"]
+)
+def test_a_websocket_is_refused_and_is_no_error(run_program, free_port, application):
+    programs = []
+
+    def start(command, **variables):
+        programs.append(run_program(command, **variables))
+        return programs[0]
+
+    def uvicorn(port):
+        return [sys.executable, "-m", "uvicorn", application, "--host", "127.0.0.1", "--port", str(port)]
+
+    upgrade = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    }
+    address = f"{serve(start, uvicorn, free_port)}/api/signals"
+    assert requests.get(address, headers=upgrade, timeout=60).status_code == 403
+    assert "Traceback" not in programs[0].text
