@@ -34,6 +34,7 @@ from ecosystems.env_formats import (
     RATE,
     REDIS_URL,
     SECRET,
+    SEVERAL,
     TEXT,
     TOKEN,
     Network,
@@ -101,7 +102,7 @@ class Environment:
     django_debug: bool = _ADDRESS.variable("DJANGO_DEBUG", ON_OFF,
         "Shows errors in the browser; never on a server", "off", default="off")
 
-    db_connections: int = _DATABASES.variable("CORE_DB_CONNECTIONS", POSITIVE,
+    db_connections: int = _DATABASES.variable("CORE_DB_CONNECTIONS", SEVERAL,
         "The most connections that each process of web and worker opens to a database; the receiver and the "
         "stream open 2", "10", default="5", readers="hub")
     crypto_db_url: str | None = _DATABASES.variable("CORE_CRYPTO_DB_URL", DATABASE_URL,

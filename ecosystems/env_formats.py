@@ -101,6 +101,12 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _several(text: str) -> int:
+    if _positive(text) == 1:
+        raise ValueError
+    return int(text)
+
+
 def _rate(text: str) -> str:
     if not re.fullmatch(r"[1-9][0-9]{0,8}/(second|minute|hour|day)", text):
         raise Reason("the period is second, minute, hour or day")
@@ -311,6 +317,7 @@ NAMES = Format("a comma list of names without spaces", _names, unset=())
 NETWORKS = Format("a comma list of addresses or CIDR blocks", _networks, unset=())
 ON_OFF = Format("on or off", _boolean)
 POSITIVE = Format("a whole number above 0", _positive)
+SEVERAL = Format("a whole number above 1", _several)
 FEES = Format("fees by ecosystem, such as crypto=10,forex=1,stock=2", _fees, unset=())
 DELAY = Format("0, or a length of time such as 90s, 15m, 6h or 2d", _delay)
 RATE = Format("a rate such as 600/minute", _rate)

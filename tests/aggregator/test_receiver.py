@@ -1,10 +1,12 @@
 """The receiver, on a real socket."""
 
 import sys
+import time
 
 import pytest
 import requests
 
+from aggregator.health.database_checks import DatabaseCheck
 from aggregator.models import TradingSignal
 from tests.aggregator.ingest.senders import as_bytes, standard, wire
 from tests.servers import free_port as find_free_port
@@ -28,8 +30,17 @@ def test_a_signal_is_committed_before_the_answer(url):
 
 def test_it_has_the_hubs_health_and_nothing_else(url):
     assert requests.get(f"{url}/livez", timeout=60).text == "ok"
-    assert "database" in requests.get(f"{url}/health", timeout=60).json()["checks"]
+    assert requests.get(f"{url}/health", timeout=60).json()["checks"]["database"] == {"status": "ok"}
     assert requests.get(f"{url}/admin/", timeout=60).status_code == 404
+
+
+def test_its_health_is_asked_also_while_it_keeps_the_connection_that_writes(url):
+    body = as_bytes(wire())
+    headers = {"Content-Type": "application/json"} | standard(body)
+    assert requests.post(f"{url}/api/signals", data=body, headers=headers, timeout=60).status_code == 202
+    time.sleep(DatabaseCheck.fresh_s)
+    checks = requests.get(f"{url}/health", timeout=60).json()["checks"]
+    assert [checks[name]["status"] for name in ("database", "ledger", "transparency")] == ["ok"] * 3
 
 
 @pytest.mark.parametrize(
