@@ -123,11 +123,15 @@ def _fees(text: str) -> tuple[tuple[str, Decimal], ...]:
     return tuple(fees.items())
 
 
+MAX_DELAY = timedelta(days=36_500)
+"""What lies further back may be before the first year that there is."""
+
+
 def _delay(text: str) -> timedelta:
     found = re.fullmatch(r"([0-9]{1,6})([smhd]?)", text)
     if found is None or (found[1].strip("0") and not found[2]):
         raise ValueError
-    return (
+    delay = (
         int(found[1])
         * {
             "": timedelta(0),
@@ -137,6 +141,9 @@ def _delay(text: str) -> timedelta:
             "d": timedelta(days=1),
         }[found[2]]
     )
+    if delay > MAX_DELAY:
+        raise Reason(f"at most {MAX_DELAY.days}d")
+    return delay
 
 
 def _folder(text: str) -> Path:

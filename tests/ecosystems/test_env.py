@@ -298,6 +298,7 @@ def test_a_file_that_cannot_be_read_is_named(refusal, tmp_path):
         ("CORE_EVENT_STREAM_TOPICS", "a,b c", "'a,b c': it may hold"),
         ("CORE_EVENT_STREAM_TOPICS", ",", "',': it may hold"),
         ("CORE_EVENT_STREAM_MAXLEN", "0", "'0': it may hold a whole number above 0"),
+        ("CORE_RECORD_DELAY", "999999d", "'999999d': it may hold 0, or a length of time such as 90s, 15m"),
         ("CORE_DB_CONNECTIONS", "1", "'1': it may hold a whole number above 1"),
         ("CORE_WEBHOOK_MAX_BYTES", "1e6", "'1e6': it may hold a whole number above 0"),
         ("CORE_WEBHOOK_MAX_SIGNALS", "-1", "'-1': it may hold"),
