@@ -41,6 +41,7 @@ from ecosystems.env_formats import (
     days,
     host_name,
     one_of,
+    parse_network,
 )
 from ecosystems.env_variable import HIDDEN, InvalidEnvironment, Section, Variable
 
@@ -53,6 +54,7 @@ __all__ = [
     "Variable",
     "host_name",
     "load",
+    "parse_network",
 ]
 
 Backend = Literal["memory", "redis", "webhook"]

@@ -83,8 +83,20 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(_token(name) for name in names)
 
 
+def parse_network(text: str) -> Network:
+    """Return an address or a CIDR block; IPv4 that is written as IPv6 (`::ffff:192.0.2.1`) as IPv4.
+
+    Raises ValueError.
+    """
+    network = ipaddress.ip_network(text, strict=False)
+    mapped = getattr(network.network_address, "ipv4_mapped", None)
+    if mapped is None or network.prefixlen < 96:
+        return network
+    return ipaddress.ip_network((mapped, network.prefixlen - 96))
+
+
 def _networks(text: str) -> tuple[Network, ...]:
-    return tuple(ipaddress.ip_network(name, strict=False) for name in _names(text))
+    return tuple(parse_network(name) for name in _names(text))
 
 
 def _boolean(text: str) -> bool:

@@ -1,6 +1,5 @@
 """Making sources: what a name, a preset and the rest have to be."""
 
-import ipaddress
 import re
 from collections.abc import Sequence
 
@@ -12,6 +11,7 @@ from aggregator.models.sources import SOURCE_NAME
 from aggregator.sources.mapping import InvalidMapping, compile_mapping
 from aggregator.sources.presets import STREAM_PRESETS, presets
 from ecosystems import ECOSYSTEMS
+from ecosystems.env import parse_network
 from ecosystems.signal import RULES, is_agent_source
 
 
@@ -73,7 +73,7 @@ def check_agents(names: Sequence[str], own: str) -> None:
 def checked_network(text: str) -> str:
     """Return an address or a network in its canonical form. Raises InvalidSource."""
     try:
-        return str(ipaddress.ip_network(text.strip(), strict=False))
+        return str(parse_network(text.strip()))
     except ValueError:
         raise InvalidSource("networks", f"{text!r} is neither an address nor a network (CIDR)") from None
 

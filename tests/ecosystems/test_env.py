@@ -160,6 +160,12 @@ def test_the_defaults_are_the_contracts(load):
             "trusted_proxies",
             (ip_network("10.0.0.0/8"), ip_network("2001:db8::1")),
         ),
+        (
+            "CORE_TRUSTED_PROXIES",
+            "::ffff:192.0.2.1,::ffff:10.0.0.0/104",
+            "trusted_proxies",
+            (ip_network("192.0.2.1"), ip_network("10.0.0.0/8")),
+        ),
         ("DJANGO_DEBUG", "TRUE", "django_debug", True),
         ("DJANGO_ALLOWED_HOSTS", "a.example,.b.example", "django_allowed_hosts", ("a.example", ".b.example")),
     ],

@@ -39,10 +39,12 @@ def test_add_takes_what_the_source_is_to_be(tmp_path):
     mapping.write_text('[fields]\nsymbol = "s"\naction.default = "BUY"\n')
     source(
         *("add", "own", "--preset", "custom", "--ecosystem", "stock", "--agent", "scout"),
-        *("--allow", "192.0.2.7", "--allow", "2001:db8::/32", "--mapping", str(mapping)),
+        *("--allow", "192.0.2.7", "--allow", "2001:db8::/32", "--allow", "::ffff:192.0.2.8"),
+        *("--mapping", str(mapping)),
     )
     row = Source.objects.get()
-    assert (row.ecosystem, row.agent, row.networks) == ("stock", "scout", ["192.0.2.7/32", "2001:db8::/32"])
+    assert (row.ecosystem, row.agent) == ("stock", "scout")
+    assert row.networks == ["192.0.2.7/32", "2001:db8::/32", "192.0.2.8/32"]
     assert row.mapping == mapping.read_text()
 
 
