@@ -29,7 +29,8 @@ class Redaction:
         # `secret=…` and what resembles JSON, up to what ends a value there. Rather too much than too little.
         self._written = {
             ends: re.compile(
-                rf"""((?:{names})["']?\s*[:=]\s*)("(?:[^"\\]|\\.)*"?|'[^']*'?|[^{ends}]+)""", re.IGNORECASE
+                rf"""((?:{names})(?:["'\]]|%5D)?\s*[:=]\s*)("(?:[^"\\]|\\.)*"?|'[^']*'?|[^{ends}]+)""",
+                re.IGNORECASE,
             )
             for ends in (_END_OF_PAIR, _END_IN_FORM, _END_IN_LIST)
         }

@@ -247,6 +247,7 @@ def test_deep_json_is_refused_as_a_whole_body():
             for mark in "&,} "
         ),
         ("tradingview", "ticker=BTCUSDT&passphrase=x,}CANARY&action=buy"),
+        ("tradingview", "ticker=BTCUSDT&alert[passphrase]=CANARY&alert%5Btoken%5d=CANARY"),
         ("tradingview", '{"passphrase": "CANARY", "ticker": "BTCUSDT", "action": "buy"}'),
         ("custom", '{"api_key": "CANARY"}'),
         ("tradingview", "https://hub.example.com/api/hooks/shs_CANARYCANARYCANARYCANARY"),
