@@ -35,6 +35,7 @@ from aggregator.http.asgi import (
     is_secure,
     plain_lifespan,
     received_by_asgi,
+    refuse_websocket,
     respond,
 )
 from aggregator.http.problems import as_problem, bad_host, unknown_address
@@ -54,6 +55,8 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     """Answer one request (an ASGI application)."""
     if scope["type"] == "lifespan":
         await plain_lifespan(receive, send)
+    elif scope["type"] == "websocket":
+        await refuse_websocket(receive, send)
     elif scope["path"] == LIVEZ_PATH:
         await respond(send, alive(ASGIRequest(scope, BytesIO())))
     elif scope["path"] == HEALTH_PATH:

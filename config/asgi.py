@@ -17,6 +17,7 @@ hub = get_asgi_application()
 
 from django.conf import settings  # noqa: E402
 
+from aggregator.http.asgi import refuse_websocket  # noqa: E402
 from commerce.streaming import sse  # noqa: E402
 from commerce.streaming.broadcaster import MAX_DATABASE_THREADS  # noqa: E402
 
@@ -27,6 +28,8 @@ limit_connections(MAX_DATABASE_THREADS)
 async def application(scope: Any, receive: Any, send: Any) -> None:
     if scope["type"] == "lifespan":
         await sse.lifespan(receive, send)
+    elif scope["type"] == "websocket":
+        await refuse_websocket(receive, send)
     elif scope["type"] == "http" and scope["path"] == sse.PATH and scope["method"] != "OPTIONS":
         await sse.application(scope, receive, send)
     else:

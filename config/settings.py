@@ -4,7 +4,7 @@ import ssl
 import sys
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from django.core.management.utils import get_random_secret_key
 from django.templatetags.static import static
@@ -318,7 +318,8 @@ PERIODIC_JOBS: dict[str, tuple[Any, ...]] = {
 def broker_url(url: str) -> str:
     """Return a Redis URL as kombu reads it: a scheme of its own for a socket, no options but TLS's.
 
-    It takes the database from the path, or from `virtual_host` beside a socket. Sentinels are a URL each.
+    It takes user and password from before the host, and the database from the path, or from `virtual_host`
+    beside a socket. Sentinels are a URL each.
     """
     if is_sentinel(url):
         target = SentinelUrl.parse(url)
@@ -327,7 +328,10 @@ def broker_url(url: str) -> str:
         return ";".join(f"sentinel://{at}{host}:{port}/{database}" for host, port in target.addresses)
     parts = urlsplit(url)
     options = dict(parse_qsl(parts.query))
-    database = options.pop("db", "")
+    database, netloc = options.pop("db", ""), parts.netloc
+    if "@" not in netloc and options.keys() & {"username", "password"}:
+        login = ":".join(quote(options.get(name, ""), safe="") for name in ("username", "password"))
+        netloc = f"{login}@{netloc}"
     if parts.scheme == "unix":
         scheme, path = "redis+socket", parts.path
         options = {"virtual_host": database} if database else {}
@@ -335,7 +339,7 @@ def broker_url(url: str) -> str:
         scheme, path = parts.scheme, f"/{database}" if database else parts.path
         options = {name: value for name, value in options.items() if name.startswith("ssl_")}
     # Not urlunsplit, which leaves out the // before an empty host.
-    return f"{scheme}://{parts.netloc}{path}" + (f"?{urlencode(options)}" if options else "")
+    return f"{scheme}://{netloc}{path}" + (f"?{urlencode(options)}" if options else "")
 
 
 CELERY_BROKER_URL = broker_url(ENVIRONMENT.redis_url or "redis://")

@@ -19,7 +19,15 @@ if not apps.ready:
 from django.conf import settings
 from django.http import HttpResponse
 
-from aggregator.http.asgi import Receive, Scope, Send, plain_lifespan, receive_body, received_by_asgi
+from aggregator.http.asgi import (
+    Receive,
+    Scope,
+    Send,
+    plain_lifespan,
+    receive_body,
+    received_by_asgi,
+    refuse_websocket,
+)
 from aggregator.http.problems import Problem
 from aggregator.http.threaded_handler import Reception, ThreadedHandler
 from aggregator.ingest.on_loop import receive_whole
@@ -61,6 +69,8 @@ import_module(settings.ROOT_URLCONF)  # the pages, for which the first request n
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "lifespan":
         await plain_lifespan(receive, send)
+    elif scope["type"] == "websocket":
+        await refuse_websocket(receive, send)
     else:
         await _handler(scope, receive, send)
 

@@ -34,12 +34,14 @@ from ecosystems.env_formats import (
     RATE,
     REDIS_URL,
     SECRET,
+    SEVERAL,
     TEXT,
     TOKEN,
     Network,
     days,
     host_name,
     one_of,
+    parse_network,
 )
 from ecosystems.env_variable import HIDDEN, InvalidEnvironment, Section, Variable
 
@@ -52,6 +54,7 @@ __all__ = [
     "Variable",
     "host_name",
     "load",
+    "parse_network",
 ]
 
 Backend = Literal["memory", "redis", "webhook"]
@@ -101,7 +104,7 @@ class Environment:
     django_debug: bool = _ADDRESS.variable("DJANGO_DEBUG", ON_OFF,
         "Shows errors in the browser; never on a server", "off", default="off")
 
-    db_connections: int = _DATABASES.variable("CORE_DB_CONNECTIONS", POSITIVE,
+    db_connections: int = _DATABASES.variable("CORE_DB_CONNECTIONS", SEVERAL,
         "The most connections that each process of web and worker opens to a database; the receiver and the "
         "stream open 2", "10", default="5", readers="hub")
     crypto_db_url: str | None = _DATABASES.variable("CORE_CRYPTO_DB_URL", DATABASE_URL,
@@ -361,7 +364,7 @@ def _load_dotenv(path: str) -> None:
     try:
         if path != "off" and Path(path).is_file():
             real = set(os.environ)
-            load_dotenv(path)
+            load_dotenv(path, encoding="utf-8-sig")
             # A NAME_FILE wins over NAME, but one of the file not over a NAME of the real environment.
             for name in set(os.environ) - real:
                 if name.removesuffix("_FILE") in real:

@@ -16,8 +16,11 @@ from ecosystems import ECOSYSTEMS
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
-"""libpq's (https://www.postgresql.org/docs/current/libpq-ssl.html)."""
+CHOICES = {
+    "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+    "target_session_attrs": ("any", "read-write", "read-only", "primary", "standby", "prefer-standby"),
+}
+"""What options of libpq may hold (https://www.postgresql.org/docs/current/libpq-connect.html)."""
 
 
 class Reason(ValueError):
@@ -80,8 +83,20 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(_token(name) for name in names)
 
 
+def parse_network(text: str) -> Network:
+    """Return an address or a CIDR block; IPv4 that is written as IPv6 (`::ffff:192.0.2.1`) as IPv4.
+
+    Raises ValueError.
+    """
+    network = ipaddress.ip_network(text, strict=False)
+    mapped = getattr(network.network_address, "ipv4_mapped", None)
+    if mapped is None or network.prefixlen < 96:
+        return network
+    return ipaddress.ip_network((mapped, network.prefixlen - 96))
+
+
 def _networks(text: str) -> tuple[Network, ...]:
-    return tuple(ipaddress.ip_network(name, strict=False) for name in _names(text))
+    return tuple(parse_network(name) for name in _names(text))
 
 
 def _boolean(text: str) -> bool:
@@ -94,6 +109,12 @@ def _boolean(text: str) -> bool:
 
 def _positive(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,18}", text) or int(text) == 0:
+        raise ValueError
+    return int(text)
+
+
+def _several(text: str) -> int:
+    if _positive(text) == 1:
         raise ValueError
     return int(text)
 
@@ -114,11 +135,15 @@ def _fees(text: str) -> tuple[tuple[str, Decimal], ...]:
     return tuple(fees.items())
 
 
+MAX_DELAY = timedelta(days=36_500)
+"""What lies further back may be before the first year that there is."""
+
+
 def _delay(text: str) -> timedelta:
     found = re.fullmatch(r"([0-9]{1,6})([smhd]?)", text)
     if found is None or (found[1].strip("0") and not found[2]):
         raise ValueError
-    return (
+    delay = (
         int(found[1])
         * {
             "": timedelta(0),
@@ -128,6 +153,9 @@ def _delay(text: str) -> timedelta:
             "d": timedelta(days=1),
         }[found[2]]
     )
+    if delay > MAX_DELAY:
+        raise Reason(f"at most {MAX_DELAY.days}d")
+    return delay
 
 
 def _folder(text: str) -> Path:
@@ -231,9 +259,23 @@ def _database_url(text: str) -> str:
         if unknown := re.search(r'invalid URI query parameter: "(\w{1,40})"', str(error)):
             raise Reason(f"libpq does not know its option {unknown[1]}") from None
         raise Reason("libpq does not understand it") from None
-    if options.get("sslmode", "prefer") not in SSL_MODES:
-        raise Reason(f"sslmode is {', '.join(SSL_MODES[:-1])} or {SSL_MODES[-1]}")
+    for name, words in CHOICES.items():
+        if options.get(name, words[0]) not in words:
+            raise Reason(f"{name} is {', '.join(words[:-1])} or {words[-1]}")
+    if not re.fullmatch("-?[0-9]{1,9}", str(options.get("connect_timeout", 0))):
+        raise Reason("connect_timeout is a number of seconds")
+    if not all(port == "" or _is_port(port) for port in str(options.get("port", "")).split(",")):
+        raise Reason("a port is a number from 1 to 65535")
+    if not options.get("dbname") and "service" not in options:
+        raise Reason("it names no database")
     return text
+
+
+def _is_port(text: str) -> bool:
+    return re.fullmatch("[0-9]{1,5}", text) is not None and 0 < int(text) < 65_536
+
+
+ENCODE = "percent-encode the password: %40 for @, %23 for #, %2F for /, %3F for ?, %25 for %"
 
 
 def _refuse_raw_password(text: str) -> None:
@@ -242,7 +284,7 @@ def _refuse_raw_password(text: str) -> None:
     user, at, _ = authority.rpartition("@")
     cut = not at and ":" in authority and "@" in text
     if cut or "@" in user or re.search("%(?![0-9A-Fa-f]{2})", user):
-        raise Reason("percent-encode the password: %40 for @, %23 for #, %2F for /, %3F for ?, %25 for %")
+        raise Reason(ENCODE)
 
 
 def _authority(text: str) -> str:
@@ -265,6 +307,9 @@ def _redis_url(text: str) -> str:
 
     from ecosystems.redis_client import SentinelUrl, connect_redis, is_sentinel
 
+    # What precedes the # or ? of a password would pass for the server's address. An option may hold an @.
+    if re.match("[a-z]+://[^@/?#]*:[^@/?#]*[/?#][^=]*@", text):
+        raise Reason(ENCODE)
     if is_sentinel(text):
         _refuse_blanks(text)
         try:
@@ -291,6 +336,7 @@ NAMES = Format("a comma list of names without spaces", _names, unset=())
 NETWORKS = Format("a comma list of addresses or CIDR blocks", _networks, unset=())
 ON_OFF = Format("on or off", _boolean)
 POSITIVE = Format("a whole number above 0", _positive)
+SEVERAL = Format("a whole number above 1", _several)
 FEES = Format("fees by ecosystem, such as crypto=10,forex=1,stock=2", _fees, unset=())
 DELAY = Format("0, or a length of time such as 90s, 15m, 6h or 2d", _delay)
 RATE = Format("a rate such as 600/minute", _rate)

@@ -60,7 +60,7 @@ class Variable:
     def _text(self) -> str:
         path = os.environ.get(f"{self.name}_FILE")
         try:
-            text = Path(path).read_text("utf-8") if path else os.environ.get(self.name, "")
+            text = Path(path).read_text("utf-8-sig") if path else os.environ.get(self.name, "")
         except (ValueError, OSError) as error:
             raise InvalidEnvironment(
                 f"{self.name}_FILE holds {path!r}: it may hold the path of a readable text file"

@@ -184,6 +184,8 @@ def parse(data: bytes, now: datetime | None = None) -> Signal | Refusal:
     try:
         return _parse(data, now or datetime.now(UTC))
     except _Refused as refused:
+        if refused.field is None and (field := _field_beyond(data)):
+            refused = _Refused(refused.code, field)
         return Refusal(refused.code, refused.detail, refused.field, **_hints(data))
     except UnicodeDecodeError:
         return _NOT_UTF8
@@ -404,7 +406,9 @@ def _confidence(number: float | None) -> float | None:
     return min(max(number, 0.0), 1.0) + 0.0
 
 
+_DECIMALS = ("entry_price", "stop_loss", "take_profit", "volume")
 _DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
+_ANY_EXPONENT = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 
 def _price(field: str, value: Any) -> Decimal | None:
@@ -495,6 +499,22 @@ def _depth(value: Any) -> int:
     if isinstance(value, list):
         return 1 + max(map(_depth, value), default=0)
     return 0
+
+
+def _field_beyond(data: bytes) -> str | None:
+    """Return the price or volume whose number is beyond MAX_EXPONENT, None where there is none."""
+    try:
+        fields = _any_decoder.decode(data)
+    except (ValueError, RecursionError):
+        return None
+    for name in _DECIMALS if isinstance(fields, dict) else ():
+        text = fields.get(name)
+        try:
+            if isinstance(text, str) and _ANY_EXPONENT.fullmatch(text):
+                _number(text)
+        except _Refused:
+            return name
+    return None
 
 
 def _hints(data: bytes) -> dict[str, str]:

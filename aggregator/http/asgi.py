@@ -101,6 +101,12 @@ async def plain_lifespan(receive: Receive, send: Send) -> None:
             return
 
 
+async def refuse_websocket(receive: Receive, send: Send) -> None:
+    """Refuse a WebSocket, which nothing here speaks: the server answers 403."""
+    await receive()
+    await send({"type": "websocket.close"})
+
+
 def is_secure(scope: Scope, headers: Mapping[str, str]) -> bool:
     """Return what `HttpRequest.is_secure` would."""
     if settings.SECURE_PROXY_SSL_HEADER:

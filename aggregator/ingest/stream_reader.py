@@ -18,6 +18,7 @@ from aggregator.ingest.trimming import GROUP, Look
 from aggregator.ledger import Entry
 from ecosystems.redis_client import connect_redis, error_text
 from ecosystems.redis_replies import (
+    MAX_HEAD_BYTES,
     MAX_REPLY_BYTES,
     Cut,
     MeteredParser,
@@ -81,7 +82,7 @@ class StreamReader:
         self.redis: Any = connect_for_streams(url)
         self.streams, self.name = list(streams), name
         self._cutting = connect_for_streams(url, cutting_parser(max_bytes))
-        self._portion = max(1, MAX_REPLY_BYTES // max_bytes)
+        self._portion = max(1, MAX_REPLY_BYTES // max(max_bytes, MAX_HEAD_BYTES))
         """Entries that fit into memory whatever they hold."""
         self._count = MAX_STREAM_BATCH
         self._large: deque[tuple[str, bytes, int]] = deque()

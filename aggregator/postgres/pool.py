@@ -46,6 +46,10 @@ def serve_signals() -> None:
     _thread.serves_signals = True
 
 
+def _serves_signals() -> bool:
+    return getattr(_thread, "serves_signals", False)
+
+
 class Pool:
     """The connections to one database with one login and its options. For any number of threads."""
 
@@ -55,7 +59,10 @@ class Pool:
         """With when each was released; the youngest last."""
         self._acquired: WeakSet[Connection] = WeakSet()
         """A thread may end without releasing its connection: it is closed with the thread's last object."""
-        self._connecting = 0
+        self._of_others: WeakSet[Connection] = WeakSet()
+        """Those of them that threads have which do not serve signals."""
+        self._connecting = {True: 0, False: 0}
+        """How many threads are about to have one, by whether they serve signals."""
         self._reaper: threading.Thread | None = None
 
     def acquire(self, connect: Callable[[], Connection]) -> Connection:
@@ -73,9 +80,11 @@ class Pool:
             connection = connection or connect()
         finally:
             with self._changed:
-                self._connecting -= 1
+                self._connecting[_serves_signals()] -= 1
                 if connection is not None:
                     self._acquired.add(connection)
+                    if not _serves_signals():
+                        self._of_others.add(connection)
                 else:
                     self._changed.notify_all()
         return connection
@@ -88,6 +97,7 @@ class Pool:
             connection.close()
         with self._changed:
             self._acquired.discard(connection)
+            self._of_others.discard(connection)
             if not connection.closed:
                 self._idle.append((connection, time.monotonic()))
                 self._start_reaper()
@@ -109,15 +119,16 @@ class Pool:
                 message = f"none of {max_connections} connections was free for {WAIT_TIMEOUT_S:g} s"
                 logger.warning("%s; CORE_DB_CONNECTIONS allows more", message)
                 raise psycopg.OperationalError(message)
-            self._connecting += 1
+            self._connecting[_serves_signals()] += 1
             return self._idle.pop()[0] if self._idle else None
 
     def _has_room(self) -> bool:
         if max_connections is None:
             return True
-        serves_signals = getattr(_thread, "serves_signals", False)
-        allowed = max_connections if serves_signals else max_connections - max_connections // 2
-        return len(self._acquired) + self._connecting < allowed
+        if len(self._acquired) + sum(self._connecting.values()) >= max_connections:
+            return False
+        others = len(self._of_others) + self._connecting[False]
+        return _serves_signals() or others < max_connections - max_connections // 2
 
     def _start_reaper(self) -> None:
         if self._reaper is None:

@@ -23,6 +23,17 @@ class _Functions(Functions):  # type: ignore[misc] # the package has no types
         """Let a Decimal count as a number; the library knows int and float only."""
         super()._type_check([_json_like(value) for value in actual], signature, function_name)
 
+    def _convert_to_jmespath_type(self, pyobject: str) -> str:
+        return super()._convert_to_jmespath_type("float" if pyobject == "Decimal" else pyobject)  # type: ignore[no-any-return]
+
+    @signature(ANY)
+    def _func_type(self, value: Any) -> str:
+        return self._convert_to_jmespath_type(type(value).__name__)
+
+    @signature({"types": ["array-number"]})
+    def _func_avg(self, numbers: list[Decimal | int]) -> Decimal | None:
+        return _ARITHMETIC.divide(Decimal(sum(numbers)), len(numbers)) if numbers else None
+
     @signature(ANY)
     def _func_to_number(self, value: Any) -> Decimal | int | None:
         return exact(value)
@@ -117,12 +128,13 @@ class Expression:
             raise ValueError(f"not JMESPath: {reason}") from None
         if unknown := sorted(set(_called(self._parsed.parsed)) - set(_Functions.FUNCTION_TABLE)):
             raise ValueError(f"there is no function {unknown[0]}()")
+        _make_exact(self._parsed.parsed)
 
     def search(self, document: Any) -> Any:
         """Return what the expression finds, None where it finds nothing or does not fit the document."""
         try:
             return self._parsed.search(document, _options)
-        except (JMESPathError, RecursionError, ArithmeticError):
+        except (JMESPathError, RecursionError, ArithmeticError, TypeError, ValueError):
             return None
 
 
@@ -133,3 +145,12 @@ def _called(node: Any) -> Iterator[str]:
             yield node["value"]
         for child in node["children"]:
             yield from _called(child)
+
+
+def _make_exact(node: Any) -> None:
+    """Let the literals of a syntax tree hold exact numbers, as bodies do."""
+    if isinstance(node, dict):
+        if node["type"] == "literal":
+            node["value"] = _decode(_encode(node["value"]))
+        for child in node["children"]:
+            _make_exact(child)

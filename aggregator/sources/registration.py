@@ -1,6 +1,5 @@
 """Making sources: what a name, a preset and the rest have to be."""
 
-import ipaddress
 import re
 from collections.abc import Sequence
 
@@ -12,6 +11,7 @@ from aggregator.models.sources import SOURCE_NAME
 from aggregator.sources.mapping import InvalidMapping, compile_mapping
 from aggregator.sources.presets import STREAM_PRESETS, presets
 from ecosystems import ECOSYSTEMS
+from ecosystems.env import parse_network
 from ecosystems.signal import RULES, is_agent_source
 
 
@@ -62,9 +62,10 @@ def new_source(
 
 
 def check_agents(names: Sequence[str], own: str) -> None:
-    """Raise InvalidSource for what is no agent's name, or for names without the source's own."""
-    if not all(map(is_agent_source, names)):
-        raise InvalidSource("agents", f"a name is a {RULES['agent_source']}, without invisible ones")
+    """Raise InvalidSource for what is no agent's name, its own included, or for names without its own."""
+    for field, given in (("agent", [own]), ("agents", names)):
+        if not all(map(is_agent_source, given)):
+            raise InvalidSource(field, f"a name is a {RULES['agent_source']}, without invisible ones")
     if names and own not in names:
         raise InvalidSource("agents", f"{own} is the source's own agent, and must be among those it may name")
 
@@ -72,7 +73,7 @@ def check_agents(names: Sequence[str], own: str) -> None:
 def checked_network(text: str) -> str:
     """Return an address or a network in its canonical form. Raises InvalidSource."""
     try:
-        return str(ipaddress.ip_network(text.strip(), strict=False))
+        return str(parse_network(text.strip()))
     except ValueError:
         raise InvalidSource("networks", f"{text!r} is neither an address nor a network (CIDR)") from None
 

@@ -128,11 +128,11 @@ class _Refused(Exception):
 
 
 def _fields(document: Document, part: Part, mapping: Mapping, facts: SourceFacts) -> dict[str, Any]:
-    """Return the fields of a signal that are not null, each in the form that the schema takes."""
+    """Return the fields of a signal that are not null or empty, each in the form that the schema takes."""
     fields = {"ecosystem": facts.ecosystem, "agent_source": facts.agent}
     found = part.document if mapping.pass_through else {"raw_payload": part.payload}
     found |= {name: _FORMS.get(name, _text)(value) for name, value in _found(document, mapping).items()}
-    fields |= {name: value for name, value in found.items() if value is not None}
+    fields |= {name: value for name, value in found.items() if value is not None and value != ""}
     if facts.ecosystem and fields["ecosystem"] != facts.ecosystem:
         raise _Refused(OTHER_ECOSYSTEM)
     return {name: value for name, value in fields.items() if value != ""}

@@ -10,6 +10,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connections, transaction
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 
 from aggregator.ingest.databases import DatabaseConsumer
 from aggregator.management import role_limits
@@ -501,6 +502,8 @@ def test_rights_on_the_ledger_that_somebody_gave_the_role_are_taken_back(make_ro
         ({"USER": "postgres.abcd", "HOST": "pooler", "PORT": "6543"}, "a.abcd:p@pooler:6543/hub"),
         ({"USER": "hub", "HOST": "a,b", "PORT": "1,2"}, "a:p@a:1,b:2/hub"),
         ({"USER": "hub", "HOST": "a,b", "PORT": ""}, "a:p@a:5432,b:5432/hub"),
+        ({"USER": "hub", "HOST": "::1,/run/pg", "PORT": "1"}, "a:p@[::1]:1,%2Frun%2Fpg:1/hub"),
+        ({"USER": "hub", "NAME": "a b/c"}, "a:p@localhost:5432/a%20b%2Fc"),
         (
             {"USER": "hub", "OPTIONS": {"sslmode": "require", "x": 5}},
             "a:p@localhost:5432/hub?sslmode=require",
@@ -509,4 +512,8 @@ def test_rights_on_the_ledger_that_somebody_gave_the_role_are_taken_back(make_ro
 )
 def test_the_url_leads_the_way_that_the_hubs_own_does(settings, expected):
     whole = {"HOST": "", "PORT": "", "NAME": "hub", "OPTIONS": {}} | settings
-    assert url_of(whole, "a", "p") == f"postgres://{expected}"
+    url = url_of(whole, "a", "p")
+    assert url == f"postgres://{expected}"
+    known = conninfo_to_dict(url)
+    assert known["dbname"] == whole["NAME"]
+    assert known["host"] == (whole["HOST"] or "localhost")

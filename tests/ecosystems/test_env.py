@@ -114,7 +114,19 @@ def test_the_defaults_are_the_contracts(load):
             "core_db_url",
             "postgres://u:p@d/x?sslmode=require",
         ),
+        *(
+            ("CORE_DB_URL", url, "core_db_url", url)
+            for url in ("postgres://?service=hub", "postgres://u:p@a,b:2/db?connect_timeout=3")
+        ),
         ("CORE_EVENT_BUS_BACKEND", "Redis", "event_bus_backend", "redis"),
+        *(
+            ("CORE_REDIS_URL", url, "redis_url", url)
+            for url in (
+                "redis://r:1/0?password=a@b",
+                "redis://u:%23%3F%2F@r:1/0",
+                "redis://[::1]:1/0?client_name=a@b",
+            )
+        ),
         ("CORE_REDIS_URL", "unix:///run/redis.sock?db=2", "redis_url", "unix:///run/redis.sock?db=2"),
         *(
             ("CORE_REDIS_URL", url, "redis_url", url)
@@ -148,6 +160,12 @@ def test_the_defaults_are_the_contracts(load):
             "trusted_proxies",
             (ip_network("10.0.0.0/8"), ip_network("2001:db8::1")),
         ),
+        (
+            "CORE_TRUSTED_PROXIES",
+            "::ffff:192.0.2.1,::ffff:10.0.0.0/104",
+            "trusted_proxies",
+            (ip_network("192.0.2.1"), ip_network("10.0.0.0/8")),
+        ),
         ("DJANGO_DEBUG", "TRUE", "django_debug", True),
         ("DJANGO_ALLOWED_HOSTS", "a.example,.b.example", "django_allowed_hosts", ("a.example", ".b.example")),
     ],
@@ -168,6 +186,13 @@ def test_every_secret_and_url_may_come_from_a_file_which_wins(load, tmp_path, na
     (file := tmp_path / "secret").write_text(f"{value}\n")
     from_file = load(**{f"{name}_FILE": str(file), name: "https://overridden.example"})
     assert getattr(from_file, field) == getattr(load(**{name: value}), field)
+
+
+def test_files_may_begin_with_a_byte_order_mark(load, tmp_path):
+    (tmp_path / "secret").write_text("of the file", "utf-8-sig")
+    (tmp_path / ".env").write_text("CORE_EVENT_STREAM_PREFIX=mine\n", "utf-8-sig")
+    loaded = load(SIGNAL_HUB_DOTENV=str(tmp_path / ".env"), CORE_AUTH_SECRET_FILE=str(tmp_path / "secret"))
+    assert (loaded.auth_secret, loaded.stream_prefix) == ("of the file", "mine")
 
 
 def test_a_file_that_cannot_be_read_is_named(refusal, tmp_path):
@@ -202,6 +227,32 @@ def test_a_file_that_cannot_be_read_is_named(refusal, tmp_path):
             "CORE_DB_URL",
             "postgres://u:hunter2@db/x?sslmode=verify_full",
             "postgres://****@db: it may hold a postgres:// URL (sslmode is disable, allow, prefer, require, ",
+        ),
+        *(
+            ("CORE_DB_URL", f"postgres://u:hunter2@{rest}", f"postgres://****@db{shown}")
+            for rest, shown in (
+                ("db:5432", ":5432: it may hold a postgres:// URL (it names no database)"),
+                ("db:5432/?connect_timeout=5", ":5432: it may hold a postgres:// URL (it names no database)"),
+                ("db:0/x", ":0: it may hold a postgres:// URL (a port is a number from 1 to 65535)"),
+                ("db/x?connect_timeout=5s", ": it may hold a postgres:// URL (connect_timeout is a number"),
+                (
+                    "db/x?target_session_attrs=rw",
+                    ": it may hold a postgres:// URL (target_session_attrs is any",
+                ),
+            )
+        ),
+        (
+            "CORE_DB_URL",
+            "postgres://u:hunter2@a:1,b:99999/x",
+            "****: it may hold a postgres:// URL (a port is",
+        ),
+        *(
+            (
+                "CORE_REDIS_URL",
+                f"redis://u:12{mark}hunter2@r:6379/0",
+                "****: it may hold a redis://, rediss:// o",
+            )
+            for mark in "#?/"
         ),
         *(
             ("CORE_REDIS_URL", f"{url}=hunter2", "rediss://****@r: it may hold a redis://, rediss:// or unix")
@@ -253,6 +304,8 @@ def test_a_file_that_cannot_be_read_is_named(refusal, tmp_path):
         ("CORE_EVENT_STREAM_TOPICS", "a,b c", "'a,b c': it may hold"),
         ("CORE_EVENT_STREAM_TOPICS", ",", "',': it may hold"),
         ("CORE_EVENT_STREAM_MAXLEN", "0", "'0': it may hold a whole number above 0"),
+        ("CORE_RECORD_DELAY", "999999d", "'999999d': it may hold 0, or a length of time such as 90s, 15m"),
+        ("CORE_DB_CONNECTIONS", "1", "'1': it may hold a whole number above 1"),
         ("CORE_WEBHOOK_MAX_BYTES", "1e6", "'1e6': it may hold a whole number above 0"),
         ("CORE_WEBHOOK_MAX_SIGNALS", "-1", "'-1': it may hold"),
         ("CORE_WEBHOOK_RATE", "600/fortnight", "'600/fortnight': it may hold a rate such as 600/minute"),

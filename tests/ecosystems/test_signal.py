@@ -270,6 +270,14 @@ def test_what_is_no_number_in_json_or_far_beyond_any_is_refused_everywhere(name,
     assert isinstance(refusal, Refusal) or (name, text, refusal.confidence) == ("confidence", "1e-99999", 0.0)
 
 
+@pytest.mark.parametrize("name", PRICES)
+@pytest.mark.parametrize("text", ["1e500", "1E-500", '"1e500"', "1e99999999999999999999", "-1e500"])
+def test_a_price_beyond_all_bounds_is_refused_by_its_name(name, text):
+    refusal = spelled(name, text)
+    assert (refusal.code, refusal.field, refusal.signal_id) == ("out_of_range", name, LEAST["signal_id"])
+    assert refusal.detail == f"{name} must be {RULES[name]}"
+
+
 def test_an_exponent_beyond_all_bounds_is_refused():
     for name in ("entry_price", "unknown"):
         assert spelled(name, "1e99999999999999999999").code == "out_of_range"

@@ -6,7 +6,7 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from itertools import cycle
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from django.core.management.base import CommandError
 from django.db import Error, connections, transaction
@@ -105,10 +105,15 @@ def url_of(settings: Any, name: str, password: str) -> str:
     _, dot, project = settings["USER"].partition(".")
     hosts = (settings["HOST"] or "localhost").split(",")
     ports = (settings["PORT"] or "5432").split(",")
-    where = ",".join(f"{host}:{port}" for host, port in zip(hosts, cycle(ports), strict=False))
+    where = ",".join(f"{_in_url(host)}:{port}" for host, port in zip(hosts, cycle(ports), strict=False))
     kept = {option: settings["OPTIONS"][option] for option in TLS_OPTIONS if option in settings["OPTIONS"]}
     query = f"?{urlencode(kept)}" if kept else ""
-    return f"postgres://{name}{dot}{project}:{password}@{where}/{settings['NAME']}{query}"
+    return f"postgres://{name}{dot}{project}:{password}@{where}/{quote(settings['NAME'], safe='')}{query}"
+
+
+def _in_url(host: str) -> str:
+    """Return a host as a URL has it: an IPv6 address in brackets, the folder of a socket percent-encoded."""
+    return f"[{host}]" if ":" in host else quote(host, safe="")
 
 
 def statements(

@@ -20,6 +20,9 @@ from aggregator.sources.presets import presets
 from aggregator.sources.registration import InvalidSource, new_source
 from ecosystems import ECOSYSTEMS
 
+MAX_ROTATION_HOURS = 8760
+"""A year."""
+
 
 class Command(HubCommand):
     help = "Add, list, rotate, revoke and test sources: producers that cannot sign and send to a hook."
@@ -104,8 +107,8 @@ class Command(HubCommand):
 
     def rotate(self, source: Source, options: dict[str, Any]) -> None:
         _require_hook(source)
-        if options["overlap"] < 0:
-            raise CommandError("the overlap is 0 hours or more")
+        if not 0 <= options["overlap"] <= MAX_ROTATION_HOURS:
+            raise CommandError(f"the overlap is 0 hours or more, and at most {MAX_ROTATION_HOURS}")
         self._print_url(tokens.rotate(source, timedelta(hours=options["overlap"])))
 
     def revoke(self, source: Source, options: dict[str, Any]) -> None:

@@ -104,7 +104,10 @@ def from_options(options: dict[str, Any]) -> bytes:
     fields["tags"] = options["tag"]
     if options["raw_payload"] is not None:
         fields["raw_payload"] = as_json("raw_payload", options["raw_payload"])
-    return msgspec.json.encode(fields)
+    try:
+        return msgspec.json.encode(fields)
+    except UnicodeEncodeError:  # what is typed in another encoding comes as lone surrogates
+        raise CommandError("an option is not UTF-8") from None
 
 
 def as_json(name: str, text: str) -> msgspec.Raw:

@@ -70,6 +70,20 @@ def test_the_limit_is_that_of_the_environment(run_manage, redis_client):
     assert bytes(letter.raw) == raw("s1", raw_payload={"text": "x" * 2000})
 
 
+def test_a_small_limit_lets_a_consumer_read_no_more_at_once(run_manage, redis_client):
+    with redis_client.pipeline() as pipeline:
+        for number in range(6000):
+            pipeline.xadd(STREAM, {"payload": b"%d" % number + b"x" * 9000})
+        pipeline.xadd(STREAM, {"payload": raw("s1")})
+        pipeline.execute()
+    program = run_manage("consume_streams", "--once", CORE_STREAM_MAX_BYTES="1000")
+    assert program.wait() == 0
+    assert "6001 entries processed" in program.text
+    assert redis_client.xpending(STREAM, GROUP)["pending"] == 0
+    assert TradingSignal.objects.get().signal_id == "s1"
+    assert letters("entry_too_large").count() == 6000
+
+
 def test_a_large_entry_that_another_consumer_left_is_claimed(run_manage, redis_client):
     redis_client.xgroup_create(STREAM, GROUP, "0", mkstream=True)
     for _ in range(20):

@@ -32,9 +32,10 @@ def socket_file(tmp_path):
             server.terminate()
 
 
-@pytest.fixture
-def url(socket_file):
-    return f"unix://:{PASSWORD.replace('/', '%2F')}@{socket_file}?db=2"
+@pytest.fixture(params=["unix://:{password}@{path}?db=2", "unix://{path}?db=2&password={password}"])
+def url(request, socket_file):
+    """The URL in either spelling of redis-py."""
+    return request.param.format(password=PASSWORD.replace("/", "%2F"), path=socket_file)
 
 
 @pytest.fixture

@@ -110,6 +110,18 @@ def test_a_null_is_the_columns_default(insert, name):
     assert row[name] == {"signal_type": "MARKET", "agent_source": "", "tags": [], "raw_payload": {}}.get(name)
 
 
+@pytest.mark.parametrize("alias", ["default", "forex"])
+def test_so_is_a_json_null(alias):
+    names = ", ".join([*LEAST, *JSON])
+    marks = ", ".join(["%s"] * len(LEAST) + ["'null'"] * len(JSON))
+    with connections[alias].cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO trading_signals ({names}) VALUES ({marks}) RETURNING tags::text, raw_payload::text",
+            [*LEAST.values()],
+        )
+        assert cursor.fetchone() == ("[]", "{}")
+
+
 @pytest.mark.parametrize("name", ["action", "signal_type"])
 @pytest.mark.parametrize("text", ["buy", "Sell", "HOLD", "close", "market", "Limit", "anaLYTICS"])
 def test_letters_may_be_of_any_case(insert, name, text):

@@ -161,6 +161,17 @@ def test_pages_leave_half_of_the_connections_to_signals(monkeypatch):
     assert in_thread(backend)
 
 
+def test_signals_leave_the_other_half_to_pages_while_there_is_room(monkeypatch):
+    connection.close()
+    monkeypatch.setattr(pool, "WAIT_TIMEOUT_S", 0.05)
+    for most in (2, 5):
+        monkeypatch.setattr(pool, "max_connections", most)
+        with holding(most // 2, serving_signals=True):
+            assert in_thread(backend)
+            with holding(most - most // 2), pytest.raises(OperationalError, match="was free"):
+                in_thread(backend)
+
+
 def test_a_connection_that_went_with_its_thread_does_not_count(monkeypatch):
     connection.close()
     monkeypatch.setattr(pool, "max_connections", 2)

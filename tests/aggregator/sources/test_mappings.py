@@ -99,6 +99,30 @@ volume = "to_number('0.1')"
     assert [str(found[name]) for name in ("stop_loss", "take_profit", "volume")] == ["0.097", "0.103", "0.1"]
 
 
+@pytest.mark.parametrize(
+    ("expression", "price"),
+    [
+        ("sum([price, `0.5`])", "2"),
+        ("avg([price, `0.1`])", "0.8"),
+        ("sum([avg(lots), price])", "3"),
+        ("price == `1.5` && price", "1.5"),
+        ("levels[?@ > `1.4`] | [0]", "1.5"),
+        ("type(price) == 'number' && price", "1.5"),
+        ("sort_by(targets, &at)[0].at", "1.25"),
+        ("max_by(targets, &at).at", "2.75"),
+        ("levels[::0]", None),
+    ],
+)
+def test_every_function_takes_exact_numbers(expression, price):
+    body = (
+        '{"pair": "BTCUSDT", "price": 1.5, "lots": [1, 2], "levels": [1.1, 1.5], '
+        '"targets": [{"at": 2.75}, {"at": 1.25}]}'
+    )
+    fields = f'{FIELDS}\nentry_price = "{expression}"'
+    [found] = become(fields, body)
+    assert found.get("entry_price") == price
+
+
 def test_one_body_may_become_several_signals_or_none():
     mapping = f"skip = \"kind == 'ping'\"\neach = \"[merge(@, {{side: 'flat'}}), @]\"\n{FIELDS}"
     found = become(mapping, '{"pair": "BTCUSDT", "side": "buy"}')
@@ -217,6 +241,13 @@ def test_deep_json_is_refused_as_a_whole_body():
         ("pineconnector", '"CANARY",buy,EURUSD'),
         ("octobot", "EXCHANGE=binance;TOKEN=CANARY;SYMBOL=BTCUSDT;SIGNAL=BUY"),
         ("octobot", "SYMBOL=BTCUSDT\nTOKEN=CANARY and more CANARY\nnonsense"),
+        *(
+            ("octobot", f"SYMBOL=BTCUSDT{end}TOKEN=x{mark}CANARY{end}SIGNAL=BUY")
+            for end in (";", "\n", "\r\n")
+            for mark in "&,} "
+        ),
+        ("tradingview", "ticker=BTCUSDT&passphrase=x,}CANARY&action=buy"),
+        ("tradingview", "ticker=BTCUSDT&alert[passphrase]=CANARY&alert%5Btoken%5d=CANARY"),
         ("tradingview", '{"passphrase": "CANARY", "ticker": "BTCUSDT", "action": "buy"}'),
         ("custom", '{"api_key": "CANARY"}'),
         ("tradingview", "https://hub.example.com/api/hooks/shs_CANARYCANARYCANARYCANARY"),
@@ -228,6 +259,15 @@ def test_a_producers_secret_is_stored_nowhere(preset, body):
         # An operator's mapping cannot forget the preset's secrets, and neither can a broken one.
         assert b"CANARY" not in stored(preset, given, FIELDS)
         assert b"CANARY" not in stored(preset, given, "broken")
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["TOKEN=a&b,c;SYMBOL=BTCUSDT;SIGNAL=BUY", "TOKEN=a&b\nSYMBOL=BTCUSDT\n", "TOKEN=a,b&SYMBOL=BTCUSDT\n"],
+)
+def test_what_stands_beside_a_secret_is_read(body):
+    [found] = become(FIELDS.replace("pair", "SYMBOL"), body, "octobot")
+    assert found["symbol"] == "BTCUSDT"
 
 
 def test_the_token_of_a_telegram_bot_is_stored_nowhere():

@@ -412,6 +412,12 @@ def test_unified_signals_are_taken_as_they_are_and_completed():
     added = one("unified", {"symbol": "BTCUSDT", "action": "BUY", "ecosystem": "crypto", "tags": ["a"]})
     assert added["signal_id"].startswith("src:")
     assert (added["agent_source"], added["tags"]) == ("scout", ("a",))
+    empty = one(
+        "unified",
+        {"symbol": "BTCUSDT", "action": "BUY", "ecosystem": "", "agent_source": "", "signal_id": ""},
+        ecosystem="crypto",
+    )
+    assert (empty["ecosystem"], empty["agent_source"], empty["signal_id"][:4]) == ("crypto", "scout", "src:")
     assert one("unified", {"symbol": "BTCUSDT", "action": "BUY"}) == "missing_field"
     assert one("unified", {"symbol": "A", "action": "BUY", "ecosystem": "stock"}, ecosystem="crypto") == (
         "other_ecosystem"

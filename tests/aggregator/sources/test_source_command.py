@@ -39,10 +39,12 @@ def test_add_takes_what_the_source_is_to_be(tmp_path):
     mapping.write_text('[fields]\nsymbol = "s"\naction.default = "BUY"\n')
     source(
         *("add", "own", "--preset", "custom", "--ecosystem", "stock", "--agent", "scout"),
-        *("--allow", "192.0.2.7", "--allow", "2001:db8::/32", "--mapping", str(mapping)),
+        *("--allow", "192.0.2.7", "--allow", "2001:db8::/32", "--allow", "::ffff:192.0.2.8"),
+        *("--mapping", str(mapping)),
     )
     row = Source.objects.get()
-    assert (row.ecosystem, row.agent, row.networks) == ("stock", "scout", ["192.0.2.7/32", "2001:db8::/32"])
+    assert (row.ecosystem, row.agent) == ("stock", "scout")
+    assert row.networks == ["192.0.2.7/32", "2001:db8::/32", "192.0.2.8/32"]
     assert row.mapping == mapping.read_text()
 
 
@@ -89,7 +91,12 @@ def test_the_url_is_that_of_the_public_endpoint(settings):
         (("revoke", "nobody"), "there is no source nobody"),
         (("test", "nobody", "file"), "there is no source nobody"),
         (("test", "there", "/nowhere/body"), "No such file"),
-        (("rotate", "there", "--overlap", "-1"), "0 hours or more"),
+        (("add", "tv", "--preset", "unified", "--agent", "x" * 129), "text of up to 128 characters"),
+        (("add", "tv", "--preset", "unified", "--agent", "a\nb"), "without invisible ones"),
+        *(
+            (("rotate", "there", "--overlap", hours), "0 hours or more")
+            for hours in ("-1", "nan", "inf", "1e9")
+        ),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(arguments, words):

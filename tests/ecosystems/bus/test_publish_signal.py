@@ -87,6 +87,7 @@ def test_json_from_a_file_or_stdin(hub, tmp_path, monkeypatch):
         ((*MINIMAL, "--entry-price", "a lot"), "entry_price must be null (or 0), or a decimal above 0"),
         ((*MINIMAL, "--confidence", "high"), "--confidence: the text is not JSON"),
         ((*MINIMAL, "--raw-payload", "{"), "--raw-payload: the text is not JSON"),
+        ((*MINIMAL, "--agent-source", "Latin-1 \udce9"), "an option is not UTF-8"),
         ((*MINIMAL, "--raw-payload", "[]"), "raw_payload must be a JSON object"),
         (("--json", "/nowhere"), "--json: /nowhere: No such file or directory"),
         (("--json", "-", "--symbol", "X"), "leave out --symbol"),
