@@ -1,5 +1,6 @@
 """`manage.py score`: what becomes of calls on the ledger, with candles that anybody inserted."""
 
+import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -310,6 +311,18 @@ def test_a_candle_counts_once_it_is_over():
     insert([(datetime.now(UTC) - timedelta(seconds=3), 100, 101, 99, 100)], seconds=3600)
     score()
     assert facts(signal_id)[0] == "waiting"
+
+
+def test_a_candle_that_was_on_record_before_it_was_over_counts_then():
+    start = datetime.now(UTC) - timedelta(seconds=1)
+    signal_id = call(timestamp=start)
+    insert([(start, 100, 101, 99, 100)], seconds=2)
+    score()
+    assert facts(signal_id)[0] == "waiting"
+    time.sleep(1.5)
+    insert([(start + timedelta(seconds=2), 100, 101, 99, 100)], seconds=2)
+    score()
+    assert outcome(signal_id)["entered_at"] == start
 
 
 @pytest.mark.parametrize("spike", ["101/150/50/101 · 101/102/100/101", "101/101/50/50 · 50/102/50/101"])
