@@ -464,11 +464,14 @@ def require_complete(record: Record, log: Log, checkpoint: Checkpoint) -> int:
         raise Wrong("the record is newer than the copy of the log: download that again")
     agent = hashlib.sha256(record.salt + record.agent.encode()).hexdigest()
     theirs, last = leaves_of(log, checkpoint, agent)
+    shown = {row.position for row in record.opened if row.kind == "signal"}
     for row in record.rows:
         leaf = theirs.pop(row.index, None)
         if leaf is None:
             raise Wrong(f"{row.name} is not this agent's leaf of that index, or stands in the record twice")
         require_recorded(row, leaf, record.hides, last)
+        if row.content is None and row.position in shown:
+            raise Wrong(f"the record hides {row.name}, whose call it shows")
     for index, leaf in theirs.items():
         what = "a signal" if leaf.kind == "signal" else "an outcome of the call"
         where = f"at position {leaf.position}, recorded at {leaf.recorded_at} (leaf {index})"
