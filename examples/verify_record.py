@@ -968,7 +968,8 @@ def scorings_of(rows: Sequence[Row]) -> list[Scoring]:
 
 def scoring_of(call: Call, t0: datetime, later_ones: Sequence[Acting]) -> Scoring:
     signal = call.signal
-    after = [(at, other) for at, _, other in later_ones if is_simulated(other) == call.simulated]
+    # A simulated signal acts on no real call, since its time can be set back.
+    after = [(at, other) for at, _, other in later_ones if call.simulated or not is_simulated(other)]
     endings = [(at, reason) for at, other in after if (reason := ends(signal, other))]
     amendments = [
         (at, decimal(other["stop_loss"]), decimal(other["take_profit"]))
