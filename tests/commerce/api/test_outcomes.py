@@ -86,6 +86,15 @@ def test_what_was_decided_is_delayed_as_the_calls_are():
     assert {each["state"] for each in client.get("outcomes").json()["outcomes"]} == {"waiting"}
 
 
+def test_the_filter_by_state_shows_nothing_of_what_was_decided_within_the_delay():
+    decide()
+    client = reader(delay=timedelta(minutes=15), **included())
+    pass_time(timedelta(minutes=20))
+    assert client.get("outcomes", state="closed").json()["outcomes"] == []
+    shown = client.get("outcomes", state="waiting").json()["outcomes"]
+    assert [each["state"] for each in shown] == ["waiting"] * 3
+
+
 def test_the_record_of_an_agent():
     won, lost, _ = decide()
     client = reader(**included())
