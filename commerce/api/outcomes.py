@@ -35,6 +35,7 @@ class OutcomeList(ReaderView):
         "was open may be decided later, which `outcome.decided` reports. Each counts as a signal.",
         operation_id="list_outcomes",
         parameters=[serializers.OutcomeQuery],
+        problems=(*ALWAYS, 410),
     )
     def get(self, request: Request) -> HttpResponse:
         query = valid(serializers.OutcomeQuery, request.query_params)

@@ -15,6 +15,7 @@ from django.utils import timezone
 from aggregator.models import Outcome, OutcomeEvent, TradingSignal
 from commerce import entitlements, ledger_window
 from commerce.entitlements import Scope
+from commerce.feed import cursors
 from commerce.feed.outcome_serializer import PublicOutcome, serialize_outcome
 from commerce.ledger_window import Place
 
@@ -79,18 +80,23 @@ def counted_outcomes(scope: Scope) -> QuerySet[Outcome]:
 
 
 def read_outcomes(scope: Scope, filters: OutcomeFilters, after: int, limit: int) -> VisibleOutcomes:
-    """Return the next page behind position `after` (0: the start), of at most `limit` outcomes."""
-    rows = visible_outcomes(scope).filter(filters.condition(), position__gt=after)
+    """Return the next page behind position `after` (0: the start), of at most `limit` outcomes.
+
+    Up to where it may look is fixed first: the cursor moves there, and an outcome may begin meanwhile.
+    Raises CursorAhead.
+    """
+    frontier = scope.window().frontier
+    cursors.require_on_record(after, frontier)
+    upto = min(frontier, _head())
+    rows = visible_outcomes(scope).filter(filters.condition(), position__gt=after, position__lte=upto)
     known_by = timezone.now() - scope.delay if scope.delay else None
     if filters.state is not None:
         rows = _in_state(rows, filters.state, known_by)
     found = list(rows.order_by("position")[: limit + 1])
     page = serialize_outcomes(found[:limit], known_by)
-    has_more = len(found) > limit
-    position = page[-1].position if page else after
-    if not has_more:
-        position = max(position, min(scope.window().frontier, _head(position)))
-    return VisibleOutcomes(page, position, has_more)
+    if len(found) > limit:
+        return VisibleOutcomes(page, page[-1].position, has_more=True)
+    return VisibleOutcomes(page, max(after, upto), has_more=False)
 
 
 class Decision(NamedTuple):
@@ -162,8 +168,6 @@ def serialize_outcomes(outcomes: list[Outcome], known_by: datetime | None) -> li
     ]
 
 
-def _head(position: int) -> int:
-    """Return the greatest position up to which outcomes exist,
-    so that none is skipped that is still to come."""
-    newest = Outcome.objects.order_by("-position").values_list("position", flat=True).first()
-    return max(position, newest or 0)
+def _head() -> int:
+    """Return the position up to which all outcomes have begun, so that none is skipped that is to come."""
+    return Outcome.objects.order_by("-position").values_list("position", flat=True).first() or 0

@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 from django.db import connection
 
+from commerce.feed import cursors, outcome_pages
 from commerce.models import Plan, UsageDay
 from tests.aggregator.track_record.recording import T0, call, candle_rows, insert, outcome, score
 from tests.commerce.feed.reading import pass_time, reader
@@ -93,6 +94,34 @@ def test_the_filter_by_state_shows_nothing_of_what_was_decided_within_the_delay(
     assert client.get("outcomes", state="closed").json()["outcomes"] == []
     shown = client.get("outcomes", state="waiting").json()["outcomes"]
     assert [each["state"] for each in shown] == ["waiting"] * 3
+
+
+def test_an_outcome_that_begins_while_a_page_is_read_is_on_the_next_one(monkeypatch):
+    first = call()
+    score()
+    begun, serialize = [], outcome_pages.serialize_outcomes
+
+    def serialize_late(*arguments):
+        begun.append(call(symbol="ETH/USDT"))
+        score()
+        return serialize(*arguments)
+
+    client = reader(**included())
+    with monkeypatch.context() as patched:
+        patched.setattr(outcome_pages, "serialize_outcomes", serialize_late)
+        page = client.get("outcomes").json()
+    assert [each["signal_id"] for each in page["outcomes"]] == [first]
+    rest = client.get("outcomes", after=page["next"]).json()
+    assert [each["signal_id"] for each in rest["outcomes"]] == begun
+
+
+def test_a_cursor_that_the_ledger_has_not_reached_is_refused_as_in_the_feed():
+    call()
+    score()
+    answers = [
+        reader(**included()).get(path, after=cursors.encode(10**9)) for path in ("signals", "outcomes")
+    ]
+    assert [(each.status_code, each.json()["code"]) for each in answers] == [(410, "cursor_ahead")] * 2
 
 
 def test_the_record_of_an_agent():
