@@ -78,6 +78,19 @@ def test_a_plan_shows_its_instruments_only_and_counts_what_it_shows():
     assert UsageDay.objects.get().signals == 1
 
 
+def test_a_day_that_is_used_up_does_not_show_whether_there_is_something_to_read():
+    won, *_ = decide()
+    client = reader(signals_per_day=1, **included())
+    client.get("outcomes", limit=1)
+    for path, query in (
+        ("outcomes", {"state": "closed"}),
+        ("outcomes", {"state": "unfilled"}),
+        (f"signals/crypto/{won}/proof", {}),
+        ("signals/crypto/unknown/proof", {}),
+    ):
+        assert client.get(path, **query).status_code == 429, (path, query)
+
+
 def test_what_was_decided_is_delayed_as_the_calls_are():
     decide()
     client = reader(delay=timedelta(minutes=15), **included())
