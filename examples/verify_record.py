@@ -615,8 +615,8 @@ def average(values: Sequence[Any]) -> Any:
 
 
 def equity_of(lines: Sequence[dict[str, str]]) -> list[tuple[date, Decimal]]:
-    """Return the sum of R at the end of each UTC day, open calls at their last close."""
-    closed: dict[date, Decimal] = defaultdict(Decimal)
+    """Return the sum of R at the end of each UTC day; open calls keep the value of their last close."""
+    settled: dict[date, Decimal] = defaultdict(Decimal)
     held: dict[date, Decimal] = defaultdict(Decimal)
     for line in lines:
         if line["r_multiple"]:
@@ -624,11 +624,11 @@ def equity_of(lines: Sequence[dict[str, str]]) -> list[tuple[date, Decimal]]:
             for marked in line["daily_r"].split():
                 held[day] += Decimal(marked)
                 day += DAY
-            (closed if line["state"] == "closed" else held)[day] += Decimal(line["r_multiple"])
-    days = sorted({*closed, *held})
+            settled[day] += Decimal(line["r_multiple"])
+    days = sorted({*settled, *held})
     equity, total, day = [], Decimal(0), days[0] if days else date.max
     while days and day <= days[-1]:
-        total += closed[day]
+        total += settled[day]
         equity.append((day, total + held[day]))
         day += DAY
     return equity

@@ -61,12 +61,17 @@ HOLDING = """
     WHERE call.entered_at = first_at
         OR call.entered_at IS NOT NULL AND call.exited_at IS NOT DISTINCT FROM last_at"""
 
-# What was held at the end of each day: an open call is valued at its last close, too.
+# What was held at the end of each day before the exit, or before the last close of an open call; and the open
+# calls by the day of their last close, which they are valued at from then on.
 HELD_BY_DAY = """
-    SELECT (entered_at AT TIME ZONE interval '0')::date + number::integer - 1, sum(r) FROM (
-        SELECT entered_at, daily_r AS marks FROM ({decided}) AS call WHERE daily_r <> '{{}}'
+    SELECT (entered_at AT TIME ZONE interval '0')::date + number::integer - 1,
+        coalesce(sum(r) FILTER (WHERE number <= marked), 0),
+        coalesce(sum(r) FILTER (WHERE number > marked), 0)
+    FROM (
+        SELECT entered_at, daily_r AS marks, cardinality(daily_r) AS marked
+        FROM ({decided}) AS call WHERE daily_r <> '{{}}'
         UNION ALL
-        SELECT entered_at, daily_r || r_multiple FROM ({undecided}) AS call
+        SELECT entered_at, daily_r || r_multiple, cardinality(daily_r) FROM ({undecided}) AS call
         WHERE state = 'open' AND r_multiple IS NOT NULL
         ) AS held
     CROSS JOIN LATERAL unnest(marks) WITH ORDINALITY AS mark (r, number) GROUP BY 1"""
@@ -156,8 +161,12 @@ def record_of(calls: QuerySet[Outcome], ecosystem: str) -> Record:
     by_state = {each.state: each for each in sums if each.instrument is None and each.day is None}
     closed = by_state.get("closed", NOTHING)
     days = {each.day: each for each in sums if each.day}
-    r_by_day = {day: each.r for day, each in days.items() if each.with_r}
-    equity = performance.daily_equity(r_by_day, dict(_query(HELD_BY_DAY, calls)))
+    settled = defaultdict(Decimal, {day: each.r for day, each in days.items() if each.with_r})
+    held: dict[date, Decimal] = {}
+    for day, held_r, open_r in _query(HELD_BY_DAY, calls):
+        held[day] = held_r
+        settled[day] += open_r
+    equity = performance.daily_equity(settled, held)
     sharpe = performance.sharpe_ratio(performance.daily_changes(equity), closed.calls, ecosystem)
     lost = closed.won - closed.r
     slipped = sum(each.slipped for each in by_state.values())

@@ -18,7 +18,7 @@ from commerce.pages.records import public_calls
 from ecosystems.agent.backtest import Backtest
 from ecosystems.strategies import load_strategy
 from tests.aggregator.track_record import independent
-from tests.aggregator.track_record.recording import T0, query
+from tests.aggregator.track_record.recording import T0, call, candle_rows, insert, outcome, query, score
 from tests.ecosystems.market.sample_market import made_up
 
 pytestmark = pytest.mark.django_db
@@ -71,6 +71,21 @@ def test_figures_are_those_of_other_software(ecosystem):
         expected = independent.figures(query("SELECT * FROM outcomes ORDER BY position"))
         assert independent.ours(record) == pytest.approx(expected, rel=1e-9, abs=1e-12)
         assert sum(record.states.values()) == record.calls == 300
+
+
+def test_an_open_call_is_valued_at_its_last_close_on_later_days_as_well():
+    """Its market is closed, or its feed lags, while another call is closed: its loss does not vanish."""
+    call(signal_id="held", stop_loss=90)
+    call(signal_id="sold", stop_loss=90, take_profit=105, symbol="ETH/USDT")
+    insert(candle_rows("100/100/95/95"))
+    insert(candle_rows("100/101/100/100"), instrument="ETH/USDT")
+    insert(candle_rows("100/106/100/106", T0 + timedelta(days=2, seconds=30)), instrument="ETH/USDT")
+    score()
+    held, sold = (outcome(name)["r_multiple"] for name in ("held", "sold"))
+    record = statistics.record_of(Outcome.objects.all(), "crypto")
+    flat = outcome("sold")["daily_r"][0]
+    assert [r for _, r in record.equity] == [held + flat, held + flat, held + sold]
+    assert held < 0 < sold
 
 
 NAMED_SCAN = "Index(?: Only)? Scan using (?:outcomes_statistics|outcomes_held_by_day)"
