@@ -112,7 +112,7 @@ def test_a_card_may_be_framed_and_a_page_may_not(client):
     assert b"Win rate" in card.content
 
 
-def test_an_operator_publishes_an_agent_and_sets_its_time_stop(admin_client):
+def test_an_operator_publishes_an_agent_and_sets_its_time_stop(admin_client, client):
     agent = decide()
     address = f"/admin/aggregator/agent/{agent.pk}/change/"
     form = {"is_published": "on", "horizon_hours": "24", "expected_cadence": ""}
@@ -123,6 +123,9 @@ def test_an_operator_publishes_an_agent_and_sets_its_time_stop(admin_client):
     assert (horizon.hours, horizon.set_by) == (24, "admin")
     admin_client.post(address, form)
     assert AgentHorizon.objects.count() == 1
+    assert b"after 24 hours of open market" in client.get("/record/crypto/bot").content
+    AgentHorizon.objects.create(ecosystem="crypto", agent_source="bot")
+    assert b"after 720 hours of open market" in client.get("/record/crypto/bot").content
     admin_client.post(address, {"horizon_hours": "24", "expected_cadence": ""})
     agent.refresh_from_db()
     assert agent.published_at is None
