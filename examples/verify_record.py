@@ -550,7 +550,8 @@ def require_committed(line: dict[str, str], call: Call | None) -> None:
 def cell(value: Any) -> str:
     """Return a value as a line has it: what a spreadsheet would take for a formula begins with a quote."""
     text = json.dumps(value) if isinstance(value, bool) else "" if value is None else str(value)
-    return f"'{text}" if text[:1] in {"=", "+", "-", "@"} and not text[1:2].isdigit() else text
+    is_number = re.fullmatch(r"-?[0-9.]+( -?[0-9.]+)*", text)
+    return f"'{text}" if text[:1] in {"=", "+", "-", "@"} and not is_number else text
 
 
 def slippage_of(line: dict[str, str]) -> str:

@@ -5,6 +5,7 @@ import dataclasses
 import io
 from datetime import timedelta
 from decimal import Decimal
+from urllib.parse import quote
 
 import pytest
 from django.utils import timezone
@@ -100,6 +101,18 @@ def test_names_of_agents_may_hold_anything(client):
     assert response.status_code == 200
     assert "<b>bot</b>" not in response.content.decode()
     assert rows_of(client, f"crypto/{address}")[0]["agent"].startswith("'=team")
+
+
+@pytest.mark.parametrize("name", ["-2+3+cmd|' /C calc'!A0", "+1+HYPERLINK(1)", "=1", "-2-3"])
+def test_no_name_is_a_formula_of_a_spreadsheet_and_the_csv_is_verified(client, log, seal, tmp_path, name):
+    publish(decide(agent_source=name))
+    seal()
+    address = f"crypto/{quote(name)}"
+    assert {row["agent"] for row in rows_of(client, address)} == {f"'{name}"}
+    folder = download(tmp_path)
+    text = b"".join(client.get(f"/record/{address}", {"format": "csv"}).streaming_content).decode()
+    (folder / "record.csv").write_text(text, newline="")
+    assert verify("record", folder / "record.csv", "--log", folder, "--key", log)[0] == 0
 
 
 def test_a_card_may_be_framed_and_a_page_may_not(client):
