@@ -358,6 +358,14 @@ def test_another_feed_changes_nothing_until_an_operator_chooses_it(spike):
     assert outcomes() == rows
 
 
+def test_of_feeds_that_came_before_the_first_scoring_the_one_that_was_on_record_first_counts():
+    signal_id = call()
+    for price in range(100, 120):
+        insert(candle_rows(f"{price}/{price}/{price}/{price}"), feed=f"feed {price * 7919 % 1000}")
+    score()
+    assert outcome(signal_id)["entry_price"] == 100
+
+
 def test_synthetic_prices_are_for_simulated_calls():
     made_up = call(tags=["synthetic"], agent_source="made-up")
     insert(candle_rows("9/10/8/9"), feed="binance")
