@@ -723,7 +723,11 @@ def prices_of(folder: Path, symbol: str) -> list[Candle]:
     for path in sorted(folder.glob("*.csv")):
         if letters(path.stem.partition("-")[0]) == letters(symbol):
             lines = csv.DictReader(io.StringIO(text_of(path).lstrip("\ufeff")))
-            return sorted(map(candle_of, lines), key=lambda candle: candle.at)
+            try:
+                return sorted(map(candle_of, lines), key=lambda candle: candle.at)
+            except (ArithmeticError, KeyError, TypeError, ValueError):
+                what = "a timestamp and the prices open, high, low and close, each in its column"
+                raise Wrong(f"{path}, line {lines.line_num}: a candle is {what}") from None
     raise Wrong(f"{folder} has no prices of {symbol}: a file such as {letters(symbol)}-1m.csv")
 
 

@@ -135,3 +135,20 @@ def test_prices_that_are_missing_are_named(record_of_two, tmp_path, capsys):
         1,
         f"wrong: {tmp_path / 'none'} has no prices of BTC/USDT: a file such as BTCUSDT-1m.csv",
     )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "time,open,high,low,close,volume\n2026-01-05T12:01:00Z,1,1,1,1,0\n",
+        "timestamp,open,high,low,close,volume\n1767614460,1,1,1,1,0\n",
+        "timestamp,open,high,low,close,volume\n2026-01-05T12:01:00Z,1,1,one,1,0\n",
+        "timestamp,open,high,low,close,volume\n2026-01-05T12:01:00Z,1\n",
+    ],
+)
+def test_prices_that_are_none_are_named_with_their_file_and_line(record_of_two, tmp_path, capsys, text):
+    (file := tmp_path / "prices" / "BTC_USDT-1m.csv").write_text(text)
+    status, line = says(capsys, record_of_two, tmp_path / "prices")
+    assert (status, line.startswith(f"wrong: {file}, line 2: a candle is a timestamp and ")) == (1, True), (
+        line
+    )
