@@ -10,10 +10,12 @@ import empyrical
 import numpy as np
 import pytest
 from django.db import connection
+from django.template.loader import render_to_string
 from django.test.utils import CaptureQueriesContext
 
 from aggregator.models import Agent, Outcome
 from aggregator.track_record import statistics
+from commerce.api.outcomes import record_body
 from commerce.pages.records import public_calls
 from ecosystems.agent.backtest import Backtest
 from ecosystems.strategies import load_strategy
@@ -124,4 +126,15 @@ def test_figures_that_have_too_little_behind_them_are_absent():
     record = statistics.record_of(Outcome.objects.all(), "crypto")
     assert (record.calls, record.win_rate, record.mean_r, record.sharpe) == (0, None, None, None)
     assert record.holding_return is None
-    assert record.absent.keys() == {"win_rate", "mean_r", "profit_factor", "sharpe"}
+    figures = record_body(record, "720")
+    assert record.absent.keys() == {name for name, value in figures.items() if value is None}
+
+
+def test_the_page_says_why_each_figure_is_not_shown():
+    call(tags=[])
+    score()
+    record = statistics.record_of(Outcome.objects.all(), "crypto")
+    page = render_to_string("track_record/figures.html", {"record": record})
+    missing = [text for text in re.findall("<dd>(.*?)</dd>", page) if "—" in text]
+    assert len(missing) == 7
+    assert all("<small>" in text for text in missing)
