@@ -524,6 +524,8 @@ OF_OUTCOME = (
     *("horizon_hours", "fee_bps", "rule_version", "feed", "candle_seconds"),
 )
 """The columns of a line that the log commits to. Of an open call, the other figures still move."""
+A_MINUTE_LATER = "; if that is new, download the record in a minute again, and then the log"
+"""A checkpoint follows what is recorded or decided within a minute."""
 RENAMED = {"agent": "agent_source", "claimed_price": "entry_price", "candle_seconds": "seconds"}
 
 
@@ -532,7 +534,8 @@ def require_committed(line: dict[str, str], call: Call | None) -> None:
     if call is None:
         if line["state"] == "waiting":  # recorded since the checkpoint, and not part of any figure yet
             return
-        raise Wrong(f"the log has no call at position {line['position']}, of which the record has a line")
+        what = f"the log has no call at position {line['position']}, of which the record has a line"
+        raise Wrong(f"{what}{A_MINUTE_LATER}")
     outcome = {"state": "waiting"} | call.outcome
     columns = OF_OPEN if call.state in UNDECIDED else OF_OUTCOME
     expected = {column: call.signal[RENAMED.get(column, column)] for column in OF_SIGNAL}
@@ -541,7 +544,8 @@ def require_committed(line: dict[str, str], call: Call | None) -> None:
     for column, value in expected.items():
         if line[column] != cell(value):
             what = f"{described(call.signal)}: {column} is {line[column] or 'nothing'} in its line"
-            raise Wrong(f"{what}, {cell(value) or 'nothing'} in the log")
+            is_ahead = column == "state" and call.state in UNDECIDED
+            raise Wrong(f"{what}, {cell(value) or 'nothing'} in the log{A_MINUTE_LATER if is_ahead else ''}")
     if moment(line["recorded_at"]) != moment(call.recorded_at):
         what = f"{described(call.signal)}: recorded_at is {line['recorded_at']} in its line"
         raise Wrong(f"{what}, {call.recorded_at} in the log")

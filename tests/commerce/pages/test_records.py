@@ -229,6 +229,27 @@ def test_what_is_decided_during_a_download_is_verified(client, log, seal, monkey
     assert (status, "all its 7 leaves of the first 6" in line, "3 closed" in line) == (0, True, True), line
 
 
+def test_of_what_no_checkpoint_covers_yet_the_verifier_says_to_download_it_again(client, log, seal, tmp_path):
+    def verified():
+        folder = download(tmp_path)
+        text = b"".join(client.get("/record/crypto/bot", {"format": "csv"}).streaming_content).decode()
+        (folder / "record.csv").write_text(text, newline="")
+        return verify("record", folder / "record.csv", "--log", folder, "--key", log)
+
+    publish(decide())
+    seal()
+    insert(candle_rows("101/104.5/101/104", T0 + timedelta(seconds=90)), instrument="SOL/USDT")
+    score()
+    status, line = verified()
+    assert (status, line.split(": ", 2)[2]) == (
+        1,
+        "state is closed in its line, open in the log; if that is new, "
+        "download the record in a minute again, and then the log",
+    )
+    seal()
+    assert verified()[0] == 0
+
+
 def test_without_a_log_pages_show_none(client):
     publish(decide())
     page = client.get("/record/crypto/bot").content.decode()
