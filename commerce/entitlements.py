@@ -21,6 +21,9 @@ HEARTBEAT = Q(signal_type="ANALYTICS", tags__contains=[heartbeat.TAG])
 SIMULATED = Q(tags__has_any_keys=[REPLAY, SYNTHETIC])
 """Signals of history, or of made-up prices: they are outside of every plan that does not include them."""
 
+MAX_HISTORY_DAYS = 36_500
+"""A plan may have any number of days; no clock goes back that far, and no ledger."""
+
 
 @dataclass(frozen=True)
 class Scope:
@@ -93,11 +96,12 @@ def entitlement(subscription: Subscription) -> Entitlement:
 
 def scope(plan: Plan) -> Scope:
     """Return the scope of a plan."""
+    days = plan.history_days
     return Scope(
         ecosystems=frozenset(plan.ecosystems) if plan.ecosystems else None,
         instruments=tuple(sorted(plan.instruments)),
         delay=plan.delay,
-        history=None if plan.history_days is None else timedelta(days=plan.history_days),
+        history=None if days is None else timedelta(days=min(days, MAX_HISTORY_DAYS)),
         payload=plan.payload,
         simulated=plan.simulated,
     )

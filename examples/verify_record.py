@@ -464,11 +464,14 @@ def require_complete(record: Record, log: Log, checkpoint: Checkpoint) -> int:
         raise Wrong("the record is newer than the copy of the log: download that again")
     agent = hashlib.sha256(record.salt + record.agent.encode()).hexdigest()
     theirs, last = leaves_of(log, checkpoint, agent)
+    shown = {row.position for row in record.opened if row.kind == "signal"}
     for row in record.rows:
         leaf = theirs.pop(row.index, None)
         if leaf is None:
             raise Wrong(f"{row.name} is not this agent's leaf of that index, or stands in the record twice")
         require_recorded(row, leaf, record.hides, last)
+        if row.content is None and row.position in shown:
+            raise Wrong(f"the record hides {row.name}, whose call it shows")
     for index, leaf in theirs.items():
         what = "a signal" if leaf.kind == "signal" else "an outcome of the call"
         where = f"at position {leaf.position}, recorded at {leaf.recorded_at} (leaf {index})"
@@ -521,6 +524,8 @@ OF_OUTCOME = (
     *("horizon_hours", "fee_bps", "rule_version", "feed", "candle_seconds"),
 )
 """The columns of a line that the log commits to. Of an open call, the other figures still move."""
+A_MINUTE_LATER = "; if that is new, download the record in a minute again, and then the log"
+"""A checkpoint follows what is recorded or decided within a minute."""
 RENAMED = {"agent": "agent_source", "claimed_price": "entry_price", "candle_seconds": "seconds"}
 
 
@@ -529,7 +534,8 @@ def require_committed(line: dict[str, str], call: Call | None) -> None:
     if call is None:
         if line["state"] == "waiting":  # recorded since the checkpoint, and not part of any figure yet
             return
-        raise Wrong(f"the log has no call at position {line['position']}, of which the record has a line")
+        what = f"the log has no call at position {line['position']}, of which the record has a line"
+        raise Wrong(f"{what}{A_MINUTE_LATER}")
     outcome = {"state": "waiting"} | call.outcome
     columns = OF_OPEN if call.state in UNDECIDED else OF_OUTCOME
     expected = {column: call.signal[RENAMED.get(column, column)] for column in OF_SIGNAL}
@@ -538,7 +544,8 @@ def require_committed(line: dict[str, str], call: Call | None) -> None:
     for column, value in expected.items():
         if line[column] != cell(value):
             what = f"{described(call.signal)}: {column} is {line[column] or 'nothing'} in its line"
-            raise Wrong(f"{what}, {cell(value) or 'nothing'} in the log")
+            is_ahead = column == "state" and call.state in UNDECIDED
+            raise Wrong(f"{what}, {cell(value) or 'nothing'} in the log{A_MINUTE_LATER if is_ahead else ''}")
     if moment(line["recorded_at"]) != moment(call.recorded_at):
         what = f"{described(call.signal)}: recorded_at is {line['recorded_at']} in its line"
         raise Wrong(f"{what}, {call.recorded_at} in the log")
@@ -547,7 +554,8 @@ def require_committed(line: dict[str, str], call: Call | None) -> None:
 def cell(value: Any) -> str:
     """Return a value as a line has it: what a spreadsheet would take for a formula begins with a quote."""
     text = json.dumps(value) if isinstance(value, bool) else "" if value is None else str(value)
-    return f"'{text}" if text[:1] in {"=", "+", "-", "@"} and not text[1:2].isdigit() else text
+    is_number = re.fullmatch(r"-?[0-9.]+( -?[0-9.]+)*", text)
+    return f"'{text}" if text[:1] in {"=", "+", "-", "@"} and not is_number else text
 
 
 def slippage_of(line: dict[str, str]) -> str:
@@ -612,8 +620,8 @@ def average(values: Sequence[Any]) -> Any:
 
 
 def equity_of(lines: Sequence[dict[str, str]]) -> list[tuple[date, Decimal]]:
-    """Return the sum of R at the end of each UTC day, open calls at their last close."""
-    closed: dict[date, Decimal] = defaultdict(Decimal)
+    """Return the sum of R at the end of each UTC day; open calls keep the value of their last close."""
+    settled: dict[date, Decimal] = defaultdict(Decimal)
     held: dict[date, Decimal] = defaultdict(Decimal)
     for line in lines:
         if line["r_multiple"]:
@@ -621,11 +629,11 @@ def equity_of(lines: Sequence[dict[str, str]]) -> list[tuple[date, Decimal]]:
             for marked in line["daily_r"].split():
                 held[day] += Decimal(marked)
                 day += DAY
-            (closed if line["state"] == "closed" else held)[day] += Decimal(line["r_multiple"])
-    days = sorted({*closed, *held})
+            settled[day] += Decimal(line["r_multiple"])
+    days = sorted({*settled, *held})
     equity, total, day = [], Decimal(0), days[0] if days else date.max
     while days and day <= days[-1]:
-        total += closed[day]
+        total += settled[day]
         equity.append((day, total + held[day]))
         day += DAY
     return equity
@@ -719,7 +727,11 @@ def prices_of(folder: Path, symbol: str) -> list[Candle]:
     for path in sorted(folder.glob("*.csv")):
         if letters(path.stem.partition("-")[0]) == letters(symbol):
             lines = csv.DictReader(io.StringIO(text_of(path).lstrip("\ufeff")))
-            return sorted(map(candle_of, lines), key=lambda candle: candle.at)
+            try:
+                return sorted(map(candle_of, lines), key=lambda candle: candle.at)
+            except (ArithmeticError, KeyError, TypeError, ValueError):
+                what = "a timestamp and the prices open, high, low and close, each in its column"
+                raise Wrong(f"{path}, line {lines.line_num}: a candle is {what}") from None
     raise Wrong(f"{folder} has no prices of {symbol}: a file such as {letters(symbol)}-1m.csv")
 
 
@@ -965,7 +977,8 @@ def scorings_of(rows: Sequence[Row]) -> list[Scoring]:
 
 def scoring_of(call: Call, t0: datetime, later_ones: Sequence[Acting]) -> Scoring:
     signal = call.signal
-    after = [(at, other) for at, _, other in later_ones if is_simulated(other) == call.simulated]
+    # A simulated signal acts on no real call, since its time can be set back.
+    after = [(at, other) for at, _, other in later_ones if call.simulated or not is_simulated(other)]
     endings = [(at, reason) for at, other in after if (reason := ends(signal, other))]
     amendments = [
         (at, decimal(other["stop_loss"]), decimal(other["take_profit"]))

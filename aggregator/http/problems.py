@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import structlog
 from django.core.exceptions import RequestDataTooBig
-from django.http import HttpRequest, HttpResponse, UnreadablePostError
+from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from django.views import defaults
 from rest_framework import exceptions
 
@@ -95,6 +95,8 @@ def as_problem(error: Exception) -> Problem:
     match error:
         case Problem():
             return error
+        case Http404():
+            return unknown_address()
         case Unauthenticated() | exceptions.NotAuthenticated() | exceptions.AuthenticationFailed():
             return Problem(401, "unauthenticated", UNAUTHENTICATED, headers=CHALLENGE)
         case Outage():

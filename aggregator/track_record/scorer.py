@@ -307,9 +307,9 @@ class InstrumentScoring:
         if series is None:
             return [self._result(call, score, None) for call, score in scores]
         is_complete, reached = self._sweep(scores, series)
-        # Up to there nothing else was found, or not even a candle.
-        until = min(series.priced_to, self.now) if is_complete else None
-        return [self._result(call, score, until) for call, score in reached]
+        # Up to there nothing else was found, or not even a candle; one that is not over is still to come.
+        until = series.priced_to if series.priced_to <= self.now else self.now - _length(series)
+        return [self._result(call, score, until if is_complete else None) for call, score in reached]
 
     def _sweep(
         self, scores: Sequence[tuple[DueCall, Score]], series: PriceSeries

@@ -19,10 +19,13 @@ One without a row yet gets it, and is found at the next look.
 """
 
 TAKE_REQUESTS = """
-    DELETE FROM scoring_requests WHERE id IN (
-        SELECT id FROM scoring_requests WHERE ecosystem = %(ecosystem)s AND instrument = %(instrument)s
-        ORDER BY id LIMIT %(limit)s)
-    RETURNING feed, seconds, agent_source, position, first_at, last_at"""
+    WITH taken AS (
+        DELETE FROM scoring_requests WHERE id IN (
+            SELECT id FROM scoring_requests WHERE ecosystem = %(ecosystem)s AND instrument = %(instrument)s
+            ORDER BY id LIMIT %(limit)s)
+        RETURNING *)
+    SELECT feed, seconds, agent_source, position, first_at, last_at FROM taken ORDER BY id"""
+"""In their order: of two feeds, the one that was on record first has the better claim to a call."""
 
 EXTEND_SERIES = """
     INSERT INTO price_series AS known (ecosystem, instrument, feed, seconds, priced_to)

@@ -6,7 +6,7 @@ that has too little behind it is None, and `absent` says why.
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -61,12 +61,17 @@ HOLDING = """
     WHERE call.entered_at = first_at
         OR call.entered_at IS NOT NULL AND call.exited_at IS NOT DISTINCT FROM last_at"""
 
-# What was held at the end of each day: an open call is valued at its last close, too.
+# What was held at the end of each day before the exit, or before the last close of an open call; and the open
+# calls by the day of their last close, which they are valued at from then on.
 HELD_BY_DAY = """
-    SELECT (entered_at AT TIME ZONE interval '0')::date + number::integer - 1, sum(r) FROM (
-        SELECT entered_at, daily_r AS marks FROM ({decided}) AS call WHERE daily_r <> '{{}}'
+    SELECT (entered_at AT TIME ZONE interval '0')::date + number::integer - 1,
+        coalesce(sum(r) FILTER (WHERE number <= marked), 0),
+        coalesce(sum(r) FILTER (WHERE number > marked), 0)
+    FROM (
+        SELECT entered_at, daily_r AS marks, cardinality(daily_r) AS marked
+        FROM ({decided}) AS call WHERE daily_r <> '{{}}'
         UNION ALL
-        SELECT entered_at, daily_r || r_multiple FROM ({undecided}) AS call
+        SELECT entered_at, daily_r || r_multiple, cardinality(daily_r) FROM ({undecided}) AS call
         WHERE state = 'open' AND r_multiple IS NOT NULL
         ) AS held
     CROSS JOIN LATERAL unnest(marks) WITH ORDINALITY AS mark (r, number) GROUP BY 1"""
@@ -156,13 +161,17 @@ def record_of(calls: QuerySet[Outcome], ecosystem: str) -> Record:
     by_state = {each.state: each for each in sums if each.instrument is None and each.day is None}
     closed = by_state.get("closed", NOTHING)
     days = {each.day: each for each in sums if each.day}
-    r_by_day = {day: each.r for day, each in days.items() if each.with_r}
-    equity = performance.daily_equity(r_by_day, dict(_query(HELD_BY_DAY, calls)))
+    settled = defaultdict(Decimal, {day: each.r for day, each in days.items() if each.with_r})
+    held: dict[date, Decimal] = {}
+    for day, held_r, open_r in _query(HELD_BY_DAY, calls):
+        held[day] = held_r
+        settled[day] += open_r
+    equity = performance.daily_equity(settled, held)
     sharpe = performance.sharpe_ratio(performance.daily_changes(equity), closed.calls, ecosystem)
     lost = closed.won - closed.r
     slipped = sum(each.slipped for each in by_state.values())
     slippage = sum((each.slippage or Decimal(0) for each in by_state.values()), Decimal(0))
-    return Record(
+    record = Record(
         states={name: by_state.get(name, NOTHING).calls for name in STATES},
         wins=closed.wins,
         with_r=closed.with_r,
@@ -177,10 +186,10 @@ def record_of(calls: QuerySet[Outcome], ecosystem: str) -> Record:
         max_drawdown=performance.max_drawdown(equity),
         sharpe=sharpe,
         holding_return=_holding_return(calls, [each for each in sums if each.instrument]),
-        absent=_absent(closed.calls, closed.with_r, bool(lost), len(equity), sharpe),
         by_instrument=_groups((each.instrument, each) for each in sums if each.state == "closed"),
         by_month=_groups((f"{day:%Y-%m}", each) for day, each in days.items()),
     )
+    return replace(record, absent=_absent(record))
 
 
 def _groups(named: Iterable[tuple[str | None, Sums]]) -> list[Group]:
@@ -221,19 +230,28 @@ def _holding_return(calls: QuerySet[Outcome], sums: list[Sums]) -> Decimal | Non
     return sum(returns, Decimal(0)) / len(returns) if returns else None
 
 
-def _absent(closed: int, with_r: int, has_losses: bool, days: int, sharpe: float | None) -> dict[str, str]:
-    """Return why a figure is not shown, by its name."""
+def _absent(record: Record) -> dict[str, str]:
+    """Return why a figure is not shown, by its name in the API."""
+    days, closed = len(record.equity), record.closed
     reasons = {}
+    if not record.calls:
+        reasons["median_lag_seconds"] = "there is no call yet"
+    if record.mean_slippage is None:
+        reasons["mean_slippage"] = "no market order that named a price was filled"
+    if record.holding_return is None:
+        reasons["holding_return"] = "no call was filled yet"
     if not closed:
-        reasons["win_rate"] = "no call is closed yet"
-    if not with_r:
-        reasons["mean_r"] = "no closed call had a stop"
-    if not has_losses:
+        reasons |= dict.fromkeys(
+            ("win_rate", "win_rate_interval", "mean_holding_seconds"), "no call is closed yet"
+        )
+    if not record.with_r:
+        reasons |= dict.fromkeys(("mean_r", "median_r"), "no closed call had a stop")
+    if record.profit_factor is None:
         reasons["profit_factor"] = "no closed call lost"
     if days < MIN_SHARPE_DAYS or closed < MIN_SHARPE_CALLS:
         needed = f"from {MIN_SHARPE_DAYS} days and {MIN_SHARPE_CALLS} closed calls on"
         reasons["sharpe"] = f"{needed}; there are {days} and {closed}"
-    elif sharpe is None:
+    elif record.sharpe is None:
         reasons["sharpe"] = "the equity has not moved"
     return reasons
 

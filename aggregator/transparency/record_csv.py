@@ -9,6 +9,7 @@ an operator hides for a while, only its place is named.
 import base64
 import csv
 import io
+import re
 from collections import defaultdict
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
@@ -52,6 +53,9 @@ _EVENTS = """
     event IN (SELECT id FROM outcome_events WHERE outcome_events.position = ANY (%(positions)s))
     AND index < %(size)s"""
 _SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+
+NUMBERS = re.compile(r"-?[0-9.]+( -?[0-9.]+)*")
+"""One, or those of `daily_r`."""
 
 Opening = tuple[StoredLeaf, Recorded | None]
 """A leaf and its row, None where that is hidden or not there any more."""
@@ -199,7 +203,7 @@ def _text(value: Any) -> str:
         return str(value.isoformat()).replace("+00:00", "Z")
     text = str(value)
     # A spreadsheet would take it for a formula.
-    return f"'{text}" if text[:1] in {"=", "+", "-", "@"} and not text[1:2].isdigit() else text
+    return f"'{text}" if text[:1] in {"=", "+", "-", "@"} and not NUMBERS.fullmatch(text) else text
 
 
 def _csv(values: Any) -> str:

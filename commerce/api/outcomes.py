@@ -35,10 +35,12 @@ class OutcomeList(ReaderView):
         "was open may be decided later, which `outcome.decided` reports. Each counts as a signal.",
         operation_id="list_outcomes",
         parameters=[serializers.OutcomeQuery],
+        problems=(*ALWAYS, 410),
     )
     def get(self, request: Request) -> HttpResponse:
         query = valid(serializers.OutcomeQuery, request.query_params)
         limit, after = query.pop("limit"), query.pop("after", 0)
+        self.require_signals_left()
         page = outcome_pages.read_outcomes(self.entitlement.scope, OutcomeFilters(**query), after, limit)
         page = page.cut(self.count_signals(len(page.outcomes)))
         return json(OutcomePageBody(page.outcomes, cursors.encode(page.position), page.has_more))

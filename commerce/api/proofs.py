@@ -22,6 +22,7 @@ class SignalProof(SignalDetail):
         problems=(*ALWAYS, 404),
     )
     def get(self, request: Request, ecosystem: str, signal_id: str) -> HttpResponse:
+        self.require_signals_left()
         signal = feed.find(self.entitlement.scope, ecosystem, signal_id)
         if signal is None:
             # The id of a signal may end in /proof itself.

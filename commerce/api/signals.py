@@ -43,10 +43,11 @@ class SignalList(ReaderView):
     def etag(self, page: feed.Page) -> str:
         """Return a weak ETag: `next` may move while this reader has nothing new.
 
-        It is keyed and the customer's own, so that no customer can try which positions another one sees.
+        Of a signal only the instrument may change, which an operator maps. The ETag is keyed and the
+        customer's own, so that no customer can try which positions another one sees.
         """
-        positions = [signal.position for signal in page.signals]
-        about = (self.reader.customer_id, self.entitlement.scope.payload, page.has_more, positions)
+        shown = [(signal.position, signal.instrument) for signal in page.signals]
+        about = (self.reader.customer_id, self.entitlement.scope.payload, page.has_more, shown)
         return f'W/"{salted_hmac("commerce.etag", repr(about)).hexdigest()[:32]}"'
 
 

@@ -31,7 +31,12 @@ MAX_VALUES = 500
 """Values that one query looks at."""
 MAX_RECENT = 20
 """A value belongs to the ecosystems of so many of its newest signals: the index does not hold the ecosystem,
-and all signals of a value would be read to find that it has none of one."""
+and all signals of a value would be read to find that it has none of one. It also belongs to those for which
+another table has it."""
+IS_KNOWN: dict[Column, str] = {
+    "instrument": "EXISTS (SELECT FROM priced_instruments WHERE ecosystem = %s AND instrument = name)",
+    "agent_source": "EXISTS (SELECT FROM agents WHERE ecosystem = %s AND agent_source = name)",
+}
 MAX_NEWEST = 10_000
 """So many of a value's newest signals are looked at for a visible one. An agent that signals once in three
 months and sends a heartbeat every 15 minutes is still listed."""
@@ -79,12 +84,13 @@ class _Scan:
         in_time = f"clock_timestamp() < statement_timestamp() + interval '{LISTING_TIMEOUT_S} s'"
         sql = f"""{pager.each_value(self.column, ">=" if after is None else ">", in_time)}
             SELECT name, name ~ %s
-                AND %s IN (SELECT ecosystem FROM ({newest} LIMIT {MAX_RECENT}) AS recent)
+                AND (%s IN (SELECT ecosystem FROM ({newest} LIMIT {MAX_RECENT}) AS recent)
+                    OR {IS_KNOWN[self.column]})
                 AND EXISTS (WITH trading_signals AS ({newest} LIMIT {MAX_NEWEST}) {wanted})
             FROM known WHERE name IS NOT NULL"""
         matching = entitlements.patterns_regex(patterns) if patterns else ""
         bounds = [self.low, self.high]
-        given = [after or "", MAX_VALUES, matching, ecosystem, *bounds, *bounds, *parameters]
+        given = [after or "", MAX_VALUES, matching, ecosystem, *bounds, ecosystem, *bounds, *parameters]
         with connection.cursor() as cursor:
             cursor.execute(sql, given)
             values: list[tuple[str, bool]] = cursor.fetchall()

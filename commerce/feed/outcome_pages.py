@@ -4,16 +4,18 @@ What was decided is shown with the plan's delay, as the calls themselves are.
 """
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime
 from itertools import takewhile
 from typing import NamedTuple
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery, TextField, Value
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from aggregator.models import Outcome, OutcomeEvent, TradingSignal
 from commerce import entitlements, ledger_window
 from commerce.entitlements import Scope
+from commerce.feed import cursors
 from commerce.feed.outcome_serializer import PublicOutcome, serialize_outcome
 from commerce.ledger_window import Place
 
@@ -31,12 +33,11 @@ class OutcomeFilters:
     state: str | None = None
 
     def condition(self) -> Q:
-        """Return the condition for rows of outcomes."""
+        """Return the condition for rows of outcomes; that on the state depends on the reader's delay."""
         wanted = {
             "ecosystem": self.ecosystem,
             "agent_source": self.agent,
             "instrument": self.instrument,
-            "state": self.state,
         }
         return Q(**{name: value for name, value in wanted.items() if value is not None})
 
@@ -79,15 +80,23 @@ def counted_outcomes(scope: Scope) -> QuerySet[Outcome]:
 
 
 def read_outcomes(scope: Scope, filters: OutcomeFilters, after: int, limit: int) -> VisibleOutcomes:
-    """Return the next page behind position `after` (0: the start), of at most `limit` outcomes."""
-    rows = visible_outcomes(scope).filter(filters.condition(), position__gt=after)
+    """Return the next page behind position `after` (0: the start), of at most `limit` outcomes.
+
+    Up to where it may look is fixed first: the cursor moves there, and an outcome may begin meanwhile.
+    Raises CursorAhead.
+    """
+    frontier = scope.window().frontier
+    cursors.require_on_record(after, frontier)
+    upto = min(frontier, _head())
+    rows = visible_outcomes(scope).filter(filters.condition(), position__gt=after, position__lte=upto)
+    known_by = timezone.now() - scope.delay if scope.delay else None
+    if filters.state is not None:
+        rows = _in_state(rows, filters.state, known_by)
     found = list(rows.order_by("position")[: limit + 1])
-    page = serialize_outcomes(found[:limit], scope.delay)
-    has_more = len(found) > limit
-    position = page[-1].position if page else after
-    if not has_more:
-        position = max(position, min(scope.window().frontier, _head(position)))
-    return VisibleOutcomes(page, position, has_more)
+    page = serialize_outcomes(found[:limit], known_by)
+    if len(found) > limit:
+        return VisibleOutcomes(page, page[-1].position, has_more=True)
+    return VisibleOutcomes(page, max(after, upto), has_more=False)
 
 
 class Decision(NamedTuple):
@@ -122,16 +131,27 @@ def decisions(
     return found, passed[-1].pk
 
 
-def serialize_outcomes(outcomes: list[Outcome], delay: timedelta) -> list[PublicOutcome]:
-    """Return outcomes as a reader with this delay gets them now."""
+def _in_state(rows: QuerySet[Outcome], state: str, known_by: datetime | None) -> QuerySet[Outcome]:
+    """Return those that are shown in a state, which with a delay is the one that they had then."""
+    if known_by is None:
+        return rows.filter(state=state)
+    events = OutcomeEvent.objects.filter(position=OuterRef("position"), decided_at__lte=known_by)
+    last = Subquery(events.order_by("-id").values("state")[:1])
+    return rows.annotate(shown_state=Coalesce(last, Value("waiting", output_field=TextField()))).filter(
+        shown_state=state
+    )
+
+
+def serialize_outcomes(outcomes: list[Outcome], known_by: datetime | None) -> list[PublicOutcome]:
+    """Return outcomes as they are, or as they were known by a moment to a reader with a delay."""
     positions = [outcome.position for outcome in outcomes]
     calls = {
         call.position: call
         for call in TradingSignal.objects.filter(position__in=positions).defer("raw_payload")
     }
-    if not delay:
+    if known_by is None:
         return [serialize_outcome(calls[each.position], each) for each in outcomes]
-    events = OutcomeEvent.objects.filter(position__in=positions, decided_at__lte=timezone.now() - delay)
+    events = OutcomeEvent.objects.filter(position__in=positions, decided_at__lte=known_by)
     latest = {event.position: event for event in events.order_by("id")}
     return [
         serialize_outcome(
@@ -148,8 +168,6 @@ def serialize_outcomes(outcomes: list[Outcome], delay: timedelta) -> list[Public
     ]
 
 
-def _head(position: int) -> int:
-    """Return the greatest position up to which outcomes exist,
-    so that none is skipped that is still to come."""
-    newest = Outcome.objects.order_by("-position").values_list("position", flat=True).first()
-    return max(position, newest or 0)
+def _head() -> int:
+    """Return the position up to which all outcomes have begun, so that none is skipped that is to come."""
+    return Outcome.objects.order_by("-position").values_list("position", flat=True).first() or 0

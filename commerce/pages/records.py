@@ -113,6 +113,7 @@ def _page(request: HttpRequest, agent: Agent) -> HttpResponse:
         # A signal that somebody has deleted is found by the transparency log, not by an error here.
         "calls": [(by_position[call.position], call) for call in shown if call.position in by_position],
         "delay": settings.ENVIRONMENT.record_delay,
+        "horizon_hours": current_horizon(agent.ecosystem, agent.agent_source),
         "log": log_status.badge(),
     }
     title = f"Track record of {agent.agent_source or '(unnamed)'}"

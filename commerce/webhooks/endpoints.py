@@ -11,8 +11,10 @@ from django.utils import timezone
 
 from aggregator import followers
 from aggregator.http import ssrf
-from aggregator.models import FollowerCursor, OutcomeEvent
+from aggregator.models import FollowerCursor
+from commerce import ledger_window
 from commerce.entitlements import Entitlement
+from commerce.ledger_window import Place
 from commerce.models import Customer, Endpoint, Message
 from commerce.webhooks import chats, message_bodies
 from commerce.webhooks.attempts import CLAIM_TIMEOUT
@@ -45,7 +47,7 @@ def create(
     ecosystems: Iterable[str] = (),
     outcomes: bool | None = None,
 ) -> tuple[Endpoint, str | None]:
-    """Create an endpoint that follows the ledger from `after`, or from now on.
+    """Create an endpoint that follows the ledger, and what is decided of its calls, from `after` or now on.
 
     It gets outcomes, too, if `outcomes` says so; where it is None, a webhook does and a chat does not.
 
@@ -56,8 +58,10 @@ def create(
     label = check_address(channel, address)
     restriction = sorted(ecosystems)
     scope = rights.within(restriction).scope if restriction else rights.scope
-    frontier = scope.window().frontier
-    position = frontier if after is None else min(after, frontier)
+    place = ledger_window.frontiers([scope.delay])[scope.delay]
+    if after is not None:
+        position = min(after, place.position)
+        place = Place(position, ledger_window.decided_by(position))
     with transaction.atomic():
         # Two requests at once must not exceed the plan together: the customer's row orders them.
         customer = Customer.objects.select_for_update().get(pk=rights.customer_id)
@@ -77,9 +81,8 @@ def create(
             outcomes=channel == Endpoint.Channel.WEBHOOK if outcomes is None else outcomes,
         )
         endpoint.cursor_id = f"{Endpoint.CURSOR_PREFIX}{endpoint.public_id}"
-        followers.create(endpoint.cursor_id, position)
-        newest = OutcomeEvent.objects.order_by("-id").values_list("pk", flat=True).first()
-        endpoint.outcomes_to = newest or 0
+        followers.create(endpoint.cursor_id, place.position)
+        endpoint.outcomes_to = place.decided
         endpoint.save()
     return endpoint, signing_secret(endpoint) if channel == Endpoint.Channel.WEBHOOK else None
 
@@ -143,8 +146,11 @@ def send_test(endpoint: Endpoint) -> Message:
 def replay(endpoint: Endpoint, after: int) -> None:
     """Send everything entitled behind position `after` again, with the same message ids as before.
 
-    The cursor never goes forward: that would skip.
+    What was decided of calls, too. No cursor goes forward: that would skip.
     """
-    cursors = FollowerCursor.objects.filter(pk=endpoint.cursor_id)
-    cursors.update(position=Least("position", Value(after)))
+    with transaction.atomic():
+        cursors = FollowerCursor.objects.filter(pk=endpoint.cursor_id)
+        cursors.update(position=Least("position", Value(after)))
+        decided = Least("outcomes_to", Value(ledger_window.decided_by(after)))
+        Endpoint.objects.filter(pk=endpoint.pk).update(outcomes_to=decided)
     endpoint.refresh_from_db()

@@ -6,7 +6,7 @@ ledger, where a pause or a smaller plan still holds it back, and uses nothing of
 
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from itertools import groupby, islice
 
 from django.db.models import Exists, OuterRef, Q, Subquery
@@ -118,7 +118,16 @@ class Planner:
             if page.signals and not granted:
                 return self._look_again(endpoint, HELD_INTERVAL_S)
             page = page.cut(granted)
-            _create_messages(endpoint, page.signals)
+            _create_messages(
+                Message(
+                    endpoint=endpoint,
+                    message_id=signal_message_id(endpoint, signal),
+                    signal=signal,
+                    position=signal.position,
+                    due_at=Now(),
+                )
+                for signal in page.signals
+            )
             cursor.position = page.position
             # A call before its outcome.
             decided = not page.has_more and _plan_outcomes(
@@ -148,37 +157,25 @@ def _plan_outcomes(endpoint: Endpoint, rights: Entitlement, position: int, limit
     if granted < len(found):
         found = found[:granted]
         passed = found[-1].event.pk if found else after
-    Message.objects.bulk_create(
-        [
-            Message(
-                endpoint=endpoint,
-                message_id=message_id(endpoint, f"outcome\0{event.pk}"),
-                signal=call,
-                position=event.position,
-                outcome_event=event,
-                due_at=Now(),
-            )
-            for event, call in found
-        ],
-        ignore_conflicts=True,
+    _create_messages(
+        Message(
+            endpoint=endpoint,
+            message_id=message_id(endpoint, f"outcome\0{event.pk}"),
+            signal=call,
+            position=event.position,
+            outcome_event=event,
+            due_at=Now(),
+        )
+        for event, call in found
     )
     Endpoint.objects.filter(pk=endpoint.pk).update(outcomes_to=passed)
     return passed > after
 
 
-def _create_messages(endpoint: Endpoint, signals: list[TradingSignal]) -> None:
+def _create_messages(messages: Iterable[Message]) -> None:
     """Insert messages; those that a replay finds again start anew under their old message ids."""
     Message.objects.bulk_create(
-        [
-            Message(
-                endpoint=endpoint,
-                message_id=signal_message_id(endpoint, signal),
-                signal=signal,
-                position=signal.position,
-                due_at=Now(),
-            )
-            for signal in signals
-        ],
+        messages,
         update_conflicts=True,
         unique_fields=["endpoint", "message_id"],
         update_fields=["state", "attempt_count", "due_at", "finished_at"],

@@ -45,17 +45,18 @@ def wilson_interval(wins: int, count: int) -> tuple[float, float] | None:
     return max(0.0, (middle - margin) / (1 + weight)), min(1.0, (middle + margin) / (1 + weight))
 
 
-def daily_equity(closed: Mapping[date, Decimal], held: Mapping[date, Decimal]) -> Equity:
+def daily_equity(settled: Mapping[date, Decimal], held: Mapping[date, Decimal]) -> Equity:
     """Return the equity from the first day to the last.
 
-    `closed` is the R of what was closed on a day, `held` that of what was open at its end.
+    `settled` is the R of what was closed on a day, and of what is open and has its last close on it, which it
+    is valued at from then on. `held` is that of what was open at the end of a day before.
     """
-    days = closed.keys() | held.keys()
+    days = settled.keys() | held.keys()
     if not days:
         return []
     equity, total, day = [], Decimal(0), min(days)
     while day <= max(days):
-        total += closed.get(day, Decimal(0))
+        total += settled.get(day, Decimal(0))
         equity.append((day, total + held.get(day, Decimal(0))))
         day += timedelta(days=1)
     return equity
@@ -63,7 +64,7 @@ def daily_equity(closed: Mapping[date, Decimal], held: Mapping[date, Decimal]) -
 
 def equity_of(outcomes: Iterable[Outcome]) -> Equity:
     """Return the daily equity of outcomes, open ones valued at their last close."""
-    closed: dict[date, Decimal] = defaultdict(Decimal)
+    settled: dict[date, Decimal] = defaultdict(Decimal)
     held: dict[date, Decimal] = defaultdict(Decimal)
     for outcome in outcomes:
         if outcome.r_multiple is None or outcome.entered_at is None:
@@ -72,8 +73,8 @@ def equity_of(outcomes: Iterable[Outcome]) -> Equity:
         for value in outcome.daily_r:
             held[day] += value
             day += timedelta(days=1)
-        (closed if outcome.state == "closed" else held)[day] += outcome.r_multiple
-    return daily_equity(closed, held)
+        settled[day] += outcome.r_multiple
+    return daily_equity(settled, held)
 
 
 def max_drawdown(equity: Sequence[tuple[date, Decimal]]) -> Decimal:

@@ -31,3 +31,19 @@ def test_a_database_that_is_down_gives_an_outage_page(admin_client, client, post
     assert client.get("/admin/login/").status_code == 200, "the sign-in page needs no database"
     postgres_server.start()
     eventually(lambda: admin_client.get("/admin/").status_code == 200)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/v1/signals/crypto/%00",
+        "/api/v1/signals/%00/a/proof",
+        "/api/v1/agents/crypto/a%00/record",
+        "/record/crypto/a%00",
+        "/admin/aggregator/tradingsignal/%00/change/",
+    ],
+)
+def test_an_address_with_a_nul_is_not_found(path, admin_client):
+    response = admin_client.get(path)
+    assert response.status_code == 404
+    assert (response["Content-Type"] == "application/problem+json") == path.startswith("/api/")

@@ -20,17 +20,14 @@ SCALE = 1e-3
 
 
 def daily_changes(rows):
-    """Return by how much the sum of R changed on each UTC day, open calls at their last close."""
-    closed, held = [], []
+    """Return by how much the sum of R changed each UTC day, open calls at their last close from then on."""
+    settled, held = [], []
     for row in rows.itertuples():
         day = row.entered_at.floor("D")
         held += [(day + pd.Timedelta(days=number), float(value)) for number, value in enumerate(row.daily_r)]
-        if row.state == "closed":
-            closed.append((row.exited_at.floor("D"), float(row.r_multiple)))
-        else:
-            held.append((day + pd.Timedelta(days=len(row.daily_r)), float(row.r_multiple)))
+        settled.append((day + pd.Timedelta(days=len(row.daily_r)), float(row.r_multiple)))
     realized, marked = (
-        pd.DataFrame(each, columns=["day", "r"]).groupby("day")["r"].sum() for each in (closed, held)
+        pd.DataFrame(each, columns=["day", "r"]).groupby("day")["r"].sum() for each in (settled, held)
     )
     days = realized.index.union(marked.index)
     days = pd.date_range(days.min(), days.max(), freq="D")

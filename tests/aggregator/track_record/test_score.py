@@ -1,5 +1,6 @@
 """`manage.py score`: what becomes of calls on the ledger, with candles that anybody inserted."""
 
+import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -312,6 +313,18 @@ def test_a_candle_counts_once_it_is_over():
     assert facts(signal_id)[0] == "waiting"
 
 
+def test_a_candle_that_was_on_record_before_it_was_over_counts_then():
+    start = datetime.now(UTC) - timedelta(seconds=1)
+    signal_id = call(timestamp=start)
+    insert([(start, 100, 101, 99, 100)], seconds=2)
+    score()
+    assert facts(signal_id)[0] == "waiting"
+    time.sleep(1.5)
+    insert([(start + timedelta(seconds=2), 100, 101, 99, 100)], seconds=2)
+    score()
+    assert outcome(signal_id)["entered_at"] == start
+
+
 @pytest.mark.parametrize("spike", ["101/150/50/101 · 101/102/100/101", "101/101/50/50 · 50/102/50/101"])
 def test_another_feed_changes_nothing_until_an_operator_chooses_it(spike):
     signal_id = call(**LONG)
@@ -343,6 +356,14 @@ def test_another_feed_changes_nothing_until_an_operator_chooses_it(spike):
         cursor.execute("DELETE FROM outcomes; DELETE FROM followers WHERE name = 'outcomes'")
     score()
     assert outcomes() == rows
+
+
+def test_of_feeds_that_came_before_the_first_scoring_the_one_that_was_on_record_first_counts():
+    signal_id = call()
+    for price in range(100, 120):
+        insert(candle_rows(f"{price}/{price}/{price}/{price}"), feed=f"feed {price * 7919 % 1000}")
+    score()
+    assert outcome(signal_id)["entry_price"] == 100
 
 
 def test_synthetic_prices_are_for_simulated_calls():

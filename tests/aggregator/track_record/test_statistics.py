@@ -10,15 +10,17 @@ import empyrical
 import numpy as np
 import pytest
 from django.db import connection
+from django.template.loader import render_to_string
 from django.test.utils import CaptureQueriesContext
 
 from aggregator.models import Agent, Outcome
 from aggregator.track_record import statistics
+from commerce.api.outcomes import record_body
 from commerce.pages.records import public_calls
 from ecosystems.agent.backtest import Backtest
 from ecosystems.strategies import load_strategy
 from tests.aggregator.track_record import independent
-from tests.aggregator.track_record.recording import T0, query
+from tests.aggregator.track_record.recording import T0, call, candle_rows, insert, outcome, query, score
 from tests.ecosystems.market.sample_market import made_up
 
 pytestmark = pytest.mark.django_db
@@ -73,6 +75,21 @@ def test_figures_are_those_of_other_software(ecosystem):
         assert sum(record.states.values()) == record.calls == 300
 
 
+def test_an_open_call_is_valued_at_its_last_close_on_later_days_as_well():
+    """Its market is closed, or its feed lags, while another call is closed: its loss does not vanish."""
+    call(signal_id="held", stop_loss=90)
+    call(signal_id="sold", stop_loss=90, take_profit=105, symbol="ETH/USDT")
+    insert(candle_rows("100/100/95/95"))
+    insert(candle_rows("100/101/100/100"), instrument="ETH/USDT")
+    insert(candle_rows("100/106/100/106", T0 + timedelta(days=2, seconds=30)), instrument="ETH/USDT")
+    score()
+    held, sold = (outcome(name)["r_multiple"] for name in ("held", "sold"))
+    record = statistics.record_of(Outcome.objects.all(), "crypto")
+    flat = outcome("sold")["daily_r"][0]
+    assert [r for _, r in record.equity] == [held + flat, held + flat, held + sold]
+    assert held < 0 < sold
+
+
 NAMED_SCAN = "Index(?: Only)? Scan using (?:outcomes_statistics|outcomes_held_by_day)"
 
 
@@ -109,4 +126,15 @@ def test_figures_that_have_too_little_behind_them_are_absent():
     record = statistics.record_of(Outcome.objects.all(), "crypto")
     assert (record.calls, record.win_rate, record.mean_r, record.sharpe) == (0, None, None, None)
     assert record.holding_return is None
-    assert record.absent.keys() == {"win_rate", "mean_r", "profit_factor", "sharpe"}
+    figures = record_body(record, "720")
+    assert record.absent.keys() == {name for name, value in figures.items() if value is None}
+
+
+def test_the_page_says_why_each_figure_is_not_shown():
+    call(tags=[])
+    score()
+    record = statistics.record_of(Outcome.objects.all(), "crypto")
+    page = render_to_string("track_record/figures.html", {"record": record})
+    missing = [text for text in re.findall("<dd>(.*?)</dd>", page) if "—" in text]
+    assert len(missing) == 7
+    assert all("<small>" in text for text in missing)

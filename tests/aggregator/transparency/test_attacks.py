@@ -220,6 +220,19 @@ def test_a_record_that_ends_before_the_log_does(log, reader_files, capsys):
     assert "is too old for an outcome of the call" in capsys.readouterr().err
 
 
+def test_an_outcome_that_the_record_hides_of_a_call_that_it_shows(log, reader_files):
+    lines = lines_of(reader_files)
+    [lost] = [line for line in lines if line["exit_reason"] == "stop"]
+    *others, decided = lost["leaves"].split("\n")[:-1]
+    lost["leaves"] = "".join(f"{leaf}\n" for leaf in [*others, " ".join(decided.split(" ")[:3])])
+    lost |= {"state": "open", "exit_reason": "", "exited_at": "", "exit_price": ""}
+    index, position = decided.split(" ")[:2]
+    assert record_says(log, reader_files, put_together(lines)) == (
+        1,
+        f"wrong: the record hides the outcome at position {position} (leaf {index}), whose call it shows",
+    )
+
+
 OUTCOMES = {
     "the event": "UPDATE outcome_events SET r_multiple = 2.5 WHERE state = 'closed'",
     "the row": "UPDATE outcomes SET r_multiple = 2.5 WHERE state = 'closed'",

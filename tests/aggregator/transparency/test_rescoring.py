@@ -2,8 +2,9 @@
 
 import csv
 import random
+import time
 from collections import Counter
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from exchange_calendars.exchange_calendar_xnys import XNYSExchangeCalendar
@@ -11,7 +12,7 @@ from exchange_calendars.exchange_calendar_xnys import XNYSExchangeCalendar
 from aggregator.models import Outcome
 from aggregator.transparency.record_csv import RecordCsv
 from ecosystems.market.open_hours import later
-from tests.aggregator.track_record.recording import T0, call, candle_rows, insert, put, query, score
+from tests.aggregator.track_record.recording import T0, call, candle_rows, insert, outcome, put, query, score
 from tests.aggregator.track_record.test_score import insert_markets, past, put_made_up
 from tests.aggregator.transparency import verifier
 
@@ -114,9 +115,40 @@ def test_an_outcome_that_is_not_that_of_the_prices_is_named(record_of_two, tmp_p
     assert line.endswith(": exit_price is 101 in the record, 102 by the prices")
 
 
+def test_a_real_signal_ends_a_simulated_call_here_as_well(log, seal, tmp_path, capsys):
+    start = datetime.now(UTC) - timedelta(seconds=30)
+    simulated = call(timestamp=start, stop_loss=90)
+    call(action="SELL", tags=[])
+    time.sleep(2.5)
+    candles = [(start + timedelta(seconds=number), 100, 101, 99, 100) for number in range(32)]
+    insert(candles, seconds=1)
+    score()
+    assert outcome(simulated)["exit_reason"] == "reversal"
+    seal()
+    prices(tmp_path / "prices", "BTC/USDT", candles)
+    assert says(capsys, export(tmp_path, "crypto", "bot"), tmp_path / "prices")[0] == 0
+
+
 def test_prices_that_are_missing_are_named(record_of_two, tmp_path, capsys):
     (tmp_path / "none").mkdir()
     assert says(capsys, record_of_two, tmp_path / "none") == (
         1,
         f"wrong: {tmp_path / 'none'} has no prices of BTC/USDT: a file such as BTCUSDT-1m.csv",
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "time,open,high,low,close,volume\n2026-01-05T12:01:00Z,1,1,1,1,0\n",
+        "timestamp,open,high,low,close,volume\n1767614460,1,1,1,1,0\n",
+        "timestamp,open,high,low,close,volume\n2026-01-05T12:01:00Z,1,1,one,1,0\n",
+        "timestamp,open,high,low,close,volume\n2026-01-05T12:01:00Z,1\n",
+    ],
+)
+def test_prices_that_are_none_are_named_with_their_file_and_line(record_of_two, tmp_path, capsys, text):
+    (file := tmp_path / "prices" / "BTC_USDT-1m.csv").write_text(text)
+    status, line = says(capsys, record_of_two, tmp_path / "prices")
+    assert (status, line.startswith(f"wrong: {file}, line 2: a candle is a timestamp and ")) == (1, True), (
+        line
     )

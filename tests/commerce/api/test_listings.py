@@ -5,7 +5,9 @@ from datetime import timedelta
 import pytest
 from django.db.models import F
 
+from aggregator.arrivals.rollups import RollupFollower
 from aggregator.models import TradingSignal
+from aggregator.track_record.scorer import Scorer
 from commerce.feed import listing
 from tests.commerce.feed.reading import pass_time, reader, record
 
@@ -84,6 +86,16 @@ def test_a_name_that_two_ecosystems_share_is_listed_in_both():
     record(*(f"c{number}" for number in range(listing.MAX_RECENT // 2)), agent_source="")
     assert everything(reader(), "agents") == [("crypto", ""), ("stock", "")]
     assert everything(reader(ecosystems=["stock"]), "agents") == [("stock", "")]
+
+
+def test_what_two_ecosystems_share_is_listed_in_both_however_much_came_in_one_since():
+    record("1", ecosystem="forex", symbol="BTC/USD")
+    record(*(f"c{number}" for number in range(2 * listing.MAX_RECENT)), symbol="BTC/USD")
+    for follower in (RollupFollower(), Scorer()):
+        while follower.run_once():
+            pass
+    assert everything(reader(), "agents") == [("crypto", "bot-1"), ("forex", "bot-1")]
+    assert everything(reader(), "instruments") == [("crypto", "BTC/USD"), ("forex", "BTC/USD")]
 
 
 def test_what_an_operator_renames_is_listed_by_its_new_name():

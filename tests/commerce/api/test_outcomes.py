@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 from django.db import connection
 
+from commerce.feed import cursors, outcome_pages
 from commerce.models import Plan, UsageDay
 from tests.aggregator.track_record.recording import T0, call, candle_rows, insert, outcome, score
 from tests.commerce.feed.reading import pass_time, reader
@@ -77,6 +78,19 @@ def test_a_plan_shows_its_instruments_only_and_counts_what_it_shows():
     assert UsageDay.objects.get().signals == 1
 
 
+def test_a_day_that_is_used_up_does_not_show_whether_there_is_something_to_read():
+    won, *_ = decide()
+    client = reader(signals_per_day=1, **included())
+    client.get("outcomes", limit=1)
+    for path, query in (
+        ("outcomes", {"state": "closed"}),
+        ("outcomes", {"state": "unfilled"}),
+        (f"signals/crypto/{won}/proof", {}),
+        ("signals/crypto/unknown/proof", {}),
+    ):
+        assert client.get(path, **query).status_code == 429, (path, query)
+
+
 def test_what_was_decided_is_delayed_as_the_calls_are():
     decide()
     client = reader(delay=timedelta(minutes=15), **included())
@@ -84,6 +98,43 @@ def test_what_was_decided_is_delayed_as_the_calls_are():
     pass_time(timedelta(minutes=20))
     # The calls are visible now; their outcomes were decided within the delay.
     assert {each["state"] for each in client.get("outcomes").json()["outcomes"]} == {"waiting"}
+
+
+def test_the_filter_by_state_shows_nothing_of_what_was_decided_within_the_delay():
+    decide()
+    client = reader(delay=timedelta(minutes=15), **included())
+    pass_time(timedelta(minutes=20))
+    assert client.get("outcomes", state="closed").json()["outcomes"] == []
+    shown = client.get("outcomes", state="waiting").json()["outcomes"]
+    assert [each["state"] for each in shown] == ["waiting"] * 3
+
+
+def test_an_outcome_that_begins_while_a_page_is_read_is_on_the_next_one(monkeypatch):
+    first = call()
+    score()
+    begun, serialize = [], outcome_pages.serialize_outcomes
+
+    def serialize_late(*arguments):
+        begun.append(call(symbol="ETH/USDT"))
+        score()
+        return serialize(*arguments)
+
+    client = reader(**included())
+    with monkeypatch.context() as patched:
+        patched.setattr(outcome_pages, "serialize_outcomes", serialize_late)
+        page = client.get("outcomes").json()
+    assert [each["signal_id"] for each in page["outcomes"]] == [first]
+    rest = client.get("outcomes", after=page["next"]).json()
+    assert [each["signal_id"] for each in rest["outcomes"]] == begun
+
+
+def test_a_cursor_that_the_ledger_has_not_reached_is_refused_as_in_the_feed():
+    call()
+    score()
+    answers = [
+        reader(**included()).get(path, after=cursors.encode(10**9)) for path in ("signals", "outcomes")
+    ]
+    assert [(each.status_code, each.json()["code"]) for each in answers] == [(410, "cursor_ahead")] * 2
 
 
 def test_the_record_of_an_agent():

@@ -33,6 +33,12 @@ def test_other_methods_are_answered_with_those_that_are_allowed(client):
         assert "POST" not in response["Allow"]
 
 
+@pytest.mark.parametrize("path", ["/api/schema/", "/api/docs/"])
+def test_a_format_that_there_is_not_is_not_found(client, path):
+    response = client.get(path, {"format": "xml"})
+    assert (response.status_code, response.json()["code"]) == (404, "not_found")
+
+
 def test_every_answer_that_is_no_success_is_a_problem():
     paths = yaml.safe_load(COMMITTED.read_text())["paths"]
     for path, methods in paths.items():

@@ -11,6 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from aggregator import ledger
 from aggregator.ledger import pager
 from aggregator.ledger.entries import Entry
+from aggregator.models import TradingSignal
 from commerce.feed import cursors, pages
 from tests.commerce.feed.reading import raw, reader, record
 
@@ -235,6 +236,15 @@ def test_an_etag_saves_a_page_that_has_not_changed():
     assert '"signals";r=9' in again["RateLimit"]
     record("b")
     assert someone.get("signals", headers={"If-None-Match": f'"x", {first["ETag"]}'}).status_code == 200
+
+
+def test_an_etag_changes_with_the_instrument_that_an_operator_maps():
+    record("a")
+    someone = reader()
+    first = someone.get("signals")
+    TradingSignal.objects.update(instrument="XBT/USD")
+    again = someone.get("signals", headers={"If-None-Match": first["ETag"]})
+    assert again.json()["signals"][0]["instrument"] == "XBT/USD"
 
 
 def test_an_etag_is_the_customers_own():

@@ -80,6 +80,15 @@ def test_a_delay_counts_from_the_recording_and_not_from_the_insert():
     assert someone.ids() == ["before", "slow"]
 
 
+@pytest.mark.parametrize("days", [999_999, 2_000_000_000])
+def test_a_history_may_be_longer_than_the_calendar(days):
+    record("a")
+    someone = reader(history_days=days)
+    assert someone.ids() == ["a"]
+    for path in ("agents", "instruments", "outcomes", "me"):
+        assert someone.get(path).status_code == 200
+
+
 def test_history_ends_where_the_plan_says():
     someone = reader(history_days=7)
     record("ancient")

@@ -6,6 +6,7 @@ import io
 import itertools
 from datetime import timedelta
 from decimal import Decimal
+from urllib.parse import quote
 
 import pytest
 from django.utils import timezone
@@ -103,6 +104,18 @@ def test_names_of_agents_may_hold_anything(client):
     assert rows_of(client, f"crypto/{address}")[0]["agent"].startswith("'=team")
 
 
+@pytest.mark.parametrize("name", ["-2+3+cmd|' /C calc'!A0", "+1+HYPERLINK(1)", "=1", "-2-3"])
+def test_no_name_is_a_formula_of_a_spreadsheet_and_the_csv_is_verified(client, log, seal, tmp_path, name):
+    publish(decide(agent_source=name))
+    seal()
+    address = f"crypto/{quote(name)}"
+    assert {row["agent"] for row in rows_of(client, address)} == {f"'{name}"}
+    folder = download(tmp_path)
+    text = b"".join(client.get(f"/record/{address}", {"format": "csv"}).streaming_content).decode()
+    (folder / "record.csv").write_text(text, newline="")
+    assert verify("record", folder / "record.csv", "--log", folder, "--key", log)[0] == 0
+
+
 def test_a_card_may_be_framed_and_a_page_may_not(client):
     publish(decide())
     card, page = (client.get("/record/crypto/bot", query) for query in ({"embed": "1"}, {}))
@@ -113,7 +126,7 @@ def test_a_card_may_be_framed_and_a_page_may_not(client):
     assert b"Win rate" in card.content
 
 
-def test_an_operator_publishes_an_agent_and_sets_its_time_stop(admin_client):
+def test_an_operator_publishes_an_agent_and_sets_its_time_stop(admin_client, client):
     agent = decide()
     address = f"/admin/aggregator/agent/{agent.pk}/change/"
     form = {"is_published": "on", "horizon_hours": "24", "expected_cadence": ""}
@@ -124,6 +137,9 @@ def test_an_operator_publishes_an_agent_and_sets_its_time_stop(admin_client):
     assert (horizon.hours, horizon.set_by) == (24, "admin")
     admin_client.post(address, form)
     assert AgentHorizon.objects.count() == 1
+    assert b"after 24 hours of open market" in client.get("/record/crypto/bot").content
+    AgentHorizon.objects.create(ecosystem="crypto", agent_source="bot")
+    assert b"after 720 hours of open market" in client.get("/record/crypto/bot").content
     admin_client.post(address, {"horizon_hours": "24", "expected_cadence": ""})
     agent.refresh_from_db()
     assert agent.published_at is None
@@ -212,6 +228,27 @@ def test_what_is_decided_during_a_download_is_verified(client, log, seal, monkey
     (folder / "record.csv").write_text(text.decode(), newline="")
     status, line = verify("record", folder / "record.csv", "--log", folder, "--key", log)
     assert (status, "all its 7 leaves of the first 6" in line, "3 closed" in line) == (0, True, True), line
+
+
+def test_of_what_no_checkpoint_covers_yet_the_verifier_says_to_download_it_again(client, log, seal, tmp_path):
+    def verified():
+        folder = download(tmp_path)
+        text = b"".join(client.get("/record/crypto/bot", {"format": "csv"}).streaming_content).decode()
+        (folder / "record.csv").write_text(text, newline="")
+        return verify("record", folder / "record.csv", "--log", folder, "--key", log)
+
+    publish(decide())
+    seal()
+    insert(candle_rows("101/104.5/101/104", T0 + timedelta(seconds=90)), instrument="SOL/USDT")
+    score()
+    status, line = verified()
+    assert (status, line.split(": ", 2)[2]) == (
+        1,
+        "state is closed in its line, open in the log; if that is new, "
+        "download the record in a minute again, and then the log",
+    )
+    seal()
+    assert verified()[0] == 0
 
 
 def test_without_a_log_pages_show_none(client):

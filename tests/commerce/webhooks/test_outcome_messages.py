@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from standardwebhooks import Webhook
 
 from commerce.models import Endpoint, Plan, UsageDay
+from commerce.webhooks import endpoints
 from tests.aggregator.track_record.recording import call, candle_rows, insert, score
-from tests.commerce.webhooks.pushing import customer, dispatch, endpoint
+from tests.commerce.feed.reading import pass_time
+from tests.commerce.webhooks.pushing import customer, dispatch, endpoint, message_ids
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("receivers_here")]
 
@@ -84,3 +88,38 @@ def test_a_webhook_may_leave_them_out(inbox):
     decide()
     dispatch()
     assert [each["type"] for each in sent(inbox)] == ["signal.recorded"]
+
+
+def test_of_a_call_behind_the_cursor_of_a_new_endpoint_what_was_decided_is_sent_too(inbox):
+    decide()
+    endpoint(customer(**SIMULATED), inbox.url(), after=0)
+    dispatch()
+    assert [each["type"] for each in sent(inbox)] == ["signal.recorded", "outcome.decided"]
+
+
+def test_what_was_decided_within_the_delay_before_an_endpoint_was_created_is_sent_later(inbox):
+    endpoint(customer(delay=timedelta(hours=1), **SIMULATED), inbox.url(), after=None)
+    signal_id = decide()
+    endpoint(customer(delay=timedelta(hours=1), **SIMULATED), inbox.url(), after=None)
+    dispatch()
+    assert sent(inbox) == []
+    pass_time(timedelta(hours=2))
+    with connection.cursor() as cursor:
+        cursor.execute("SET session_replication_role = replica")
+        cursor.execute("UPDATE outcome_events SET decided_at = decided_at - interval '2 hours'")
+        cursor.execute("SET session_replication_role = origin")
+    dispatch()
+    assert Counter((each["type"], each["data"]["signal_id"]) for each in sent(inbox)) == {
+        ("signal.recorded", signal_id): 2,
+        ("outcome.decided", signal_id): 2,
+    }
+
+
+def test_a_replay_sends_what_was_decided_again(inbox):
+    created, _ = endpoint(customer(**SIMULATED), inbox.url())
+    decide()
+    dispatch()
+    endpoints.replay(created, 0)
+    dispatch()
+    assert len(message_ids(inbox)) == 4
+    assert message_ids(inbox)[2:] == message_ids(inbox)[:2]
