@@ -258,7 +258,7 @@ class SourceAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
         known = presets().get(source.preset)
         return known.title if known else source.preset
 
-    @admin.display(description="comes by")
+    @admin.display(description="way in")
     def where(self, source: Source) -> str:
         return f"stream {source.stream}" if source.stream else "hook"
 
