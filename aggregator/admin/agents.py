@@ -25,7 +25,7 @@ class AgentForm(forms.ModelForm):  # type: ignore[type-arg]
         label="Publish its track record",
         required=False,
         widget=UnfoldBooleanSwitchWidget,
-        help_text="On /record/, for everybody: all its calls, those of before included.",
+        help_text="Shows all its calls to everybody at /record/, earlier ones included.",
     )
     horizon_hours = forms.DecimalField(
         label="Time stop",
