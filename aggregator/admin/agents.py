@@ -33,8 +33,8 @@ class AgentForm(forms.ModelForm):  # type: ignore[type-arg]
         min_value=Decimal("0.01"),
         max_value=Decimal(999_999),
         widget=UnfoldAdminDecimalFieldWidget,
-        help_text="Hours of open market after which its calls expire, of those recorded from now on. "
-        "Empty for the usual: crypto 720, forex 504, stock 136.5.",
+        help_text="Hours of open market after which calls recorded from now on expire. "
+        "Empty: crypto 720, forex 504, stock 136.5.",
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
