@@ -182,7 +182,7 @@ class Environment:
         "Rows of `dead_letters` that nobody resolved, counted from when they came last",
         "forever", default="365")
     keep_candles: int | None = _RETENTION.variable("CORE_KEEP_CANDLES", days(60, forever=True),
-        "Rows of `candles` that no open call needs; calls of before are not scored again",
+        "Rows of `candles` that no open call needs; earlier calls are not scored again",
         "400", default="forever")
     keep_sightings: int | None = _RETENTION.variable("CORE_KEEP_SIGHTINGS", days(1, forever=True),
         "Rows of `sightings`: how often and over which transport a signal came again, counted from then",
