@@ -87,7 +87,8 @@ class Environment:
         "`?sslmode=verify-full` pass through to libpq. On agents: where they insert their signals",
         "postgres://hub:password@db.example.com:5432/signal_hub?sslmode=verify-full", readers="both")
     auth_secret: str | None = _REQUIRED.variable("CORE_AUTH_SECRET", TEXT,
-        "Salts the hashes of API keys; signing secrets and the key for stored addresses derive from it",
+        "Salts the hashes of API keys; signing secrets and the key for stored addresses derive from it. At "
+        "least 8 characters",
         "a-long-random-text", secret=True)
     django_secret_key: str | None = _REQUIRED.variable("DJANGO_SECRET_KEY", TEXT,
         "Signs sessions and forms; not required with `DJANGO_DEBUG`", "another-long-random-text", secret=True)
@@ -142,7 +143,8 @@ class Environment:
         "The shared HMAC secret. The UTF-8 bytes of any other text are the key",
         "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", secret=True)
     api_keys: tuple[tuple[str, str], ...] = _WEBHOOK.variable("CORE_API_KEYS", API_KEYS,
-        "API keys beside those made in the admin; an agent sends the value of the first one",
+        "API keys beside those made in the admin, each value of at least 4 characters; an agent sends the "
+        "value of the first one",
         "crypto-agent:a-long-random-value|forex-agent:another-long-random-value", secret=True)
     webhook_require_key: bool = _WEBHOOK.variable("CORE_WEBHOOK_REQUIRE_KEY", ON_OFF,
         "Whether a request needs a valid API key beside its signature",
@@ -183,7 +185,7 @@ class Environment:
         "Rows of `dead_letters` that nobody resolved, counted from when they came last",
         "forever", default="365")
     keep_candles: int | None = _RETENTION.variable("CORE_KEEP_CANDLES", days(60, forever=True),
-        "Rows of `candles` that no open call needs; calls of before are not scored again",
+        "Rows of `candles` that no open call needs; earlier calls are not scored again",
         "400", default="forever")
     keep_sightings: int | None = _RETENTION.variable("CORE_KEEP_SIGHTINGS", days(1, forever=True),
         "Rows of `sightings`: how often and over which transport a signal came again, counted from then",
@@ -216,7 +218,7 @@ class Environment:
     delivery_networks: tuple[Network, ...] = _SALES.variable("CORE_DELIVERY_NETWORKS", NETWORKS,
         "Networks that are not public in which customers' endpoints are allowed all the same", "10.20.0.0/16")
     delivery_days: int = _SALES.variable("CORE_DELIVERY_DAYS", days(1, most=9999),
-        "How long deliveries and their answers are kept", "30", default="30")
+        "How long messages to endpoints are kept, with their attempts", "30", default="30")
     templates_dir: Path | None = _SALES.variable("CORE_TEMPLATES_DIR", FOLDER,  # noqa: RUF009
         "Templates that replace the hub's own of the same path: texts of chats, mails and customers' pages",
         "/etc/signal-hub/templates")

@@ -29,7 +29,7 @@ from typing import Any, BinaryIO
 import requests
 
 TIMEOUT = (10, 60)
-"""Seconds to connect, and between two bytes; the stream sends a heartbeat every 15."""
+"""Seconds to connect, and between two bytes; the stream sends a keep-alive every 15."""
 LONGEST_PAUSE = 60.0
 
 

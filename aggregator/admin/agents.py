@@ -25,7 +25,7 @@ class AgentForm(forms.ModelForm):  # type: ignore[type-arg]
         label="Publish its track record",
         required=False,
         widget=UnfoldBooleanSwitchWidget,
-        help_text="On /record/, for everybody: all its calls, those of before included.",
+        help_text="Shows all its calls to everybody at /record/, earlier ones included.",
     )
     horizon_hours = forms.DecimalField(
         label="Time stop",
@@ -33,8 +33,8 @@ class AgentForm(forms.ModelForm):  # type: ignore[type-arg]
         min_value=Decimal("0.01"),
         max_value=Decimal(999_999),
         widget=UnfoldAdminDecimalFieldWidget,
-        help_text="Hours of open market after which its calls expire, of those recorded from now on. "
-        "Empty for the usual: crypto 720, forex 504, stock 136.5.",
+        help_text="Hours of open market after which calls recorded from now on expire. "
+        "Empty: crypto 720, forex 504, stock 136.5.",
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -96,7 +96,7 @@ class NewSourceForm(SourceForm):
         choices=lambda: [(each.name, each.title) for each in presets().values()],
         widget=UnfoldAdminSelectWidget(),
         initial="tradingview",
-        help_text="What sends.",
+        help_text="The program that sends.",
     )
     ecosystem = forms.ChoiceField(
         choices=[("", "as the preset says"), *ECOSYSTEM_CHOICES],
@@ -107,7 +107,7 @@ class NewSourceForm(SourceForm):
         label="Redis stream",
         required=False,
         widget=UnfoldAdminTextInputWidget({"placeholder": "trader-TRADER-001:stream"}),
-        help_text="For NautilusTrader: the stream to read. The source has no hook then.",
+        help_text="For NautilusTrader: the stream to read. The source then has no hook.",
     )
 
     class Meta:
@@ -258,7 +258,7 @@ class SourceAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
         known = presets().get(source.preset)
         return known.title if known else source.preset
 
-    @admin.display(description="comes by")
+    @admin.display(description="way in")
     def where(self, source: Source) -> str:
         return f"stream {source.stream}" if source.stream else "hook"
 

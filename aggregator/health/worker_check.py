@@ -28,7 +28,7 @@ class WorkerCheck(DatabaseDependentCheck):
         with database_required():
             seen = worker_states.read_states(self.loops)
         if not seen:
-            return "none seen", ""
+            return "none seen", "start manage.py run_worker, or a Celery worker"
         by_loop = [list(states) for _, states in groupby(seen, lambda each: each.state.loop)]
         if silent := [states[0] for states in by_loop if states[0].age_s > ALIVE_S]:
             raise Failed("silent", "; ".join(map(_silent, silent)))

@@ -73,7 +73,7 @@ PROBLEMS: dict[int, tuple[str, str, str]] = {
     400: ("Not JSON, not UTF-8, neither object nor array, or empty.", "empty", "Send at least one signal."),
     401: ("No valid signature or key; one text for all causes.", "unauthenticated", UNAUTHENTICATED),
     403: (
-        "The key lacks the scope `publish`, or the ecosystem.",
+        "The key lacks the scope `publish`, the ecosystem or the agent.",
         ECOSYSTEM_FORBIDDEN.code,
         "The API key may not write to this ecosystem.",
     ),

@@ -64,7 +64,8 @@ class AgentRecordDetail(ReaderView):
             ecosystem=ecosystem, agent_source=name, simulated=query["simulated"]
         )
         if not calls.exists():
-            raise Problem(404, "not_found", "No such calls in this subscription.")
+            kind = "simulated" if query["simulated"] else "real"
+            raise Problem(404, "not_found", f"This subscription shows no {kind} calls of this agent.")
         record = statistics.record_of(calls, ecosystem)
         about = {"ecosystem": ecosystem, "agent": name, "simulated": query["simulated"]}
         body = about | record_body(record, current_horizon(ecosystem, name))

@@ -150,7 +150,7 @@ class Command(HubCommand):
 def _source(name: str) -> Source:
     source = Source.objects.filter(name=name).first()
     if source is None:
-        raise CommandError(f"there is no source {name}")
+        raise CommandError(f"there is no source {name}: manage.py source list shows all")
     return source
 
 
