@@ -103,25 +103,36 @@ def renamed(url: str, dbname: str) -> str:
 @contextmanager
 def frozen(server: Postgres) -> Iterator[None]:
     """Let a server neither answer nor hang up, as one whose disk hangs."""
-    postmaster = psutil.Process(server.pid)
-    _suspend(postmaster)  # first: it would make one more, which would answer
-    processes = [postmaster, *postmaster.children()]
     try:
-        for each in processes:
-            with suppress(psutil.NoSuchProcess):
-                _suspend(each)
+        # One that is on a processor may answer or make another once more: look again until all have stopped.
+        while running := [each for each in _processes(server) if not _has_stopped(each)]:
+            _send(signal.SIGSTOP, running)
+            time.sleep(0.001)
         yield
     finally:
-        for each in processes:
-            with suppress(psutil.NoSuchProcess):
-                each.resume()
+        _send(signal.SIGCONT, _processes(server))
 
 
-def _suspend(process: psutil.Process) -> None:
-    """Stop a process, and wait until it has stopped: one that is on a processor may answer once more."""
-    process.suspend()
-    while process.status() not in {psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE}:
-        time.sleep(0.001)
+def _processes(server: Postgres) -> list[psutil.Process]:
+    """Return a server's processes, the postmaster first.
+
+    Not psutil's `children`, which leaves out those that are older than their parent by the system's clock.
+    """
+    found = [each for each in psutil.process_iter(["ppid"]) if each.info["ppid"] == server.pid]
+    return [psutil.Process(server.pid), *found]
+
+
+def _has_stopped(process: psutil.Process) -> bool:
+    try:
+        return process.status() in {psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE}
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _send(number: signal.Signals, processes: list[psutil.Process]) -> None:
+    for each in processes:
+        with suppress(ProcessLookupError):
+            os.kill(each.pid, number)
 
 
 def eventually(condition: Callable[[], T], seconds: float = WAIT_TIMEOUT_S, what: str = "") -> T:

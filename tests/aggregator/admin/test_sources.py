@@ -146,7 +146,7 @@ def test_its_page_shows_what_came_in_and_what_became_of_it(page):
     assert "sell ETHUSDT" in text
     assert "SELL ETH/USDT, 1 duplicate" in text
     assert "<script>alert(1)" not in page.get(f"{LIST}{source.pk}/change/").content.decode()
-    assert re.search(r"last minute</dt><dd>1</dd>.*last hour</dt><dd>1</dd>.*last day</dt><dd>2</dd>", text)
+    assert re.search(r"Last minute</dt><dd>1</dd>.*Last hour</dt><dd>1</dd>.*Last day</dt><dd>2</dd>", text)
 
 
 def test_a_mapping_is_tried_on_a_received_body_and_saved(page):
