@@ -15,7 +15,7 @@ from ecosystems.market.candles import duration
 from ecosystems.market.csv_feed import CsvFeed
 from ecosystems.strategies import BUILT_IN, load_strategy
 from ecosystems.strategies.prices import tick
-from tests.ecosystems.market.sample_market import REAL, candle, made_up, real_candles
+from tests.ecosystems.market.sample_market import REAL, candle, made_up, real_candles, write
 
 GENERATED = [("crypto", 1, "1m"), ("forex", 2, "15m"), ("stock", 3, "1h")]
 
@@ -322,13 +322,7 @@ def test_memory_stays_flat(name):
 
 @pytest.fixture(scope="module")
 def long_file(tmp_path_factory):
-    path = tmp_path_factory.mktemp("replay") / "candles.csv"
-    rows = (
-        f"{c.timestamp.isoformat()},{c.open},{c.high},{c.low},{c.close},{c.volume}\n"
-        for c in made_up("crypto", 8, "1m", 100_000)
-    )
-    path.write_text("timestamp,open,high,low,close,volume\n" + "".join(rows))
-    return path
+    return write(tmp_path_factory.mktemp("replay") / "candles.csv", 100_000)
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
