@@ -316,11 +316,12 @@ def test_a_candle_counts_once_it_is_over():
 def test_a_candle_that_was_on_record_before_it_was_over_counts_then():
     start = datetime.now(UTC) - timedelta(seconds=1)
     signal_id = call(timestamp=start)
-    insert([(start, 100, 101, 99, 100)], seconds=2)
+    length = timedelta(seconds=6)
+    insert([(start, 100, 101, 99, 100)], seconds=length.seconds)
     score()
     assert facts(signal_id)[0] == "waiting"
-    time.sleep(1.5)
-    insert([(start + timedelta(seconds=2), 100, 101, 99, 100)], seconds=2)
+    time.sleep((start + length - datetime.now(UTC)).total_seconds())
+    insert([(start + length, 100, 101, 99, 100)], seconds=length.seconds)
     score()
     assert outcome(signal_id)["entered_at"] == start
 

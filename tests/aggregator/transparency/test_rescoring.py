@@ -119,8 +119,8 @@ def test_a_real_signal_ends_a_simulated_call_here_as_well(log, seal, tmp_path, c
     start = datetime.now(UTC) - timedelta(seconds=30)
     simulated = call(timestamp=start, stop_loss=90)
     call(action="SELL", tags=[])
-    time.sleep(2.5)
-    candles = [(start + timedelta(seconds=number), 100, 101, 99, 100) for number in range(32)]
+    candles = [(start + timedelta(seconds=number), 100, 101, 99, 100) for number in range(36)]
+    time.sleep((start + timedelta(seconds=36) - datetime.now(UTC)).total_seconds())
     insert(candles, seconds=1)
     score()
     assert outcome(simulated)["exit_reason"] == "reversal"
