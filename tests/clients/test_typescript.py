@@ -15,7 +15,7 @@ from tests.commerce.feed.reading import grant, record
 from tests.commerce.streaming.stream_client import granian
 from tests.commerce.webhooks.pushing import customer, dispatch, endpoint, local
 from tests.guides import blocks
-from tests.servers import PROJECT, WEBHOOK_SECRET, answers, eventually, free_port, web
+from tests.servers import PROJECT, WEBHOOK_SECRET, answers, eventually, free_port, is_port_free, web
 
 pytestmark = pytest.mark.django_db(transaction=True)
 CLIENT = PROJECT / "clients" / "typescript"
@@ -141,7 +141,8 @@ def test_the_examples_of_the_readme(example, url, settings, folder):
     eventually(lambda: (folder / "cursor").exists() and (folder / "cursor").read_text() == cursor)
     _, secret = endpoint(owner, f"http://127.0.0.1:{port}/")
     received = example("receive", secret=secret, port=port)
-    received.until(lambda: dispatch() or "signal.recorded" in received.text)
+    received.until(lambda: not is_port_free(port), what="listens")
+    dispatch()
     received.until(lambda: "signal.recorded breakout-btc-20260115T0930" in received.text)
 
 
