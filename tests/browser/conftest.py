@@ -9,6 +9,8 @@ import pytest
 
 from tests.servers import WAIT_TIMEOUT_S, free_port, serve, web
 
+BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+"""The first has no window, which saves a third of their time."""
 PASSWORD = "correct horse battery"
 OPTIONS = [
     "--no-sandbox",
@@ -23,9 +25,9 @@ OPTIONS = [
 @pytest.fixture(scope="module")
 def chromium():
     """One Chromium for each file: its event loop, which would disturb others in this thread, ends with it."""
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
     if program is None:
-        pytest.skip("no Chromium on the PATH: apt-get install chromium")
+        pytest.skip("no Chromium on the PATH: apt-get install chromium-headless-shell")
     from playwright.sync_api import sync_playwright
 
     # Playwright's synchronous interface keeps an event loop in this thread, and Django refuses queries there.
