@@ -1,6 +1,5 @@
 """Real candles, real strategies, three ecosystems: each trade of the backtest is an outcome of the record."""
 
-import empyrical
 import numpy as np
 import pytest
 from django.core.management import call_command
@@ -10,7 +9,6 @@ from aggregator.models import Outcome
 from aggregator.track_record import statistics
 from ecosystems.agent.backtest import Backtest
 from ecosystems.strategies import load_strategy
-from tests.aggregator.track_record import independent
 from tests.aggregator.track_record.recording import query, score
 from tests.ecosystems.market.sample_market import DATA, REAL, real_candles
 from tests.servers import PROJECT
@@ -85,7 +83,7 @@ def described(file, run, calls, figures, expected):
         yield f"| {title} | {name} | {count} | {' | '.join(shown)} |"
 
 
-def test_the_record_of_a_replay_is_its_backtest_and_the_calls_that_this_skipped(replayed):
+def test_the_record_of_a_replay_is_its_backtest_and_the_calls_that_this_skipped(replayed, independent):
     backtests, outcomes = replayed
     for file, (run, signals) in backtests.items():
         assert len(run.trades) > 30
@@ -94,7 +92,9 @@ def test_the_record_of_a_replay_is_its_backtest_and_the_calls_that_this_skipped(
             for field in FACTS:
                 assert row[field] == getattr(expected, field), (field, trade.signal.signal_id)
         gains = np.array([float(outcomes[trade.signal.signal_id]["net_return"]) for trade in run.trades])
-        assert float(run.equity) == pytest.approx(1 + empyrical.cum_returns_final(gains), rel=1e-9)
+        assert float(run.equity) == pytest.approx(
+            1 + independent.empyrical.cum_returns_final(gains), rel=1e-9
+        )
         # What the record has beyond them.
         calls = [signal for signal in signals if signal.action != "CLOSE"]
         why = beyond(run, calls, outcomes)

@@ -6,7 +6,6 @@ import random
 import re
 from datetime import timedelta
 
-import empyrical
 import numpy as np
 import pytest
 from django.db import connection
@@ -19,7 +18,6 @@ from commerce.api.outcomes import record_body
 from commerce.pages.records import public_calls
 from ecosystems.agent.backtest import Backtest
 from ecosystems.strategies import load_strategy
-from tests.aggregator.track_record import independent
 from tests.aggregator.track_record.recording import T0, call, candle_rows, insert, outcome, query, score
 from tests.ecosystems.market.sample_market import made_up
 
@@ -61,7 +59,7 @@ def random_outcome(source, position, ecosystem):
 
 
 @pytest.mark.parametrize("ecosystem", ["crypto", "forex", "stock"])
-def test_figures_are_those_of_other_software(ecosystem):
+def test_figures_are_those_of_other_software(ecosystem, independent):
     source = random.Random(ecosystem)
     for _ in range(3):
         rows = [random_outcome(source, position, ecosystem) for position in range(1, 301)]
@@ -109,17 +107,19 @@ def test_figures_of_decided_calls_are_read_from_an_index_alone(settings, delay):
     assert used == [only, only, ["Index Scan using outcomes_held_by_day"], only], plans
 
 
-def test_a_backtests_equity_and_drawdown_are_those_of_compounding_returns():
+def test_a_backtests_equity_and_drawdown_are_those_of_compounding_returns(independent):
     run = Backtest(load_strategy("ema_crossover")("crypto", "MADE/UP", "1m", "bot", fast=3, slow=6))
     run.run(made_up("crypto", 3, "1m", 2000))
     gains = np.array([float(trade.gain) for trade in run.trades])
     assert len(gains) > 50
-    assert float(run.equity) == pytest.approx(1 + empyrical.cum_returns_final(gains), rel=1e-9)
+    assert float(run.equity) == pytest.approx(1 + independent.empyrical.cum_returns_final(gains), rel=1e-9)
     curve = np.array([float(equity) for _, equity in run.curve.points])
     returns = np.diff(curve) / curve[:-1]
-    assert float(run.drawdown) == pytest.approx(-empyrical.max_drawdown(returns), rel=1e-9)
+    assert float(run.drawdown) == pytest.approx(-independent.empyrical.max_drawdown(returns), rel=1e-9)
     r = np.array([float(trade.outcome.r_multiple) for trade in run.trades])
-    assert run.profit_factor == pytest.approx(empyrical.omega_ratio(r, 0.0, 0.0, annualization=1), rel=1e-9)
+    assert run.profit_factor == pytest.approx(
+        independent.empyrical.omega_ratio(r, 0.0, 0.0, annualization=1), rel=1e-9
+    )
 
 
 def test_figures_that_have_too_little_behind_them_are_absent():
