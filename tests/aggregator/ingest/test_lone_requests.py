@@ -1,5 +1,6 @@
 """A request that comes alone is recorded by the event loop itself, with the answers of any other."""
 
+import functools
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,10 +17,16 @@ pytestmark = pytest.mark.django_db(transaction=True)
 SERVERS = pytest.mark.parametrize("command", [receiver, web], ids=["receiver", "web"])
 
 
+@pytest.fixture(scope="module")
+def address(run_shared):
+    """Start a server, once for all tests, and return its URL."""
+    return functools.cache(lambda command: serve(run_shared, command, free_port()))
+
+
 @pytest.fixture
-def send(run_program, command):
-    """Send signals in one request to a server that has been idle since its first one; return the answer."""
-    url = serve(run_program, command, free_port())
+def send(address, command, transactional_db):
+    """Send signals in one request to a server that has been idle since its last one; return the answer."""
+    url = address(command)
 
     def post(*signals):
         body = as_bytes(list(signals))
