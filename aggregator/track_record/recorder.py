@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 from django.conf import settings
-from django.db import connection, connections, transaction
+from django.db import connection, transaction
 
 from aggregator.ledger.errors import classified
 from aggregator.postgres.pool import release_connections
@@ -134,10 +134,6 @@ class PriceRecorder(Loop):
             self._record(Recording(*row))
         return 1
 
-    def close(self) -> None:
-        """Release the thread's connections."""
-        connections.close_all()
-
     def _record(self, recording: Recording) -> None:
         try:
             last, length, refused = self._fetch(recording)
@@ -219,10 +215,6 @@ class CsvRecorder(Loop):
             except (FeedError, ValueError) as error:
                 logger.error("prices=%s %s", path.name, error)
         return _count() - before
-
-    def close(self) -> None:
-        """Release the thread's connections."""
-        connections.close_all()
 
 
 def feed_name(ecosystem: str, spec: str) -> str:

@@ -8,7 +8,6 @@ from django.db import connection, connections
 
 from aggregator import ledger
 from aggregator.ingest import databases
-from aggregator.ingest.databases import database_consumers
 from aggregator.models import Agent, ArrivalMinute, DeadLetter, Sighting, SymbolAlias, TradingSignal
 from tests.aggregator.ledger.samples import entry, insert, raw, rows
 
@@ -16,7 +15,7 @@ pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "fore
 
 
 def consume():
-    for consumer in database_consumers():
+    for consumer in map(databases.DatabaseConsumer, connections):
         while consumer.run_once():
             pass
 
