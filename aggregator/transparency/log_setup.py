@@ -8,11 +8,11 @@ from django.db import connection, transaction
 
 from aggregator.ledger.errors import classified
 from aggregator.transparency import log_tables, notes
-from aggregator.transparency.checkpoints import ADVICE, FOLLOWER, read_copy, require_extends
+from aggregator.transparency.checkpoints import ADVICE, FOLLOWER, is_signed, read_copy, require_extends
 from aggregator.transparency.log_directory import CannotSeal, LogDirectory, key_ids
 from aggregator.transparency.log_tables import Head
 from aggregator.transparency.merkle import EMPTY_ROOT
-from aggregator.transparency.notes import Checkpoint, InvalidNote, Note, SigningKey
+from aggregator.transparency.notes import Checkpoint, SigningKey
 
 _LOCK = "LOCK TABLE transparency_log IN SHARE ROW EXCLUSIVE MODE"
 """One beginning at a time; while there is a row, its lock keeps workers from publishing."""
@@ -76,7 +76,7 @@ def retire_key(directory: LogDirectory) -> list[str]:
     origin, keys = _origin(), _file_keys(directory)
     if len(keys) < 2:
         raise CannotSeal("no rotation is under way", "begin one: manage.py transparency rotate")
-    if not Note.parse(directory.copy() or "").verified_by([keys[-1].verifier(origin)]):
+    if not is_signed(directory.copy(), keys[-1:], origin):
         raise CannotSeal("the second key has signed no checkpoint yet", "wait until a worker has run")
     directory.drop_first_key()
     return key_ids(_keys(directory), origin)
@@ -84,9 +84,10 @@ def retire_key(directory: LogDirectory) -> list[str]:
 
 def _last_checkpoint(directory: LogDirectory) -> Checkpoint | None:
     """Return the checkpoint of the copy, None where there is none or it is damaged."""
+    copy = directory.copy()
     try:
-        return Checkpoint.parse(Note.parse(directory.copy() or "").text)
-    except InvalidNote:
+        return read_copy(copy)
+    except CannotSeal:
         return None
 
 
