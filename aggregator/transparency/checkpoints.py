@@ -8,9 +8,9 @@ extend that copy, which a consistency proof shows, before anything is appended o
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from aggregator.models import TransparencyLog
 from aggregator.transparency import log_tables, merkle, notes
 from aggregator.transparency.log_directory import CannotSeal, LogDirectory, key_ids
-from aggregator.transparency.log_tables import Head
 from aggregator.transparency.notes import Checkpoint, InvalidNote, Note, SigningKey
 
 T = TypeVar("T")
@@ -21,7 +21,7 @@ FOLLOWER = "transparency"
 ADVICE = "restore the database that was ahead, or begin another log: manage.py transparency init --new-origin"
 
 
-def require_extends(cursor: Any, head: Head, copy: str | None) -> bytes:
+def require_extends(cursor: Any, head: TransparencyLog, copy: str | None) -> bytes:
     """Return the root of the tree in the tables, which extends the copy of the last checkpoint.
 
     Raises CannotSeal where it does not, or where there is no copy to compare it with.
@@ -69,7 +69,7 @@ def publish(cursor: Any, directory: LogDirectory, keys: list[SigningKey]) -> boo
 
     The caller commits. Until then only the copy knows of the checkpoint, which the next one extends.
     """
-    head = log_tables.head(cursor, lock=True)
+    head = log_tables.head(lock=True)
     assert head is not None, "the caller has found a log"
     with directory.locked():
         copy = directory.copy()

@@ -7,10 +7,10 @@ from typing import Any
 from django.db import connection, transaction
 
 from aggregator.ledger.errors import classified
+from aggregator.models import TransparencyLog
 from aggregator.transparency import log_tables, notes
 from aggregator.transparency.checkpoints import ADVICE, FOLLOWER, is_signed, read_copy, require_extends
 from aggregator.transparency.log_directory import CannotSeal, LogDirectory, key_ids
-from aggregator.transparency.log_tables import Head
 from aggregator.transparency.merkle import EMPTY_ROOT
 from aggregator.transparency.notes import Checkpoint, SigningKey
 
@@ -26,7 +26,7 @@ def begin(directory: LogDirectory, host: str) -> list[str]:
     directory.create()
     with classified(), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(_LOCK)
-        head, copy = log_tables.head(cursor, lock=True), directory.copy()
+        head, copy = log_tables.head(lock=True), directory.copy()
         if head is not None:
             require_extends(cursor, head, copy)
             return key_ids(_keys(directory), head.origin)
@@ -44,7 +44,7 @@ def begin_another(directory: LogDirectory, host: str) -> list[str]:
     directory.create()
     with classified(), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(_LOCK)
-        head = log_tables.head(cursor, lock=True)
+        head = log_tables.head(lock=True)
         used = {head.origin} if head else set()
         last = _last_checkpoint(directory)
         if last:
@@ -95,7 +95,7 @@ def _file_name(last: Checkpoint | None) -> str:
     return f"{re.sub('[^a-z0-9.-]', '-', last.origin)}-{last.size}" if last else "damaged"
 
 
-def _sign_first(cursor: Any, directory: LogDirectory, origin: str, head: Head | None) -> list[str]:
+def _sign_first(cursor: Any, directory: LogDirectory, origin: str, head: TransparencyLog | None) -> list[str]:
     """Sign the first checkpoint of a log, and keep it, also in the folder."""
     keys = directory.keys()
     if not keys:
@@ -130,8 +130,8 @@ def _file_keys(directory: LogDirectory) -> Sequence[SigningKey]:
 
 
 def _origin() -> str:
-    with classified(), connection.cursor() as cursor:
-        head = log_tables.head(cursor)
+    with classified():
+        head = log_tables.head()
     if head is None:
         raise CannotSeal("no log has begun", "manage.py transparency init")
     return head.origin
