@@ -89,8 +89,8 @@ async def _answer(request: ReceivedRequest, receive: Receive) -> Answer:
     way_in = find_way_in(request.path)
     if way_in is None:
         raise unknown_address()
-    left_s = await receive_whole(way_in, request, receive)
-    return way_in.answer(await record_body(way_in, request, left_s))
+    await receive_whole(way_in, request, receive)
+    return way_in.answer(await record_body(way_in, request))
 
 
 _threads = ThreadPoolExecutor(1, "health")

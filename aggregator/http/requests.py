@@ -26,6 +26,8 @@ class ReceivedRequest(msgspec.Struct):
     body: bytes = b""
     sender: Any = None
     """Whom the head already proves."""
+    left_s: float = 0.0
+    """How long the sender waits still, after its head was checked."""
 
 
 def received_by_django(request: HttpRequest) -> ReceivedRequest:
