@@ -40,7 +40,7 @@ class SourceStreamConsumer(StreamConsumer):
     def run_once(self, *, wait: bool = True) -> int:
         """Record one batch; return how many entries were acknowledged. Raises Outage, redis.RedisError."""
         self._find_sources()
-        if not self.streams:
+        if not self.reader.streams:
             return 0
         done = super().run_once(wait=wait)
         skipped, self._skipped = self._skipped, []
@@ -68,7 +68,7 @@ class SourceStreamConsumer(StreamConsumer):
             found = list(Source.objects.filter(revoked_at=None).exclude(stream=""))
         release_connections()  # this thread reads ahead, and is not the loop's
         self._sources = {source.stream: source for source in found if self._can_be_read(source)}
-        self.streams = list(self._sources)
+        self.reader.streams = list(self._sources)
         self._look_at = time.monotonic() + SOURCES_INTERVAL_S
 
     def _can_be_read(self, source: Source) -> bool:
