@@ -15,7 +15,7 @@ from aggregator.http.asgi import Receive, receive_body
 from aggregator.http.problems import unavailable
 from aggregator.http.request_log import current_request_id
 from aggregator.http.requests import ReceivedRequest, late_body
-from aggregator.ingest.way_in import WayIn
+from aggregator.ingest.ways_in import WayIn
 from aggregator.ledger.group_commit import GroupCommit, Ticket, log_lone
 from aggregator.ledger.lone_write import MAX_LONE_CHARS, LoneWrite
 from aggregator.ledger.recording import NewSignals
