@@ -12,10 +12,9 @@ from typing import Any
 import msgspec
 from django.conf import settings
 
+from ecosystems.market.feeds import REPLAY, SYNTHETIC
 from ecosystems.market.open_hours import later
 from ecosystems.market.scoring import FEE_BPS, FILL_HOURS, HORIZON_HOURS, RULE_VERSION, hours
-
-SIMULATED_TAGS = ("synthetic", "replay")
 
 # A closing or amending signal counts whatever its type, a call only as an order.
 RELEVANT = """
@@ -106,7 +105,7 @@ def take_in(cursor: Any, after: int, upto: int) -> int:
     In the caller's transaction. Signals that were taken in before change nothing.
     """
     fee_bps = FEE_BPS | dict(settings.ENVIRONMENT.fee_bps)
-    cursor.execute(RELEVANT, {"after": after, "upto": upto, "tags": list(SIMULATED_TAGS)})
+    cursor.execute(RELEVANT, {"after": after, "upto": upto, "tags": [SYNTHETIC, REPLAY]})
     signals = [_with_terms(LedgerSignal(*row), fee_bps) for row in cursor.fetchall()]
     if not signals:
         return 0
