@@ -164,7 +164,10 @@ def _moment(value: Any) -> Any:
         return str(value)
     while abs(seconds) >= 10**11:
         seconds /= 1000
-    return (EPOCH + timedelta(microseconds=int(seconds * 1_000_000))).isoformat()
+    try:
+        return (EPOCH + timedelta(microseconds=int(seconds * 1_000_000))).isoformat()
+    except OverflowError:  # before the year 1
+        return str(value)
 
 
 def _as_is(value: Any) -> Any:
