@@ -133,10 +133,10 @@ def _fields(document: Document, part: Part, mapping: Mapping, source: Source) ->
 
 def _found(document: Document, mapping: Mapping) -> dict[str, Any]:
     """Return what the mapping finds for each field. Raises _Refused."""
-    document, found, name = dict(document), {}, ""
+    found, name = {}, ""
     try:
         for name, field in mapping.let.items():
-            document[name] = field.find(document)
+            document = {**document, name: field.find(document)}  # which may be the document itself
         for name, field in mapping.fields.items():
             found[name] = field.find(document)
     except Unmapped:

@@ -84,6 +84,17 @@ def test_times_may_be_epochs_of_any_unit(moment, expected):
     assert found["timestamp"] == expected
 
 
+def test_a_value_may_be_the_whole_document():
+    mapping = """
+let.all = "@"
+[fields]
+symbol = "all.pair"
+action.default = "BUY"
+signal_id = "all"
+"""
+    assert become(mapping, '{"pair": "BTCUSDT"}') == ["wrong_type"]
+
+
 def test_expressions_calculate_exactly():
     fields = """
 [let]
