@@ -13,7 +13,7 @@ from aggregator.transparency import log_tables, merkle, notes
 from aggregator.transparency.log_directory import CannotSeal, LogDirectory, key_ids
 from aggregator.transparency.notes import Checkpoint, InvalidNote, Note, SigningKey
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 FOLLOWER = "transparency"
 """The name of the cursor in the ledger up to which signals are leaves."""
@@ -54,7 +54,7 @@ def is_signed(copy: str | None, keys: Sequence[SigningKey], origin: str) -> bool
     return bool(_read(copy, lambda note: note.verified_by(verifiers)))
 
 
-def _read(copy: str | None, read: Callable[[Note], T]) -> T:
+def _read(copy: str | None, read: Callable[[Note], _T]) -> _T:
     if copy is None:
         detail = "put the last one that was published into CORE_LOG_DIR as the file checkpoint"
         raise CannotSeal("there is no copy of the last checkpoint", f"{detail}; {ADVICE}")
