@@ -38,6 +38,8 @@ CLOSE_GRACE = timedelta(seconds=3)
 MAX_RETRY_S = 600.0
 STORED_AT_ONCE = 1000
 CSV_FEED = "csv"
+MAX_YEAR = 9000
+"""The table takes no candle of this year or later."""
 
 NEEDED = f"""
     INSERT INTO price_recordings (ecosystem, instrument, feed)
@@ -261,6 +263,8 @@ def _is_possible(candle: Candle) -> bool:
     """Return whether the table takes a candle: a feed may be wrong."""
     prices = (candle.open, candle.high, candle.low, candle.close)
     if not all(price.is_finite() for price in (*prices, candle.volume)) or candle.volume < 0:
+        return False
+    if not 1 < candle.timestamp.year < MAX_YEAR:
         return False
     return 0 < candle.low <= min(prices) and max(prices) <= candle.high < MAX_PRICE
 
