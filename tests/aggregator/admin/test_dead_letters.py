@@ -172,6 +172,14 @@ def test_a_source_named_like_an_address_has_its_own_letters_only(page):
     assert sorted(senders) == ["192.0.2.7", "source:192.0.2.7"]
 
 
+def test_a_row_that_names_a_source_as_its_sender_is_replayed_as_a_row(page):
+    made("own", "custom", ecosystem="stock", mapping=MAPPING)
+    raw = signal(signal_id="row")
+    letter(raw, transport="database", sender="source:own", entry_id="17")
+    assert step(page, "")["results"]["recorded"] == 1
+    assert TradingSignal.objects.get().signal_id == "row"
+
+
 def test_a_letter_that_its_mapping_skips_now_is_said_to_contain_no_signal(page):
     made("own", "custom", ecosystem="stock", mapping=MAPPING)
     found = letter(b'{"note": "closed for the day"}', sender="source:own")
