@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, ClassVar
 
-from django.db import connection, connections, transaction
+from django.db import connection, transaction
 
 from aggregator.ledger.errors import classified
 from aggregator.worker import Loop
@@ -103,10 +103,6 @@ class Follower(Loop):
         """Apply everything up to the ledger's head. Raises Outage."""
         while self.run_once():
             pass
-
-    def close(self) -> None:
-        """Release the thread's connections."""
-        connections.close_all()
 
 
 def lags(names: list[str]) -> dict[str, timedelta]:

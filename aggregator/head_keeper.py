@@ -1,7 +1,5 @@
 """The loop that remembers the ledger's head outside Postgres, so that a restore or a failover is noticed."""
 
-from django.db import connections
-
 from aggregator.ledger import generations
 from aggregator.ledger.errors import classified
 from aggregator.worker import Loop
@@ -17,7 +15,3 @@ class HeadKeeper(Loop):
         with classified():
             generations.keep_head()
         return 0
-
-    def close(self) -> None:
-        """Release the thread's connections."""
-        connections.close_all()

@@ -8,7 +8,7 @@ import logging
 from functools import partial
 
 from django.conf import settings
-from django.db import connection, connections
+from django.db import connection
 from django.utils.module_loading import import_string
 
 from aggregator.ledger.errors import classified
@@ -54,7 +54,3 @@ class PeriodicJobs(Loop):
             self._functions[claimed[0]]()
         logger.debug("job=%s done", claimed[0])
         return 1
-
-    def close(self) -> None:
-        """Release the thread's connections."""
-        connections.close_all()

@@ -41,7 +41,7 @@ from aggregator.http.asgi import (
 from aggregator.http.problems import as_problem, bad_host, unknown_address
 from aggregator.http.request_log import REQUEST_ID_HEADER, begin_request
 from aggregator.http.requests import ReceivedRequest
-from aggregator.http.threaded_handler import Reception, ThreadedHandler
+from aggregator.http.threaded_handler import LoopRequest, Reception, ThreadedHandler
 from aggregator.ingest.on_loop import receive_whole, record_body
 from aggregator.ingest.ways_in import find_way_in
 from aggregator.ingest.webhook import SIGNALS_PATH
@@ -58,7 +58,7 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     elif scope["type"] == "websocket":
         await refuse_websocket(receive, send)
     elif scope["path"] == LIVEZ_PATH:
-        await respond(send, alive(ASGIRequest(scope, BytesIO())))
+        await respond(send, alive(LoopRequest(scope, BytesIO())))
     elif scope["path"] == HEALTH_PATH:
         await _django(scope, receive, send)
     else:
@@ -89,8 +89,8 @@ async def _answer(request: ReceivedRequest, receive: Receive) -> Answer:
     way_in = find_way_in(request.path)
     if way_in is None:
         raise unknown_address()
-    left_s = await receive_whole(way_in, request, receive)
-    return way_in.answer(await record_body(way_in, request, left_s))
+    await receive_whole(way_in, request, receive)
+    return way_in.answer(await record_body(way_in, request))
 
 
 _threads = ThreadPoolExecutor(1, "health")

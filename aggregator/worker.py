@@ -74,13 +74,13 @@ class Loop(ABC):
         cannot take it now; it is called again then, and must not have lost anything nor do anything twice.
         """
 
-    @abstractmethod
     def close(self) -> None:
         """Finish and acknowledge what is in hand and release connections.
 
         Called once, as the last method, also after an error. Blocks for the work under way; does not raise
-        for an outage.
+        for an outage. A loop that has nothing in hand leaves it at this.
         """
+        connections.close_all()
 
 
 class LoopThread:

@@ -126,7 +126,7 @@ def streams() -> Families:
 def transparency() -> Families:
     """Yield the size and age of the transparency log's last checkpoint; nothing where no log is kept."""
     with connection.cursor() as cursor:
-        head, waiting = log_tables.head(cursor), log_tables.waiting(cursor)
+        head, waiting = log_tables.head(), log_tables.waiting(cursor)
     values = (head.checkpoint_size, head.checkpoint_at.timestamp(), waiting.total_seconds()) if head else None
     for number, (name, text) in enumerate(LOG_GAUGES.items()):
         family = GaugeMetricFamily(f"signal_hub_log_{name}", text)

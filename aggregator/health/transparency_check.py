@@ -7,8 +7,8 @@ from django.utils import timezone
 
 from aggregator.health.checks import Degraded, Failed
 from aggregator.health.database_checks import DatabaseDependentCheck, database_required
+from aggregator.models import TransparencyLog
 from aggregator.transparency import log_tables
-from aggregator.transparency.log_tables import Head
 
 DEGRADED_WAIT = timedelta(seconds=20)
 """A pass takes a second or two; a batch of a backlog no longer."""
@@ -24,7 +24,7 @@ class TransparencyCheck(DatabaseDependentCheck):
 
     def run(self) -> tuple[str, str]:
         with database_required(), connection.cursor() as cursor:
-            head = log_tables.head(cursor)
+            head = log_tables.head()
             waiting = log_tables.waiting(cursor)
         if head is None and self._has_key:
             raise Degraded("no log has begun", "CORE_LOG_SIGNING_KEY is set: manage.py transparency init")
@@ -40,7 +40,7 @@ class TransparencyCheck(DatabaseDependentCheck):
         return "", detail
 
 
-def _detail(head: Head, waiting: timedelta, now: datetime) -> str:
+def _detail(head: TransparencyLog, waiting: timedelta, now: datetime) -> str:
     age = (now - head.checkpoint_at).total_seconds()
     late = f", a signal waits for {waiting.total_seconds():.0f} s" if waiting else ""
     return f"{head.checkpoint_size:,} leaves, checkpoint {age:.0f} s old{late}"

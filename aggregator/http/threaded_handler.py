@@ -20,13 +20,14 @@ from django.urls import set_script_prefix
 
 from aggregator.http.answers import Answer
 from aggregator.http.asgi import ASGIMessage, Receive, Scope, Send, body_message, respond, start_of
+from aggregator.http.requests import AnyContentType
 from aggregator.postgres.pool import release_connections
 
 PART_TIMEOUT_S = 30.0
 """How long a client may leave a part of a long answer unread."""
 
 
-class LoopRequest(ASGIRequest):
+class LoopRequest(AnyContentType, ASGIRequest):
     """A request that an event loop has received, and whose response it may wait for."""
 
     received: object = None

@@ -2,7 +2,7 @@
 
 import time
 
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import DEFAULT_DB_ALIAS
 
 from aggregator.ledger import inserted_rows, positions
 from aggregator.ledger.errors import classified
@@ -44,12 +44,3 @@ class DatabaseConsumer(Loop):
         # After the others: what they are compared with is on record by now, as far as it can be.
         results += inserted_rows.record_repeated_rows(self.alias, MAX_ROWS)
         return sum(result.is_final for result in results)
-
-    def close(self) -> None:
-        """Close the thread's connections."""
-        connections.close_all()
-
-
-def database_consumers() -> list[DatabaseConsumer]:
-    """Return a consumer for the core database and for each that an ecosystem has of its own."""
-    return [DatabaseConsumer(alias) for alias in connections]

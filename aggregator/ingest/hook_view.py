@@ -46,16 +46,15 @@ class HookView(APIView):
 
 
 def _respond(django_request: HttpRequest) -> HttpResponse:
-    left_s, started = hook.timeout_s, time.monotonic()
-    request = received_by_loop(django_request)
+    request, started = received_by_loop(django_request), time.monotonic()
     if request is None:
         request = received_by_django(django_request)
-        length = _in_time(left_s, hook.check, request)
-        left_s -= time.monotonic() - started
+        length = _in_time(hook.timeout_s, hook.check, request)
+        request.left_s = hook.timeout_s - (time.monotonic() - started)
         request.body = read_body(django_request.read, length)
         started = time.monotonic()
-    entries = _in_time(left_s, hook.entries, request)
-    return record_for(hook, entries, django_request, left_s - (time.monotonic() - started))
+    entries = _in_time(request.left_s, hook.entries, request)
+    return record_for(hook, entries, django_request, request.left_s - (time.monotonic() - started))
 
 
 def _in_time(timeout_s: float, call: Callable[..., _T], *arguments: Any) -> _T:

@@ -10,7 +10,7 @@ from aggregator.http import rate_limits
 from aggregator.http.answers import Answer
 from aggregator.http.problems import Problem, unknown_address
 from aggregator.http.requests import ReceivedRequest, body_length, require_post
-from aggregator.ingest.webhook_messages import build_answer
+from aggregator.ingest.webhook import build_answer, count_failure
 from aggregator.ledger import Entry, Result
 from aggregator.ledger.errors import classified
 from aggregator.ledger.source_entries import source_entries
@@ -70,8 +70,7 @@ def _find_source(request: ReceivedRequest) -> Source:
             if source and tokens.is_allowed(source, request.address) and _has_secret(source, request):
                 tokens.record_use(source)
                 return source
-    environment = settings.ENVIRONMENT
-    rate_limits.rate_limiter(environment).hit(environment.webhook_failed_rate, "failed", request.address)
+    count_failure(request)
     raise unknown_address()
 
 

@@ -9,25 +9,15 @@ from aggregator import ledger
 from aggregator.http.answers import Answer
 from aggregator.http.problems import as_problem
 from aggregator.http.request_log import begin_request, current_request_id
-from aggregator.http.requests import ReceivedRequest, read_body, received_by_django
+from aggregator.http.requests import ReceivedRequest
 from aggregator.http.threaded_handler import DeferredResponse, LoopRequest
 from aggregator.ingest.on_loop import loop_commit
-from aggregator.ingest.way_in import WayIn
+from aggregator.ingest.ways_in import WayIn
 from aggregator.ledger import Entry
 from aggregator.ledger.group_commit import GroupCommit
 
 commits = GroupCommit("webhook")
 """Of all threads of a WSGI server's process."""
-
-
-def received(way_in: WayIn, django_request: HttpRequest) -> ReceivedRequest:
-    """Return a request with its body, which is read only if its head is in order."""
-    if (request := received_by_loop(django_request)) is not None:
-        return request
-    request = received_by_django(django_request)
-    length = way_in.check(request)
-    request.body = read_body(django_request.read, length)
-    return request
 
 
 def received_by_loop(django_request: HttpRequest) -> ReceivedRequest | None:

@@ -15,7 +15,7 @@ from aggregator.http.asgi import Receive, receive_body
 from aggregator.http.problems import unavailable
 from aggregator.http.request_log import current_request_id
 from aggregator.http.requests import ReceivedRequest, late_body
-from aggregator.ingest.way_in import WayIn
+from aggregator.ingest.ways_in import WayIn
 from aggregator.ledger.group_commit import GroupCommit, Ticket, log_lone
 from aggregator.ledger.lone_write import MAX_LONE_CHARS, LoneWrite
 from aggregator.ledger.recording import NewSignals
@@ -29,25 +29,24 @@ LONG_BODY_BYTES = 65_536
 _T = TypeVar("_T")
 
 
-async def receive_whole(way_in: WayIn, request: ReceivedRequest, receive: Receive) -> float:
-    """Check the head of a request and add the body to it; return how many seconds are left for the rest."""
+async def receive_whole(way_in: WayIn, request: ReceivedRequest, receive: Receive) -> None:
+    """Check the head of a request; add the body to it, and how many seconds are left for the rest."""
     loop = asyncio.get_running_loop()
     started = loop.time()
     length = await _run(way_in.timeout_s, way_in.check, request)
-    left_s = way_in.timeout_s - (loop.time() - started)
+    request.left_s = way_in.timeout_s - (loop.time() - started)
     try:
         request.body = await receive_body(receive, length)
     except TimeoutError:
         raise late_body() from None
-    return left_s
 
 
-async def record_body(way_in: WayIn, request: ReceivedRequest, timeout_s: float) -> Sequence[ledger.Result]:
+async def record_body(way_in: WayIn, request: ReceivedRequest) -> Sequence[ledger.Result]:
     """Record what a whole request sends, and return the results. Raises what `way_in` raises, and Outage."""
     loop = asyncio.get_running_loop()
-    until = loop.time() + timeout_s
+    until = loop.time() + request.left_s
     is_long = len(request.body) > LONG_BODY_BYTES
-    validated = await _run(timeout_s, _validated, way_in, request, is_long=is_long)
+    validated = await _run(request.left_s, _validated, way_in, request, is_long=is_long)
     return await loop_commit(loop).record(validated, until - loop.time())
 
 

@@ -2,7 +2,10 @@
 
 import logging
 import time
+from collections.abc import Sequence
+from typing import Any
 
+import msgspec
 from django.conf import settings
 
 from aggregator.ingest.streams import MAX_DELIVERIES, StreamConsumer
@@ -13,13 +16,14 @@ from aggregator.ledger.errors import classified
 from aggregator.ledger.source_entries import SENDER_PREFIX, Arrival, source_entries
 from aggregator.models import Source
 from aggregator.postgres.pool import release_connections
-from aggregator.sources.stream_bodies import stream_body
 from aggregator.sources.tokens import record_use
 
 logger = logging.getLogger("signal_hub.worker")
 
 SOURCES_INTERVAL_S = 2.0
 """How often is looked for sources that came, changed or went."""
+
+_encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 class SourceStreamConsumer(StreamConsumer):
@@ -36,7 +40,7 @@ class SourceStreamConsumer(StreamConsumer):
     def run_once(self, *, wait: bool = True) -> int:
         """Record one batch; return how many entries were acknowledged. Raises Outage, redis.RedisError."""
         self._find_sources()
-        if not self.streams:
+        if not self.reader.streams:
             return 0
         done = super().run_once(wait=wait)
         skipped, self._skipped = self._skipped, []
@@ -46,7 +50,7 @@ class SourceStreamConsumer(StreamConsumer):
 
     def translate(self, stream: str, entry_id: bytes, fields: list[bytes], delivered: int) -> list[Entry]:
         source = self._sources[stream]
-        body, arrival = stream_body(fields), Arrival.in_stream(stream, entry_id.decode(), delivered + 1)
+        body, arrival = _stream_body(fields), Arrival.in_stream(stream, entry_id.decode(), delivered + 1)
         if delivered >= MAX_DELIVERIES:
             sender = f"{SENDER_PREFIX}{source.name}"
             return [Entry(body, sender, None, stream, arrival.entry_id, delivered, EXHAUSTED)]
@@ -64,7 +68,7 @@ class SourceStreamConsumer(StreamConsumer):
             found = list(Source.objects.filter(revoked_at=None).exclude(stream=""))
         release_connections()  # this thread reads ahead, and is not the loop's
         self._sources = {source.stream: source for source in found if self._can_be_read(source)}
-        self.streams = list(self._sources)
+        self.reader.streams = list(self._sources)
         self._look_at = time.monotonic() + SOURCES_INTERVAL_S
 
     def _can_be_read(self, source: Source) -> bool:
@@ -84,3 +88,33 @@ def source_consumer() -> SourceStreamConsumer:
     url = settings.ENVIRONMENT.redis_url
     assert url, "the settings name this loop only where there is a Redis"
     return SourceStreamConsumer(url)
+
+
+def _stream_body(fields: Sequence[bytes]) -> bytes:
+    """Return an entry as one JSON object; `fields` are names and values in turn, as Redis has them.
+
+    A payload is opened, whether it is JSON or msgpack: a field `encoding` says which, else its first byte.
+    """
+    named = dict(zip(fields[::2], fields[1::2], strict=True))
+    content: dict[str, Any] = {_text(name): _text(value) for name, value in named.items()}
+    if (payload := named.get(b"payload")) is not None:
+        content["payload"] = _opened(payload, named.get(b"encoding", b"").lower())
+    return _encode(content)
+
+
+def _opened(payload: bytes, encoding: bytes) -> Any:
+    """Return a payload's content, or its bytes as text where they are neither JSON nor msgpack."""
+    is_json = encoding == b"json" or (not encoding and payload.lstrip()[:1] in {b"{", b"[", b'"'})
+    try:
+        if is_json:
+            msgspec.json.decode(payload)
+            return msgspec.Raw(payload)
+        opened = msgspec.msgpack.decode(payload)
+        _encode(opened)
+    except (msgspec.MsgspecError, ValueError, TypeError, RecursionError):
+        return _text(payload)
+    return opened
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "backslashreplace")

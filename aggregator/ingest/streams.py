@@ -23,7 +23,6 @@ from aggregator.ledger import Entry, Outage, Result
 from aggregator.ledger.entries import ENTRY_TOO_LARGE, EXHAUSTED, NO_PAYLOAD
 from aggregator.postgres.pool import serve_signals
 from aggregator.worker import Loop
-from ecosystems.env import Environment
 from ecosystems.redis_replies import Cut, cut, entry_bytes, entry_size
 
 MAX_DELIVERIES = 5
@@ -58,21 +57,6 @@ class StreamConsumer(Loop):
         self._unacknowledged: deque[tuple[str, set[str]]] = deque()
         """Streams and ids of what is on record. Taken from by what reads: the thread where it reads ahead."""
         self._read_ahead = read_ahead
-
-    @classmethod
-    def from_environment(cls, environment: Environment) -> "StreamConsumer":
-        """Return a consumer of the configured topics. Needs CORE_REDIS_URL."""
-        assert environment.redis_url, "the caller checks that there is a Redis"
-        streams = [f"{environment.stream_prefix}:{topic}" for topic in environment.stream_topics]
-        return cls(environment.redis_url, streams, max_bytes=environment.stream_max_bytes, read_ahead=True)
-
-    @property
-    def streams(self) -> list[str]:
-        return self.reader.streams
-
-    @streams.setter
-    def streams(self, streams: list[str]) -> None:
-        self.reader.streams = streams
 
     def run_once(self, *, wait: bool = True) -> int:
         """Record one batch; return how many entries were, or are about to be, acknowledged.
@@ -194,7 +178,7 @@ class StreamConsumer(Loop):
             pass  # what was read ahead stays pending
         self._renew_claims()
         try:
-            for stream in self.streams:
+            for stream in self.reader.streams:
                 if not self.redis.xpending_range(stream, GROUP, "-", "+", 1, consumername=self.name):
                     self.redis.xgroup_delconsumer(stream, GROUP, self.name)
         except redis.RedisError:
@@ -204,7 +188,12 @@ class StreamConsumer(Loop):
 
 def configured_consumer() -> StreamConsumer:
     """Return a consumer of the hub's streams, for the worker."""
-    return StreamConsumer.from_environment(settings.ENVIRONMENT)
+    environment = settings.ENVIRONMENT
+    assert environment.redis_url, "the settings name this loop only where there is a Redis"
+    streams = [f"{environment.stream_prefix}:{topic}" for topic in environment.stream_topics]
+    return StreamConsumer(
+        environment.redis_url, streams, max_bytes=environment.stream_max_bytes, read_ahead=True
+    )
 
 
 def _entry(stream: str, entry_id: bytes, fields: list[bytes], delivered: int) -> Entry:

@@ -11,8 +11,8 @@ from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
 from aggregator.http.api_keys import Principal
-from aggregator.http.requests import ReceivedRequest
-from aggregator.ingest.in_django import received, record_for
+from aggregator.http.requests import ReceivedRequest, read_body, received_by_django
+from aggregator.ingest.in_django import received_by_loop, record_for
 from aggregator.ingest.webhook import webhook
 from aggregator.ingest.webhook_documentation import webhook_documentation
 
@@ -21,9 +21,13 @@ class SignatureAuthentication(BaseAuthentication):
     """A signature over the raw body, and an API key; what AuthManager accepts."""
 
     def authenticate(self, request: Request) -> tuple[Principal, ReceivedRequest]:
-        """Return the sender, and the request with its body."""
-        with_body = received(webhook, request._request)
-        return webhook.authenticate(with_body), with_body
+        """Return the sender, and the request with its body, which is read only if its head is in order."""
+        received = received_by_loop(request._request)
+        if received is None:
+            received = received_by_django(request._request)
+            length = webhook.check(received)
+            received.body = read_body(request._request.read, length)
+        return webhook.authenticate(received), received
 
 
 class MayPublish(BasePermission):
@@ -64,7 +68,8 @@ class SignalsView(APIView):
 
     @webhook_documentation
     def post(self, request: Request) -> HttpResponse:
-        entries = webhook.entries_from(_sender(request), cast(ReceivedRequest, request.auth))
+        received = cast(ReceivedRequest, request.auth)
+        entries = webhook.entries_from(_sender(request), received.body)
         return record_for(webhook, entries, request._request, webhook.timeout_s)
 
 

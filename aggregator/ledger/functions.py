@@ -111,6 +111,7 @@ BEGIN {_BEGIN}
     END IF;
 END """
 
+# An agent may have written any time, also one that no program can read.
 _RECORD_INSERTED = f"""
 DECLARE
     wait CONSTANT text := '100ms';
@@ -119,7 +120,8 @@ DECLARE
     recorded bigint;
 BEGIN {_BEGIN}
     UPDATE trading_signals AS ledger SET instrument = numbered.instrument, digest = numbered.digest,
-        position = base + numbered.number, recorded_at = moment
+        position = base + numbered.number, recorded_at = moment, first_received_at = NULL,
+        received_at = CASE WHEN received_at BETWEEN '2000-01-01Z' AND moment THEN received_at ELSE moment END
     FROM (
         SELECT ord, {_INSTRUMENT} AS instrument, digest, row_number() OVER (ORDER BY ord) AS number
         FROM json_to_recordset(batch) AS staged ({STAGED_COLUMNS})) AS numbered

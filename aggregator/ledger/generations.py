@@ -35,6 +35,9 @@ _SERVER = """
         left(pg_walfile_name(pg_current_wal_lsn()), 8),
         (SELECT oid FROM pg_database WHERE datname = current_database()), 'trading_signals'::regclass::oid)"""
 
+# Writers only read the table, so they go on until the ledger's own lock is taken.
+_ONE_AT_A_TIME = "LOCK TABLE ledger_generations IN SHARE ROW EXCLUSIVE MODE"
+
 _BEGIN = """
     LOCK TABLE ledger_lock IN EXCLUSIVE MODE;
     INSERT INTO ledger_generations (number, ledger, floor, head, server)
@@ -118,18 +121,19 @@ def begin_generation() -> tuple[Generation, bool]:
 
     It is not where the latest one has no signals yet and the ledger has not gone back since it began.
     """
-    before = current_generation()
-    known = recall_head(before.ledger)
-    if before.is_empty and not went_back(before) and not is_elsewhere(before):
-        return before, False
-    parameters: dict[str, Any] = {
-        "number": max(before.number, known.generation if known else 0) + 1,
-        "ledger": before.ledger,
-        "above": max(before.floor, known.position if known else 0),
-        "head": before.head,
-        "server": _server(),
-    }
     with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(_ONE_AT_A_TIME)
+        before = current_generation()
+        known = recall_head(before.ledger)
+        if before.is_empty and not went_back(before) and not is_elsewhere(before):
+            return before, False
+        parameters: dict[str, Any] = {
+            "number": max(before.number, known.generation if known else 0) + 1,
+            "ledger": before.ledger,
+            "above": max(before.floor, known.position if known else 0),
+            "head": before.head,
+            "server": _server(),
+        }
         cursor.execute(_BEGIN, parameters)
     return current_generation(), True
 

@@ -32,9 +32,14 @@ def record_whole(staged: Staged, transport: str, first_received_at: datetime | N
     if not staged.inline and not staged.copied:
         return NewSignals()
     parameters = _parameters(staged, transport, first_received_at)
-    call = _record_copied if staged.copied else _record_inline
+
+    def call() -> NewSignals:
+        if staged.copied:
+            return _record_copied(staged.copied, parameters)
+        return NewSignals(*_fetch(sql.RECORD, parameters))
+
     try:
-        return _with_true_sequences(lambda: call(staged, parameters))
+        return _with_true_sequences(call)
     except OperationalError as error:
         if sqlstate(error) == LOCK_NOT_AVAILABLE:
             raise Contended from error
@@ -51,9 +56,7 @@ def record_singly(
     parameters = _parameters(staged, transport, first_received_at) | {"lock_timeout": wait}
 
     def call() -> NewSignals:
-        with _savepoint(), connection.cursor() as cursor:
-            cursor.execute(sql.RECORD_SINGLY, parameters)
-            new, base, problems = cursor.fetchone()
+        new, base, problems = _fetch(sql.RECORD_SINGLY, parameters)
         return NewSignals(new, base, msgspec.json.decode(problems, type=dict[int, str]))
 
     return _with_true_sequences(call)
@@ -68,27 +71,23 @@ def _parameters(staged: Staged, transport: str, first_received_at: datetime | No
     }
 
 
-def _record_inline(staged: Staged, parameters: dict[str, Any]) -> NewSignals:  # noqa: ARG001 - one of two alike
-    with _savepoint(), connection.cursor() as cursor:
-        cursor.execute(sql.RECORD, parameters)
-        return NewSignals(*cursor.fetchone())
+def _fetch(statement: str, parameters: dict[str, Any]) -> Any:
+    """Return the row of a call; an error leaves a caller's transaction usable, a lone call needs none."""
+    with transaction.atomic() if connection.in_atomic_block else nullcontext(), connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        return cursor.fetchone()
 
 
-def _record_copied(staged: Staged, parameters: dict[str, Any]) -> NewSignals:
-    """Record what was copied to the server before, and commit in the same message that takes the lock."""
+def _record_copied(copied: bytes, parameters: dict[str, Any]) -> NewSignals:
+    """Copy signals to the server and record them, and commit in the same message that takes the lock."""
     is_alone = not connection.in_atomic_block
     begin, end = ("BEGIN;", "; COMMIT") if is_alone else ("", "")
     with _rolled_back() if is_alone else transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(begin + sql.CREATE_STAGED)
         with cursor.copy(sql.COPY_STAGED) as stream:
-            stream.write(staged.copied)
+            stream.write(copied)
         cursor.execute(sql.RECORD_STAGED + end, parameters)
         return NewSignals(*cursor.fetchone())
-
-
-def _savepoint() -> Any:
-    """Return what keeps a caller's transaction usable after an error; a lone statement needs none."""
-    return transaction.atomic() if connection.in_atomic_block else nullcontext()
 
 
 @contextmanager

@@ -35,7 +35,8 @@ def replay(letters: Sequence[DeadLetter]) -> dict[int, Fate | Skipped]:
     entry is a new letter. Raises Outage; a replay that was cut short can be done again.
     """
     fates: dict[int, Fate | Skipped] = {
-        letter.pk: Skipped.NO_SIGNAL if letter.code in UNREPLAYABLE else Skipped.CUT for letter in letters
+        letter.pk: Skipped.CUT if letter.is_cut and letter.code not in UNREPLAYABLE else Skipped.NO_SIGNAL
+        for letter in letters
     }
     playable = [letter for letter in letters if not letter.is_cut and letter.code not in UNREPLAYABLE]
     playable.sort(key=attrgetter("transport", "pk"))
@@ -82,7 +83,8 @@ def _entries(letter: DeadLetter, keys: Mapping[str, ApiKey], sources: Mapping[st
     Its key's rights are those of now as well: replaying must not widen what a key was given.
     """
     raw = bytes(letter.raw)
-    if source := sources.get(letter.sender.removeprefix(SENDER_PREFIX)):
+    # Who inserts a row may have named any sender.
+    if letter.transport != "database" and (source := sources.get(letter.sender)):
         return source_entries(source, raw, Arrival.of(letter))
     key = keys.get(letter.sender)
     ecosystems = frozenset(key.ecosystems) if key and key.ecosystems else None
@@ -92,15 +94,20 @@ def _entries(letter: DeadLetter, keys: Mapping[str, ApiKey], sources: Mapping[st
 
 
 def _sources(letters: Sequence[DeadLetter]) -> dict[str, Source]:
-    names = {letter.sender for letter in letters if letter.sender.startswith(SENDER_PREFIX)}
-    found = Source.objects.filter(name__in=[name.removeprefix(SENDER_PREFIX) for name in names])
-    return {source.name: source for source in found}
+    """Return the sources that sent the letters, by sender."""
+    found = Source.objects.filter(name__in=_names(letters, SENDER_PREFIX))
+    return {f"{SENDER_PREFIX}{source.name}": source for source in found}
 
 
 def _keys(letters: Sequence[DeadLetter]) -> dict[str, ApiKey]:
     """Return the keys that sent the letters, by sender."""
-    ids = {letter.sender.removeprefix("key:") for letter in letters if letter.sender.startswith("key:")}
-    return {f"key:{key.key_id}": key for key in ApiKey.objects.filter(key_id__in=ids)}
+    found = ApiKey.objects.filter(key_id__in=_names(letters, "key:"))
+    return {f"key:{key.key_id}": key for key in found}
+
+
+def _names(letters: Sequence[DeadLetter], prefix: str) -> set[str]:
+    """Return what follows the prefix in the senders that have it."""
+    return {letter.sender.removeprefix(prefix) for letter in letters if letter.sender.startswith(prefix)}
 
 
 def _update_letters(replayed: Sequence[_Replayed], transport: str) -> None:

@@ -6,8 +6,7 @@ from typing import NamedTuple, Self
 from aggregator.ledger.entries import Entry
 from aggregator.models import DeadLetter, Source
 from aggregator.sources.arrival_times import first_arrivals
-from aggregator.sources.presets import facts_of, source_translator
-from aggregator.sources.translation import Translated
+from aggregator.sources.translation import Translated, translate
 
 SENDER_PREFIX = "source:"
 MAX_MILLISECONDS = 253_402_300_799_000
@@ -43,7 +42,7 @@ def source_entries(source: Source, body: bytes, arrival: Arrival | None = None) 
     An entry whose time is that of its arrival has it as its id: so a dead letter remembers it, and the same
     body an hour later is another letter.
     """
-    translated = source_translator(source).translate(body, facts_of(source))
+    translated = translate(source, body)
     timeless = [each.digest() for each in translated if each.is_timeless]
     first = first_arrivals(source, timeless) if timeless and arrival is None else {}
     return [_entry(source, each, arrival, first.get(each.digest())) for each in translated]
@@ -64,5 +63,5 @@ def _entry(
         entry_id=entry_id,
         deliveries=arrival.deliveries if arrival else 1,
         refusal=translated.refusal,
-        mapped=b"" if translated.refusal else translated.signal_json(facts_of(source), arrived_at),
+        mapped=b"" if translated.refusal else translated.signal_json(source, arrived_at),
     )

@@ -86,6 +86,3 @@ class DeadLetterBytes(models.Model):
     class Meta:
         db_table = "dead_letter_bytes"
         db_table_comment = "What each sender's dead letters of a day take, for its limit"
-
-    def __str__(self) -> str:
-        return f"{self.sender}: {self.bytes}"

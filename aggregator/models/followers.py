@@ -13,6 +13,3 @@ class FollowerCursor(models.Model):
     class Meta:
         db_table = "followers"
         db_table_comment = "Cursors of the followers, which read the ledger behind its writer"
-
-    def __str__(self) -> str:
-        return f"{self.name} at {self.position}"

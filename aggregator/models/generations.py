@@ -17,6 +17,3 @@ class LedgerGeneration(models.Model):
     class Meta:
         db_table = "ledger_generations"
         db_table_comment = "Where positions went on after a restore or a failover"
-
-    def __str__(self) -> str:
-        return f"generation {self.number}"

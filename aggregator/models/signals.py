@@ -99,9 +99,6 @@ class RepeatedRow(models.Model):
             "Rows that agents inserted under an identity that is taken, until the hub has compared them"
         )
 
-    def __str__(self) -> str:
-        return f"{self.pk} of {self.sender}"
-
 
 class Sighting(models.Model):
     """That a signal came again with the same content: over which transport, from whom, how often and when."""

@@ -33,9 +33,6 @@ class StoredCandle(models.Model):
     class Meta:
         db_table = "candles"
 
-    def __str__(self) -> str:
-        return f"{self.ecosystem}/{self.instrument} {self.opened_at:%Y-%m-%dT%H:%MZ} {self.feed}"
-
 
 class PriceSeries(models.Model):
     """The candles of one length that one feed has of an instrument.
@@ -57,9 +54,6 @@ class PriceSeries(models.Model):
                 fields=["ecosystem", "instrument", "feed", "seconds"], name="price_series_key"
             )
         ]
-
-    def __str__(self) -> str:
-        return f"{self.feed}, {self.seconds} s"
 
     @property
     def is_synthetic(self) -> bool:
@@ -89,9 +83,6 @@ class PriceRecording(models.Model):
             models.UniqueConstraint(fields=["ecosystem", "instrument", "feed"], name="price_recordings_key")
         ]
 
-    def __str__(self) -> str:
-        return f"{self.ecosystem}/{self.instrument} from {self.feed}"
-
 
 class PricedInstrument(models.Model):
     """An instrument that has calls or candles; the scoring of its calls locks its row."""
@@ -104,9 +95,6 @@ class PricedInstrument(models.Model):
 
     class Meta:
         db_table = "priced_instruments"
-
-    def __str__(self) -> str:
-        return f"{self.ecosystem}/{self.instrument}"
 
 
 class ScoringRequest(models.Model):
@@ -230,9 +218,6 @@ class Outcome(models.Model):
             ),
         ]
 
-    def __str__(self) -> str:
-        return f"{self.position} {self.state}"
-
 
 class OutcomeEvent(models.Model):
     """Something that was decided of a call. Rows are never changed; ids grow in commit order."""
@@ -275,9 +260,6 @@ class OutcomeEvent(models.Model):
     class Meta:
         db_table = "outcome_events"
 
-    def __str__(self) -> str:
-        return f"{self.position} {self.state}"
-
 
 class AgentHorizon(models.Model):
     """The time stop that an operator set for an agent's calls from then on. Rows are never changed."""
@@ -291,6 +273,3 @@ class AgentHorizon(models.Model):
 
     class Meta:
         db_table = "agent_horizons"
-
-    def __str__(self) -> str:
-        return f"{self.ecosystem}/{self.agent_source}: {self.hours}"

@@ -18,9 +18,6 @@ class WorkerLoop(models.Model):
         db_table = "worker_loops"
         db_table_comment = "How the loops of each worker fare, for the health check"
 
-    def __str__(self) -> str:
-        return f"{self.loop} of {self.worker}"
-
 
 class PeriodicJob(models.Model):
     """When a job was claimed last; see `aggregator.periodic`."""
@@ -31,6 +28,3 @@ class PeriodicJob(models.Model):
     class Meta:
         db_table = "periodic_jobs"
         db_table_comment = "When each periodic job ran last, among all workers"
-
-    def __str__(self) -> str:
-        return self.name

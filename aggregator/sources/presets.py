@@ -5,10 +5,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from aggregator.models import Source
-from aggregator.sources.mapping import compile_mapping
-from aggregator.sources.translation import SourceFacts, Translator, translator
-
 FOLDER = Path(__file__).parent / "presets"
 MAPPING_BEGINS = "# --- mapping ---\n"
 """The line of a preset's file between its description and its mapping."""
@@ -50,14 +46,3 @@ def _load(path: Path) -> Preset:
     content = tomllib.loads(description)
     steps = tuple(Step(**step) for step in content["steps"])
     return Preset(path.stem, content["title"], content["ecosystem"], steps, mapping)
-
-
-def source_translator(source: Source) -> Translator:
-    """Return what a source makes of bodies; of an unknown preset, nothing but its own mapping."""
-    found = presets().get(source.preset) or presets()[CUSTOM]
-    return translator(compile_mapping(found.mapping), source.mapping)
-
-
-def facts_of(source: Source) -> SourceFacts:
-    """Return what a source adds to each of its signals."""
-    return SourceFacts(source.name, source.ecosystem, source.agent)

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import Q
 from django.utils import timezone
 
 from aggregator.encryption import derive
@@ -130,6 +130,6 @@ def record_use(source: Source) -> None:
     """Note that the source's hook was used, to the minute."""
     now = timezone.now()
     if source.last_used_at is None or now - source.last_used_at > USE_INTERVAL:
-        stale = Q(last_used_at=None) | Q(last_used_at=F("last_used_at"), last_used_at__lt=now - USE_INTERVAL)
+        stale = Q(last_used_at=None) | Q(last_used_at__lt=now - USE_INTERVAL)
         Source.objects.filter(stale, pk=source.pk).update(last_used_at=now)
         source.last_used_at = now

@@ -1,7 +1,7 @@
 """From a producer's body to signals: what a mapping makes of it. Nothing is recorded here."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -10,9 +10,11 @@ from typing import Any
 
 import msgspec
 
+from aggregator.models import Source
 from aggregator.sources.bodies import Document, Part, parse_body
 from aggregator.sources.expressions import exact
 from aggregator.sources.mapping import InvalidMapping, Mapping, Unmapped, compile_mapping
+from aggregator.sources.presets import CUSTOM, presets
 from aggregator.sources.redaction import Redaction
 from ecosystems.signal import RULES, Refusal
 
@@ -26,15 +28,6 @@ OTHER_ECOSYSTEM = Refusal(
 )
 NO_MAPPING = Refusal("no_mapping", "the source has no mapping that can be used")
 _encode = msgspec.json.Encoder(decimal_format="number").encode
-
-
-@dataclass(frozen=True)
-class SourceFacts:
-    """What a source adds to each of its signals."""
-
-    name: str
-    ecosystem: str
-    agent: str
 
 
 @dataclass(frozen=True)
@@ -56,7 +49,7 @@ class Translated:
         """Return what identifies the body among those of its source."""
         return hashlib.sha256(self.raw).digest()
 
-    def signal_json(self, facts: SourceFacts, arrived_at: datetime | None) -> bytes:
+    def signal_json(self, source: Source, arrived_at: datetime | None) -> bytes:
         """Return the signal as JSON, for the schema to check. `arrived_at` stands in where it has no time."""
         assert self.fields is not None, "the caller looks at the refusal first"
         fields, arrival = dict(self.fields), ""
@@ -64,51 +57,52 @@ class Translated:
             assert arrived_at is not None, "the caller knows it of what is timeless"
             fields["timestamp"] = arrival = arrived_at.astimezone(UTC).isoformat()
         if "signal_id" not in fields:
-            fields["signal_id"] = _derived_id(facts.name, self.raw, arrival, self.number)
+            fields["signal_id"] = _derived_id(source.name, self.raw, arrival, self.number)
         return _encode(fields)
 
 
-@dataclass(frozen=True)
-class Translator:
-    """What a source makes of bodies: its preset's rules and its own."""
+def translate(source: Source, body: bytes) -> list[Translated]:
+    """Return what a source's body becomes, in its order; never raises, whatever the bytes.
 
-    mapping: Mapping | None
-    """None where there is none that can be used."""
-    redactions: tuple[Redaction, ...]
-    """The preset's applies also where the source's own mapping is another, or broken."""
-
-    def translate(self, body: bytes, facts: SourceFacts) -> list[Translated]:
-        """Return what a body becomes, in its order; never raises, whatever the bytes.
-
-        What the mapping skips is left out, so the list may be empty.
-        """
-        for redaction in self.redactions:
-            body = redaction.redact(body)
-        if self.mapping is None:
-            about = {"ecosystem": facts.ecosystem, "agent_source": facts.agent}
-            return [Translated(body, refusal=msgspec.structs.replace(NO_MAPPING, **about))]
-        parts = parse_body(body, self.mapping)
-        return [translated for part in parts for translated in _translate_part(part, self.mapping, facts)]
+    What the mapping skips is left out, so the list may be empty.
+    """
+    mapping, redactions = _rules(source.preset, source.mapping)
+    for redaction in redactions:
+        body = redaction.redact(body)
+    if mapping is None:
+        return [Translated(body, refusal=_about(NO_MAPPING, source))]
+    parts = parse_body(body, mapping)
+    return [translated for part in parts for translated in _translate_part(part, mapping, source)]
 
 
 @lru_cache(maxsize=256)
-def translator(preset: Mapping, own: str) -> Translator:
-    """Return the translator of a preset's mapping and the text of a source's own, which may be empty."""
-    if not own:
-        return Translator(None if preset.is_empty else preset, (preset.redaction,))
-    try:
-        mapping = compile_mapping(own)
-    except InvalidMapping:
-        return Translator(None, (preset.redaction,))
-    return Translator(None if mapping.is_empty else mapping, (preset.redaction, mapping.redaction))
+def _rules(preset: str, own: str) -> tuple[Mapping | None, Sequence[Redaction]]:
+    """Return the mapping that applies to a source, None where there is none that can be used; its redactions.
+
+    `own` is the text of the source's own mapping, which may be empty. Of an unknown preset nothing else
+    applies. The preset's redaction does also where the source's own mapping is another, or broken.
+    """
+    given = compile_mapping((presets().get(preset) or presets()[CUSTOM]).mapping)
+    mapping, redactions = given, [given.redaction]
+    if own:
+        try:
+            mapping = compile_mapping(own)
+        except InvalidMapping:
+            return None, redactions
+        redactions.append(mapping.redaction)
+    return None if mapping.is_empty else mapping, redactions
 
 
-def _translate_part(part: Part, mapping: Mapping, facts: SourceFacts) -> Iterator[Translated]:
-    about = {"ecosystem": facts.ecosystem, "agent_source": facts.agent}
+def _about(refusal: Refusal, source: Source) -> Refusal:
+    """Return a refusal that names the source's ecosystem and agent."""
+    return msgspec.structs.replace(refusal, ecosystem=source.ecosystem, agent_source=source.agent)
+
+
+def _translate_part(part: Part, mapping: Mapping, source: Source) -> Iterator[Translated]:
     if part.refusal:
-        yield Translated(part.raw, refusal=msgspec.structs.replace(part.refusal, **about))
+        yield Translated(part.raw, refusal=_about(part.refusal, source))
         return
-    document = {**part.document, "hub": {"source": facts.name, **mapping.settings}}
+    document = {**part.document, "hub": {"source": source.name, **mapping.settings}}
     if mapping.skip and mapping.skip.search(document) not in (None, False, "", [], {}):
         return
     documents = mapping.each.search(document) if mapping.each else None
@@ -116,10 +110,9 @@ def _translate_part(part: Part, mapping: Mapping, facts: SourceFacts) -> Iterato
         if not isinstance(each, dict):
             continue
         try:
-            fields = _fields(each, part, mapping, facts)
-            yield Translated(part.raw, number, fields)
+            yield Translated(part.raw, number, _fields(each, part, mapping, source))
         except _Refused as refused:
-            yield Translated(part.raw, number, refusal=msgspec.structs.replace(refused.refusal, **about))
+            yield Translated(part.raw, number, refusal=_about(refused.refusal, source))
 
 
 class _Refused(Exception):
@@ -127,23 +120,23 @@ class _Refused(Exception):
         self.refusal = refusal
 
 
-def _fields(document: Document, part: Part, mapping: Mapping, facts: SourceFacts) -> dict[str, Any]:
+def _fields(document: Document, part: Part, mapping: Mapping, source: Source) -> dict[str, Any]:
     """Return the fields of a signal that are not null or empty, each in the form that the schema takes."""
-    fields = {"ecosystem": facts.ecosystem, "agent_source": facts.agent}
+    fields = {"ecosystem": source.ecosystem, "agent_source": source.agent}
     found = part.document if mapping.pass_through else {"raw_payload": part.payload}
     found |= {name: _FORMS.get(name, _text)(value) for name, value in _found(document, mapping).items()}
     fields |= {name: value for name, value in found.items() if value is not None and value != ""}
-    if facts.ecosystem and fields["ecosystem"] != facts.ecosystem:
+    if source.ecosystem and fields["ecosystem"] != source.ecosystem:
         raise _Refused(OTHER_ECOSYSTEM)
     return {name: value for name, value in fields.items() if value != ""}
 
 
 def _found(document: Document, mapping: Mapping) -> dict[str, Any]:
     """Return what the mapping finds for each field. Raises _Refused."""
-    document, found, name = dict(document), {}, ""
+    found, name = {}, ""
     try:
         for name, field in mapping.let.items():
-            document[name] = field.find(document)
+            document = {**document, name: field.find(document)}  # which may be the document itself
         for name, field in mapping.fields.items():
             found[name] = field.find(document)
     except Unmapped:
@@ -171,7 +164,10 @@ def _moment(value: Any) -> Any:
         return str(value)
     while abs(seconds) >= 10**11:
         seconds /= 1000
-    return (EPOCH + timedelta(microseconds=int(seconds * 1_000_000))).isoformat()
+    try:
+        return (EPOCH + timedelta(microseconds=int(seconds * 1_000_000))).isoformat()
+    except OverflowError:  # before the year 1
+        return str(value)
 
 
 def _as_is(value: Any) -> Any:

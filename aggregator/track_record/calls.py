@@ -4,8 +4,7 @@ Only the scorer changes an outcome after that. What it has to look at again is r
 are only inserted, so that nothing here waits for scoring.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -13,10 +12,9 @@ from typing import Any
 import msgspec
 from django.conf import settings
 
+from ecosystems.market.feeds import REPLAY, SYNTHETIC
 from ecosystems.market.open_hours import later
 from ecosystems.market.scoring import FEE_BPS, FILL_HOURS, HORIZON_HOURS, RULE_VERSION, hours
-
-SIMULATED_TAGS = ("synthetic", "replay")
 
 # A closing or amending signal counts whatever its type, a call only as an order.
 RELEVANT = """
@@ -101,36 +99,14 @@ class LedgerSignal(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         return self.action != "CLOSE" and self.refers_to is None
 
 
-@dataclass(frozen=True)
-class Terms:
-    """What holds for calls that are recorded now."""
-
-    fee_bps: dict[str, Decimal]
-
-    def of(self, signal: LedgerSignal) -> LedgerSignal:
-        """Return the signal with its t0 and, for a call, what it is scored by."""
-        # Never the timestamp of a real signal, which can be set back.
-        t0 = signal.timestamp if signal.simulated else signal.recorded_at
-        if not signal.is_call:
-            return msgspec.structs.replace(signal, t0=t0)
-        return msgspec.structs.replace(
-            signal,
-            t0=t0,
-            side=1 if signal.action == "BUY" else -1,
-            fill_by=later(signal.ecosystem, t0, hours(FILL_HOURS)),
-            horizon_hours=HORIZON_HOURS[signal.ecosystem],
-            fee_bps=self.fee_bps[signal.ecosystem],
-        )
-
-
 def take_in(cursor: Any, after: int, upto: int) -> int:
     """Begin the outcomes of the calls in a part of the ledger; return how many signals concerned any.
 
     In the caller's transaction. Signals that were taken in before change nothing.
     """
-    terms = Terms(FEE_BPS | dict(settings.ENVIRONMENT.fee_bps))
-    cursor.execute(RELEVANT, {"after": after, "upto": upto, "tags": list(SIMULATED_TAGS)})
-    signals = [terms.of(LedgerSignal(*row)) for row in cursor.fetchall()]
+    fee_bps = FEE_BPS | dict(settings.ENVIRONMENT.fee_bps)
+    cursor.execute(RELEVANT, {"after": after, "upto": upto, "tags": [SYNTHETIC, REPLAY]})
+    signals = [_with_terms(LedgerSignal(*row), fee_bps) for row in cursor.fetchall()]
     if not signals:
         return 0
     if calls := [signal for signal in signals if signal.is_call]:
@@ -139,6 +115,22 @@ def take_in(cursor: Any, after: int, upto: int) -> int:
         cursor.execute(ADD_CHANGES, {"changes": _json(changes)})
     cursor.execute(REQUEST, {"signals": _json(signals)})
     return len(signals)
+
+
+def _with_terms(signal: LedgerSignal, fee_bps: Mapping[str, Decimal]) -> LedgerSignal:
+    """Return the signal with its t0 and, for a call, what it is scored by."""
+    # Never the timestamp of a real signal, which can be set back.
+    t0 = signal.timestamp if signal.simulated else signal.recorded_at
+    if not signal.is_call:
+        return msgspec.structs.replace(signal, t0=t0)
+    return msgspec.structs.replace(
+        signal,
+        t0=t0,
+        side=1 if signal.action == "BUY" else -1,
+        fill_by=later(signal.ecosystem, t0, hours(FILL_HOURS)),
+        horizon_hours=HORIZON_HOURS[signal.ecosystem],
+        fee_bps=fee_bps[signal.ecosystem],
+    )
 
 
 def _json(signals: Iterable[LedgerSignal]) -> str:

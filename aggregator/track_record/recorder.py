@@ -6,15 +6,15 @@ candles that came late or were missing are found.
 """
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from django.conf import settings
-from django.db import connection, connections, transaction
+from django.db import connection, transaction
 
 from aggregator.ledger.errors import classified
 from aggregator.postgres.pool import release_connections
@@ -38,6 +38,8 @@ CLOSE_GRACE = timedelta(seconds=3)
 MAX_RETRY_S = 600.0
 STORED_AT_ONCE = 1000
 CSV_FEED = "csv"
+MAX_YEAR = 9000
+"""The table takes no candle of this year or later."""
 
 NEEDED = f"""
     INSERT INTO price_recordings (ecosystem, instrument, feed)
@@ -75,7 +77,7 @@ STORE = """
 
 SUCCEEDED = """
     UPDATE price_recordings SET claimed_until = NULL, failures = 0, failing_since = NULL, error = %(error)s,
-        recorded_to = coalesce(greatest(recorded_to, %(recorded_to)s), recorded_to), due_at = %(due_at)s
+        recorded_to = greatest(recorded_to, %(recorded_to)s), due_at = %(due_at)s
     WHERE id = %(id)s"""
 FAILED = """
     UPDATE price_recordings SET claimed_until = NULL, failures = failures + 1, error = %(error)s,
@@ -134,10 +136,6 @@ class PriceRecorder(Loop):
             self._record(Recording(*row))
         return 1
 
-    def close(self) -> None:
-        """Release the thread's connections."""
-        connections.close_all()
-
     def _record(self, recording: Recording) -> None:
         try:
             last, length, refused = self._fetch(recording)
@@ -148,11 +146,9 @@ class PriceRecorder(Loop):
             _execute(FAILED, {"id": recording.id, "error": str(error)[:500], "wait": wait})
             logger.warning("prices=%s/%s %s", recording.ecosystem, recording.instrument, error)
             return
-        step = max(length, timedelta(minutes=1))
         now = datetime.now(UTC)
-        due_at = (
-            now - timedelta(seconds=now.timestamp() % min(step.total_seconds(), 3600)) + step + CLOSE_GRACE
-        )
+        since_close = timedelta(seconds=now.timestamp() % min(length.total_seconds(), 3600))
+        due_at = now - since_close + length + CLOSE_GRACE
         error_text = f"{refused} candles with impossible prices were left out" if refused else ""
         _execute(
             SUCCEEDED,
@@ -165,8 +161,7 @@ class PriceRecorder(Loop):
         )
 
     def _fetch(self, recording: Recording) -> tuple[datetime | None, timedelta, int]:
-        """Store the candles of a recording; return when the last opened, its length,
-        how many were refused."""
+        """Store the candles of a recording; return when the last opened, its length, how many are refused."""
         feed = self._feed(recording.ecosystem, recording.feed)
         name = feed_name(recording.ecosystem, recording.feed)
         for timeframe in TIMEFRAMES:
@@ -179,8 +174,10 @@ class PriceRecorder(Loop):
                 if "timeframe" not in str(error) or timeframe == TIMEFRAMES[-1]:
                     raise
                 continue
-            length = duration(timeframe)
-            last, refused = store(recording.ecosystem, recording.instrument, name, length, candles)
+            last, length, refused = None, duration(timeframe), 0
+            for chunk in _chunks(candles):
+                stored = store(recording.ecosystem, recording.instrument, name, length, chunk)
+                last, refused = chunk[-1].timestamp, refused + stored.refused
             return last, length, refused
         raise AssertionError("the last timeframe returns or raises")
 
@@ -207,22 +204,18 @@ class CsvRecorder(Loop):
 
     def run_once(self, *, wait: bool = False) -> int:  # noqa: ARG002
         """Record what is not on record yet; return how many candles that was. Raises Outage."""
-        before = _count()
+        count = 0
         for path in sorted(self._folder.glob("*-*.csv")):
             symbol, _, timeframe = path.stem.rpartition("-")
             try:
                 for ecosystem in ECOSYSTEMS:
                     for name in {instrument(ecosystem, symbol), symbol, symbol.replace("_", "/")}:
                         if _execute(HAS_CALLS, {"ecosystem": ecosystem, "instrument": name})[0]:
-                            candles = CsvFeed(path).candles(symbol, timeframe)
-                            store(ecosystem, name, CSV_FEED, duration(timeframe), candles)
+                            for chunk in _chunks(CsvFeed(path).candles(symbol, timeframe)):
+                                count += store(ecosystem, name, CSV_FEED, duration(timeframe), chunk).new
             except (FeedError, ValueError) as error:
                 logger.error("prices=%s %s", path.name, error)
-        return _count() - before
-
-    def close(self) -> None:
-        """Release the thread's connections."""
-        connections.close_all()
+        return count
 
 
 def feed_name(ecosystem: str, spec: str) -> str:
@@ -238,25 +231,26 @@ def feed_name(ecosystem: str, spec: str) -> str:
     return names[ecosystem]
 
 
-def store(
-    ecosystem: str, name: str, feed: str, length: timedelta, candles: Iterable[Candle]
-) -> tuple[datetime | None, int]:
-    """Store candles that are not on record yet; return when the last one opened, and how many cannot be."""
-    last, refused = None, 0
-    for chunk in _chunks(candles):
-        last = chunk[-1].timestamp
-        sound = [candle for candle in chunk if _is_possible(candle)]
-        refused += len(chunk) - len(sound)
-        key: dict[str, Any] = {
-            "ecosystem": ecosystem,
-            "instrument": name,
-            "feed": feed,
-            "seconds": int(length.total_seconds()),
-            "candles": msgspec.json.encode(sound).decode(),
-        }
-        with classified(), transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(STORE, key)
-    return last, refused
+class Stored(NamedTuple):
+    """How many candles were not on record yet, and how many the table does not take."""
+
+    new: int
+    refused: int
+
+
+def store(ecosystem: str, name: str, feed: str, length: timedelta, candles: Sequence[Candle]) -> Stored:
+    """Store the candles that are not on record yet. Raises Outage."""
+    sound = [candle for candle in candles if _is_possible(candle)]
+    key: dict[str, Any] = {
+        "ecosystem": ecosystem,
+        "instrument": name,
+        "feed": feed,
+        "seconds": int(length.total_seconds()),
+        "candles": msgspec.json.encode(sound).decode(),
+    }
+    with classified(), transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(STORE, key)
+        return Stored(cursor.rowcount, len(candles) - len(sound))
 
 
 def _chunks(candles: Iterable[Candle]) -> Iterator[list[Candle]]:
@@ -270,6 +264,8 @@ def _is_possible(candle: Candle) -> bool:
     prices = (candle.open, candle.high, candle.low, candle.close)
     if not all(price.is_finite() for price in (*prices, candle.volume)) or candle.volume < 0:
         return False
+    if not 1 < candle.timestamp.year < MAX_YEAR:
+        return False
     return 0 < candle.low <= min(prices) and max(prices) <= candle.high < MAX_PRICE
 
 
@@ -277,7 +273,3 @@ def _execute(statement: str, parameters: dict[str, Any]) -> Any:
     with classified(), connection.cursor() as cursor:
         cursor.execute(statement, parameters)
         return cursor.fetchone() if cursor.description else None
-
-
-def _count() -> int:
-    return int(_execute("SELECT count(*) FROM candles WHERE feed = %(feed)s", {"feed": CSV_FEED})[0])

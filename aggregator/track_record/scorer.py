@@ -121,28 +121,8 @@ class DueCall(msgspec.Struct, gc=False):
         return bool(self.stale) or any(getattr(self, name) != getattr(found, name) for name in facts)
 
 
-class ScoredCall(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """A row of the statements that write outcomes and events."""
-
-    position: int
-    series_id: int | None
-    state: str
-    exit_reason: str | None
-    entered_at: datetime | None
-    entry_price: Decimal | None
-    exited_at: datetime | None
-    exit_price: Decimal | None
-    gross_return: Decimal | None
-    net_return: Decimal | None
-    r_multiple: Decimal | None
-    mfe_r: Decimal | None
-    mae_r: Decimal | None
-    slippage: Decimal | None
-    ambiguous: bool
-    scored_to: datetime | None
-    last_close: Decimal | None
-    daily_r: str
-    cause: str
+Row = dict[str, Any]
+"""A call's outcome as the statements take it that write outcomes and events (`sql._RESULT`)."""
 
 
 class Scorer(Follower):
@@ -194,9 +174,8 @@ class InstrumentScoring:
             self._move(moved)
             due = [call for call in due if call.instrument == self.place["instrument"]]
         self._choose_series(due, series)
-        results: list[ScoredCall] = []
-        by_series = lambda call: call.series.pk if call.series else 0  # noqa: E731
-        for _, group in groupby(sorted(due, key=by_series), key=by_series):
+        results: list[Row] = []
+        for _, group in groupby(sorted(due, key=_series_id), key=_series_id):
             results += self._score(list(group))
         self._write(results)
         more = len(due) + len(moved) == MAX_CALLS or len(results) < len(due)
@@ -231,7 +210,7 @@ class InstrumentScoring:
         priced_to = max(last for _, last in spans) + timedelta(seconds=seconds)
         key = {**self.place, "feed": feed, "seconds": seconds, "priced_to": priced_to}
         self.cursor.execute(sql.EXTEND_SERIES, key)
-        (series,) = [each for each in self._series() if (each.feed, each.seconds) == (feed, seconds)]
+        series = PriceSeries(pk=self.cursor.fetchone()[0], feed=feed)
         parameters = {"cause": "late prices", "series": series.pk, "synthetic": series.is_synthetic}
         self._mark_stale(sql.STALE_BY_CANDLES, spans, parameters)
 
@@ -299,7 +278,7 @@ class InstrumentScoring:
                 choices = [each for each in choices if each.pk in covering[call.position]]
             call.series = choices[0] if choices else None
 
-    def _score(self, due: list[DueCall]) -> list[ScoredCall]:
+    def _score(self, due: list[DueCall]) -> list[Row]:
         """Score calls that have the same series; return the results of those that were reached."""
         due.sort(key=lambda call: call.start)
         scores = [(call, call.score(self.ecosystem)) for call in due]
@@ -368,29 +347,31 @@ class InstrumentScoring:
             for at, opening, high, low, close in self.cursor.fetchall()
         ]
 
-    def _result(self, call: DueCall, score: Score, until: datetime | None) -> ScoredCall:
+    def _result(self, call: DueCall, score: Score, until: datetime | None) -> Row:
         found = score.outcome(self.now)
         scored_to = found.scored_to
         if found.state in UNDECIDED and until is not None:
             scored_to = max(scored_to or until, until)
-        values = {name: getattr(found, name) for name in Outcome.__struct_fields__}
-        values["daily_r"] = f"{{{','.join(map(str, found.daily_r))}}}"
-        values["scored_to"] = scored_to
-        return ScoredCall(
-            position=call.position,
-            series_id=call.series.pk if call.series and score.seen else None,
-            cause=(call.stale or "prices") if call.has_changed(found) else "",
-            **values,
-        )
+        return msgspec.structs.asdict(found) | {
+            "position": call.position,
+            "series_id": call.series.pk if call.series and score.seen else None,
+            "scored_to": scored_to,
+            "daily_r": f"{{{','.join(map(str, found.daily_r))}}}",
+            "cause": (call.stale or "prices") if call.has_changed(found) else "",
+        }
 
-    def _write(self, results: list[ScoredCall]) -> None:
+    def _write(self, results: list[Row]) -> None:
         """Write outcomes and, last, under the lock that orders them, the events."""
         if not results:
             return
         self.cursor.execute(sql.WRITE, {"results": _json(results)})
-        if changed := [result for result in results if result.cause]:
+        if changed := [result for result in results if result["cause"]]:
             self.cursor.execute(sql.LOCK_EVENTS)
             self.cursor.execute(sql.ADD_EVENTS, {"results": _json(changed), "outlier_share": OUTLIER_SHARE})
+
+
+def _series_id(call: DueCall) -> int:
+    return call.series.pk if call.series else 0
 
 
 def _length(series: PriceSeries) -> timedelta:
@@ -408,5 +389,5 @@ def _merged(spans: list[tuple[datetime, datetime]]) -> list[tuple[datetime, date
     return merged
 
 
-def _json(results: list[ScoredCall]) -> str:
+def _json(results: list[Row]) -> str:
     return msgspec.json.encode(results).decode()

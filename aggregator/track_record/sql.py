@@ -31,7 +31,8 @@ EXTEND_SERIES = """
     INSERT INTO price_series AS known (ecosystem, instrument, feed, seconds, priced_to)
     VALUES (%(ecosystem)s, %(instrument)s, %(feed)s, %(seconds)s, %(priced_to)s)
     ON CONFLICT (ecosystem, instrument, feed, seconds) DO UPDATE
-        SET priced_to = greatest(known.priced_to, excluded.priced_to)"""
+        SET priced_to = greatest(known.priced_to, excluded.priced_to)
+    RETURNING id"""
 
 # Each of the two parts has an index of its own. A candle of another feed than that of an outcome concerns it
 # only if that feed has a better claim to it: it is the operator's choice, or was on record first.

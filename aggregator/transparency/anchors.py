@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 
 import requests
 from django.conf import settings
-from django.db import connection
 from rfc3161_client import (
     HashAlgorithm,
     PKIStatus,
@@ -37,8 +36,7 @@ def anchor_checkpoint() -> int:
 
     One that has stamped this checkpoint already is not asked. One that fails is asked again an hour later.
     """
-    with connection.cursor() as cursor:
-        head = log_tables.head(cursor)
+    head = log_tables.head()
     if head is None:
         return 0
     stamped = 0

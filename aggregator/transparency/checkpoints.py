@@ -5,12 +5,15 @@ checkpoint is kept outside the database as well, and written there before it is 
 extend that copy, which a consistency proof shows, before anything is appended or signed.
 """
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
+from aggregator.models import TransparencyLog
 from aggregator.transparency import log_tables, merkle, notes
 from aggregator.transparency.log_directory import CannotSeal, LogDirectory, key_ids
-from aggregator.transparency.log_tables import Head
-from aggregator.transparency.notes import Checkpoint, InvalidNote, Note, SigningKey, VerifierKey
+from aggregator.transparency.notes import Checkpoint, InvalidNote, Note, SigningKey
+
+_T = TypeVar("_T")
 
 FOLLOWER = "transparency"
 """The name of the cursor in the ledger up to which signals are leaves."""
@@ -18,7 +21,7 @@ FOLLOWER = "transparency"
 ADVICE = "restore the database that was ahead, or begin another log: manage.py transparency init --new-origin"
 
 
-def require_extends(cursor: Any, head: Head, copy: str | None) -> bytes:
+def require_extends(cursor: Any, head: TransparencyLog, copy: str | None) -> bytes:
     """Return the root of the tree in the tables, which extends the copy of the last checkpoint.
 
     Raises CannotSeal where it does not, or where there is no copy to compare it with.
@@ -42,11 +45,21 @@ def require_extends(cursor: Any, head: Head, copy: str | None) -> bytes:
 
 def read_copy(copy: str | None) -> Checkpoint:
     """Return the checkpoint of a copy. Raises CannotSeal where there is none, or it is damaged."""
+    return _read(copy, lambda note: Checkpoint.parse(note.text))
+
+
+def is_signed(copy: str | None, keys: Sequence[SigningKey], origin: str) -> bool:
+    """Return whether one of the keys has signed a copy. Raises CannotSeal as `read_copy` does."""
+    verifiers = [key.verifier(origin) for key in keys]
+    return bool(_read(copy, lambda note: note.verified_by(verifiers)))
+
+
+def _read(copy: str | None, read: Callable[[Note], _T]) -> _T:
     if copy is None:
         detail = "put the last one that was published into CORE_LOG_DIR as the file checkpoint"
         raise CannotSeal("there is no copy of the last checkpoint", f"{detail}; {ADVICE}")
     try:
-        return Checkpoint.parse(Note.parse(copy).text)
+        return read(Note.parse(copy))
     except InvalidNote as error:
         raise CannotSeal("the copy of the last checkpoint is damaged", str(error)) from error
 
@@ -56,7 +69,7 @@ def publish(cursor: Any, directory: LogDirectory, keys: list[SigningKey]) -> boo
 
     The caller commits. Until then only the copy knows of the checkpoint, which the next one extends.
     """
-    head = log_tables.head(cursor, lock=True)
+    head = log_tables.head(lock=True)
     assert head is not None, "the caller has found a log"
     with directory.locked():
         copy = directory.copy()
@@ -64,7 +77,11 @@ def publish(cursor: Any, directory: LogDirectory, keys: list[SigningKey]) -> boo
         if copy == head.checkpoint and (head.size, signers) == (head.checkpoint_size, head.verifier_keys):
             return False
         root = require_extends(cursor, head, copy)
-        _require_continued(copy, head, keys)
+        if not is_signed(copy, keys, head.origin):
+            raise CannotSeal(
+                "the signing key is not the log's",
+                "put the key that signed the last checkpoint back, and rotate: manage.py transparency rotate",
+            )
         note = notes.sign(Checkpoint(head.origin, head.size, root), keys)
         if (head.size, signers) == (head.checkpoint_size, head.verifier_keys):
             note = head.checkpoint  # another machine has published it, or this one was killed just before
@@ -72,15 +89,3 @@ def publish(cursor: Any, directory: LogDirectory, keys: list[SigningKey]) -> boo
     parameters = {"checkpoint": note, "verifier_keys": signers, "follower": FOLLOWER}
     cursor.execute(log_tables.PUBLISH_CHECKPOINT, parameters)
     return True
-
-
-def _require_continued(copy: str | None, head: Head, keys: list[SigningKey]) -> None:
-    """Raise CannotSeal unless one of the keys has signed the last checkpoint too."""
-    verifiers: list[VerifierKey] = [key.verifier(head.origin) for key in keys]
-    try:
-        known = Note.parse(copy or "").verified_by(verifiers)
-    except InvalidNote as error:
-        raise CannotSeal("the copy of the last checkpoint is damaged", str(error)) from error
-    if not known:
-        detail = "put the key that signed the last checkpoint back, and rotate: manage.py transparency rotate"
-        raise CannotSeal("the signing key is not the log's", detail)

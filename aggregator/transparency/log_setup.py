@@ -7,12 +7,12 @@ from typing import Any
 from django.db import connection, transaction
 
 from aggregator.ledger.errors import classified
+from aggregator.models import TransparencyLog
 from aggregator.transparency import log_tables, notes
-from aggregator.transparency.checkpoints import ADVICE, FOLLOWER, read_copy, require_extends
+from aggregator.transparency.checkpoints import ADVICE, FOLLOWER, is_signed, read_copy, require_extends
 from aggregator.transparency.log_directory import CannotSeal, LogDirectory, key_ids
-from aggregator.transparency.log_tables import Head
 from aggregator.transparency.merkle import EMPTY_ROOT
-from aggregator.transparency.notes import Checkpoint, InvalidNote, Note, SigningKey
+from aggregator.transparency.notes import Checkpoint, SigningKey
 
 _LOCK = "LOCK TABLE transparency_log IN SHARE ROW EXCLUSIVE MODE"
 """One beginning at a time; while there is a row, its lock keeps workers from publishing."""
@@ -26,7 +26,7 @@ def begin(directory: LogDirectory, host: str) -> list[str]:
     directory.create()
     with classified(), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(_LOCK)
-        head, copy = log_tables.head(cursor, lock=True), directory.copy()
+        head, copy = log_tables.head(lock=True), directory.copy()
         if head is not None:
             require_extends(cursor, head, copy)
             return key_ids(_keys(directory), head.origin)
@@ -44,7 +44,7 @@ def begin_another(directory: LogDirectory, host: str) -> list[str]:
     directory.create()
     with classified(), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(_LOCK)
-        head = log_tables.head(cursor, lock=True)
+        head = log_tables.head(lock=True)
         used = {head.origin} if head else set()
         last = _last_checkpoint(directory)
         if last:
@@ -76,7 +76,7 @@ def retire_key(directory: LogDirectory) -> list[str]:
     origin, keys = _origin(), _file_keys(directory)
     if len(keys) < 2:
         raise CannotSeal("no rotation is under way", "begin one: manage.py transparency rotate")
-    if not Note.parse(directory.copy() or "").verified_by([keys[-1].verifier(origin)]):
+    if not is_signed(directory.copy(), keys[-1:], origin):
         raise CannotSeal("the second key has signed no checkpoint yet", "wait until a worker has run")
     directory.drop_first_key()
     return key_ids(_keys(directory), origin)
@@ -84,9 +84,10 @@ def retire_key(directory: LogDirectory) -> list[str]:
 
 def _last_checkpoint(directory: LogDirectory) -> Checkpoint | None:
     """Return the checkpoint of the copy, None where there is none or it is damaged."""
+    copy = directory.copy()
     try:
-        return Checkpoint.parse(Note.parse(directory.copy() or "").text)
-    except InvalidNote:
+        return read_copy(copy)
+    except CannotSeal:
         return None
 
 
@@ -94,7 +95,7 @@ def _file_name(last: Checkpoint | None) -> str:
     return f"{re.sub('[^a-z0-9.-]', '-', last.origin)}-{last.size}" if last else "damaged"
 
 
-def _sign_first(cursor: Any, directory: LogDirectory, origin: str, head: Head | None) -> list[str]:
+def _sign_first(cursor: Any, directory: LogDirectory, origin: str, head: TransparencyLog | None) -> list[str]:
     """Sign the first checkpoint of a log, and keep it, also in the folder."""
     keys = directory.keys()
     if not keys:
@@ -129,8 +130,8 @@ def _file_keys(directory: LogDirectory) -> Sequence[SigningKey]:
 
 
 def _origin() -> str:
-    with classified(), connection.cursor() as cursor:
-        head = log_tables.head(cursor)
+    with classified():
+        head = log_tables.head()
     if head is None:
         raise CannotSeal("no log has begun", "manage.py transparency init")
     return head.origin

@@ -29,8 +29,7 @@ class Badge:
 
 def badge() -> Badge | None:
     """Return the badge of the log, None where none is kept."""
-    with connection.cursor() as cursor:
-        head = log_tables.head(cursor)
+    head = log_tables.head()
     if head is None:
         return None
     age = timezone.now() - head.checkpoint_at
@@ -40,7 +39,7 @@ def badge() -> Badge | None:
 def lines(directory: LogDirectory) -> list[str]:
     """Return lines of a name and a value each. Raises CannotSeal without a log, and Outage."""
     with classified(), connection.cursor() as cursor:
-        head = log_tables.head(cursor)
+        head = log_tables.head()
         if head is None:
             raise CannotSeal("no log is kept", "to keep one: manage.py transparency init")
         waiting = log_tables.waiting(cursor).total_seconds()

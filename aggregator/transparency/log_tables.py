@@ -1,27 +1,24 @@
 """The log's tables: its head, leaves and tiles. All functions work in the caller's transaction."""
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
+from aggregator.models import TransparencyLog
 from aggregator.transparency import merkle, tiles
 from aggregator.transparency.leaves import (
     NONCE_BYTES,
     SALT_BYTES,
     Recorded,
+    commitment,
     leaf_data,
     recorded_events,
     recorded_signals,
 )
 from aggregator.transparency.merkle import Range
 from aggregator.transparency.tiles import Tile
-
-_HEAD = """
-    SELECT origin, size, checkpoint, checkpoint_size, checkpoint_at, position, verifier_keys, problem,
-        problem_detail
-    FROM transparency_log"""
 
 BEGIN_LOG = """
     INSERT INTO transparency_log (id, origin, size, checkpoint, checkpoint_size, checkpoint_at, position,
@@ -88,34 +85,6 @@ _LEAVES = f"""
     FROM log_leaves JOIN log_agents ON log_agents.id = agent_id"""
 
 
-@dataclass(frozen=True)
-class Head:
-    """The log's one row."""
-
-    origin: str
-    size: int
-    checkpoint: str
-    checkpoint_size: int
-    checkpoint_at: datetime
-    position: int
-    verifier_keys: list[str]
-    problem: str
-    problem_detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class NewLeaf:
-    """What becomes a leaf."""
-
-    agent: tuple[str, str]
-    """Its ecosystem and `agent_source`."""
-    position: int
-    event: int | None
-    recorded_at: str
-    nonce: bytes
-    commitment: bytes
-
-
 @dataclass(frozen=True, slots=True)
 class StoredLeaf:
     """A leaf of the table."""
@@ -138,11 +107,10 @@ class StoredLeaf:
         return leaf_data(self.agent, self.commitment, self.kind, self.position, self.recorded_at)
 
 
-def head(cursor: Any, *, lock: bool = False) -> Head | None:
-    """Return the log's head, None where no log is kept; locked for the transaction if asked for."""
-    cursor.execute(_HEAD + (" FOR UPDATE" if lock else ""))
-    row = cursor.fetchone()
-    return Head(*row) if row else None
+def head(*, lock: bool = False) -> TransparencyLog | None:
+    """Return the log's one row, None where no log is kept; locked for the transaction if asked for."""
+    rows = TransparencyLog.objects.all()
+    return (rows.select_for_update() if lock else rows).first()
 
 
 def waiting(cursor: Any) -> timedelta:
@@ -165,16 +133,16 @@ def read_hashes(cursor: Any, spans: Sequence[Range]) -> list[bytes]:
     return tiles.node_hashes(read_tiles(cursor, tiles.tiles_of(spans)), spans)
 
 
-def append_leaves(cursor: Any, size: int, leaves: Sequence[NewLeaf]) -> int:
-    """Append leaves to a tree of `size`; return its new size. The caller has locked the head."""
-    agents = _agents(cursor, {leaf.agent for leaf in leaves})
+def append_leaves(cursor: Any, size: int, rows: Sequence[Recorded]) -> None:
+    """Append a leaf for each row to a tree of `size`. The caller has locked the head."""
+    agents = _agents(cursor, {(row.ecosystem, row.agent_source) for row in rows})
     lines, hashes = [], []
-    for index, leaf in enumerate(leaves, size):
-        number, agent = agents[leaf.agent]
-        stored = StoredLeaf(
-            index, agent, leaf.position, leaf.event, leaf.recorded_at, leaf.nonce, leaf.commitment
-        )
-        hashes.append(merkle.leaf_hash(stored.data))
+    for index, row in enumerate(rows, size):
+        number, agent = agents[row.ecosystem, row.agent_source]
+        nonce = os.urandom(NONCE_BYTES)
+        committed = commitment(nonce, row.content)
+        leaf = StoredLeaf(index, agent, row.position, row.event, row.recorded_at, nonce, committed)
+        hashes.append(merkle.leaf_hash(leaf.data))
         event = r"\N" if leaf.event is None else leaf.event
         lines.append(
             f"{index}\t{number}\t{leaf.position}\t{event}\t{leaf.recorded_at}"
@@ -183,8 +151,7 @@ def append_leaves(cursor: Any, size: int, leaves: Sequence[NewLeaf]) -> int:
     with cursor.copy(_COPY_LEAVES) as stream:
         stream.write("".join(lines))
     _write_tiles(cursor, tiles.append(read_tiles(cursor, tiles.edge(size)), size, hashes))
-    cursor.execute(_GROW, {"size": size + len(leaves)})
-    return size + len(leaves)
+    cursor.execute(_GROW, {"size": size + len(rows)})
 
 
 def leaves(
@@ -207,12 +174,6 @@ def rows_of(cursor: Any, of: Collection[StoredLeaf]) -> dict[tuple[int, int | No
     signals = recorded_signals(cursor, "position = ANY (%(positions)s)", at)
     outcomes = recorded_events(cursor, "event.id = ANY (%(events)s)", at)
     return {(row.position, row.event): row for row in [*signals, *outcomes]}
-
-
-def nonces(count: int) -> Iterator[bytes]:
-    """Yield fresh nonces."""
-    random = os.urandom(NONCE_BYTES * count)
-    return (random[at : at + NONCE_BYTES] for at in range(0, len(random), NONCE_BYTES))
 
 
 def _agents(cursor: Any, names: set[tuple[str, str]]) -> dict[tuple[str, str], tuple[int, bytes]]:

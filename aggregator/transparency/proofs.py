@@ -29,7 +29,7 @@ def signal_proof(position: int) -> Proof | None:
     """Return the proof of a recorded signal; None without a log, or before a checkpoint covers it."""
     at = {"position": position}
     with connection.cursor() as cursor:
-        head = log_tables.head(cursor)
+        head = log_tables.head()
         leaves = log_tables.leaves(cursor, "position = %(position)s AND event IS NULL", at)
         signals = recorded_signals(cursor, "position = %(position)s", at)
         if head is None or not leaves or not signals or leaves[0].index >= head.checkpoint_size:

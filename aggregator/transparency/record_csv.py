@@ -83,7 +83,7 @@ class RecordCsv:
         self.calls = calls.filter(position__in=TradingSignal.objects.values("position")).order_by("position")
         self.hidden_since = datetime.now(UTC) - hidden_for
         with connection.cursor() as cursor:
-            head = log_tables.head(cursor)
+            head = log_tables.head()
             cursor.execute(_AGENT, {"ecosystem": ecosystem, "agent_source": agent_source})
             row = cursor.fetchone()
         self.agent: int | None = row[0] if row else None
@@ -122,7 +122,7 @@ class RecordCsv:
         with transaction.atomic(), connection.cursor() as cursor:
             if not connection.savepoint_ids:
                 cursor.execute(_SNAPSHOT)
-            head = log_tables.head(cursor)
+            head = log_tables.head()
             size = head.checkpoint_size if head else 0
             bounds: dict[str, Any] = {"agent": self.agent, "after": before.last_index, "size": size}
             signals = log_tables.leaves(cursor, _SIGNALS, bounds, limit=SIGNALS_AT_A_TIME)

@@ -7,7 +7,6 @@ checkpoint of them is signed: a crash in between leaves nothing signed that the 
 import logging
 import time
 from datetime import timedelta
-from itertools import starmap
 from typing import Any
 
 from django.db import connection
@@ -15,10 +14,10 @@ from django.db import connection
 from aggregator import followers
 from aggregator.followers import Follower
 from aggregator.ledger.errors import classified
+from aggregator.models import TransparencyLog
 from aggregator.transparency import checkpoints, log_tables
-from aggregator.transparency.leaves import Recorded, commitment, recorded_events, recorded_signals
+from aggregator.transparency.leaves import recorded_events, recorded_signals
 from aggregator.transparency.log_directory import CannotSeal, LogDirectory, log_directory
-from aggregator.transparency.log_tables import Head, NewLeaf
 
 logger = logging.getLogger("signal_hub.log")
 
@@ -57,8 +56,10 @@ class Sealer(Follower):
 
     def apply(self, cursor: Any, after: int, upto: int) -> None:
         """Append the signals of a batch. Raises CannotSeal."""
-        head = self._extending_head(cursor)
-        _append(cursor, head, recorded_signals(cursor, BETWEEN, {"after": after, "upto": upto}))
+        size = self._extending_head(cursor).size
+        log_tables.append_leaves(
+            cursor, size, recorded_signals(cursor, BETWEEN, {"after": after, "upto": upto})
+        )
 
     def _append_events(self) -> int:
         """Append a batch of outcome events, whose ids grow in the order of commits; return how many."""
@@ -67,12 +68,12 @@ class Sealer(Follower):
                 return 0
             events = recorded_events(cursor, log_tables.BEHIND_LAST_EVENT, {"limit": self.batch})
             if events:
-                _append(cursor, self._extending_head(cursor), events)
+                log_tables.append_leaves(cursor, self._extending_head(cursor).size, events)
             return len(events)
 
-    def _extending_head(self, cursor: Any) -> Head:
+    def _extending_head(self, cursor: Any) -> TransparencyLog:
         """Return the log's head, locked; the tree extends the last checkpoint. Raises CannotSeal."""
-        head = log_tables.head(cursor, lock=True)
+        head = log_tables.head(lock=True)
         assert head is not None, "it was there a moment ago, and nothing deletes it"
         copy = self._directory.copy()
         if copy != head.checkpoint:
@@ -81,8 +82,7 @@ class Sealer(Follower):
 
     def _seal(self) -> int:
         """Append and publish, if a log is kept and this process has its key. Raises CannotSeal."""
-        with connection.cursor() as cursor:
-            head = log_tables.head(cursor)
+        head = log_tables.head()
         if head is None:
             return 0
         keys = self._directory.keys()
@@ -96,17 +96,6 @@ class Sealer(Follower):
             if held is not None and head.problem:
                 _clear(cursor)
         return done
-
-
-def _append(cursor: Any, head: Head, rows: list[Recorded]) -> None:
-    leaves = starmap(_leaf, zip(rows, log_tables.nonces(len(rows)), strict=True))
-    log_tables.append_leaves(cursor, head.size, list(leaves))
-
-
-def _leaf(row: Recorded, nonce: bytes) -> NewLeaf:
-    committed = commitment(nonce, row.content)
-    agent = (row.ecosystem, row.agent_source)
-    return NewLeaf(agent, row.position, row.event, row.recorded_at, nonce, committed)
 
 
 def _report(problem: CannotSeal) -> None:

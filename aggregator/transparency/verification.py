@@ -7,10 +7,11 @@ from typing import Any
 from django.db import connection, transaction
 
 from aggregator.ledger.errors import classified
+from aggregator.models import TransparencyLog
 from aggregator.transparency import log_tables, merkle, tiles
 from aggregator.transparency.leaves import Recorded, commitment
 from aggregator.transparency.log_directory import CannotSeal, LogDirectory
-from aggregator.transparency.log_tables import Head, StoredLeaf
+from aggregator.transparency.log_tables import StoredLeaf
 from aggregator.transparency.notes import Checkpoint, InvalidNote, Note, VerifierKey
 from aggregator.transparency.tiles import Tile
 
@@ -41,7 +42,7 @@ def verify(directory: LogDirectory) -> int:
     """Return how many leaves were verified. Raises Difference, CannotSeal without a log, and Outage."""
     with classified(), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        head = log_tables.head(cursor)
+        head = log_tables.head()
         if head is None:
             raise CannotSeal("no log is kept", "to keep one: manage.py transparency init")
         _Tree(cursor).require_whole(head.size)
@@ -119,7 +120,7 @@ def _first_difference(held: bytes, computed: bytes) -> int:
     return next(differing, len(computed) // size)
 
 
-def _require_checkpoints(cursor: Any, head: Head, directory: LogDirectory) -> None:
+def _require_checkpoints(cursor: Any, head: TransparencyLog, directory: LogDirectory) -> None:
     """Raise Difference unless the tree extends every checkpoint of this log that is known."""
     cursor.execute(ANCHORED)
     for (note,) in cursor.fetchall():
@@ -132,7 +133,7 @@ def _require_checkpoints(cursor: Any, head: Head, directory: LogDirectory) -> No
     _require_extended(cursor, "the copy of the last checkpoint", head, copy)
 
 
-def _require_signed(what: str, head: Head, text: str) -> None:
+def _require_signed(what: str, head: TransparencyLog, text: str) -> None:
     try:
         signed = Note.parse(text).verified_by([VerifierKey.parse(key) for key in head.verifier_keys])
     except InvalidNote as error:
@@ -141,7 +142,7 @@ def _require_signed(what: str, head: Head, text: str) -> None:
         raise Difference(f"{what} is not signed by the log's key")
 
 
-def _require_extended(cursor: Any, what: str, head: Head, text: str) -> None:
+def _require_extended(cursor: Any, what: str, head: TransparencyLog, text: str) -> None:
     try:
         checkpoint = Checkpoint.parse(Note.parse(text).text)
     except InvalidNote as error:

@@ -23,8 +23,7 @@ MAX_ANCHORS = 1000
 @require_safe
 def checkpoint(request: HttpRequest) -> HttpResponseBase:
     """Answer with the last checkpoint."""
-    with connection.cursor() as cursor:
-        head = log_tables.head(cursor)
+    head = log_tables.head()
     if head is None:
         return _absent("No log is kept here.")
     return _static(request, head.checkpoint.encode(), "text/plain; charset=utf-8", FOR_SECONDS)
@@ -54,13 +53,12 @@ def tile(request: HttpRequest, path: str) -> HttpResponseBase:
 
 def _covered(asked: TilePath) -> bytes | None:
     """Return what is asked for, None where the last checkpoint does not cover it."""
-    level = asked.level or 0
+    level, head = asked.level or 0, log_tables.head()
+    count = head.checkpoint_size >> tiles.HEIGHT * level if head else 0
+    first = asked.number * tiles.WIDTH
+    if first + asked.width > count:
+        return None
     with connection.cursor() as cursor:
-        head = log_tables.head(cursor)
-        count = head.checkpoint_size >> tiles.HEIGHT * level if head else 0
-        first = asked.number * tiles.WIDTH
-        if first + asked.width > count:
-            return None
         if asked.level is None:
             bounds = {"first": first, "end": first + asked.width}
             entries = log_tables.leaves(cursor, "index >= %(first)s AND index < %(end)s", bounds)

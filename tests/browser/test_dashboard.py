@@ -8,12 +8,11 @@ from contextlib import closing
 from datetime import UTC, datetime
 
 import requests
-from django.conf import settings
 from django.db import connection
 from standardwebhooks import Webhook
 
 from aggregator.arrivals.rollups import RollupFollower
-from aggregator.ingest.streams import StreamConsumer
+from aggregator.ingest.streams import configured_consumer
 from aggregator.ledger import inserted_rows
 from tests.aggregator.ledger.samples import record_and_count
 from tests.servers import WEBHOOK_SECRET
@@ -40,7 +39,7 @@ def over_database(_hub, _redis):
 
 def over_redis(_hub, redis):
     redis.xadd(STREAM, {"payload": signal("r", "forex", "EURUSD")})
-    with closing(StreamConsumer.from_environment(settings.ENVIRONMENT)) as consumer:
+    with closing(configured_consumer()) as consumer:
         while not consumer.run_once(wait=False):
             pass
 

@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from aggregator.models import Agent, ApiKey, ArrivalHour, ArrivalMinute, DeadLetter, TradingSignal
 from tests.aggregator.conftest import signal
+from tests.aggregator.sources.made import made
 
 LIST = "/admin/aggregator/deadletter/"
 
@@ -157,6 +158,34 @@ def test_replaying_gives_a_key_no_more_than_it_has(page, db):
     assert step(page, "")["results"]["recorded"] == 1
     other.refresh_from_db()
     assert other.resolved_at
+
+
+MAPPING = 'skip = "note"\n[fields]\nsymbol = "what"\naction = "do"'
+
+
+def test_a_source_named_like_an_address_has_its_own_letters_only(page):
+    made("192.0.2.7", "custom", ecosystem="stock", mapping=MAPPING)
+    letter(b'{"what": "AAPL", "do": "BUY"}', sender="source:192.0.2.7")
+    letter(signal(signal_id="signed"), sender="192.0.2.7")
+    assert step(page, "")["results"]["recorded"] == 2
+    senders = TradingSignal.objects.values_list("sender", flat=True)
+    assert sorted(senders) == ["192.0.2.7", "source:192.0.2.7"]
+
+
+def test_a_row_that_names_a_source_as_its_sender_is_replayed_as_a_row(page):
+    made("own", "custom", ecosystem="stock", mapping=MAPPING)
+    raw = signal(signal_id="row")
+    letter(raw, transport="database", sender="source:own", entry_id="17")
+    assert step(page, "")["results"]["recorded"] == 1
+    assert TradingSignal.objects.get().signal_id == "row"
+
+
+def test_a_letter_that_its_mapping_skips_now_is_said_to_contain_no_signal(page):
+    made("own", "custom", ecosystem="stock", mapping=MAPPING)
+    found = letter(b'{"note": "closed for the day"}', sender="source:own")
+    assert step(page, "")["results"]["skipped"] == 1
+    message = LogEntry.objects.get(object_id=str(found.pk)).change_message
+    assert message == "Not replayed: it contains no signal."
 
 
 def test_a_conflict_shows_both_senders(page, record):

@@ -18,7 +18,7 @@ from django.test import Client
 
 from aggregator.admin import transport_guides
 from aggregator.http import api_keys
-from aggregator.ingest.streams import StreamConsumer
+from aggregator.ingest.streams import configured_consumer
 from aggregator.ledger import inserted_rows
 from aggregator.models import ApiKey, TradingSignal
 from tests.servers import WEBHOOK_SECRET
@@ -81,7 +81,7 @@ def test_over_redis(shown, settings):
     command = shown()["Over Redis"]
     assert not password or password not in command
     run(["/bin/sh", "-c", command], f"{password}\n")
-    with closing(StreamConsumer.from_environment(settings.ENVIRONMENT)) as consumer:
+    with closing(configured_consumer()) as consumer:
         while not consumer.run_once(wait=False):
             pass
     assert TradingSignal.objects.get().instrument == "EUR/USD"

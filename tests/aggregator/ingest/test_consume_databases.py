@@ -1,6 +1,7 @@
 """`manage.py consume_databases`: rows that agents insert, in the core database and in an ecosystem's own."""
 
 import json
+from datetime import timedelta
 
 import psycopg
 import pytest
@@ -8,7 +9,6 @@ from django.db import connection, connections
 
 from aggregator import ledger
 from aggregator.ingest import databases
-from aggregator.ingest.databases import database_consumers
 from aggregator.models import Agent, ArrivalMinute, DeadLetter, Sighting, SymbolAlias, TradingSignal
 from tests.aggregator.ledger.samples import entry, insert, raw, rows
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "fore
 
 
 def consume():
-    for consumer in database_consumers():
+    for consumer in map(databases.DatabaseConsumer, connections):
         while consumer.run_once():
             pass
 
@@ -73,7 +73,10 @@ def test_a_row_that_says_it_came_at_no_sensible_time_holds_up_nobody(odd, count_
     with connection.cursor() as cursor:
         insert(cursor, "odd")
         insert(cursor, "even")
-        cursor.execute("UPDATE trading_signals SET received_at = %s WHERE signal_id = 'odd'", [odd])
+        cursor.execute(
+            "UPDATE trading_signals SET received_at = %s, first_received_at = %s WHERE signal_id = 'odd'",
+            [odd, odd],
+        )
     consume()
     assert rows("SELECT signal_id FROM trading_signals WHERE position > 0 ORDER BY position") == [
         ("odd",),
@@ -82,6 +85,9 @@ def test_a_row_that_says_it_came_at_no_sensible_time_holds_up_nobody(odd, count_
     count_arrivals()
     minute = ArrivalMinute.objects.get()
     assert (minute.accepted, sum(minute.lags)) == (2, 2)
+    for row in TradingSignal.objects.all():  # as every page and every reader's feed has it
+        assert row.recorded_at - timedelta(minutes=1) < row.received_at <= row.recorded_at
+    assert Agent.objects.get().first_seen == TradingSignal.objects.earliest("received_at").received_at
 
 
 def test_an_open_transaction_delays_its_own_rows_and_no_others():

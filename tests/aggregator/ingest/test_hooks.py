@@ -274,6 +274,14 @@ def test_the_secret_of_telegrams_header_is_needed_where_it_was_given(post):
     assert post(path, update, HTTP_X_TELEGRAM_BOT_API_SECRET_TOKEN="s3cret").status_code == 202
 
 
+@pytest.mark.parametrize("moment", [-99_999_999_999, "-99999999999999999999", 10**300])
+def test_a_time_that_no_calendar_has_is_a_dead_letter(post, moment):
+    _, path = made()
+    answer = post(path, alert(timenow=moment))
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "timestamp")
+    assert len(letters()) == 1
+
+
 def test_a_wrong_mapping_loses_nothing_and_replay_uses_the_corrected_one(post):
     _, path = made("own", "custom", ecosystem="stock", agent="scout")
     bodies = [

@@ -6,11 +6,14 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
+import psycopg
 import pytest
 import requests
+from django.db import connection
 
 from aggregator.models import DeadLetter, TradingSignal
 from tests.aggregator.sources.made import made
@@ -141,6 +144,43 @@ def test_an_answer_comes_within_a_second_with_postgres_frozen_and_the_body_is_re
     until_taken(url, b"buy BTCUSDT")
     until_taken(url, b"buy BTCUSDT")
     assert TradingSignal.objects.filter(symbol="BTCUSDT").count() == 1
+
+
+def test_an_answer_comes_within_a_second_when_each_step_is_slow(hub):
+    """The look-up of the source and the recording share one second; another request may be quicker."""
+    waits = []
+    for number in range(3):
+        source, path = made(f"slow-{number}")
+        with psycopg.connect(**connection.get_connection_params()) as slow:
+            slow.execute("LOCK TABLE ledger_lock IN EXCLUSIVE MODE")
+            with psycopg.connect(**connection.get_connection_params()) as slower:
+                slower.execute("SELECT FROM sources WHERE id = %s FOR UPDATE", [source.pk])
+                started = time.monotonic()
+                with ThreadPoolExecutor(1) as thread:
+                    answer = thread.submit(send, f"{hub}{path}")
+                    time.sleep(0.6)
+                    slower.rollback()  # its use is noted: now the recording is waited for
+                    assert answer.result().status_code == 503
+                    waits.append(time.monotonic() - started)
+    assert min(waits) < 1.2, waits
+
+
+def wsgi(port):
+    options = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1", "--no-ws"]
+    return [sys.executable, "-m", "granian", "--interface", "wsgi", *options, "config.wsgi:application"]
+
+
+@pytest.mark.parametrize("command", [web, receiver, wsgi])
+def test_a_content_type_that_cannot_be_read_is_answered(run_program, command):
+    hub = serve(run_program, command, find_free_port())
+    _, path = made()
+    for unreadable in ("text/plain; charset*=nope''%41", "text/plain; charset*=idna''%ff"):
+        headers = {"Content-Type": unreadable}
+        assert eventually(lambda headers=headers: send(f"{hub}{path}", **headers).status_code in {200, 202})
+        answer = send(f"{hub}/api/signals", **headers)
+        assert (answer.status_code, answer.json()["code"]) == (415, "not_json_type")
+        assert requests.get(f"{hub}/livez", headers=headers, timeout=60).status_code == 200
+        assert requests.get(f"{hub}/health", headers=headers, timeout=60).status_code in {200, 503}
 
 
 def caddy():

@@ -113,6 +113,14 @@ def test_an_entry_that_cannot_be_read_is_kept_and_stops_nothing(publish, consume
     assert pending(redis_client) == 0
 
 
+def test_a_time_before_any_calendar_stops_nothing(publish, consumer, redis_client):
+    made("nt", "nautilustrader", stream=STREAM)
+    publish(signal("BUY BTCUSDT", ts_event="-99999999999"))
+    assert consumer.run_once() == 1
+    assert DeadLetter.objects.get().field == "timestamp"
+    assert pending(redis_client) == 0
+
+
 def test_sources_come_and_go_while_it_runs(publish, consumer, redis_client, monkeypatch):
     monkeypatch.setattr("aggregator.ingest.source_streams.SOURCES_INTERVAL_S", 0.0)
     publish(signal("BUY BTCUSDT"))

@@ -1,17 +1,23 @@
 """Positions stay true whatever the sequences say: after a restore of data alone, or a failover."""
 
+from functools import partial
+from io import StringIO
+
+import psycopg
 import pytest
 from django.core.management import call_command
 from django.db import connection
 
 from aggregator import ledger
+from aggregator.background import run_in_thread
 from aggregator.health.checks import Status
 from aggregator.health.database_checks import MigrationsCheck
 from aggregator.health.ledger_check import LedgerCheck
 from aggregator.ingest.databases import DatabaseConsumer
-from aggregator.ledger import functions, inserted_rows, positions
-from aggregator.models import DeadLetter
+from aggregator.ledger import functions, generations, inserted_rows, positions
+from aggregator.models import DeadLetter, LedgerGeneration
 from tests.aggregator.ledger.samples import entry, insert, rows, value
+from tests.servers import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -83,3 +89,17 @@ def test_the_databases_functions_are_the_programs():
     assert functions.outdated_functions("default") == []
     public = "SELECT count(*) FROM pg_proc WHERE proname ~ '^record_.*signals' AND proacl::text ~ '[{,]='"
     assert value(public) == 0
+
+
+def test_a_generation_that_two_begin_at_once_begins_once():
+    fates(entry("a"))
+    generations.current_generation()
+    here = "(SELECT oid FROM pg_database WHERE datname = current_database())"
+    waiting = f"SELECT count(*) FROM pg_locks WHERE NOT granted AND database = {here}"
+    with psycopg.connect(**connection.get_connection_params()) as writer:
+        writer.execute("LOCK TABLE ledger_lock IN EXCLUSIVE MODE")
+        commands = [run_in_thread(partial(call_command, "new_generation", stdout=StringIO())) for _ in "ab"]
+        eventually(lambda: value(waiting) == 2)
+    for command in commands:
+        command.result(30)
+    assert LedgerGeneration.objects.count() == 2

@@ -9,7 +9,8 @@ from aggregator.ingest.source_preview import preview
 from aggregator.models import Source
 from aggregator.sources.bodies import MAX_FORM_FIELDS
 from aggregator.sources.mapping import InvalidMapping, compile_mapping
-from aggregator.sources.presets import facts_of, presets, source_translator
+from aggregator.sources.presets import presets
+from aggregator.sources.translation import translate
 
 FIELDS = """
 [fields]
@@ -30,7 +31,7 @@ def become(mapping, body, preset="custom"):
 def stored(preset, body, mapping=""):
     """Return all bytes that would be stored of a body: of dead letters and of signals."""
     source = Source(name="src", preset=preset, ecosystem="crypto", agent="scout", mapping=mapping)
-    translated = source_translator(source).translate(body, facts_of(source))
+    translated = translate(source, body)
     assert translated
     return b"".join(each.raw + repr(each.fields).encode() for each in translated)
 
@@ -81,6 +82,17 @@ def test_times_may_be_epochs_of_any_unit(moment, expected):
     body = f'{{"pair": "BTCUSDT", "side": "buy", "at": {moment}}}'
     [found] = become(FIELDS + '\ntimestamp = "at"', body)
     assert found["timestamp"] == expected
+
+
+def test_a_value_may_be_the_whole_document():
+    mapping = """
+let.all = "@"
+[fields]
+symbol = "all.pair"
+action.default = "BUY"
+signal_id = "all"
+"""
+    assert become(mapping, '{"pair": "BTCUSDT"}') == ["wrong_type"]
 
 
 def test_expressions_calculate_exactly():

@@ -73,8 +73,10 @@ def test_csv_files_price_the_instruments_that_have_calls(tmp_path):
     write(tmp_path / "MADE_UP-1m.csv", 30)
     write(tmp_path / "OTHER_UP-1m.csv", 30)
     (tmp_path / "BROKEN_UP-1m.csv").write_text("nonsense")
-    call(symbol="MADE/UP", timestamp="2024-01-01T00:05:30Z")
-    call(symbol="BROKEN/UP", timestamp="2024-01-01T00:05:30Z")
+    far = "timestamp,open,high,low,close,volume\n9999-12-31T23:59:00Z,1,1,1,1,1\n"
+    (tmp_path / "FAR_UP-1m.csv").write_text(far)
+    for symbol in ("MADE/UP", "BROKEN/UP", "FAR/UP"):
+        call(symbol=symbol, timestamp="2024-01-01T00:05:30Z")
     score()
     call_command("record_prices", "--once", f"--feed=csv:{tmp_path}")
     assert query("SELECT instrument, feed, seconds, count(*) FROM candles GROUP BY 1, 2, 3") == [

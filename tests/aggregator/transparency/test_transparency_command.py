@@ -189,6 +189,20 @@ def test_during_a_rotation_both_keys_sign(log, record, seal, log_dir):
         run("rotate", "--finish")
 
 
+@pytest.mark.parametrize(
+    ("copy", "reason"),
+    [(None, "there is no copy of the last checkpoint"), ("torn", "copy of the last checkpoint is damaged")],
+)
+def test_no_rotation_ends_without_a_sound_copy_of_the_checkpoint(log, seal, log_dir, copy, reason):
+    run("rotate")
+    seal()
+    (log_dir / "checkpoint").unlink()
+    if copy:
+        (log_dir / "checkpoint").write_text(copy)
+    with pytest.raises(CommandError, match=reason):
+        run("rotate", "--finish")
+
+
 def test_a_key_of_the_environment_is_rotated_there(log, record, seal, log_dir, settings):
     first = (log_dir / "signing-key.pem").read_text()
     log_directory().add_key()
