@@ -72,7 +72,8 @@ def _candle(row: list[str]) -> Candle:
         raise ValueError(f"{len(row)} fields, not {len(HEADER)}")
     try:
         at = datetime.fromisoformat(row[0])
-    except ValueError:
+        at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise ValueError(f"timestamp {row[0][:40]!r} is not an ISO 8601 time") from None
     try:
         opening, high, low, close, volume = map(Decimal, row[1:])
@@ -82,7 +83,6 @@ def _candle(row: list[str]) -> Candle:
         raise ValueError("a price or the volume is not a number") from None
     if not sound or not high.is_finite() or not volume.is_finite():
         raise ValueError("prices must be above 0 and between low and high, the volume 0 or more")
-    at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
     return Candle(at, opening, high, low, close, volume)
 
 

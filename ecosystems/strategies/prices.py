@@ -30,6 +30,10 @@ def brackets(
 
     None where they are no valid order: a distance that rounds to zero, or a price that is not above zero.
     """
+    most = float(MAX_PRICE)
+    # A NaN is in no range, and what is beyond has more digits than the context.
+    if not (close < MAX_PRICE and -most < risk < most and -most < reward < most):
+        return None
     step = tick(ecosystem, close)
     sign = 1 if action == "BUY" else -1
     entry, stop, target = (
