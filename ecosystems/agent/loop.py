@@ -243,9 +243,11 @@ class Agent:
             return
         interval = self._heartbeat_interval.total_seconds()
         slot = datetime.fromtimestamp(self._clock().timestamp() // interval * interval, UTC)
-        if slot == self._last_heartbeat or not self.publisher.all_delivered():
+        if slot == self._last_heartbeat:
             return
         try:
+            if not self.publisher.all_delivered():
+                return
             self.publisher.publish([heartbeat(self.strategy, slot, self._heartbeat_interval)])
         except OutboxError as error:
             logger.error("agent: no heartbeat: %s", error)
