@@ -105,6 +105,16 @@ def test_a_hub_that_comes_late_gets_everything_in_order(run_agent, candles_file,
     assert firsts(hub.ids) == replay_ids(candles_file)
 
 
+def test_a_replay_ends_where_no_transport_is_left_for_an_old_backlog(run_agent, candles_file, free_port):
+    url = f"http://127.0.0.1:{free_port}/api/signals"
+    agent = run_agent(*MARKET, "--feed", f"csv:{candles_file}", **webhook(url))
+    agent.until(lambda: "1500 candles gave" in agent.text)
+    assert agent.stop() == 0, agent.text
+    again = run_agent(*MARKET, "--feed", f"csv:{candles_file}", **NOWHERE)
+    assert again.wait() == 0, again.text
+    assert f"agent: {len(replay_ids(candles_file))} signals wait in the outbox" in again.text
+
+
 def test_sigterm_ends_it_and_the_next_start_continues(run_agent, candles_file):
     with Hub() as hub:
         paced = ("--feed", f"csv:{candles_file}", "--speed", "6000")
@@ -191,6 +201,7 @@ MISTAKES = {
     "address": (["--feed", "live:kraken"], {"CCXT_URL": "http://127.0.0.1:1"}, "kraken cannot be reached"),
     "speed": (["--feed", "live", "--speed", "2"], {}, "--speed is for replays"),
     "name": (["--agent", "a\nb"], {}, "--agent: a name has 1 to 128 printable characters"),
+    "invisible name": (["--agent", "\u3164"], {}, "--agent: a name has 1 to 128 printable characters"),
     "variable": ([], {"CORE_EVENT_BUS_BACKEND": "kafka"}, "CORE_EVENT_BUS_BACKEND holds 'kafka'"),
     "redis": ([], {"CORE_REDIS_URL": "localhost:6379"}, "CORE_REDIS_URL holds"),
 }
