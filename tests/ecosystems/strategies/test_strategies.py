@@ -15,7 +15,7 @@ from ecosystems import signal as wire
 from ecosystems.market.candles import duration
 from ecosystems.market.csv_feed import CsvFeed
 from ecosystems.strategies import BUILT_IN, Decision, load_strategy
-from ecosystems.strategies.prices import tick
+from ecosystems.strategies.strategy import tick
 from tests.ecosystems.market.sample_market import REAL, candle, made_up, real_candles, write
 
 GENERATED = [("crypto", 1, "1m"), ("forex", 2, "15m"), ("stock", 3, "1h")]
