@@ -95,7 +95,7 @@ class EventBus:
         for what the environment lacks, OutboxError for a file that cannot be used.
         """
         topics = environment.stream_topics
-        topic = DEFAULT_TOPIC if DEFAULT_TOPIC in topics or not topics else topics[0]
+        topic = DEFAULT_TOPIC if DEFAULT_TOPIC in topics else topics[0]
         transports = transports_of(environment, ecosystem, backend)
         file = None if outbox is None else Outbox(outbox)
         return cls(transports, outbox=file, background=background, topic=topic)

@@ -1,7 +1,6 @@
 """Candles of a CSV file, replayed at once or paced."""
 
 import csv
-import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
@@ -15,7 +14,7 @@ FIRST_CANDLES = 100
 
 
 def paced(
-    candles: Iterable[Candle], timeframe: str, speed: float, wait: Callable[[float], object] = time.sleep
+    candles: Iterable[Candle], timeframe: str, speed: float, wait: Callable[[float], object]
 ) -> Iterator[Candle]:
     """Yield candles `speed` times as fast as the market made them; without waiting for gaps."""
     pause = duration(timeframe).total_seconds() / speed

@@ -5,9 +5,10 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+import msgspec
 import requests
 
-from ecosystems.http_errors import error_chain, retry_after
+from ecosystems.http_errors import error_chain, one_line, retry_after
 from ecosystems.market.calendars import is_market_open
 from ecosystems.market.candles import Candle
 from ecosystems.market.feeds import FeedOutage
@@ -87,6 +88,15 @@ def make_candle(at: datetime, *values: Any) -> Candle:
 def requested_wait(headers: Mapping[str, str]) -> float | None:
     """Return the wait in seconds that an answer's headers ask for."""
     return retry_after(headers.get("Retry-After", ""), now_utc())
+
+
+def service_message(body: bytes, key: str) -> str:
+    """Return the service's own message under a key of its JSON, as `: message`; empty where there is none."""
+    try:
+        message = str(msgspec.json.decode(body)[key])
+    except (msgspec.DecodeError, UnicodeDecodeError, TypeError, KeyError):
+        return ""
+    return f": {one_line(message)[:200]}"
 
 
 def unreachable(service: str, error: Exception, hint: str) -> FeedOutage:

@@ -147,6 +147,18 @@ class Strategy(ABC, Generic[P]):
             },
         )
 
+    def entry(self, side: int, strength: float, atr: float) -> Decision:
+        """Return a BUY (`side` above 0) or a SELL with the stop and the target of the parameters.
+
+        `strength` is a ratio of 0 or more; its confidence rises from 0.5 to 1 at a strength of 1.
+        """
+        return Decision(
+            action="BUY" if side > 0 else "SELL",
+            confidence=0.5 + 0.5 * min(strength, 1),
+            risk=self.parameters.stop_atr * atr,
+            reward=self.parameters.target_atr * atr,
+        )
+
     def signal_id(self, candle: Candle) -> str:
         """Return the id of the candle's signal: readable ASCII, and at most 124 characters.
 
