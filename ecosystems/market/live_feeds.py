@@ -1,6 +1,7 @@
 """Shared parts of the live feeds: paging, closed candles, gaps and errors."""
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -79,10 +80,11 @@ def make_candle(at: datetime, *values: Any) -> Candle:
 
     Raises FeedOutage for another value: a service that sends one is likely to be repaired.
     """
-    try:
-        return Candle(at, *(Decimal(str(value)) for value in values))
-    except (InvalidOperation, TypeError) as error:
-        raise FeedOutage("the service sent a candle with a price that is not a number") from error
+    with suppress(InvalidOperation, TypeError):
+        numbers = [Decimal(str(value)) for value in values]
+        if all(number.is_finite() for number in numbers):
+            return Candle(at, *numbers)
+    raise FeedOutage("the service sent a candle with a price that is not a number")
 
 
 def requested_wait(headers: Mapping[str, str]) -> float | None:
