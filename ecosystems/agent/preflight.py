@@ -8,7 +8,6 @@ import socket
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-import msgspec
 import psycopg
 import redis
 import requests
@@ -16,6 +15,7 @@ import requests
 from ecosystems.bus.configuration import webhook_transport
 from ecosystems.bus.redis import make_client
 from ecosystems.bus.transport import BusError
+from ecosystems.bus.webhook_answers import problem_of
 from ecosystems.http_errors import error_chain
 from ecosystems.redis_client import error_text
 
@@ -59,10 +59,10 @@ def _webhook(environment: "Environment") -> str | None:
         if _is_unknown_host(error):
             return f"CORE_EVENT_WEBHOOK_URL {UNKNOWN_HOST}"
         return _outage("the webhook", type(error).__name__)
-    status = response.status_code
-    if status == 400 and _code(response.content) == "empty":
+    status, code = response.status_code, problem_of(response.content).code
+    if status == 400 and code == "empty":
         return None
-    if status == 401 or _code(response.content) == "scope_missing":
+    if status == 401 or code == "scope_missing":
         return (
             f"the hub refuses this agent ({status}): CORE_EVENT_WEBHOOK_SECRET and the first key of "
             "CORE_API_KEYS must be the hub's, and the key must have the scope to publish"
@@ -70,13 +70,6 @@ def _webhook(environment: "Environment") -> str | None:
     if status == 429 or status >= 500:
         return _outage("the webhook", f"status {status}")
     return f"there is no hub at CORE_EVENT_WEBHOOK_URL (it answers {status}): the URL ends in /api/signals"
-
-
-def _code(body: bytes) -> str:
-    try:
-        return str(msgspec.json.decode(body)["code"])
-    except (msgspec.DecodeError, UnicodeDecodeError, TypeError, KeyError):
-        return ""
 
 
 def _redis(url: str) -> str | None:

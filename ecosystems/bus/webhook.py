@@ -7,13 +7,12 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 import requests
-import requests.auth
 import urllib3
 
 from ecosystems import signing
 from ecosystems.bus.transport import Entry, Fate, Transport, halves, postpone, send_in_turn
 from ecosystems.bus.webhook_answers import fates_of
-from ecosystems.http_errors import error_chain
+from ecosystems.http_errors import error_chain, innermost_text
 
 WEBHOOK_CONNECT_TIMEOUT_S = 5
 WEBHOOK_READ_TIMEOUT_S = 10
@@ -44,7 +43,10 @@ class WebhookTransport(Transport):
         self._max_bytes = max_bytes
         self._session = requests.Session()
         self._session.headers.update({"Content-Type": "application/json", "User-Agent": "signal-hub-agent"})
-        self._session.auth = _Bearer(api_key)
+        if api_key:
+            self._session.headers["Authorization"] = f"Bearer {api_key}"
+        # Keeps requests from sending what `~/.netrc` has for this host.
+        self._session.auth = lambda request: request
 
     def send(self, entries: Sequence[Entry]) -> list[Fate]:
         return send_in_turn(self._deliver, self._batches(entries))
@@ -90,18 +92,6 @@ class WebhookTransport(Transport):
         self._session.close()
 
 
-class _Bearer(requests.auth.AuthBase):
-    """Sends the API key. Without one it sends none, and keeps requests from reading `~/.netrc`."""
-
-    def __init__(self, api_key: str | None) -> None:
-        self._api_key = api_key
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if self._api_key:
-            request.headers["Authorization"] = f"Bearer {self._api_key}"
-        return request
-
-
 def _body(batch: Sequence[Entry]) -> bytes:
     """Return one signal as an object, several as an array."""
     if len(batch) == 1:
@@ -115,11 +105,9 @@ def _reason(error: Exception) -> str:
         return f"no connection within {WEBHOOK_CONNECT_TIMEOUT_S} s"
     if isinstance(error, requests.Timeout):
         return f"no answer within {WEBHOOK_READ_TIMEOUT_S} s"
-    found = error_chain(error)
-    for cause in found:
+    for cause in error_chain(error):
         if isinstance(cause, ssl.SSLError):
             return (
                 f"TLS failed: {getattr(cause, 'verify_message', '') or cause.reason or 'no common protocol'}"
             )
-    words = [cause.strerror for cause in found if isinstance(cause, OSError) and cause.strerror]
-    return f"no connection: {words[-1]}" if words else f"no connection ({type(error).__name__})"
+    return f"no connection: {innermost_text(error)}"

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import requests
 
-from ecosystems.http_errors import error_chain, one_line, retry_after
+from ecosystems.http_errors import innermost_text, one_line, retry_after
 from ecosystems.market.calendars import is_market_open
 from ecosystems.market.candles import Candle
 from ecosystems.market.feeds import FeedOutage
@@ -104,11 +104,5 @@ def service_message(body: bytes, key: str) -> str:
 def unreachable(service: str, error: Exception, hint: str) -> FeedOutage:
     """Return the outage of a service that does not answer; `hint` says what to check."""
     late = isinstance(error, requests.Timeout)
-    why = f"no answer within {TIMEOUT_S:.0f} s" if late else _innermost_text(error)
+    why = f"no answer within {TIMEOUT_S:.0f} s" if late else innermost_text(error)
     return FeedOutage(f"{service} cannot be reached ({why}): {hint}")
-
-
-def _innermost_text(error: BaseException) -> str:
-    """Return the innermost error's text: requests wraps it three times, with the whole URL."""
-    words = [one.strerror for one in error_chain(error) if isinstance(one, OSError) and one.strerror]
-    return words[-1] if words else type(error).__name__
