@@ -80,14 +80,18 @@ def _retry(outbox: Outbox, options: dict[str, Any], write: Write, _note: Write) 
     write(f"{count} made pending; a running agent sends them within seconds")
 
 
-def _drop(outbox: Outbox, options: dict[str, Any], write: Write, _note: Write) -> None:
-    dropped = list(outbox.entries("refused")) if options["refused"] else _named(outbox, options["numbers"])
-    for number, payload in {item.id: item.entry.payload for item in dropped}.items():
-        try:
-            write(payload.decode(errors="replace"))
-        except OSError as error:
-            raise OutboxError(f"the output cannot be written ({error.strerror}): the rest stays") from error
-        outbox.drop([number])
+def _drop(outbox: Outbox, options: dict[str, Any], write: Write, note: Write) -> None:
+    numbers = outbox.refused() if options["refused"] else [e.id for e in _named(outbox, options["numbers"])]
+    for number in dict.fromkeys(numbers):
+        for item in outbox.entries(number=number, limit=1):
+            try:
+                write(item.entry.payload.decode(errors="replace"))
+            except OSError as error:
+                reason = f"the output cannot be written ({error.strerror}): the rest stays"
+                raise OutboxError(reason) from error
+            outbox.drop([number])
+    if options["refused"] and (kept := {item.id for item in outbox.entries("refused")}):
+        note(f"{len(kept)} kept: refused by one transport, but waiting for another")
 
 
 _ACTIONS = {"list": _list, "show": _show, "retry": _retry, "drop": _drop}
