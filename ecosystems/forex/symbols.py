@@ -5,7 +5,7 @@ The codes are those of currencies.toml, what may stand around them is in venues.
 
 import re
 
-from ecosystems.market.tables import all_codes, read_table, words
+from ecosystems.market.tables import read_table, words
 
 PAIR = re.compile(r"([A-Za-z]{3})[-_/.]?([A-Za-z]{3})(.*)")
 INSTRUMENT = re.compile(r"([A-Z]{3})/([A-Z]{3})")
@@ -13,9 +13,11 @@ PREFIX = re.compile(r"([A-Za-z][A-Za-z0-9_]*):(.+)")
 YAHOO = re.compile(r"([A-Z]{3}|[A-Z]{6})=X")
 BLOOMBERG = re.compile(r"([A-Z]{6}) CURNCY")
 
-
 _TABLE = read_table(__file__, "venues.toml")
-CODES = all_codes()
+CODES = frozenset[str]().union(
+    *(words(part["codes"]) for part in read_table(__file__, "currencies.toml").values())
+)
+"""Of currencies, metals and commodities."""
 PREFIXES = words(_TABLE["prefixes"]["names"])
 VENUES = words(_TABLE["venues"]["names"])
 DETACHED = words(_TABLE["suffixes"]["detached"])
