@@ -30,6 +30,12 @@ def error_chain(error: BaseException) -> list[BaseException]:
     return found
 
 
+def innermost_text(error: BaseException) -> str:
+    """Return the text of the innermost cause: requests wraps it three times, with the whole URL."""
+    words = [one.strerror for one in error_chain(error) if isinstance(one, OSError) and one.strerror]
+    return words[-1] if words else type(error).__name__
+
+
 def one_line(error: BaseException | str) -> str:
     """Return an error's text in one line, or the error's type where it has none."""
     return " ".join(str(error).split()) or type(error).__name__

@@ -16,7 +16,6 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parents[1]
 OLD, NEW = "ecosystems", "signal_agent"
-FOR_DJANGO = ("management", "apps.py")
 _MODULE = re.compile(rf"(?<![.\w]){OLD}(?=\.[a-z]| import )")
 _PROGRAM = f"python -m {OLD}.agent"
 _BACKEND = "import sys; from setuptools.build_meta import build_wheel; print(build_wheel(sys.argv[1]))"
@@ -32,7 +31,7 @@ def renamed(code: str) -> str:
 def stage(folder: Path) -> None:
     """Lay out in an empty folder what setuptools builds the wheel from."""
     package = folder / NEW
-    ignored = shutil.ignore_patterns(*FOR_DJANGO, "requirements-agent.*", "__pycache__")
+    ignored = shutil.ignore_patterns("management", "requirements-agent.*", "__pycache__")
     shutil.copytree(PROJECT / OLD, package, ignore=ignored)
     for module in package.rglob("*.py"):
         module.write_text(renamed(module.read_text()))

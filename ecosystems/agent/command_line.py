@@ -19,7 +19,7 @@ from ecosystems.market.candles import duration
 from ecosystems.market.feed_choice import open_feed
 from ecosystems.market.feeds import Feed, FeedError
 from ecosystems.shutdown import stop_on_signals
-from ecosystems.signal import Signal
+from ecosystems.signal import Signal, is_agent_source
 from ecosystems.strategies import BUILT_IN, Strategy, load_strategy
 
 logger = logging.getLogger("signal_hub.agent")
@@ -98,6 +98,7 @@ def main(arguments: list[str] | None = None) -> int:
     add_arguments(parser)
     options = vars(parser.parse_args(arguments))
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    sys.path.append("")  # strategies in the current folder, where an installed command does not look
     try:
         run(options)
     except Misconfigured as error:
@@ -138,7 +139,7 @@ def strategy_of(options: dict[str, Any], feed: Feed) -> Strategy[Any]:
     strategy_class = load_strategy(options["strategy"])
     market = (options["ecosystem"], options["symbol"], options["timeframe"])
     name = options["agent"] or f"{options['ecosystem']}-{strategy_class.name}"
-    if not 0 < len(name) <= 128 or not name.isprintable():
+    if not (is_agent_source(name) and name.isprintable()):
         raise ValueError("--agent: a name has 1 to 128 printable characters")
     return strategy_class(*market, name, tags=feed.tags, **dict(options["param"]))
 
@@ -202,28 +203,30 @@ class PrintingPublisher:
 
 
 class BusPublisher:
-    """Publishes signals through a bus with an outbox."""
+    """Publishes signals through a bus and its outbox."""
 
     def __init__(self, bus: EventBus) -> None:
+        assert bus.outbox is not None
         self._bus = bus
+        self._outbox = bus.outbox
 
     def publish(self, signals: list[Signal]) -> None:
         self._bus.publish_many(signals)
 
     def all_delivered(self) -> bool:
-        return self.pending() == 0
-
-    def pending(self) -> int:
-        """Return how many deliveries wait in the outbox."""
-        counts = self._bus.outbox.counts() if self._bus.outbox else {}
-        return sum(count for (_, state), count in counts.items() if state == "pending")
+        """Return whether nothing waits that a transport of the bus can deliver."""
+        pending = self._pending()
+        return not any(sender.transport.name in pending for sender in self._bus.senders)
 
     def drain(self, stop: threading.Event, *, wait: bool) -> None:
         """Deliver what is in the outbox: with `wait` all of it, whatever time that takes, else in one try."""
-        while wait and not stop.is_set() and self.pending():
+        while wait and not stop.is_set() and not self.all_delivered():
             stop.wait(0.1)
         self._bus.flush(seconds=5.0)
-        if left := self.pending():
-            logger.warning(
-                "agent: %d signals wait in the outbox %s", left, self._bus.outbox and self._bus.outbox.path
-            )
+        if left := sum(self._pending().values()):
+            logger.warning("agent: %d signals wait in the outbox %s", left, self._outbox.path)
+
+    def _pending(self) -> dict[str, int]:
+        """Return how many deliveries wait in the outbox, by transport."""
+        counts = self._outbox.counts()
+        return {transport: count for (transport, state), count in counts.items() if state == "pending"}

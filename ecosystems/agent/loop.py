@@ -97,7 +97,7 @@ class Agent:
             self._no_signals_until = self.progress.last or self._no_signals_until
             self._no_signals_for = self.strategy.history
         else:
-            self._with_retries(self._warm_up)
+            self._try_to_warm_up()
         since = "the end of the history" if self.progress.last is None else self.progress.last.isoformat()
         logger.info(
             "agent: %s on %s %s as %r, signals after %s",
@@ -108,10 +108,10 @@ class Agent:
             since,
         )
 
-    def _with_retries(self, action: Callable[[], None]) -> None:
+    def _try_to_warm_up(self) -> None:
         for number in range(1, START_TRIES + 1):
             try:
-                action()
+                self._warm_up()
                 break
             except FeedOutage as outage:
                 if number == START_TRIES or self._stop.is_set():
@@ -243,9 +243,11 @@ class Agent:
             return
         interval = self._heartbeat_interval.total_seconds()
         slot = datetime.fromtimestamp(self._clock().timestamp() // interval * interval, UTC)
-        if slot == self._last_heartbeat or not self.publisher.all_delivered():
+        if slot == self._last_heartbeat:
             return
         try:
+            if not self.publisher.all_delivered():
+                return
             self.publisher.publish([heartbeat(self.strategy, slot, self._heartbeat_interval)])
         except OutboxError as error:
             logger.error("agent: no heartbeat: %s", error)

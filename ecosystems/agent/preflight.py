@@ -8,7 +8,6 @@ import socket
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-import msgspec
 import psycopg
 import redis
 import requests
@@ -16,6 +15,9 @@ import requests
 from ecosystems.bus.configuration import webhook_transport
 from ecosystems.bus.redis import make_client
 from ecosystems.bus.transport import BusError
+from ecosystems.bus.webhook_answers import problem_of
+from ecosystems.http_errors import error_chain
+from ecosystems.redis_client import error_text
 
 if TYPE_CHECKING:
     from ecosystems.env import Environment
@@ -24,12 +26,14 @@ logger = logging.getLogger("signal_hub.agent")
 
 DATABASE_REFUSALS = {
     "authentication failed": "refuses the user or the password",
+    "root certificate file": "cannot be verified without its authority's certificate (sslrootcert)",
     "does not exist": "has no such database or role",
-    "could not translate host name": "has a host name that cannot be resolved",
     "no pg_hba.conf entry": "does not admit this server",
     "certificate verify failed": "has a certificate that cannot be verified",
 }
-"""Parts of libpq's texts, which are all that it offers when a connection cannot be made."""
+"""Parts of libpq's texts, which are all that it offers when a connection cannot be made; the first holds."""
+
+UNKNOWN_HOST = "has a host name that cannot be resolved: check its spelling"
 
 
 def failed_checks(environment: "Environment", ecosystem: str) -> list[str]:
@@ -52,13 +56,13 @@ def _webhook(environment: "Environment") -> str | None:
         with closing(webhook_transport(environment)) as transport:
             response = transport.post(b"[]")
     except requests.RequestException as error:
-        if "Name or service not known" in str(error) or "nodename nor servname" in str(error):
-            return "CORE_EVENT_WEBHOOK_URL has a host name that cannot be resolved: check its spelling"
+        if _is_unknown_host(error):
+            return f"CORE_EVENT_WEBHOOK_URL {UNKNOWN_HOST}"
         return _outage("the webhook", type(error).__name__)
-    status = response.status_code
-    if status == 400 and _code(response.content) == "empty":
+    status, code = response.status_code, problem_of(response.content).code
+    if status == 400 and code == "empty":
         return None
-    if status == 401 or _code(response.content) == "scope_missing":
+    if status == 401 or code == "scope_missing":
         return (
             f"the hub refuses this agent ({status}): CORE_EVENT_WEBHOOK_SECRET and the first key of "
             "CORE_API_KEYS must be the hub's, and the key must have the scope to publish"
@@ -66,13 +70,6 @@ def _webhook(environment: "Environment") -> str | None:
     if status == 429 or status >= 500:
         return _outage("the webhook", f"status {status}")
     return f"there is no hub at CORE_EVENT_WEBHOOK_URL (it answers {status}): the URL ends in /api/signals"
-
-
-def _code(body: bytes) -> str:
-    try:
-        return str(msgspec.json.decode(body)["code"])
-    except (msgspec.DecodeError, UnicodeDecodeError, TypeError, KeyError):
-        return ""
 
 
 def _redis(url: str) -> str | None:
@@ -83,12 +80,13 @@ def _redis(url: str) -> str | None:
         return str(error)
     except (redis.exceptions.AuthenticationError, redis.exceptions.NoPermissionError):
         return "Redis refuses the user or the password of CORE_REDIS_URL"
-    except redis.exceptions.ResponseError as error:
-        return f"Redis refuses CORE_REDIS_URL: {error}"
     except (redis.RedisError, OSError) as error:
-        if isinstance(error.__cause__ or error.__context__, socket.gaierror):
-            return "CORE_REDIS_URL has a host name that cannot be resolved: check its spelling"
-        return _outage("Redis", type(error).__name__)
+        if _is_unknown_host(error):
+            return f"CORE_REDIS_URL {UNKNOWN_HOST}"
+        # Other answers, such as MISCONF, are about the server's state, which may pass.
+        if isinstance(error, redis.ResponseError) and error.status_code == "ERR":
+            return f"Redis refuses CORE_REDIS_URL: {error}"
+        return _outage("Redis", error_text(error))
     return None
 
 
@@ -101,6 +99,8 @@ def _database(url: str, variable: str) -> str | None:
     except psycopg.ProgrammingError:
         return f"{variable} is not valid: it may hold postgres://user:password@host:5432/name"
     except psycopg.Error as error:
+        if f"[Errno {socket.EAI_NONAME}]" in str(error):  # psycopg's text of a failed getaddrinfo
+            return f"{variable} {UNKNOWN_HOST}"
         for part, meaning in DATABASE_REFUSALS.items():
             if part in str(error):
                 return f"the database of {variable} {meaning}: check it, or run `manage.py agent_role`"
@@ -111,6 +111,14 @@ def _database(url: str, variable: str) -> str | None:
         None
         if row[0]
         else f"the role of {variable} may not insert: `manage.py agent_role` creates one that may"
+    )
+
+
+def _is_unknown_host(error: Exception) -> bool:
+    """Return whether the resolver knows no such name; any other failure of it may pass."""
+    return any(
+        isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME
+        for cause in error_chain(error)
     )
 
 

@@ -57,7 +57,10 @@ class Progress:
             return
         draft = self.path.with_name(f"{self.path.name}.{os.getpid()}")
         try:
-            draft.write_bytes(msgspec.json.encode(_Content(self._subject, last)))
+            with draft.open("wb") as file:
+                file.write(msgspec.json.encode(_Content(self._subject, last)))
+                file.flush()
+                os.fsync(file.fileno())  # or a power failure may leave an empty file under the name
             draft.replace(self.path)
         except OSError as error:
             logger.error("agent: %s cannot be written: %s", self.path, error.strerror)

@@ -4,11 +4,10 @@ with EventBus.from_environment(ecosystems.env.load(), ecosystem="crypto", outbox
     bus.publish(Signal(signal_id="…", ecosystem="crypto", …))
 """
 
-from ecosystems.bus.event_bus import EventBus
+from ecosystems.bus.event_bus import EventBus, InvalidSignal
 from ecosystems.bus.outbox import Outbox, OutboxError, OutboxFull
 from ecosystems.bus.receipts import Delivery, Receipt, RefusedSignal, Unsent
 from ecosystems.bus.transport import BusError, Transport, Unsupported
-from ecosystems.bus.validation import InvalidSignal
 
 __all__ = [
     "BusError",

@@ -15,8 +15,9 @@ from ecosystems.bus.transport import (
     Fate,
     Refused,
     Transport,
-    last_postponement,
+    halves,
     postpone,
+    send_in_turn,
 )
 from ecosystems.http_errors import one_line
 from ecosystems.signal import Signal
@@ -77,12 +78,8 @@ class DatabaseTransport(Transport):
             raise BusError(f"the database URL is not valid: {why.strip()}") from None
 
     def send(self, entries: Sequence[Entry]) -> list[Fate]:
-        fates: list[Fate] = []
-        for start in range(0, len(entries), INSERT_BATCH):
-            fates += self._insert(entries[start : start + INSERT_BATCH])
-            if stop := last_postponement(fates):
-                return fates + [stop] * (len(entries) - len(fates))
-        return fates
+        starts = range(0, len(entries), INSERT_BATCH)
+        return send_in_turn(self._insert, (entries[start : start + INSERT_BATCH] for start in starts))
 
     def _insert(self, batch: Sequence[Entry]) -> list[Fate]:
         """Insert a batch, in halves where one of its rows is refused."""
@@ -94,13 +91,8 @@ class DatabaseTransport(Transport):
                 return postpone(len(batch), _reason(error))
             if len(batch) == 1:
                 return [Refused(f"sqlstate_{error.sqlstate}", _reason(error))]
-        else:
-            return [CONFIRMED] * len(batch)
-        middle = len(batch) // 2
-        fates = self._insert(batch[:middle])
-        if stop := last_postponement(fates):
-            return fates + [stop] * (len(batch) - middle)
-        return fates + self._insert(batch[middle:])
+            return send_in_turn(self._insert, halves(batch))
+        return [CONFIRMED] * len(batch)
 
     def _execute(self, batch: Sequence[Entry]) -> None:
         rows = f"[{b','.join([entry.signal().to_json() for entry in batch]).decode()}]"

@@ -1,20 +1,25 @@
-"""Publishing through every configured transport, with or without an outbox, and subscribing."""
+"""Publishing through every configured transport, with or without an outbox, and subscribing.
 
+A signal is validated first: what the hub would refuse never leaves the agent.
+"""
+
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
+
+import msgspec
 
 from ecosystems.bus.configuration import TransportName, transports_of
 from ecosystems.bus.outbox import Outbox, OutboxError
 from ecosystems.bus.outbox_sender import OutboxSender, SenderThread
 from ecosystems.bus.receipts import Delivery, Receipt, Unsent, merged
 from ecosystems.bus.transport import BusError, Callback, Entry, Transport, Unsubscribe
-from ecosystems.bus.validation import validate
-from ecosystems.signal import Signal
+from ecosystems.signal import Refusal, Signal, parse
 
 if TYPE_CHECKING:
     from ecosystems.env import Environment
@@ -22,6 +27,15 @@ if TYPE_CHECKING:
 DEFAULT_TOPIC = "signals"
 CLOSE_TIMEOUT_S = 5.0
 """How long `close` continues to deliver; the rest stays in the outbox."""
+
+
+class InvalidSignal(BusError):
+    """A signal breaks the schema; nothing of the call it came with was sent. `refusal` has the reason."""
+
+    def __init__(self, signal: Signal, refusal: Refusal) -> None:
+        super().__init__(f"signal {signal.signal_id!r:.140} is not valid: {refusal.detail}")
+        self.signal = signal
+        self.refusal = refusal
 
 
 class EventBus:
@@ -81,7 +95,7 @@ class EventBus:
         for what the environment lacks, OutboxError for a file that cannot be used.
         """
         topics = environment.stream_topics
-        topic = DEFAULT_TOPIC if DEFAULT_TOPIC in topics or not topics else topics[0]
+        topic = DEFAULT_TOPIC if DEFAULT_TOPIC in topics else topics[0]
         transports = transports_of(environment, ecosystem, backend)
         file = None if outbox is None else Outbox(outbox)
         return cls(transports, outbox=file, background=background, topic=topic)
@@ -176,3 +190,30 @@ class EventBus:
     def _send(transport: Transport, entries: Sequence[Entry]) -> Delivery:
         carried = [entry for entry in entries if entry.ecosystem in transport.ecosystems]
         return Delivery.of(transport.name, carried, transport.send(carried) if carried else [])
+
+
+def validate(signal: Signal, now: datetime) -> bytes:
+    """Return the signal's JSON if the hub, at `now`, will accept it. Raises InvalidSignal."""
+    try:
+        payload = signal.to_json()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidSignal(signal, Refusal("not_json", f"it has no JSON form ({error})")) from error
+    # The encoder writes NaN and infinities as null, which would pass: look for them where nulls are too many.
+    nulls = payload.count(b"null")
+    fields = msgspec.structs.astuple(signal)
+    if nulls > sum(value is None for value in fields) and not _finite(fields):
+        raise InvalidSignal(signal, Refusal("not_finite", "it holds a NaN or an infinity"))
+    parsed = parse(payload, now)
+    if isinstance(parsed, Refusal):
+        raise InvalidSignal(signal, parsed)
+    return payload
+
+
+def _finite(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, dict):
+        return all(map(_finite, value.values()))
+    if isinstance(value, (list, tuple)):
+        return all(map(_finite, value))
+    return True

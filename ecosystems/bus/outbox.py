@@ -194,10 +194,18 @@ class Outbox:
         )
 
     def drop(self, numbers: Iterable[int] | None = None) -> int:
-        """Delete signals: the named ones, or by default the refused ones; return how many."""
-        if numbers is None:
-            numbers = {entry.id for entry in self.entries("refused")}
+        """Delete signals: the named ones, or by default those of `refused`; return how many."""
+        numbers = self.refused() if numbers is None else numbers
         return self._change("DELETE FROM signals WHERE true", "id", numbers)
+
+    def refused(self) -> list[int]:
+        """Return the ids of signals that were refused and wait for no transport, oldest first."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                "SELECT signal FROM deliveries GROUP BY signal HAVING NOT max(state = 'pending') "
+                "ORDER BY signal"
+            )
+            return [number for (number,) in rows]
 
     def close(self) -> None:
         """Close the file and release its lock."""

@@ -3,6 +3,7 @@
 import sys
 from argparse import ArgumentParser
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from ecosystems.bus.outbox import OUTBOX_FOLDER, Outbox, OutboxEntry, OutboxErro
 from ecosystems.signal import Refusal, parse
 
 Write = Callable[[str], Any]
+"""Writes a line, and returns when it has left this process."""
+
 OUTBOX_HELP = "Show what an agent has not delivered yet, retry refused signals, or delete them."
 
 
@@ -38,7 +41,7 @@ def outbox_main(arguments: list[str] | None = None) -> int:
     add_outbox_arguments(parser)
     options = vars(parser.parse_args(arguments))
     try:
-        run_outbox_action(options, print, lambda text: print(text, file=sys.stderr))  # noqa: T201
+        run_outbox_action(options, partial(print, flush=True), partial(print, file=sys.stderr))
     except OutboxError as error:
         print(f"outbox: {error}", file=sys.stderr)  # noqa: T201
         return 1
@@ -77,11 +80,18 @@ def _retry(outbox: Outbox, options: dict[str, Any], write: Write, _note: Write) 
     write(f"{count} made pending; a running agent sends them within seconds")
 
 
-def _drop(outbox: Outbox, options: dict[str, Any], write: Write, _note: Write) -> None:
-    dropped = list(outbox.entries("refused")) if options["refused"] else _named(outbox, options["numbers"])
-    for number, payload in {item.id: item.entry.payload for item in dropped}.items():
-        if outbox.drop([number]):
-            write(payload.decode(errors="replace"))
+def _drop(outbox: Outbox, options: dict[str, Any], write: Write, note: Write) -> None:
+    numbers = outbox.refused() if options["refused"] else [e.id for e in _named(outbox, options["numbers"])]
+    for number in dict.fromkeys(numbers):
+        for item in outbox.entries(number=number, limit=1):
+            try:
+                write(item.entry.payload.decode(errors="replace"))
+            except OSError as error:
+                reason = f"the output cannot be written ({error.strerror}): the rest stays"
+                raise OutboxError(reason) from error
+            outbox.drop([number])
+    if options["refused"] and (kept := {item.id for item in outbox.entries("refused")}):
+        note(f"{len(kept)} kept: refused by one transport, but waiting for another")
 
 
 _ACTIONS = {"list": _list, "show": _show, "retry": _retry, "drop": _drop}

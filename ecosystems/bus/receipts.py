@@ -64,7 +64,8 @@ class Delivery:
             more = f" (and {len(self.refused) - 1} more)" if len(self.refused) > 1 else ""
             found.append(f"{self.refused[0]}{more}")
         if self.pending:
-            found.append(f"{self.transport} did not confirm {_counted(len(self.pending))}: {self.reason}")
+            count = "1 signal" if len(self.pending) == 1 else f"{len(self.pending)} signals"
+            found.append(f"{self.transport} did not confirm {count}: {self.reason}")
         return found
 
 
@@ -86,7 +87,8 @@ class Receipt:
     @property
     def pending(self) -> tuple[Signal, ...]:
         """Signals that at least one transport has not confirmed, each once, in their order."""
-        return tuple(_unique(signal for delivery in self.deliveries for signal in delivery.pending))
+        pending = (signal for delivery in self.deliveries for signal in delivery.pending)
+        return tuple({(signal.ecosystem, signal.signal_id): signal for signal in pending}.values())
 
     @property
     def complete(self) -> bool:
@@ -100,14 +102,6 @@ class Unsent(BusError):
     def __init__(self, receipt: Receipt) -> None:
         super().__init__("; ".join(text for delivery in receipt.deliveries for text in delivery.problems()))
         self.receipt = receipt
-
-
-def _counted(count: int) -> str:
-    return f"{count} signal" if count == 1 else f"{count} signals"
-
-
-def _unique(signals: Iterable[Signal]) -> Iterable[Signal]:
-    return {(signal.ecosystem, signal.signal_id): signal for signal in signals}.values()
 
 
 def merged(deliveries: Iterable[Delivery]) -> Receipt:

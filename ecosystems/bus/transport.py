@@ -1,7 +1,7 @@
 """The interface of a transport: it sends signals and returns the fate of each."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -101,6 +101,20 @@ def postpone(count: int, reason: str, after: float | None = None) -> list[Fate]:
     return [Postponed(reason, after)] * count
 
 
-def last_postponement(fates: Sequence[Fate]) -> Postponed | None:
-    """Return the postponement that ends a series of batches, if there is one."""
-    return fates[-1] if fates and isinstance(fates[-1], Postponed) else None
+def send_in_turn(
+    send: Callable[[Sequence[Entry]], list[Fate]], batches: Iterable[Sequence[Entry]]
+) -> list[Fate]:
+    """Send batches, none of them empty, until one ends with a postponement, which the rest of them gets."""
+    fates: list[Fate] = []
+    for batch in batches:
+        if fates and isinstance(fates[-1], Postponed):
+            fates += [fates[-1]] * len(batch)
+        else:
+            fates += send(batch)
+    return fates
+
+
+def halves(batch: Sequence[Entry]) -> tuple[Sequence[Entry], Sequence[Entry]]:
+    """Return the two halves of a batch."""
+    middle = len(batch) // 2
+    return batch[:middle], batch[middle:]

@@ -3,17 +3,16 @@
 import hashlib
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 import requests
-import requests.auth
 import urllib3
 
 from ecosystems import signing
-from ecosystems.bus.transport import Entry, Fate, Transport, last_postponement, postpone
+from ecosystems.bus.transport import Entry, Fate, Transport, halves, postpone, send_in_turn
 from ecosystems.bus.webhook_answers import fates_of
-from ecosystems.http_errors import error_chain
+from ecosystems.http_errors import error_chain, innermost_text
 
 WEBHOOK_CONNECT_TIMEOUT_S = 5
 WEBHOOK_READ_TIMEOUT_S = 10
@@ -44,26 +43,24 @@ class WebhookTransport(Transport):
         self._max_bytes = max_bytes
         self._session = requests.Session()
         self._session.headers.update({"Content-Type": "application/json", "User-Agent": "signal-hub-agent"})
-        self._session.auth = _Bearer(api_key)
+        if api_key:
+            self._session.headers["Authorization"] = f"Bearer {api_key}"
+        # Keeps requests from sending what `~/.netrc` has for this host.
+        self._session.auth = lambda request: request
 
     def send(self, entries: Sequence[Entry]) -> list[Fate]:
-        fates: list[Fate] = []
-        while len(fates) < len(entries):
-            fates += self._deliver(self._batch(entries, len(fates)))
-            if stop := last_postponement(fates):
-                return fates + [stop] * (len(entries) - len(fates))
-        return fates
+        return send_in_turn(self._deliver, self._batches(entries))
 
-    def _batch(self, entries: Sequence[Entry], start: int) -> Sequence[Entry]:
-        """Return the entries from `start` on that fit into one request; at least one."""
-        size = 1  # an array of n entries has n - 1 commas and two brackets
-        end = start
-        while end < len(entries) and end - start < self._max_signals:
-            size += len(entries[end].payload) + 1
-            if size > self._max_bytes and end > start:
-                break
-            end += 1
-        return entries[start:end]
+    def _batches(self, entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
+        """Yield the entries that fit into one request, or one that is too large, until none is left."""
+        start, size = 0, 1  # an array of n entries has n - 1 commas and two brackets
+        for end, entry in enumerate(entries):
+            size += len(entry.payload) + 1
+            if end > start and (size > self._max_bytes or end - start == self._max_signals):
+                yield entries[start:end]
+                start, size = end, len(entry.payload) + 2
+        if entries:
+            yield entries[start:]
 
     def _deliver(self, batch: Sequence[Entry]) -> list[Fate]:
         """Post one batch, in halves where it is too large as a whole."""
@@ -75,11 +72,7 @@ class WebhookTransport(Transport):
             return postpone(len(batch), _reason(error))
         if response.status_code == 413 and len(batch) > 1:
             self._max_bytes = min(self._max_bytes, len(body) // 2)
-            middle = len(batch) // 2
-            fates = self._deliver(batch[:middle])
-            if stop := last_postponement(fates):
-                return fates + [stop] * (len(batch) - middle)
-            return fates + self._deliver(batch[middle:])
+            return send_in_turn(self._deliver, halves(batch))
         now = datetime.now(UTC)
         return fates_of(response.status_code, response.headers, response.content, len(batch), now)
 
@@ -99,18 +92,6 @@ class WebhookTransport(Transport):
         self._session.close()
 
 
-class _Bearer(requests.auth.AuthBase):
-    """Sends the API key. Without one it sends none, and keeps requests from reading `~/.netrc`."""
-
-    def __init__(self, api_key: str | None) -> None:
-        self._api_key = api_key
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if self._api_key:
-            request.headers["Authorization"] = f"Bearer {self._api_key}"
-        return request
-
-
 def _body(batch: Sequence[Entry]) -> bytes:
     """Return one signal as an object, several as an array."""
     if len(batch) == 1:
@@ -124,11 +105,9 @@ def _reason(error: Exception) -> str:
         return f"no connection within {WEBHOOK_CONNECT_TIMEOUT_S} s"
     if isinstance(error, requests.Timeout):
         return f"no answer within {WEBHOOK_READ_TIMEOUT_S} s"
-    found = error_chain(error)
-    for cause in found:
+    for cause in error_chain(error):
         if isinstance(cause, ssl.SSLError):
             return (
                 f"TLS failed: {getattr(cause, 'verify_message', '') or cause.reason or 'no common protocol'}"
             )
-    words = [cause.strerror for cause in found if isinstance(cause, OSError) and cause.strerror]
-    return f"no connection: {words[-1]}" if words else f"no connection ({type(error).__name__})"
+    return f"no connection: {innermost_text(error)}"

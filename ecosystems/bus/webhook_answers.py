@@ -29,7 +29,7 @@ class _Outcome(msgspec.Struct):
     rejected: list[_Rejection] = []
 
 
-class _Problem(msgspec.Struct):
+class Problem(msgspec.Struct):
     """Body of every other answer, as RFC 9457 defines it."""
 
     title: str = ""
@@ -49,7 +49,7 @@ def fates_of(status: int, headers: Mapping[str, str], body: bytes, count: int, n
         except (msgspec.DecodeError, UnicodeDecodeError):
             return postpone(count, f"{status} from a server that is not a hub: check the webhook URL")
         return _with_rejections(outcome.rejected, [CONFIRMED] * count)
-    problem = _problem(body)
+    problem = problem_of(body)
     if status in REFUSING_STATUSES:
         detail = _clean(problem.detail or problem.title) or f"the hub answered {status}"
         refused = Refused(_clean(problem.code) or f"http_{status}", detail)
@@ -60,11 +60,12 @@ def fates_of(status: int, headers: Mapping[str, str], body: bytes, count: int, n
     return postpone(count, reason, retry_after(headers.get("Retry-After", ""), now))
 
 
-def _problem(body: bytes) -> _Problem:
+def problem_of(body: bytes) -> Problem:
+    """Return the problem that a body is, an empty one for a body that is none."""
     try:
-        return msgspec.json.decode(body, type=_Problem)
+        return msgspec.json.decode(body, type=Problem)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return _Problem()
+        return Problem()
 
 
 def _with_rejections(rejections: list[_Rejection], fates: list[Fate]) -> list[Fate]:

@@ -46,6 +46,7 @@ class CcxtFeed:
         )
         if not self.exchange.has["fetchOHLCV"]:
             raise FeedError(f"{exchange} has no candles: choose another exchange that ccxt knows")
+        self._credentials = "".join(urlsplit(url or "").netloc.rpartition("@")[:2])
         if url:
             self.exchange.urls["api"] = _with_host(self.exchange.urls["api"], url)
         self.tags: tuple[str, ...] = ()
@@ -122,22 +123,24 @@ class CcxtFeed:
                 f"{self.name} limits the rate of requests", requested_wait(self._headers())
             ) from error
         except (ccxt.AuthenticationError, ccxt.RestrictedLocation) as error:
-            raise FeedError(
-                f"{self.name} refuses: {one_line(error)[:300]}; choose another exchange"
-            ) from error
+            raise FeedError(f"{self.name} refuses: {self._text(error)}; choose another exchange") from error
         except ccxt.NetworkError as error:
             if error.__cause__ is not None and getattr(error.__cause__, "response", None) is None:
                 raise unreachable(self.name, error.__cause__, "check the network and CCXT_URL") from error
             raise FeedOutage(
-                f"{self.name} does not answer: {one_line(error)[:300]}", requested_wait(self._headers())
+                f"{self.name} does not answer: {self._text(error)}", requested_wait(self._headers())
             ) from error
         except (ccxt.BadSymbol, ccxt.BadRequest, ccxt.NotSupported) as error:
-            raise FeedError(f"{self.name} refuses the request: {one_line(error)[:300]}") from error
+            raise FeedError(f"{self.name} refuses the request: {self._text(error)}") from error
         except ccxt.BaseError as error:
-            raise FeedOutage(f"{self.name} answered with an error: {one_line(error)[:300]}") from error
+            raise FeedOutage(f"{self.name} answered with an error: {self._text(error)}") from error
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             # What ccxt raises for an answer that is not shaped like the exchange's.
             raise FeedOutage(f"the answer is not {self.name}'s: check CCXT_URL") from error
+
+    def _text(self, error: ccxt.BaseError) -> str:
+        """Return ccxt's text, which quotes the address that it asked, without the password of `url`."""
+        return one_line(error).replace(self._credentials, "")[:300]
 
 
 def _with_host(urls: Any, url: str) -> Any:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from ecosystems.crypto.assets import ASSETS, Pair
+from ecosystems.crypto import assets
+from ecosystems.crypto.assets import Pair
 from ecosystems.market.tables import read_table, words
 
 WRITTEN_PAIR = re.compile(r"([A-Z0-9]{1,20})([-_/])([A-Z][A-Z0-9]{0,19})")
@@ -15,19 +16,17 @@ Market = tuple[Pair, str]
 """A pair, and what it is settled in: an empty text on a spot market."""
 
 
-@dataclass(frozen=True)
-class Venues:
-    """The venues whose names may stand before or after a symbol."""
-
-    names: frozenset[str]
-    marked: frozenset[str]
-    """Those at which a symbol without a mark may be a contract."""
-    quotes: dict[str, frozenset[str]]
-    """All that a venue quotes in, where that is known."""
-    ambiguous: frozenset[str]
-    """Symbols that two venues use for different markets."""
-    kinds: frozenset[str]
-    """Coins whose names are kinds of contracts as well."""
+_TABLE = read_table(__file__, "venues.toml")
+VENUES = words(_TABLE["prefixes"]["names"])
+"""The venues whose names may stand before or after a symbol."""
+MARKED = words(_TABLE["prefixes"]["marked"])
+"""Those at which a symbol without a mark may be a contract."""
+QUOTES_OF = {name: words(text) for name, text in _TABLE["quotes"].items() if name != "source"}
+"""All that a venue quotes in, where that is known."""
+AMBIGUOUS = words(_TABLE["ambiguous"]["symbols"])
+"""Symbols that two venues use for different markets."""
+KINDS = words(_TABLE["ambiguous"]["kinds"])
+"""Coins whose names are kinds of contracts as well."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class Notation:
     def read(self, text: str, venue: str) -> Market | None:
         """Return the market that a text means in this notation."""
         found = self.pattern.fullmatch(text if self.exact else text.upper())
-        if found is None or (self.exact and not venue and ASSETS.known_pairs(text.upper())):
+        if found is None or (self.exact and not venue and assets.known_pairs(text.upper())):
             return None  # of the exact ones, tBTCUSD is a pair of the token tBTC as well
         pair = self._pair({name: part for name, part in found.groupdict().items() if part}, venue)
         return (pair, settled) if pair and (settled := self._settled(pair)) is not None else None
@@ -59,38 +58,25 @@ class Notation:
     def _pair(self, parts: dict[str, str], venue: str) -> Pair | None:
         if "pair" in parts:
             return certain_pair(parts["pair"], venue)
-        if "coin" in parts and not ASSETS.is_known(parts["coin"]):
+        if "coin" in parts and not assets.is_known(parts["coin"]):
             return None
         base = parts.get("base") or parts["coin"]
         quote = parts.get("quote") or parts.get("coin_quote") or self.quote
         return self._asset(base), self._asset(quote)
 
     def _asset(self, name: str) -> str:
-        return self.assets.get(name) or ASSETS.unaliased(name)
+        return self.assets.get(name) or assets.unaliased(name)
 
     def _settled(self, pair: Pair) -> str | None:
         """Return what the market of a pair is settled in, None if there is no such market."""
         base, quote = pair
-        if base == quote or quote not in ASSETS.quotes:
+        if base == quote or quote not in assets.QUOTES:
             return None
         if self.settle or self.market in {"spot", "linear"}:
             return self.settle or ("" if self.market == "spot" else quote)
-        if quote in ASSETS.stables:
+        if quote in assets.STABLES:
             return quote if self.market in {"stable", "contract"} else None
         return base if quote == "USD" and self.market in {"inverse", "contract"} else None
-
-
-@lru_cache(maxsize=1)
-def venues() -> Venues:
-    """Return the venues of venues.toml."""
-    table = read_table(__file__, "venues.toml")
-    return Venues(
-        words(table["prefixes"]["names"]),
-        words(table["prefixes"]["marked"]),
-        {name: words(text) for name, text in table["quotes"].items() if name != "source"},
-        words(table["ambiguous"]["symbols"]),
-        words(table["ambiguous"]["kinds"]),
-    )
 
 
 def markets(text: str, venue: str) -> Iterator[Market]:
@@ -122,7 +108,7 @@ def _any_alone() -> tuple[re.Pattern[str], re.Pattern[str]]:
 @lru_cache(maxsize=1)
 def all_notations() -> list[Notation]:
     """Return the notations of venues.toml, in its order."""
-    longest_first = sorted(ASSETS.spelled_quotes, key=lambda name: (-len(name), name))
+    longest_first = sorted(assets.SPELLED_QUOTES, key=lambda name: (-len(name), name))
     placeholders = {
         "{base}": "(?P<base>[A-Z0-9]{1,20})",
         "{coin}": "(?P<coin>[A-Z0-9]{1,20})",
@@ -130,7 +116,7 @@ def all_notations() -> list[Notation]:
         "{pair}": "(?P<pair>[A-Z0-9_/-]+?)",
         "{together}": "(?P<pair>[A-Z0-9]+?)",
     }
-    return [_notation(row, placeholders) for row in read_table(__file__, "venues.toml")["notation"]]
+    return [_notation(row, placeholders) for row in _TABLE["notation"]]
 
 
 def _notation(row: dict[str, Any], placeholders: dict[str, str]) -> Notation:
@@ -152,37 +138,37 @@ def _notation(row: dict[str, Any], placeholders: dict[str, str]) -> Notation:
 def certain_pair(text: str, venue: str = "") -> Pair | None:
     """Return base and quote of a pair, written with a separator or without, None unless that is certain."""
     if written := WRITTEN_PAIR.fullmatch(text):
-        if text in venues().ambiguous and not venue:
+        if text in AMBIGUOUS and not venue:
             return None
         base, separator, quote = written.groups()
-        return _written(ASSETS.unaliased(base), separator, ASSETS.unaliased(quote))
-    if not text.isalnum() or text in ASSETS.names:
+        return _written(assets.unaliased(base), separator, assets.unaliased(quote))
+    if not text.isalnum() or text in assets.KNOWN_NAMES:
         return None
-    quotes = venues().quotes.get(venue)
-    known = ASSETS.known_pairs(text, quotes)
+    quotes = QUOTES_OF.get(venue)
+    known = assets.known_pairs(text, quotes)
     if known:
         return known[0] if len(known) == 1 else None
     # A venue that is named has such a market, so its base need not be known.
     new = [
         (base, quote)
-        for base, quote in ASSETS.pairs(text, quotes)
-        if quote in ASSETS.stables and len(base) > 1
+        for base, quote in assets.pairs(text, quotes)
+        if quote in assets.STABLES and len(base) > 1
     ]
     return new[0] if venue and len(new) == 1 else None
 
 
 def _written(left: str, separator: str, right: str) -> Pair | None:
     """Return base and quote of two assets with a separator, None where either may be the quote."""
-    if left == right or right in venues().kinds:
+    if left == right or right in KINDS:
         return None
     if separator == "/":
-        is_pair = right in ASSETS.quotes or (ASSETS.is_known(left) and ASSETS.is_known(right))
+        is_pair = right in assets.QUOTES or (assets.is_known(left) and assets.is_known(right))
         return (left, right) if is_pair else None
-    if right not in ASSETS.quotes:  # quote first, as Upbit writes it
-        return (right, left) if left in ASSETS.quotes and ASSETS.is_known(right) else None
-    coins = ASSETS.coin_quotes
+    if right not in assets.QUOTES:  # quote first, as Upbit writes it
+        return (right, left) if left in assets.QUOTES and assets.is_known(right) else None
+    coins = assets.COIN_QUOTES
     is_reversed = right in coins and (
-        left in ASSETS.money or (left in coins and coins.index(left) < coins.index(right))
+        left in assets.MONEY or (left in coins and coins.index(left) < coins.index(right))
     )
     return None if is_reversed else (left, right)
 
@@ -191,9 +177,9 @@ def possible_pairs(text: str) -> list[Pair]:
     """Return every pair that a text may stand for, the likelier ones first."""
     if written := WRITTEN_PAIR.fullmatch(text):
         left, _, right = written.groups()
-        orders = [(left, right), (right, left)] if right not in venues().kinds else []
-        found = [(base, quote) for base, quote in orders if quote in ASSETS.quotes]
+        orders = [(left, right), (right, left)] if right not in KINDS else []
+        found = [(base, quote) for base, quote in orders if quote in assets.QUOTES]
     else:
-        found = ASSETS.known_pairs(text) if text.isalnum() else []
-        found = found or [pair for pair in ASSETS.pairs(text)[:1] if pair[0].isalnum() and len(pair[0]) > 2]
-    return [(ASSETS.unaliased(base), ASSETS.unaliased(quote)) for base, quote in found]
+        found = assets.known_pairs(text) if text.isalnum() else []
+        found = found or [pair for pair in assets.pairs(text)[:1] if pair[0].isalnum() and len(pair[0]) > 2]
+    return [(assets.unaliased(base), assets.unaliased(quote)) for base, quote in found]

@@ -9,8 +9,8 @@ of assets.toml, the notations those of `ecosystems.crypto.notations`.
 import re
 from string import ascii_lowercase
 
-from ecosystems.crypto import notations
-from ecosystems.crypto.assets import ASSETS, Pair
+from ecosystems.crypto import assets, notations
+from ecosystems.crypto.assets import Pair
 
 UNIFIED = re.compile(r"(?:.+:)?([A-Z0-9]{1,20})/([A-Z][A-Z0-9]{0,19}):([A-Z][A-Z0-9]{0,19})")
 INSTRUMENT = re.compile(
@@ -30,11 +30,11 @@ def canonical(symbol: str) -> str | None:
         return None
     venue, text = _venue(symbol)
     if unified := UNIFIED.fullmatch(text.upper()):
-        base, quote, settle = map(ASSETS.unaliased, unified.groups())
+        base, quote, settle = map(assets.unaliased, unified.groups())
         return None if base == quote else f"{base}/{quote}:{settle}"
     if market := next(notations.markets(text, venue), None):
         return _name(*market)
-    is_marked_only = venue in notations.venues().marked
+    is_marked_only = venue in notations.MARKED
     if is_marked_only or text not in {text.upper(), text.lower()}:
         return None
     pair = notations.certain_pair(text.upper(), venue)
@@ -51,7 +51,7 @@ def suggestions(symbol: str) -> list[str]:
     found = [name for stem in stems if stem and (name := canonical(stem))]
     found += [_name(pair) for stem in stems for pair in notations.possible_pairs(stem.upper())]
     if not found:
-        venues = sorted(notations.venues().names)
+        venues = sorted(notations.VENUES)
         found = [_name(*market) for venue in venues for market in notations.markets(text, venue)]
     return list(dict.fromkeys(found))
 
@@ -64,7 +64,7 @@ def is_instrument(name: str) -> bool:
 
 def _venue(symbol: str) -> tuple[str, str]:
     """Return the venue that a symbol names, in capitals, and the rest of it; an empty text for none."""
-    known = notations.venues().names
+    known = notations.VENUES
     if (prefixed := PREFIX.fullmatch(symbol)) and prefixed[1].upper() in known:
         return prefixed[1].upper(), prefixed[2]
     if (suffixed := SUFFIX.fullmatch(symbol)) and suffixed[2].upper() in known:

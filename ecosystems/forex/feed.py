@@ -7,13 +7,11 @@ Prices are midpoints.
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
 
 import msgspec
 import requests
 
 from ecosystems.forex.symbols import canonical
-from ecosystems.http_errors import one_line
 from ecosystems.market.candles import Candle, duration
 from ecosystems.market.feeds import FeedError, FeedOutage
 from ecosystems.market.live_feeds import (
@@ -22,6 +20,7 @@ from ecosystems.market.live_feeds import (
     make_candle,
     now_utc,
     requested_wait,
+    service_message,
     unreachable,
 )
 
@@ -123,7 +122,7 @@ class OandaFeed:
 
     def _refusal(self, response: requests.Response, instrument: str) -> FeedError:
         """Return the error for an answer other than 200, with what to do about it."""
-        status, message = response.status_code, _quoted_message(response.content)
+        status, message = response.status_code, service_message(response.content, "errorMessage")
         if status in {401, 403}:
             other = "practice" if self._account == "live" else "live"
             return FeedError(
@@ -140,13 +139,3 @@ class OandaFeed:
 def _candle(stick: _Candlestick) -> Candle:
     at = datetime.fromisoformat(stick.time).astimezone(UTC)
     return make_candle(at, stick.mid.o, stick.mid.h, stick.mid.l, stick.mid.c, stick.volume)
-
-
-def _quoted_message(body: bytes) -> str:
-    """Return OANDA's own message, as `: message`; empty where there is none."""
-    try:
-        fields: Any = msgspec.json.decode(body)
-        message = str(fields["errorMessage"])
-    except (msgspec.DecodeError, UnicodeDecodeError, TypeError, KeyError):
-        return ""
-    return f": {one_line(message)[:200]}"

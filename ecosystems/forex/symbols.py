@@ -4,10 +4,8 @@ The codes are those of currencies.toml, what may stand around them is in venues.
 """
 
 import re
-from dataclasses import dataclass
-from functools import lru_cache
 
-from ecosystems.market.tables import all_codes, read_table, words
+from ecosystems.market.tables import read_table, words
 
 PAIR = re.compile(r"([A-Za-z]{3})[-_/.]?([A-Za-z]{3})(.*)")
 INSTRUMENT = re.compile(r"([A-Z]{3})/([A-Z]{3})")
@@ -15,31 +13,17 @@ PREFIX = re.compile(r"([A-Za-z][A-Za-z0-9_]*):(.+)")
 YAHOO = re.compile(r"([A-Z]{3}|[A-Z]{6})=X")
 BLOOMBERG = re.compile(r"([A-Z]{6}) CURNCY")
 
-
-@dataclass(frozen=True)
-class _Tables:
-    codes: frozenset[str]
-    prefixes: frozenset[str]
-    venues: frozenset[str]
-    detached: frozenset[str]
-    attached: frozenset[str]
-    marks: frozenset[str]
-    nicknames: dict[str, str]
-
-
-@lru_cache(maxsize=1)
-def _tables() -> _Tables:
-    table = read_table(__file__, "venues.toml")
-    suffixes = table["suffixes"]
-    return _Tables(
-        all_codes(),
-        words(table["prefixes"]["names"]),
-        words(table["venues"]["names"]),
-        words(suffixes["detached"]),
-        words(suffixes["attached"]),
-        words(suffixes["marks"]),
-        table["nicknames"],
-    )
+_TABLE = read_table(__file__, "venues.toml")
+CODES = frozenset[str]().union(
+    *(words(part["codes"]) for part in read_table(__file__, "currencies.toml").values())
+)
+"""Of currencies, metals and commodities."""
+PREFIXES = words(_TABLE["prefixes"]["names"])
+VENUES = words(_TABLE["venues"]["names"])
+DETACHED = words(_TABLE["suffixes"]["detached"])
+ATTACHED = words(_TABLE["suffixes"]["attached"])
+MARKS = words(_TABLE["suffixes"]["marks"])
+NICKNAMES: dict[str, str] = _TABLE["nicknames"]
 
 
 def canonical(symbol: str) -> str | None:
@@ -50,7 +34,7 @@ def canonical(symbol: str) -> str | None:
     """
     text = symbol
     if prefixed := PREFIX.fullmatch(symbol):
-        if prefixed[1].upper() not in _tables().prefixes:
+        if prefixed[1].upper() not in PREFIXES:
             return None
         text = prefixed[2]
     if special := YAHOO.fullmatch(text.upper()) or BLOOMBERG.fullmatch(text.upper()):
@@ -67,14 +51,14 @@ def suggestions(symbol: str) -> list[str]:
     """Return the names that an uncertain symbol may mean, for an operator to choose from."""
     text = symbol.rpartition(":")[2].upper()
     stem = re.split(r"[._\-#+!/]", text)[0]
-    guesses = [_tables().nicknames.get(stem), canonical(text[:6]), canonical(text[:7])]
+    guesses = [NICKNAMES.get(stem), canonical(text[:6]), canonical(text[:7])]
     return list(dict.fromkeys(guess for guess in guesses if guess))
 
 
 def is_instrument(name: str) -> bool:
     """Return whether `name` is that of a pair of two different known codes."""
     pair = INSTRUMENT.fullmatch(name)
-    return pair is not None and pair[1] != pair[2] and set(pair.groups()) <= _tables().codes
+    return pair is not None and pair[1] != pair[2] and set(pair.groups()) <= CODES
 
 
 def _is_suffix(text: str, suffix: str) -> bool:
@@ -82,11 +66,10 @@ def _is_suffix(text: str, suffix: str) -> bool:
 
     Without a separator only the brokers' own spelling is certain: the pair in capitals, the suffix not.
     """
-    tables = _tables()
-    if not suffix or suffix in tables.marks:
+    if not suffix or suffix in MARKS:
         return True
-    if suffix[0] in "._-" and suffix[1:].lower() in tables.detached:
+    if suffix[0] in "._-" and suffix[1:].lower() in DETACHED:
         return True
-    if suffix[0] == "." and suffix[1:].upper() in tables.venues:
+    if suffix[0] == "." and suffix[1:].upper() in VENUES:
         return True
-    return text[: -len(suffix)].isupper() and suffix in tables.attached
+    return text[: -len(suffix)].isupper() and suffix in ATTACHED

@@ -1,7 +1,6 @@
 """Candles of a CSV file, replayed at once or paced."""
 
 import csv
-import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
@@ -15,7 +14,7 @@ FIRST_CANDLES = 100
 
 
 def paced(
-    candles: Iterable[Candle], timeframe: str, speed: float, wait: Callable[[float], object] = time.sleep
+    candles: Iterable[Candle], timeframe: str, speed: float, wait: Callable[[float], object]
 ) -> Iterator[Candle]:
     """Yield candles `speed` times as fast as the market made them; without waiting for gaps."""
     pause = duration(timeframe).total_seconds() / speed
@@ -72,7 +71,8 @@ def _candle(row: list[str]) -> Candle:
         raise ValueError(f"{len(row)} fields, not {len(HEADER)}")
     try:
         at = datetime.fromisoformat(row[0])
-    except ValueError:
+        at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise ValueError(f"timestamp {row[0][:40]!r} is not an ISO 8601 time") from None
     try:
         opening, high, low, close, volume = map(Decimal, row[1:])
@@ -82,7 +82,6 @@ def _candle(row: list[str]) -> Candle:
         raise ValueError("a price or the volume is not a number") from None
     if not sound or not high.is_finite() or not volume.is_finite():
         raise ValueError("prices must be above 0 and between low and high, the volume 0 or more")
-    at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
     return Candle(at, opening, high, low, close, volume)
 
 

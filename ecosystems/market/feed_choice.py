@@ -19,7 +19,12 @@ def open_feed(spec: str, ecosystem: str, environment: Environment | None = None)
     if kind == "synthetic" and (not rest or rest.isdecimal()):
         return SyntheticFeed(ecosystem, int(rest or 0))
     if kind == "live" and environment is not None:
-        return _live_feed(ecosystem, rest, environment)
+        try:
+            return _live_feed(ecosystem, rest, environment)
+        except ModuleNotFoundError as error:
+            raise FeedError(
+                f"live prices of {ecosystem} need the package {error.name}: install signal-agent[{ecosystem}]"
+            ) from error
     live = "" if environment is None else "live, "
     raise FeedError(f"invalid feed {spec!r}: it may be {live}csv:PATH, synthetic or synthetic:SEED")
 

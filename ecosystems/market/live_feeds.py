@@ -1,13 +1,15 @@
 """Shared parts of the live feeds: paging, closed candles, gaps and errors."""
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+import msgspec
 import requests
 
-from ecosystems.http_errors import error_chain, retry_after
+from ecosystems.http_errors import innermost_text, one_line, retry_after
 from ecosystems.market.calendars import is_market_open
 from ecosystems.market.candles import Candle
 from ecosystems.market.feeds import FeedOutage
@@ -78,10 +80,11 @@ def make_candle(at: datetime, *values: Any) -> Candle:
 
     Raises FeedOutage for another value: a service that sends one is likely to be repaired.
     """
-    try:
-        return Candle(at, *(Decimal(str(value)) for value in values))
-    except (InvalidOperation, TypeError) as error:
-        raise FeedOutage("the service sent a candle with a price that is not a number") from error
+    with suppress(InvalidOperation, TypeError):
+        numbers = [Decimal(str(value)) for value in values]
+        if all(number.is_finite() for number in numbers):
+            return Candle(at, *numbers)
+    raise FeedOutage("the service sent a candle with a price that is not a number")
 
 
 def requested_wait(headers: Mapping[str, str]) -> float | None:
@@ -89,14 +92,17 @@ def requested_wait(headers: Mapping[str, str]) -> float | None:
     return retry_after(headers.get("Retry-After", ""), now_utc())
 
 
+def service_message(body: bytes, key: str) -> str:
+    """Return the service's own message under a key of its JSON, as `: message`; empty where there is none."""
+    try:
+        message = str(msgspec.json.decode(body)[key])
+    except (msgspec.DecodeError, UnicodeDecodeError, TypeError, KeyError):
+        return ""
+    return f": {one_line(message)[:200]}"
+
+
 def unreachable(service: str, error: Exception, hint: str) -> FeedOutage:
     """Return the outage of a service that does not answer; `hint` says what to check."""
     late = isinstance(error, requests.Timeout)
-    why = f"no answer within {TIMEOUT_S:.0f} s" if late else _innermost_text(error)
+    why = f"no answer within {TIMEOUT_S:.0f} s" if late else innermost_text(error)
     return FeedOutage(f"{service} cannot be reached ({why}): {hint}")
-
-
-def _innermost_text(error: BaseException) -> str:
-    """Return the innermost error's text: requests wraps it three times, with the whole URL."""
-    words = [one.strerror for one in error_chain(error) if isinstance(one, OSError) and one.strerror]
-    return words[-1] if words else type(error).__name__

@@ -13,10 +13,3 @@ def read_table(module_file: str, name: str) -> dict[str, Any]:
 def words(text: str) -> frozenset[str]:
     """Return the words of a text."""
     return frozenset(text.split())
-
-
-def all_codes() -> frozenset[str]:
-    """Return the codes of currencies, metals and commodities."""
-    return frozenset().union(
-        *(words(part["codes"]) for part in read_table(__file__, "currencies.toml").values())
-    )

@@ -16,7 +16,6 @@ from alpaca.data.requests import StockBarsRequest
 from alpaca.data.timeframe import TimeFrame, TimeFrameUnit
 from alpaca.trading.client import TradingClient
 
-from ecosystems.http_errors import one_line
 from ecosystems.market.candles import Candle, duration
 from ecosystems.market.feeds import FeedError, FeedOutage
 from ecosystems.market.live_feeds import (
@@ -26,6 +25,7 @@ from ecosystems.market.live_feeds import (
     make_candle,
     now_utc,
     requested_wait,
+    service_message,
     unreachable,
 )
 from ecosystems.stock.calendar import is_open
@@ -147,7 +147,7 @@ class AlpacaFeed:
     def _refusal(self, error: APIError, ticker: str, variable: str) -> FeedError:
         """Return the error for an answer other than 200, with what to do about it."""
         status, response = error.status_code or 0, error.response
-        message = _quoted_message(response)
+        message = "" if response is None else service_message(response.content, "message")
         if status == 404 and "asset" in message:
             return FeedError(f"Alpaca has no stock {ticker}{message}: write it like AAPL or BRK.B")
         if status == 403 and "subscription" in message:
@@ -191,12 +191,3 @@ def _wait(headers: Any) -> float | None:
     if seconds is None and reset.isdecimal():
         seconds = min(max(int(reset) - now_utc().timestamp(), 0.0), 60.0)
     return seconds
-
-
-def _quoted_message(response: Any) -> str:
-    """Return Alpaca's own message, as `: message`; empty where there is none."""
-    try:
-        message = str(response.json()["message"])
-    except (AttributeError, ValueError, TypeError, KeyError):
-        return ""
-    return f": {one_line(message)[:200]}"

@@ -5,8 +5,6 @@ BRK_B or BRK B. The venues and the letters of classes are in venues.toml.
 """
 
 import re
-from dataclasses import dataclass
-from functools import lru_cache
 
 from ecosystems.market.tables import read_table, words
 
@@ -16,24 +14,12 @@ CLASS_SHARE = re.compile(r"([A-Z]{1,5})[-/_. ]([A-Z])")
 TICKER = re.compile(r"[A-Z0-9]{1,10}(?:\.[A-Z0-9]{1,4})?")
 
 
-@dataclass(frozen=True)
-class _Tables:
-    prefixes: frozenset[str]
-    suffixes: frozenset[str]
-    phrases: tuple[str, ...]
-    classes: frozenset[str]
-
-
-@lru_cache(maxsize=1)
-def _tables() -> _Tables:
-    table = read_table(__file__, "venues.toml")
-    names = words(table["prefixes"]["names"])
-    return _Tables(
-        names | {f"{name}_DLY" for name in names},
-        words(table["suffixes"]["names"]),
-        tuple(f" {phrase}" for phrase in table["phrases"]["names"]),
-        words(table["classes"]["letters"]),
-    )
+_TABLE = read_table(__file__, "venues.toml")
+EXCHANGES = words(_TABLE["prefixes"]["names"])
+PREFIXES = EXCHANGES | {f"{name}_DLY" for name in EXCHANGES}
+SUFFIXES = words(_TABLE["suffixes"]["names"])
+PHRASES = [f" {phrase}" for phrase in _TABLE["phrases"]["names"]]
+CLASSES = words(_TABLE["classes"]["letters"])
 
 
 def canonical(symbol: str) -> str | None:
@@ -44,16 +30,16 @@ def canonical(symbol: str) -> str | None:
     """
     if not symbol.isascii():
         return None
-    text, tables = symbol.upper(), _tables()
+    text = symbol.upper()
     if prefixed := PREFIX.fullmatch(text):
         exchange, text = prefixed.groups()
-        if exchange not in tables.prefixes:
+        if exchange not in PREFIXES:
             return None
-    for phrase in tables.phrases:
+    for phrase in PHRASES:
         text = text.removesuffix(phrase)
-    if (suffixed := SUFFIX.fullmatch(text)) and suffixed[2] in tables.suffixes:
+    if (suffixed := SUFFIX.fullmatch(text)) and suffixed[2] in SUFFIXES:
         text = suffixed[1]
-    if (share := CLASS_SHARE.fullmatch(text)) and share[2] in tables.classes:
+    if (share := CLASS_SHARE.fullmatch(text)) and share[2] in CLASSES:
         return f"{share[1]}.{share[2]}"
     return text if is_instrument(text) else None
 
@@ -68,4 +54,4 @@ def suggestions(symbol: str) -> list[str]:
 def is_instrument(name: str) -> bool:
     """Return whether `name` can be a ticker, with a class or an exchange after a dot."""
     _, _, suffix = name.partition(".")
-    return TICKER.fullmatch(name) is not None and suffix not in _tables().suffixes
+    return TICKER.fullmatch(name) is not None and suffix not in SUFFIXES

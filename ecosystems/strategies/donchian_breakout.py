@@ -54,12 +54,7 @@ class DonchianBreakout(Strategy[DonchianParameters]):
         if not self._side or self._side == before or not atr:
             return self._exit(close, exit_bounds)
         self._held = self._side
-        return Decision(
-            action="BUY" if self._side > 0 else "SELL",
-            confidence=0.5 + 0.5 * min(beyond / atr, 1),
-            risk=self.parameters.stop_atr * atr,
-            reward=self.parameters.target_atr * atr,
-        )
+        return self.entry(self._side, beyond / atr, atr)
 
     def _exit(self, close: float, bounds: tuple[float, float] | None) -> Decision | None:
         if bounds is None or not self._held:

@@ -57,9 +57,4 @@ class EmaCrossover(Strategy[EmaParameters]):
             return None
         if not (before <= 0 < gap or gap < 0 <= before):
             return None
-        return Decision(
-            action="BUY" if gap > 0 else "SELL",
-            confidence=0.5 + 0.5 * min(abs(gap - before) / atr / STEEP, 1),
-            risk=self.parameters.stop_atr * atr,
-            reward=self.parameters.target_atr * atr,
-        )
+        return self.entry(1 if gap > 0 else -1, abs(gap - before) / atr / STEEP, atr)

@@ -1,6 +1,6 @@
 """Mean reversion: the index comes back from an extreme."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 
@@ -60,23 +60,13 @@ class RsiReversion(Strategy[RsiParameters]):
             return None
         low, high = self.parameters.oversold, self.parameters.overbought
         if before < low <= rsi:
-            return self._decision("BUY", (low - before) / low, atr)
+            self._entered = True
+            return self.entry(1, 2 * (low - before) / low, atr)
         if before > high >= rsi:
-            return self._decision("SELL", (before - high) / (100 - high), atr)
-        return self._exit(before, rsi)
-
-    def _exit(self, before: float, rsi: float) -> Decision | None:
+            self._entered = True
+            return self.entry(-1, 2 * (before - high) / (100 - high), atr)
         level = self.parameters.exit
         if not (before < level <= rsi or before > level >= rsi):
             return None
         entered, self._entered = self._entered, False
         return EXIT if entered else None
-
-    def _decision(self, action: Literal["BUY", "SELL"], depth: float, atr: float) -> Decision:
-        self._entered = True
-        return Decision(
-            action=action,
-            confidence=0.5 + 0.5 * min(2 * depth, 1),
-            risk=self.parameters.stop_atr * atr,
-            reward=self.parameters.target_atr * atr,
-        )

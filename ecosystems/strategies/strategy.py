@@ -5,6 +5,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from decimal import Context, Decimal
 from typing import Annotated, Generic, Literal, TypeVar
 
 import msgspec
@@ -12,12 +13,17 @@ import msgspec
 from ecosystems import ECOSYSTEMS
 from ecosystems.market.candles import Candle, duration
 from ecosystems.market.symbols import instrument
-from ecosystems.signal import RULES, Signal, is_symbol
-from ecosystems.strategies.prices import brackets
+from ecosystems.signal import MAX_DECIMALS, MAX_PRICE, RULES, Signal, is_symbol
 
 Period = Annotated[int, msgspec.Meta(ge=2, le=1000)]
 """Candles that an indicator looks back. The bound keeps the warm-up within what exchanges offer."""
 Multiple = Annotated[float, msgspec.Meta(gt=0, le=100)]
+
+EXACT = Context(prec=60)
+"""A context of its own: the process's `decimal.getcontext()` must not change a strategy's prices."""
+
+SIGNIFICANT = {"crypto": 8, "forex": 6}
+CENT, HUNDREDTH_OF_A_CENT = Decimal("0.01"), Decimal("0.0001")
 
 
 class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -141,6 +147,18 @@ class Strategy(ABC, Generic[P]):
             },
         )
 
+    def entry(self, side: int, strength: float, atr: float) -> Decision:
+        """Return a BUY (`side` above 0) or a SELL with the stop and the target of the parameters.
+
+        `strength` is a ratio of 0 or more; its confidence rises from 0.5 to 1 at a strength of 1.
+        """
+        return Decision(
+            action="BUY" if side > 0 else "SELL",
+            confidence=0.5 + 0.5 * min(strength, 1),
+            risk=self.parameters.stop_atr * atr,
+            reward=self.parameters.target_atr * atr,
+        )
+
     def signal_id(self, candle: Candle) -> str:
         """Return the id of the candle's signal: readable ASCII, and at most 124 characters.
 
@@ -168,3 +186,36 @@ def _checked(name: str, schema: type[P], parameters: dict[str, object]) -> P:
     except msgspec.ValidationError as error:
         text = re.sub(r" - at `\$\.?(\w*)`", r" for \1", str(error))
         raise ValueError(f"{name}: {text}; it takes {', '.join(schema.__struct_fields__)}") from error
+
+
+def tick(ecosystem: str, price: Decimal) -> Decimal:
+    """Return the step to which prices near `price` (above 0) are rounded.
+
+    Stocks: a cent, a hundredth of one below a dollar (Rule 612 of the SEC's Regulation NMS). Forex: six
+    digits, which is the brokers' tenth of a pip (1.07219, 110.123). Crypto: eight digits, as venues differ.
+    """
+    if ecosystem == "stock":
+        return CENT if price >= 1 else HUNDREDTH_OF_A_CENT
+    exponent = price.adjusted() + 1 - SIGNIFICANT[ecosystem]
+    return Decimal(1).scaleb(max(exponent, -MAX_DECIMALS))
+
+
+def brackets(
+    ecosystem: str, close: Decimal, action: str, risk: float, reward: float
+) -> tuple[Decimal, Decimal, Decimal] | None:
+    """Return entry, stop and target around `close`; `risk` and `reward` are distances of price.
+
+    None where they are no valid order: a distance that rounds to zero, or a price that is not above zero.
+    """
+    most = float(MAX_PRICE)
+    # A NaN is in no range, and what is beyond has more digits than the context.
+    if not (close < MAX_PRICE and -most < risk < most and -most < reward < most):
+        return None
+    step = tick(ecosystem, close)
+    sign = 1 if action == "BUY" else -1
+    entry, stop, target = (
+        EXACT.quantize(EXACT.add(close, Decimal(distance)), step)
+        for distance in (0.0, -sign * risk, sign * reward)
+    )
+    lowest, highest = min(stop, target), max(stop, target)
+    return (entry, stop, target) if 0 < lowest < entry < highest < MAX_PRICE else None

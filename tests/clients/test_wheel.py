@@ -54,15 +54,15 @@ def installed(wheel, tmp_path_factory):
 
 @pytest.fixture
 def run(installed, tmp_path):
-    """Run a command of that environment, in an empty folder, to its end, which must be a good one."""
+    """Run a command of that environment, in an empty folder, to its end, by default a good one."""
 
-    def start(*command, **variables):
+    def start(*command, status=0, **variables):
         environment = {"PATH": f"{installed}:{os.environ['PATH']}", "HOME": str(tmp_path)} | NOWHERE
         done = subprocess.run(
             command, cwd=tmp_path, env=environment | variables, capture_output=True, text=True
         )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        assert done.returncode == status, done.stderr
+        return done.stdout if status == 0 else done.stderr
 
     return start
 
@@ -104,6 +104,22 @@ def test_the_command_runs_an_agent_without_a_hub(run, tmp_path):
     candles = write(tmp_path / "candles.csv", 1500)
     out = run("signal-agent", *MARKET, "--feed", f"csv:{candles}", "--dry-run")
     assert [json.loads(line)["signal_id"] for line in out.splitlines()] == replay_ids(candles)
+
+
+def test_a_strategy_beside_it_is_found(run, tmp_path):
+    code = "from signal_agent.strategies.ema_crossover import EmaCrossover as MyStrategy\n"
+    (tmp_path / "my_module.py").write_text(code)
+    candles = write(tmp_path / "candles.csv", 1500)
+    options = ("--strategy", "my_module:MyStrategy", "--feed", f"csv:{candles}", "--dry-run")
+    assert len(run("signal-agent", *MARKET, *options).splitlines()) == len(replay_ids(candles))
+
+
+@pytest.mark.parametrize(("ecosystem", "package"), [("crypto", "ccxt"), ("stock", "alpaca")])
+def test_live_prices_without_their_client_are_a_mistake_in_one_line(run, ecosystem, package):
+    line = run("signal-agent", ecosystem, "--symbol", "BTC", "--timeframe", "1m", "--dry-run", status=2)
+    assert line == (
+        f"agent: live prices of {ecosystem} need the package {package}: install signal-agent[{ecosystem}]\n"
+    )
 
 
 @pytest.mark.django_db(transaction=True)

@@ -11,7 +11,6 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ecosystems import ECOSYSTEMS
-from ecosystems.agent import equity_plot
 from ecosystems.agent.backtest import Backtest
 from ecosystems.agent.command_line import parameter
 from ecosystems.market.feed_choice import open_feed
@@ -78,18 +77,18 @@ class Command(BaseCommand):
     def handle(self, **options: Any) -> None:
         try:
             self.run(options)
-        except (ValueError, FeedError, equity_plot.PlotError) as error:
+        except (ValueError, FeedError) as error:
             raise CommandError(str(error), returncode=2) from error
 
     def run(self, options: dict[str, Any]) -> None:
-        """Run the backtest; raises ValueError, FeedError or PlotError with a line for the operator."""
+        """Run the backtest; raises ValueError or FeedError with a line for the operator."""
         feed = open_feed(options["feed"], options["ecosystem"])
         market = (options["ecosystem"], options["symbol"], options["timeframe"])
         strategy = load_strategy(options["strategy"])(
             *market, "backtest", tags=feed.tags, **dict(options["param"])
         )
         if options["plot"]:
-            equity_plot.check(options["plot"])
+            check_plot(options["plot"])
         fee_bps = None if options["fee"] is None else 10_000 * options["fee"]
         backtest = Backtest(strategy, fee_bps=fee_bps, horizon_hours=options["horizon"])
         for candle in feed.candles(options["symbol"], options["timeframe"], options["since"]):
@@ -100,7 +99,7 @@ class Command(BaseCommand):
         self.stdout.write(figures(backtest))
         if options["plot"]:
             title = f"{strategy.name} on {options['symbol']} {options['timeframe']} ({', '.join(feed.tags)})"
-            equity_plot.write(backtest, title, options["plot"])
+            write_plot(backtest, title, options["plot"])
             self.stdout.write(f"plot           {options['plot']}")
 
 
@@ -148,3 +147,47 @@ def _percent(share: Decimal | None, places: int, sign: str = "") -> str:
 
 def _number(value: Decimal | float | None, form: str, absent: str = "-") -> str:
     return absent if value is None else f"{value:{form}}"
+
+
+def check_plot(path: Path) -> None:
+    """Raise ValueError unless `write_plot` can make a PNG at `path`, before a long run."""
+    try:
+        import matplotlib  # noqa: F401 - only a backtest with a picture needs it
+    except ImportError as error:
+        raise ValueError("a plot needs matplotlib: pip install matplotlib") from error
+    if path.suffix.lower() != ".png":
+        raise ValueError(f"{path} is not a PNG: choose a name that ends in .png")
+    if not path.parent.is_dir():
+        raise ValueError(f"{path.parent} is not a directory: create it first")
+
+
+def write_plot(backtest: Backtest, title: str, path: Path) -> None:
+    """Draw equity (1 at the start) and the fall from its peak over time as a PNG. Raises ValueError."""
+    from matplotlib.figure import Figure  # not pyplot, which keeps every figure and may need a display
+
+    times = [at for at, _ in backtest.curve.points]
+    equity = [float(value) for _, value in backtest.curve.points]
+    figure = Figure(figsize=(10, 6), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    upper.plot(times, equity, linewidth=1.2)
+    upper.axhline(1, color="grey", linewidth=0.6)
+    upper.set_title(title)
+    upper.set_ylabel("equity (start = 1)")
+    lower.fill_between(times, drawdowns(equity), 0, alpha=0.5, color="firebrick", linewidth=0)
+    lower.set_ylabel("drawdown (%)")
+    for axes in (upper, lower):
+        axes.grid(alpha=0.3)
+    figure.autofmt_xdate()
+    try:
+        figure.savefig(path, dpi=100, format="png")
+    except OSError as error:
+        raise ValueError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def drawdowns(equity: list[float]) -> list[float]:
+    """Return how far below its peak so far each value is, in per cent, as numbers of 0 and less."""
+    peak, result = 0.0, []
+    for value in equity:
+        peak = max(peak, value)
+        result.append(100 * (value / peak - 1))
+    return result

@@ -17,6 +17,10 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            run_outbox_action(options, self.stdout.write, self.stderr.write)
+            run_outbox_action(options, self._write, self.stderr.write)
         except OutboxError as error:
             raise CommandError(str(error)) from error
+
+    def _write(self, line: str) -> None:
+        self.stdout.write(line)
+        self.stdout.flush()

@@ -4,16 +4,16 @@ import sys
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ecosystems import ECOSYSTEMS, env
 from ecosystems.bus import BusError, EventBus, Receipt, Unsent
+from ecosystems.bus.configuration import TransportName
 from ecosystems.signal import RULES, Refusal, Signal, parse, split
 
-BACKENDS = ("memory", "redis", "webhook", "database")
 FIELDS = tuple(field for field in RULES if field not in {"tags", "raw_payload"})
 """The fields that are options of the same name."""
 REQUIRED_FIELDS = ("ecosystem", "symbol", "action")
@@ -35,7 +35,9 @@ class Command(BaseCommand):
             "--json", metavar="FILE", help="a signal or an array of them instead of options; - is stdin"
         )
         parser.add_argument(
-            "--backend", choices=BACKENDS, help="use this transport alone, whatever is configured"
+            "--backend",
+            choices=get_args(TransportName),
+            help="use this transport alone, whatever is configured",
         )
         parser.add_argument("--topic", help="stream topic (default: signals)")
         parser.add_argument("--outbox", metavar="PATH", help="store in this outbox what cannot be sent now")

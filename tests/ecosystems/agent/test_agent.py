@@ -1,9 +1,11 @@
 """The agent's loop, with a clock of the test's own and signals that land in a list."""
 
+import os
 import tracemalloc
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +13,7 @@ from ecosystems import signal as wire
 from ecosystems.agent.heartbeat import heartbeat
 from ecosystems.agent.loop import Agent
 from ecosystems.agent.progress import Progress
-from ecosystems.bus import EventBus, InvalidSignal, Outbox, OutboxFull
+from ecosystems.bus import EventBus, InvalidSignal, Outbox, OutboxError, OutboxFull
 from ecosystems.bus.webhook import WebhookTransport
 from ecosystems.market.csv_feed import CsvFeed
 from ecosystems.market.feeds import FeedError, FeedOutage
@@ -51,7 +53,7 @@ class Recorder:
     def __init__(self) -> None:
         self.signals: list[wire.Signal] = []
         self.script: list[Exception] = []
-        self.delivered = True
+        self.delivered: bool | Exception = True
 
     def publish(self, signals: list[wire.Signal]) -> None:
         if self.script:
@@ -59,6 +61,8 @@ class Recorder:
         self.signals += signals
 
     def all_delivered(self) -> bool:
+        if isinstance(self.delivered, Exception):
+            raise self.delivered
         return self.delivered
 
     @property
@@ -149,6 +153,15 @@ def test_signals_older_than_catch_up_are_not_given(tmp_path):
     subject.start()
     subject.run_once()
     assert publisher.ids == expected(NOON - timedelta(hours=2), NOON)
+
+
+def test_progress_is_on_the_disk_before_it_takes_its_name(tmp_path, monkeypatch):
+    file, calls = tmp_path / "agent.progress", []
+    replace = Path.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: calls.append(os.fstat(handle).st_size))
+    monkeypatch.setattr(Path, "replace", lambda *paths: calls.append("replace") or replace(*paths))
+    Progress(file, "subject").save(NOON)
+    assert calls == [file.stat().st_size, "replace"]
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"subject":"x","last":"2024-01-01T00:00:00Z"}'])
@@ -253,6 +266,17 @@ def test_a_heartbeat_comes_with_each_slot_unless_signals_wait():
     assert beat.raw_payload["interval"] == 900
     assert heartbeat(agent(clock, publisher).strategy, NOON, 15 * MINUTE) == beat
     assert heartbeat(agent(clock, publisher).strategy, NOON, MINUTE).signal_id != beat.signal_id
+
+
+def test_an_outbox_that_cannot_be_read_now_costs_heartbeats_alone(caplog):
+    clock, publisher = Clock(), Recorder()
+    subject = agent(clock, publisher, heartbeat=MINUTE)
+    subject.start()
+    publisher.delivered = OutboxError("the disk does not answer")
+    run_until(subject, clock, NOON + 60 * MINUTE)
+    assert publisher.ids == expected(NOON, clock.now)[: len(publisher.ids)]
+    assert publisher.ids
+    assert "no heartbeat: the disk does not answer" in caplog.text
 
 
 def test_an_agent_without_its_feed_sends_no_heartbeat():

@@ -9,7 +9,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from ecosystems.agent.backtest import CURVE_POINTS, Backtest, EquityCurve
-from ecosystems.agent.equity_plot import drawdowns
+from ecosystems.management.commands.backtest import drawdowns
 from ecosystems.market.scoring import FEE_BPS, HORIZON_HOURS
 from ecosystems.strategies import BUILT_IN, EXIT, Decision, Parameters, Strategy, load_strategy
 from tests.ecosystems.market.sample_market import DATA, REAL, START, candle, real_candles

@@ -4,6 +4,7 @@ import os
 import random
 import resource
 import signal
+import socket
 import sys
 import time
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ import psycopg
 import pytest
 
 from ecosystems.bus import Outbox
+from tests.aggregator.test_refusing_servers import unsaved
 from tests.ecosystems.bus.receiver import Receiver, problem
 from tests.ecosystems.bus.services import Reply, Service
 from tests.ecosystems.market.sample_market import replay_ids, write
@@ -103,6 +105,16 @@ def test_a_hub_that_comes_late_gets_everything_in_order(run_agent, candles_file,
     assert firsts(hub.ids) == replay_ids(candles_file)
 
 
+def test_a_replay_ends_where_no_transport_is_left_for_an_old_backlog(run_agent, candles_file, free_port):
+    url = f"http://127.0.0.1:{free_port}/api/signals"
+    agent = run_agent(*MARKET, "--feed", f"csv:{candles_file}", **webhook(url))
+    agent.until(lambda: "1500 candles gave" in agent.text)
+    assert agent.stop() == 0, agent.text
+    again = run_agent(*MARKET, "--feed", f"csv:{candles_file}", **NOWHERE)
+    assert again.wait() == 0, again.text
+    assert f"agent: {len(replay_ids(candles_file))} signals wait in the outbox" in again.text
+
+
 def test_sigterm_ends_it_and_the_next_start_continues(run_agent, candles_file):
     with Hub() as hub:
         paced = ("--feed", f"csv:{candles_file}", "--speed", "6000")
@@ -189,6 +201,7 @@ MISTAKES = {
     "address": (["--feed", "live:kraken"], {"CCXT_URL": "http://127.0.0.1:1"}, "kraken cannot be reached"),
     "speed": (["--feed", "live", "--speed", "2"], {}, "--speed is for replays"),
     "name": (["--agent", "a\nb"], {}, "--agent: a name has 1 to 128 printable characters"),
+    "invisible name": (["--agent", "\u3164"], {}, "--agent: a name has 1 to 128 printable characters"),
     "variable": ([], {"CORE_EVENT_BUS_BACKEND": "kafka"}, "CORE_EVENT_BUS_BACKEND holds 'kafka'"),
     "redis": ([], {"CORE_REDIS_URL": "localhost:6379"}, "CORE_REDIS_URL holds"),
 }
@@ -246,6 +259,66 @@ def test_a_wrong_password_of_redis_is_reported(run_agent):
     url = parts._replace(netloc=f":wrong@{parts.hostname}:{parts.port}").geturl()
     line = refused(run_agent, **NOWHERE | {"CORE_EVENT_BUS_BACKEND": "redis", "CORE_REDIS_URL": url})
     assert line.endswith("Redis refuses the user or the password of CORE_REDIS_URL")
+
+
+TRANSPORTS = {
+    "webhook": webhook("http://hub.invalid/api/signals"),
+    "redis": NOWHERE | {"CORE_EVENT_BUS_BACKEND": "redis", "CORE_REDIS_URL": "redis://redis.invalid/0"},
+    "database": NOWHERE | {"CORE_DB_URL": "postgres://agent@db.invalid/hub"},
+}
+WITHOUT_NAMES = """
+import socket, sys
+def getaddrinfo(*_, **__):
+    raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+socket.getaddrinfo = getaddrinfo
+from ecosystems.agent.command_line import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_names_that_cannot_be_resolved_now_are_an_outage(run_program, tmp_path, transport):
+    options = (*MARKET, "--feed", "synthetic", "--once", "--outbox", str(tmp_path / "outbox.sqlite3"))
+    agent = run_program([sys.executable, "-c", WITHOUT_NAMES, *options], **TRANSPORTS[transport])
+    assert agent.wait() == 0, agent.text
+    assert "cannot be reached now" in agent.text
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_host_that_does_not_exist_is_reported(run_agent, transport):
+    line = refused(run_agent, **TRANSPORTS[transport])
+    assert line.endswith("has a host name that cannot be resolved: check its spelling")
+
+
+def test_a_redis_that_refuses_to_write_now_is_an_outage(run_agent, redis_client):
+    variables = NOWHERE | {
+        "CORE_EVENT_BUS_BACKEND": "redis",
+        "CORE_REDIS_URL": os.environ["CORE_REDIS_URL"],
+    }
+    with unsaved(redis_client):
+        agent = run_agent(*MARKET, "--feed", "synthetic", "--once", **variables)
+        assert agent.wait() == 0, agent.text
+    assert "Redis cannot be reached now (MISCONF" in agent.text
+
+
+def test_a_database_that_redis_does_not_have_is_reported(run_agent):
+    url = f"{os.environ['CORE_REDIS_URL'].rpartition('/')[0]}/9999"
+    line = refused(run_agent, **NOWHERE | {"CORE_EVENT_BUS_BACKEND": "redis", "CORE_REDIS_URL": url})
+    assert line.endswith("Redis refuses CORE_REDIS_URL: DB index is out of range")
+
+
+def test_a_certificate_that_is_missing_on_the_agents_server_is_reported(run_agent, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"postgres://agent@127.0.0.1:{server.getsockname()[1]}/hub?sslmode=verify-full"
+        agent = run_agent(
+            *MARKET, "--feed", "synthetic", **NOWHERE, HOME=str(tmp_path), CORE_CRYPTO_DB_URL=url
+        )
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(8)
+            connection.sendall(b"S")  # to libpq's question: TLS is spoken here
+            assert agent.wait() == 2, agent.text
+    assert "cannot be verified without its authority's certificate (sslrootcert)" in agent.text
 
 
 @pytest.mark.django_db(transaction=True)

@@ -1,5 +1,7 @@
 import io
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -8,9 +10,11 @@ from django.core.management import CommandError, call_command
 
 from ecosystems.bus import EventBus, Outbox
 from ecosystems.bus import outbox_command_line as command
+from ecosystems.bus.transport import CONFIRMED, Entry, Refused
 from ecosystems.bus.webhook import WebhookTransport
 from tests.ecosystems.bus.receiver import Receiver, accepted
 from tests.ecosystems.examples import a_signal, signals
+from tests.servers import PROJECT
 
 CONFLICT = {"index": 1, "signal_id": "s-1", "code": "conflict", "detail": "another content"}
 
@@ -57,6 +61,39 @@ def test_drop_prints_what_it_deletes(path):
     assert run(path, "drop", "--refused") == [a_signal("s-1").to_json().decode()]
     assert run(path, "drop", "4") == [a_signal("s-3").to_json().decode()]
     assert run(path, "list") == ["The outbox is empty."]
+
+
+def test_what_another_transport_will_deliver_is_not_dropped_as_refused(tmp_path):
+    path = tmp_path / "agent.sqlite3"
+    outbox = Outbox(path)
+    for name in ("s-1", "s-2"):
+        outbox.put(
+            [Entry("crypto", name, "signals", a_signal(name).to_json())], {"crypto": ["redis", "webhook"]}
+        )
+        number = [item.id for item in outbox.entries()][-1]
+        outbox.record("webhook", [(number, Refused("conflict", "another content"))])
+    outbox.record("redis", [(number, CONFIRMED)])
+    outbox.close()
+
+    output, stays = run(path, "drop", "--refused")
+    assert output == a_signal("s-2").to_json().decode()
+    assert stays == "1 kept: refused by one transport, but waiting for another"
+    assert run(path, "list")[-2:] == ["redis: 1 pending", "webhook: 1 refused"]
+    assert run(path, "drop", "1") == [a_signal("s-1").to_json().decode()]
+
+
+PROGRAM = "import sys; from ecosystems.bus.outbox_command_line import outbox_main; sys.exit(outbox_main())"
+
+
+@pytest.mark.parametrize("program", [["-c", PROGRAM], ["manage.py", "outbox"]], ids=["wheel", "django"])
+def test_what_cannot_be_printed_is_not_deleted(path, program):
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, *program, "--path", str(path), "drop", "--refused"]
+        done = subprocess.run(command, cwd=PROJECT, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode != 0
+    assert "the output cannot be written (No space left on device): the rest stays" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert run(path, "list")[-1] == "webhook: 1 refused"
 
 
 def test_it_works_while_the_agent_runs(path):

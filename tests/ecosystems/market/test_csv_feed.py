@@ -56,6 +56,7 @@ def test_since_is_the_first_candle(write):
         ("", "line 3: 0 fields, not 6"),
         ("yesterday,1,1,1,1,1", "line 3: timestamp 'yesterday' is not an ISO 8601 time"),
         ("1704070800,1,1,1,1,1", "line 3: timestamp"),
+        ("0001-01-01T00:00+05:00,1,1,1,1,1", "line 3: timestamp '0001-01-01T00:00+05:00' is not"),
         ("2024-01-01T01:00:00Z,1,1,1,one,1", "line 3: a price or the volume is not a number"),
         ("2024-01-01T01:00:00Z,1,NaN,1,1,1", "line 3: a price or the volume is not a number"),
         ("2024-01-01T01:00:00Z,1,1,1,1,NaN", "line 3: a price or the volume is not a number"),

@@ -202,6 +202,16 @@ def test_what_may_pass_is_an_outage(reply):
     assert isinstance(answered(reply), FeedOutage)
 
 
+@pytest.mark.parametrize("status", [401, 404, 502])
+def test_a_password_in_the_address_is_in_no_error(status):
+    with Kraken([]) as kraken:
+        kraken.script.append(Reply(b"no", status))
+        url = kraken.url.replace("://", "://agent:my-password@")
+        with pytest.raises(FeedError, match=rf"kraken GET http://127\.0\.0\.1.* {status}") as caught:
+            list(CcxtFeed("kraken", url=url).candles("BTC/USD", "1m"))
+    assert "my-password" not in str(caught.value)
+
+
 def test_nobody_there_is_an_outage_that_names_the_variable(free_port):
     feed = CcxtFeed("kraken", url=f"http://127.0.0.1:{free_port}")
     with pytest.raises(FeedOutage, match=r"kraken cannot be reached \(Connection refused\).*CCXT_URL"):

@@ -182,6 +182,7 @@ def test_a_rate_limit_may_name_the_time_of_its_end():
         [Alpaca.asset("AAPL"), Reply(b"<html>")],
         [Alpaca.asset("AAPL"), Reply([])],
         [Alpaca.asset("AAPL"), Reply({"bars": {"AAPL": [{"t": "yesterday"}]}, "next_page_token": None})],
+        [Alpaca.asset("AAPL"), Reply({"bars": {"AAPL": [bar(OPEN, float("nan"))]}, "next_page_token": None})],
     ],
 )
 def test_what_may_pass_is_an_outage(script):

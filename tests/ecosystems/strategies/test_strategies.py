@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
+from ecosystems import ECOSYSTEMS
 from ecosystems import signal as wire
 from ecosystems.market.candles import duration
 from ecosystems.market.csv_feed import CsvFeed
-from ecosystems.strategies import BUILT_IN, load_strategy
-from ecosystems.strategies.prices import tick
+from ecosystems.strategies import BUILT_IN, Decision, load_strategy
+from ecosystems.strategies.strategy import tick
 from tests.ecosystems.market.sample_market import REAL, candle, made_up, real_candles, write
 
 GENERATED = [("crypto", 1, "1m"), ("forex", 2, "15m"), ("stock", 3, "1h")]
@@ -303,6 +304,18 @@ def test_a_stop_below_zero_makes_no_signal():
     crash = [candle(i, 10, 11, 9, 10) for i in range(5)] + [candle(5, 10, 10, 0.1, 0.2)]
     strategy = load_strategy("donchian_breakout")("crypto", "A/B", "1h", "", channel=3, atr_period=2)
     assert signals(strategy, crash) == []  # the target of this SELL would be at -15
+
+
+@pytest.mark.parametrize("ecosystem", ECOSYSTEMS)
+@pytest.mark.parametrize(
+    ("close", "risk"), [("1e60", 1.0), ("1", float("nan")), ("1", float("inf")), ("1", 1e60)]
+)
+def test_what_is_no_order_of_this_world_makes_no_signal(ecosystem, close, risk):
+    class Daring(load_strategy("ema_crossover")):
+        def decide(self, candle):  # noqa: ARG002
+            return Decision(action="SELL", risk=risk, reward=0.5)
+
+    assert signals(Daring(ecosystem, "A/B", "1h", ""), [candle(0, close, close, close, close)]) == []
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
