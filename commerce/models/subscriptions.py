@@ -10,6 +10,8 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import Q
+from django.db.models.signals import post_delete
+from django.dispatch import receiver
 from django.utils import timezone
 
 from aggregator.http import api_keys
@@ -230,3 +232,9 @@ class ReaderKey(models.Model):
 
     def __str__(self) -> str:
         return self.key.key_id
+
+
+@receiver(post_delete, sender=ReaderKey)
+def delete_key(instance: ReaderKey, **_: Any) -> None:
+    """Delete a key with its link, as when its customer is deleted: without one it would be an operator's."""
+    ApiKey.objects.filter(pk=instance.key_id).delete()

@@ -96,6 +96,17 @@ def test_a_customers_key_is_never_an_operators(client):
     assert Reader(given.value).get("signals").status_code == 200
 
 
+def test_the_keys_of_a_deleted_customer_open_nothing():
+    someone = customer()
+    given = someone.issue_key("laptop")
+    someone.delete()
+    for path in PATHS:
+        assert_nothing_leaks(Reader(given.value).get(path), 401)
+    other = grant()
+    other.key.delete()
+    assert_nothing_leaks(Reader(other.value).get("signals"), 401)
+
+
 @pytest.mark.parametrize("path", sorted(set(PATHS) - FREE))
 def test_a_customer_without_a_live_subscription(path):
     given = grant()
