@@ -167,6 +167,30 @@ def test_an_account_is_found_however_its_address_is_written(client, settings):
     assert not User.objects.get().has_usable_password()
 
 
+@pytest.mark.parametrize("other", ["mike@g\u0131thub.com", "mi\u212ae@github.com", "\u017fam@github.com"])
+def test_a_link_signs_in_the_very_address_that_it_was_sent_to(client, other):
+    """In capitals these are the addresses of customers, and other people may have such a domain."""
+    known = [Customer.objects.create(email=f"{name}@github.com").pk for name in ("mike", "sam")]
+    assert client.post("/account/sign-in/link", {"email": other}).status_code == 200
+    [message] = mail.outbox
+    client.post(link_in(message))
+    signed_in_as = Customer.objects.get(user__pk=client.session["_auth_user_id"])
+    assert message.to == [signed_in_as.email]
+    assert signed_in_as.email in {"mike@github.com", other}
+    assert signed_in_as.pk not in known or message.to == ["mike@github.com"]
+
+
+@pytest.mark.parametrize("email", ["\u0130" * 150 + "@example.com", "a@" + "\u0131" * 63 + ".com"])
+@pytest.mark.parametrize("by_mail", [True, False])
+def test_an_address_that_cannot_be_one_is_refused(client, settings, email, by_mail):
+    """The first is too long only in lower case; no host has such a name as the second."""
+    settings.EMAIL_URL = settings.EMAIL_URL if by_mail else None
+    path = "/account/sign-in/link" if by_mail else "/account/sign-up"
+    answer = client.post(path, {"email": email, "password": "correct horse battery"})
+    assert answer.status_code in {200, 400, 503}
+    assert not mail.outbox
+
+
 def test_of_several_uses_at_once_one_signs_in(client):
     client.post("/account/sign-in/link", {"email": "new@example.com"})
     link = link_in(mail.outbox[0])
