@@ -12,6 +12,7 @@ from aggregator.models import TradingSignal
 from commerce import ledger_window
 from commerce.ledger_window import Window
 from commerce.models import Plan, Subscription
+from commerce.models.subscriptions import MAX_DAYS
 from ecosystems.agent import heartbeat
 from ecosystems.market.feeds import REPLAY, SYNTHETIC
 
@@ -20,9 +21,6 @@ HEARTBEAT = Q(signal_type="ANALYTICS", tags__contains=[heartbeat.TAG])
 
 SIMULATED = Q(tags__has_any_keys=[REPLAY, SYNTHETIC])
 """Signals of history, or of made-up prices: they are outside of every plan that does not include them."""
-
-MAX_HISTORY_DAYS = 36_500
-"""A plan may have any number of days; no clock goes back that far, and no ledger."""
 
 
 @dataclass(frozen=True)
@@ -96,12 +94,12 @@ def entitlement(subscription: Subscription) -> Entitlement:
 
 def scope(plan: Plan) -> Scope:
     """Return the scope of a plan."""
-    days = plan.history_days
+    days = plan.history_days  # any number: no ledger goes back as far as MAX_DAYS
     return Scope(
         ecosystems=frozenset(plan.ecosystems) if plan.ecosystems else None,
         instruments=tuple(sorted(plan.instruments)),
         delay=plan.delay,
-        history=None if days is None else timedelta(days=min(days, MAX_HISTORY_DAYS)),
+        history=None if days is None else timedelta(days=min(days, MAX_DAYS)),
         payload=plan.payload,
         simulated=plan.simulated,
     )

@@ -12,6 +12,7 @@ from django.contrib.auth.models import Permission, User
 from django.utils import timezone
 
 from commerce.admin import revenue
+from commerce.billing import subscriptions
 from commerce.models import (
     Attempt,
     Customer,
@@ -24,6 +25,7 @@ from commerce.models import (
     UsageDay,
 )
 from tests.commerce.billing.local_stripe import API_KEY, local_stripe
+from tests.commerce.feed.reading import Reader
 from tests.commerce.webhooks.pushing import customer, dispatch, endpoint, local, record
 from tests.commerce.webhooks.receiver import Answering, receiver
 
@@ -133,6 +135,32 @@ def test_a_plan_is_changed(operator):
     assert (plan.name, plan.price, plan.ecosystems) == ("Pro 2", Decimal("12.50"), ["crypto"])
     assert plan.instruments == ["BTC/*", "ETH/*"]
     assert plan.delay == timedelta(minutes=15)
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "limit"),
+    [
+        ("trial_days", "2000000000", "less than or equal to 36500."),
+        ("trial_days", "36501", "less than or equal to 36500."),
+        ("delay", "999999999 00:00:00", "less than or equal to 36500 days"),
+        ("delay", "36500 00:00:01", "less than or equal to 36500 days"),
+    ],
+)
+def test_a_plan_has_no_trial_or_delay_beyond_the_calendar(operator, field, text, limit):
+    """One such delay would end the streams of all customers: their ends are looked up together."""
+    form = {
+        "name": "Pro", "slug": "pro", "rank": 1, "price": "12.50", "currency": "USD", "interval": "month",
+        "trial_days": 36_500, "delay": "36500 00:00:00", "streams": 1, "webhooks": 2,
+    }  # fmt: skip
+    refused = operator.post("/admin/commerce/plan/add/", form | {field: text})
+    assert limit in " ".join(refused.context["adminform"].form.errors[field])
+    assert operator.post("/admin/commerce/plan/add/", form).status_code == 302
+    person = Customer.objects.create(email="a@example.com")
+    trial = subscriptions.start_trial_or_free(person, Plan.objects.get())
+    assert trial.ends_at > NOW + timedelta(days=36_000)
+    reader = Reader(person.issue_key("laptop").value)
+    for path in ("signals", "agents", "instruments", "outcomes", "me"):
+        assert reader.get(path).status_code == 200
 
 
 @pytest.fixture
