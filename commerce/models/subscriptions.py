@@ -8,7 +8,7 @@ from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
-from django.db import models
+from django.db import models, transaction
 from django.db.models import Q
 from django.db.models.signals import post_delete
 from django.dispatch import receiver
@@ -145,8 +145,9 @@ class Customer(models.Model):
             scopes=[api_keys.READ],
             expires_at=expires_at,
         )
-        issued = api_keys.auth_manager(settings.ENVIRONMENT).issue(key)
-        ReaderKey.objects.create(customer=self, key=key)
+        with transaction.atomic():  # a key without its customer would be an operator's
+            issued = api_keys.auth_manager(settings.ENVIRONMENT).issue(key)
+            ReaderKey.objects.create(customer=self, key=key)
         return issued
 
 

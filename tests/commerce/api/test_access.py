@@ -5,11 +5,12 @@ from datetime import timedelta
 
 import pytest
 from django.conf import settings
+from django.db import IntegrityError
 from django.utils import timezone
 
 from aggregator.http import api_keys
 from aggregator.models import ApiKey
-from commerce.models import Subscription, UsageDay
+from commerce.models import Customer, Subscription, UsageDay
 from tests.commerce.feed.reading import Reader, customer, grant, reader, record
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -102,6 +103,9 @@ def test_the_keys_of_a_deleted_customer_open_nothing():
     someone.delete()
     for path in PATHS:
         assert_nothing_leaks(Reader(given.value).get(path), 401)
+    with pytest.raises(IntegrityError):
+        Customer(pk=10**6).issue_key("late")
+    assert not ApiKey.objects.exists()
     other = grant()
     other.key.delete()
     assert_nothing_leaks(Reader(other.value).get("signals"), 401)
