@@ -24,7 +24,7 @@ class WebhookView(ReaderView):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
-        if request.method != "GET":
+        if request.method not in {"GET", "HEAD"}:
             change_limit.count_change(self.reader.customer_id)
 
     def mine(self) -> QuerySet[Endpoint]:
