@@ -118,8 +118,9 @@ def customer_usage_charts(customer: Customer, today: date) -> list[dict[str, Any
 
 
 def _keys(customer: Customer, now: datetime) -> list[dict[str, Any]]:
-    rows = customer.reader_keys.select_related("key").order_by("-key__created_at")[:MAX_KEYS_SHOWN]
-    return [{"key": row.key, "state": _key_state(row.key, now)} for row in rows]
+    # Postgres sorts those that are not revoked first.
+    rows = customer.reader_keys.select_related("key").order_by("-key__revoked_at", "-key__created_at")
+    return [{"key": row.key, "state": _key_state(row.key, now)} for row in rows[:MAX_KEYS_SHOWN]]
 
 
 def _key_state(key: Any, now: datetime) -> str:

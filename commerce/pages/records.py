@@ -1,5 +1,6 @@
 """The public track records: of agents that an operator has published, with a CSV of the rows behind them."""
 
+import re
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import wraps
@@ -11,6 +12,7 @@ from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpRespons
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, render
 from django.utils import timezone
+from django.utils.http import content_disposition_header
 from django.views.decorators.clickjacking import xframe_options_exempt
 from django.views.decorators.http import require_safe
 
@@ -167,6 +169,6 @@ def _calls(agent: Agent, *, simulated: bool) -> QuerySet[Outcome]:
 
 
 def _download(name: str, lines: Iterator[str]) -> StreamingHttpResponse:
-    safe = "".join(character if character.isalnum() or character in "-._" else "_" for character in name)
-    headers = {"Content-Disposition": f'attachment; filename="{safe}"', "Cache-Control": "no-cache"}
+    disposition = content_disposition_header(as_attachment=True, filename=re.sub(r"[^\w.-]", "_", name))
+    headers = {"Content-Disposition": disposition, "Cache-Control": "no-cache"}
     return StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8", headers=headers)

@@ -21,7 +21,7 @@ from aggregator.http import sign_in_limits
 from aggregator.models import ApiKey
 from commerce.billing import stripe_sync
 from commerce.models import Customer, Endpoint, Message, Plan, Subscription, UsageDay
-from commerce.pages import authentication
+from commerce.pages import authentication, context
 from tests.commerce.billing.local_stripe import API_KEY, local_stripe
 from tests.commerce.webhooks.pushing import customer, dispatch, local, record
 from tests.commerce.webhooks.receiver import receiver
@@ -70,6 +70,14 @@ def test_pricing_is_public_and_lists_what_each_plan_includes(client, free, pro):
     assert "Secret" not in page
     assert "fonts.googleapis" not in page
     assert not re.findall(r'(?:src|href)="https?://', page)
+
+
+@pytest.mark.parametrize(
+    ("days", "text"), [(None, "Full history"), (0, "0 days of history"), (1, "1 day of history")]
+)
+def test_pricing_says_how_long_a_history_is(client, free, days, text):
+    Plan.objects.update(history_days=days)
+    assert f"</span>{text}</li>" in text_of(client, "/plans/")
 
 
 def test_a_new_customer_signs_in_by_a_link_that_works_once(client):
@@ -423,6 +431,15 @@ def test_a_key_is_shown_once_and_reads_the_feed(client):
     for old in (value, new):
         assert client.get("/api/v1/me", headers={"X-API-Key": old}).status_code == 401
     assert "revoked" in text_of(browser)
+
+
+def test_a_key_that_works_is_listed_however_many_were_revoked_since():
+    person = customer()
+    working = person.issue_key("working").key
+    for _ in range(context.MAX_KEYS_SHOWN):
+        person.issue_key("revoked")
+    ApiKey.objects.exclude(pk=working.pk).update(revoked_at=timezone.now())
+    assert f"/account/keys/{working.key_id}/revoke" in text_of(signed_in(person))
 
 
 def test_unknown_actions_and_revoked_keys_change_nothing():
