@@ -12,7 +12,6 @@ from aggregator.ledger.errors import classified
 from aggregator.models import ApiKey
 from commerce import entitlements
 from commerce.entitlements import OPERATOR, Entitlement
-from commerce.models import Subscription
 
 
 @dataclass(frozen=True)
@@ -70,10 +69,7 @@ def find_readers(digests: Iterable[bytes]) -> dict[bytes, Reader]:
             .filter(scopes__contains=[api_keys.READ])
             .select_related("reader")
         )
-        live = Subscription.objects.entitling(now).filter(
-            customer__in={_customer_of(key) for key in keys} - {OPERATOR}
-        )
-        entitled = {each.customer_id: entitlements.entitlement(each) for each in live}
+        entitled = entitlements.live_entitlements({_customer_of(key) for key in keys} - {OPERATOR})
     found = {}
     for key in keys:
         owner = _reader(key, entitled)
@@ -93,9 +89,7 @@ def _customer_of(key: ApiKey) -> int:
 def _reader(key: ApiKey, entitled: Mapping[int, Entitlement]) -> Reader:
     customer = _customer_of(key)
     entitlement = entitlements.operators_entitlement() if customer == OPERATOR else entitled.get(customer)
-    if entitlement and key.ecosystems:
-        entitlement = entitlement.within(key.ecosystems)
-    return Reader(key.key_id, customer, entitlement)
+    return Reader(key.key_id, customer, entitlement and entitlement.within(key.ecosystems))
 
 
 def unauthenticated() -> Problem:

@@ -57,8 +57,8 @@ def create(
         raise Rejected("too_many_endpoints", "Push endpoints are not included.")
     label = check_address(channel, address)
     restriction = sorted(ecosystems)
-    scope = rights.within(restriction).scope if restriction else rights.scope
-    place = ledger_window.frontiers([scope.delay])[scope.delay]
+    delay = rights.scope.delay
+    place = ledger_window.frontiers([delay])[delay]
     if after is not None:
         position = min(after, place.position)
         place = Place(position, ledger_window.decided_by(position))
