@@ -18,7 +18,7 @@ from commerce.ledger_window import Place
 from commerce.models import Customer, Endpoint, Message
 from commerce.webhooks import chats, message_bodies
 from commerce.webhooks.attempts import CLAIM_TIMEOUT
-from commerce.webhooks.signing_secrets import encrypt_address, has_address, signing_secret
+from commerce.webhooks.signing_secrets import encrypt_address, known_address, signing_secret
 
 OVERLAP = timedelta(hours=24)
 """How long after a rotation the previous secret signs as well."""
@@ -69,7 +69,8 @@ def create(
             raise Rejected("bad_address", "E-mail goes to the customer's own address.")
         if customer.endpoints.count() >= rights.webhooks:
             raise Rejected("too_many_endpoints", f"The plan allows {rights.webhooks} push endpoints.")
-        if _has(customer, channel, address, restriction):
+        same = customer.endpoints.filter(channel=channel, ecosystems=restriction)
+        if address in map(known_address, same):
             raise Rejected("duplicate_endpoint", "There is an endpoint with this address already.")
         endpoint = Endpoint(
             customer=customer,
@@ -85,12 +86,6 @@ def create(
         endpoint.outcomes_to = place.decided
         endpoint.save()
     return endpoint, signing_secret(endpoint) if channel == Endpoint.Channel.WEBHOOK else None
-
-
-def _has(customer: Customer, channel: str, address: str, ecosystems: list[str]) -> bool:
-    """Return whether the customer has that very endpoint; an address that cannot be decrypted is another."""
-    rows = customer.endpoints.filter(channel=channel, ecosystems=ecosystems)
-    return any(has_address(endpoint, address) for endpoint in rows)
 
 
 def check_address(channel: str, address: str) -> str:
