@@ -8,28 +8,23 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
-from unfold.admin import ModelAdmin, TabularInline
+from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 
 from aggregator.admin.dashboard import CHART_OPTIONS
 from commerce.admin import revenue
-from commerce.admin.state_labels import STATE_LABELS
+from commerce.admin.lists import STATE_LABELS, ReadOnlyInline
 from commerce.models import Customer, Subscription
 from commerce.pages import authentication, context
 
 
-class SubscriptionInline(TabularInline):  # type: ignore[misc]
-    """A customer's subscriptions, read-only: each is added and changed on its own page."""
+class SubscriptionInline(ReadOnlyInline):
+    """A customer's subscriptions: each is added and changed on its own page."""
 
     model = Subscription
-    extra = 0
     fields = readonly_fields = ("plan", "state", "ends_at")
-    can_delete = False
     show_change_link = True
     ordering = ("-started_at",)
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
-        return False
 
 
 @admin.register(Customer)

@@ -4,24 +4,19 @@ from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest
-from unfold.admin import ModelAdmin, TabularInline
+from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from aggregator.admin.base import ReadOnlyAdmin
-from commerce.admin.state_labels import STATE_LABELS
+from commerce.admin.lists import STATE_LABELS, ReadOnlyInline
 from commerce.billing.stripe_client import stripe_is_configured
 from commerce.models import StripeEvent, Subscription, SubscriptionPrice
 
 
-class PriceInline(TabularInline):  # type: ignore[misc]
+class PriceInline(ReadOnlyInline):
     model = SubscriptionPrice
-    extra = 0
     fields = readonly_fields = ("since", "plan")  # the title of each row contains the price
-    can_delete = False
     verbose_name_plural = "Price history"
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
-        return False
 
 
 STRIPE_FIELDS = (

@@ -4,12 +4,10 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
-from django.http import HttpRequest
-from unfold.admin import TabularInline
 from unfold.decorators import display
 
 from aggregator.admin.base import ReadOnlyAdmin, Uncounted
-from commerce.admin.state_labels import STATE_LABELS
+from commerce.admin.lists import STATE_LABELS, ReadOnlyInline
 from commerce.models import Attempt, Endpoint, Message
 
 
@@ -27,14 +25,9 @@ class EndpointAdmin(ReadOnlyAdmin):
         return endpoint.state, endpoint.get_state_display()
 
 
-class AttemptInline(TabularInline):  # type: ignore[misc]
+class AttemptInline(ReadOnlyInline):
     model = Attempt
-    extra = 0
     fields = readonly_fields = ("number", "at", "status", "error", "excerpt", "duration_ms")
-    can_delete = False
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
-        return False
 
 
 @admin.register(Message)
