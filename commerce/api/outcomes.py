@@ -60,8 +60,7 @@ class AgentRecordDetail(ReaderView):
             kind = "simulated" if query["simulated"] else "real"
             raise Problem(404, "not_found", f"This subscription shows no {kind} calls of this agent.")
         record = statistics.record_of(calls, ecosystem)
-        about = {"ecosystem": ecosystem, "agent": name, "simulated": query["simulated"]}
-        body = about | record_body(record, current_horizon(ecosystem, name))
+        body = record_body(record, ecosystem, name, simulated=query["simulated"])
         body["by_instrument"] = [group_body(group) for group in record.by_instrument]
         body["by_month"] = [group_body(group) for group in record.by_month]
         return json(body)
@@ -76,9 +75,12 @@ def current_horizon(ecosystem: str, agent: str) -> str:
     return decimal_text(hours) or ""
 
 
-def record_body(record: Record, horizon_hours: str) -> dict[str, Any]:
+def record_body(record: Record, ecosystem: str, agent: str, *, simulated: bool) -> dict[str, Any]:
     """Return an agent's statistics as the API has them."""
     return {
+        "ecosystem": ecosystem,
+        "agent": agent,
+        "simulated": simulated,
         "calls": record.calls,
         "states": record.states,
         "wins": record.wins,
@@ -96,7 +98,7 @@ def record_body(record: Record, horizon_hours: str) -> dict[str, Any]:
         "holding_return": _number(record.holding_return),
         "equity": [{"day": day, "r": float(r)} for day, r in record.equity],
         "absent": record.absent,
-        "horizon_hours": horizon_hours,
+        "horizon_hours": current_horizon(ecosystem, agent),
         "rule_version": RULE_VERSION,
     }
 
