@@ -103,8 +103,7 @@ def admit(headers: Mapping[str, str], query: bytes, address: str, process: UUID)
     slot = slots.acquire(entitlement.customer_id, process, entitlement.streams)
     if slot is None:
         raise too_many_streams(entitlement.streams)
-    digest = readers.key_digest(headers)
-    return Subscriber(digest, slot, entitlement, filters, place, frontier, outcomes=outcomes), used
+    return Subscriber(reader.digest, slot, entitlement, filters, place, frontier, outcomes=outcomes), used
 
 
 def _place_of(cursor: Cursor, frontier: Place) -> Place:
