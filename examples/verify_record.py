@@ -1011,10 +1011,15 @@ def verify_outcomes(options: argparse.Namespace) -> str:
     hidden = min((moment(row.recorded_at) for row in record.rows if row.content is None), default=NEVER)
     counted: Counter[str] = Counter()
     marks = {line["signal_id"]: line["daily_r"] for line in record.lines}
+    by_symbol: dict[str, list[Scoring]] = defaultdict(list)
     for scoring in scorings_of(record.opened):
-        call = scoring.call
-        call.outcome = call.outcome | {"daily_r": marks.get(cell(call.signal["signal_id"]), "")}
-        counted[verified(scoring, prices_of(options.prices, call.signal["symbol"]), newest, hidden)] += 1
+        by_symbol[scoring.call.signal["symbol"]].append(scoring)
+    for symbol, scorings in by_symbol.items():
+        candles = prices_of(options.prices, symbol)
+        for scoring in scorings:
+            call = scoring.call
+            call.outcome = call.outcome | {"daily_r": marks.get(cell(call.signal["signal_id"]), "")}
+            counted[verified(scoring, candles, newest, hidden)] += 1
     found = ", ".join(f"{count} {what}" for what, count in sorted(counted.items())) or "no calls"
     return f"{record.agent}: the outcomes follow from the prices: {found}"
 
