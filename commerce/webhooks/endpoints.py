@@ -126,6 +126,7 @@ def set_paused(endpoint: Endpoint, paused: bool) -> None:
             state=Endpoint.State.ACTIVE,
             state_at=now,
             reason="",
+            notify_at=None,
             failing_since=None,
             free_at=Least("free_at", Now() + CLAIM_TIMEOUT),
         )
