@@ -80,6 +80,13 @@ def test_pricing_says_how_long_a_history_is(client, free, days, text):
     assert f"</span>{text}</li>" in text_of(client, "/plans/")
 
 
+def test_pricing_offers_a_trial_only_where_there_is_something_to_pay(client, free, pro):
+    Plan.objects.update(trial_days=14)
+    page = text_of(client, "/plans/")
+    assert "Choose Free" in page
+    assert page.count("Start 14-day trial") == 1
+
+
 def test_a_new_customer_signs_in_by_a_link_that_works_once(client):
     assert client.post("/account/sign-in/link", {"email": "New@Example.com"}).status_code == 200
     [message] = mail.outbox
