@@ -4,6 +4,7 @@ from typing import Any
 
 from django.http import HttpRequest
 from unfold.admin import TabularInline
+from unfold.decorators import display
 
 STATE_LABELS = {
     "active": "success",
@@ -14,6 +15,14 @@ STATE_LABELS = {
     "failed": "danger",
     "disabled": "danger",
 }
+
+
+class StateColumn:
+    """The column `state_label` of models with a state."""
+
+    @display(description="State", ordering="state", label=STATE_LABELS)  # type: ignore[untyped-decorator]
+    def state_label(self, row: Any) -> tuple[str, str]:
+        return row.state, row.get_state_display()
 
 
 class ReadOnlyInline(TabularInline):  # type: ignore[misc] # the package has no types

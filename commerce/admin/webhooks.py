@@ -1,28 +1,23 @@
 """Endpoints of customers, and the messages that were sent there."""
 
 from datetime import datetime
-from typing import Any
 
 from django.contrib import admin
 from unfold.decorators import display
 
 from aggregator.admin.base import ReadOnlyAdmin, Uncounted
-from commerce.admin.lists import STATE_LABELS, ReadOnlyInline
+from commerce.admin.lists import ReadOnlyInline, StateColumn
 from commerce.models import Attempt, Endpoint, Message
 
 
 @admin.register(Endpoint)
-class EndpointAdmin(ReadOnlyAdmin):
+class EndpointAdmin(StateColumn, ReadOnlyAdmin):
     list_display = ("public_id", "customer", "channel", "label", "state_label", "failing_since", "reason")
     list_filter = ("state", "channel")
     list_select_related = ("customer",)
     search_fields = ("public_id", "customer__email", "label")
     exclude = ("encrypted_address", "notify_at", "generation")
     ordering = ("-created_at",)
-
-    @display(description="State", ordering="state", label=STATE_LABELS)  # type: ignore[untyped-decorator]
-    def state_label(self, endpoint: Endpoint) -> Any:
-        return endpoint.state, endpoint.get_state_display()
 
 
 class AttemptInline(ReadOnlyInline):
@@ -31,7 +26,7 @@ class AttemptInline(ReadOnlyInline):
 
 
 @admin.register(Message)
-class MessageAdmin(Uncounted, ReadOnlyAdmin):
+class MessageAdmin(StateColumn, Uncounted, ReadOnlyAdmin):
     list_display = ("message_id", "endpoint", "state_label", "attempt_count", "created_at", "next_attempt")
     list_filter = ("state",)
     list_select_related = ("endpoint",)
@@ -40,10 +35,6 @@ class MessageAdmin(Uncounted, ReadOnlyAdmin):
     exclude = ("due_at",)
     readonly_fields = ("next_attempt",)
     inlines = (AttemptInline,)
-
-    @display(description="State", ordering="state", label=STATE_LABELS)  # type: ignore[untyped-decorator]
-    def state_label(self, message: Message) -> Any:
-        return message.state, message.get_state_display()
 
     @display(description="Next attempt")  # type: ignore[untyped-decorator]
     def next_attempt(self, message: Message) -> datetime | None:

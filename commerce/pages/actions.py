@@ -68,7 +68,7 @@ def create_endpoint(request: HttpRequest, customer: Customer) -> HttpResponse:
             endpoint, secret = endpoints.create(
                 entitlement(live),
                 form.cleaned_data["channel"],
-                form.cleaned_data["url"].strip(),
+                form.cleaned_data["url"],
                 outcomes=form.cleaned_data["outcomes"],
             )
         except endpoints.Rejected as rejected:
