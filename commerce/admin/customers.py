@@ -16,6 +16,7 @@ from commerce.admin import revenue
 from commerce.admin.lists import STATE_LABELS, ReadOnlyInline
 from commerce.models import Customer, Subscription
 from commerce.pages import authentication, context
+from commerce.webhooks import endpoints
 
 
 class SubscriptionInline(ReadOnlyInline):
@@ -46,10 +47,11 @@ class CustomerAdmin(ModelAdmin):  # type: ignore[misc]
         return ("user", *(["email"] if obj else []), *self.readonly_fields)
 
     def save_model(self, request: HttpRequest, obj: Customer, form: Any, change: bool) -> None:
-        """Save it; a changed address is logged, and its previous owner notified."""
+        """Save it; a changed address is logged, its previous owner notified, and mails go to the new one."""
         super().save_model(request, obj, form, change)
         if not change or "email" not in form.changed_data:
             return
+        endpoints.follow_address(obj)
         before = form.initial["email"]
         message = f"E-mail address changed from {before} to {obj.email}."
         LogEntry.objects.log_actions(int(request.user.pk or 0), [obj], CHANGE, change_message=message)

@@ -104,6 +104,12 @@ def check_address(channel: str, address: str) -> str:
     return f"{target.scheme}://{target.host}{'' if target.port in {80, 443} else f':{target.port}'}/…"
 
 
+def follow_address(customer: Customer) -> None:
+    """Send a customer's e-mails to the address that the customer has now."""
+    mails = customer.endpoints.filter(channel=Endpoint.Channel.EMAIL)
+    mails.update(encrypted_address=encrypt_address(customer.email), label=customer.email)
+
+
 def rotate(endpoint: Endpoint, overlap: timedelta = OVERLAP) -> str:
     """Return a new signing secret, shown this once; for `overlap` requests are signed with both."""
     Endpoint.objects.filter(pk=endpoint.pk).update(

@@ -266,6 +266,20 @@ def test_a_changed_address_is_logged_and_its_previous_owner_notified(operator, m
     assert "E-mail address changed from anna@example.com to new@example.com." in logged
 
 
+def test_signals_are_mailed_to_a_changed_address_and_no_more_to_the_previous(operator, mailoutbox, settings):
+    local(settings)
+    settings.EMAIL_URL = "console:"
+    person = customer("anna@example.com")
+    endpoint(person, "anna@example.com", channel="email")
+    form = {"email": "new@example.com", "subscriptions-TOTAL_FORMS": "0", "subscriptions-INITIAL_FORMS": "0"}
+    operator.post(f"/admin/commerce/customer/{person.pk}/change/", form)
+    record("a")
+    dispatch()
+    assert [message.to for message in mailoutbox] == [["anna@example.com"], ["new@example.com"]]
+    assert "BUY BTC/USDT" in mailoutbox[1].subject
+    assert Endpoint.objects.get().label == "new@example.com"
+
+
 def test_a_subscription_is_added_from_the_customers_page(operator):
     person = Customer.objects.create(email="a@example.com")
     page = operator.get(f"/admin/commerce/customer/{person.pk}/add_subscription/", follow=True)
