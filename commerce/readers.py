@@ -24,6 +24,8 @@ class Reader:
     customer_id: int
     entitlement: Entitlement | None
     """None where no subscription is live."""
+    ecosystems: tuple[str, ...]
+    """Those that the key is restricted to; empty means all that the entitlement has."""
     is_authenticated: bool = True
 
     def require_entitlement(self) -> Entitlement:
@@ -79,7 +81,8 @@ def _customer_of(key: ApiKey) -> int:
 def _reader(key: ApiKey, digest: bytes, entitled: Mapping[int, Entitlement]) -> Reader:
     customer = _customer_of(key)
     entitlement = entitlements.operators_entitlement() if customer == OPERATOR else entitled.get(customer)
-    return Reader(key.key_id, digest, customer, entitlement and entitlement.within(key.ecosystems))
+    entitlement = entitlement and entitlement.within(key.ecosystems)
+    return Reader(key.key_id, digest, customer, entitlement, tuple(key.ecosystems))
 
 
 def unauthenticated() -> Problem:
