@@ -5,8 +5,8 @@ from typing import Any
 from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
 from django.urls import reverse
 from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
@@ -110,7 +110,9 @@ class CustomerAdmin(ModelAdmin):  # type: ignore[misc]
     )
     def view_account(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Show the customer's account page, read-only."""
-        customer = get_object_or_404(Customer, pk=object_id)
+        customer = self.get_object(request, object_id)
+        if customer is None:
+            raise Http404
         LogEntry.objects.log_actions(
             int(request.user.pk or 0), [customer], CHANGE, change_message="Viewed the account page."
         )

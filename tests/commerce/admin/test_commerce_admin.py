@@ -100,7 +100,8 @@ def test_the_operator_sees_the_customers_account_read_only(operator):
     assert "Gold" in page
     assert "bot" in page
     assert 'action="/account/' not in page
-    assert operator.get("/admin/commerce/customer/999999/account/").status_code == 404
+    for unknown in ("999999", "nobody", "9" * 30):
+        assert operator.get(f"/admin/commerce/customer/{unknown}/account/").status_code == 404
     assert operator.session.get("_auth_user_id") == str(User.objects.get(username="operator").pk)
     [entry] = LogEntry.objects.all()
     assert (entry.object_id, entry.change_message) == (str(person.pk), "Viewed the account page.")
