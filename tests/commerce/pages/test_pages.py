@@ -19,6 +19,7 @@ from django.utils import timezone
 
 from aggregator.http import sign_in_limits
 from aggregator.models import ApiKey
+from commerce import change_limit
 from commerce.billing import stripe_sync
 from commerce.models import Customer, Endpoint, Message, Plan, Subscription, UsageDay
 from commerce.pages import authentication, context
@@ -507,6 +508,16 @@ def test_a_refused_endpoint_shows_the_reason_and_what_was_typed(client, settings
         assert words in answer.content.decode()
         assert f'value="{url}"' in answer.content.decode()
     assert not Endpoint.objects.exists()
+
+
+@pytest.mark.parametrize("action", ["rotate", "pause", "resume"])
+def test_an_endpoint_that_is_deleted_at_the_same_time_is_not_found(monkeypatch, action):
+    person = customer()
+    browser = signed_in(person)
+    browser.post("/account/endpoints", {"channel": "webhook", "url": "https://127.0.0.1/x"})
+    path = f"/account/endpoints/{Endpoint.objects.get().public_id}/{action}"
+    monkeypatch.setattr(change_limit, "count_change", lambda _: Endpoint.objects.all().delete())
+    assert browser.post(path).status_code == 404
 
 
 def test_another_customers_keys_and_endpoints_are_not_found(client):
