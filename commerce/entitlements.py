@@ -7,11 +7,13 @@ from datetime import datetime, timedelta
 
 from django.db.models import Q, QuerySet, TextField
 from django.db.models.functions import Cast
+from django.utils import timezone
 
 from aggregator.models import TradingSignal
 from commerce import ledger_window
 from commerce.ledger_window import Window
 from commerce.models import Plan, Subscription
+from commerce.models.subscriptions import MAX_DAYS
 from ecosystems.agent import heartbeat
 from ecosystems.market.feeds import REPLAY, SYNTHETIC
 
@@ -20,9 +22,6 @@ HEARTBEAT = Q(signal_type="ANALYTICS", tags__contains=[heartbeat.TAG])
 
 SIMULATED = Q(tags__has_any_keys=[REPLAY, SYNTHETIC])
 """Signals of history, or of made-up prices: they are outside of every plan that does not include them."""
-
-MAX_HISTORY_DAYS = 36_500
-"""A plan may have any number of days; no clock goes back that far, and no ledger."""
 
 
 @dataclass(frozen=True)
@@ -44,19 +43,12 @@ class Scope:
         """Return the part of the ledger that may be seen now."""
         return ledger_window.window(self.delay, self.history, since)
 
-    def within(self, ecosystems: Iterable[str]) -> "Scope":
-        """Return the part of this scope in `ecosystems`."""
-        wanted = frozenset(ecosystems)
-        return replace(self, ecosystems=wanted if self.ecosystems is None else wanted & self.ecosystems)
-
 
 @dataclass(frozen=True)
 class Entitlement:
     """What a subscription allows."""
 
     customer_id: int
-    subscription_id: int
-    plan: str
     scope: Scope
     requests_per_day: int | None
     """None means unlimited."""
@@ -64,9 +56,12 @@ class Entitlement:
     streams: int
     webhooks: int
 
-    def within(self, ecosystems: Iterable[str]) -> "Entitlement":
-        """Return this entitlement for `ecosystems` only."""
-        return replace(self, scope=self.scope.within(ecosystems))
+    def within(self, ecosystems: Collection[str]) -> "Entitlement":
+        """Return this entitlement for `ecosystems` only; without any, as it is."""
+        if not ecosystems:
+            return self
+        own, wanted = self.scope.ecosystems, frozenset(ecosystems)
+        return replace(self, scope=replace(self.scope, ecosystems=wanted if own is None else wanted & own))
 
 
 OPERATOR = 0
@@ -76,7 +71,7 @@ OPERATOR = 0
 def operators_entitlement() -> Entitlement:
     """Return what an operator's key with the scope to read allows: all of the feed, and no endpoints."""
     everything = Scope(payload=True, simulated=True)
-    return Entitlement(OPERATOR, 0, "operator", everything, None, None, streams=1, webhooks=0)
+    return Entitlement(OPERATOR, everything, None, None, streams=1, webhooks=0)
 
 
 def entitlement(subscription: Subscription) -> Entitlement:
@@ -84,8 +79,6 @@ def entitlement(subscription: Subscription) -> Entitlement:
     plan = subscription.plan
     return Entitlement(
         customer_id=subscription.customer_id,
-        subscription_id=subscription.pk,
-        plan=plan.slug,
         scope=scope(plan),
         requests_per_day=plan.requests_per_day,
         signals_per_day=plan.signals_per_day,
@@ -94,14 +87,20 @@ def entitlement(subscription: Subscription) -> Entitlement:
     )
 
 
+def live_entitlements(customers: Collection[int]) -> dict[int, Entitlement]:
+    """Return what each of these customers is allowed now; those without a live subscription are missing."""
+    live = Subscription.objects.entitling(timezone.now()).filter(customer_id__in=customers)
+    return {subscription.customer_id: entitlement(subscription) for subscription in live}
+
+
 def scope(plan: Plan) -> Scope:
     """Return the scope of a plan."""
-    days = plan.history_days
+    days = plan.history_days  # any number: no ledger goes back as far as MAX_DAYS
     return Scope(
         ecosystems=frozenset(plan.ecosystems) if plan.ecosystems else None,
         instruments=tuple(sorted(plan.instruments)),
         delay=plan.delay,
-        history=None if days is None else timedelta(days=min(days, MAX_HISTORY_DAYS)),
+        history=None if days is None else timedelta(days=min(days, MAX_DAYS)),
         payload=plan.payload,
         simulated=plan.simulated,
     )

@@ -12,7 +12,6 @@ from aggregator.ledger.errors import classified
 from aggregator.models import ApiKey
 from commerce import entitlements
 from commerce.entitlements import OPERATOR, Entitlement
-from commerce.models import Subscription
 
 
 @dataclass(frozen=True)
@@ -20,9 +19,13 @@ class Reader:
     """A key that is valid now and may read the feed: a customer's or an operator's."""
 
     key_id: str
+    digest: bytes
+    """That of the key's value by which it was found."""
     customer_id: int
     entitlement: Entitlement | None
     """None where no subscription is live."""
+    ecosystems: tuple[str, ...]
+    """Those that the key is restricted to; empty means all that the entitlement has."""
     is_authenticated: bool = True
 
     def require_entitlement(self) -> Entitlement:
@@ -32,19 +35,8 @@ class Reader:
         return self.entitlement
 
 
-def key_digest(headers: Mapping[str, str]) -> bytes:
-    """Return the digest of the API key in a request's headers, whose names are lower-case.
-
-    Raises Problem 401 where there is none.
-    """
-    value = api_keys.key_in_headers(headers)
-    if not value:
-        raise unauthenticated()
-    return api_keys.auth_manager(settings.ENVIRONMENT).digest(value)
-
-
 def find_reader(headers: Mapping[str, str]) -> Reader:
-    """Return the reader whose API key a request carries.
+    """Return the reader whose API key a request carries in its headers, whose names are lower-case.
 
     Raises Problem 401 for no valid key, 403 for one that may not read; Outage where it cannot be looked up.
     """
@@ -70,17 +62,13 @@ def find_readers(digests: Iterable[bytes]) -> dict[bytes, Reader]:
             .filter(scopes__contains=[api_keys.READ])
             .select_related("reader")
         )
-        live = Subscription.objects.entitling(now).filter(
-            customer__in={_customer_of(key) for key in keys} - {OPERATOR}
-        )
-        entitled = {each.customer_id: entitlements.entitlement(each) for each in live}
-    found = {}
+        entitled = entitlements.live_entitlements({_customer_of(key) for key in keys} - {OPERATOR})
+    found: dict[bytes, Reader] = {}
     for key in keys:
-        owner = _reader(key, entitled)
         passing = {bytes(key.digest)}
         if key.previous_digest and key.previous_until and key.previous_until > now:
             passing.add(bytes(key.previous_digest))
-        found.update(dict.fromkeys(passing & wanted, owner))
+        found |= {digest: _reader(key, digest, entitled) for digest in passing & wanted}
     return found
 
 
@@ -90,12 +78,11 @@ def _customer_of(key: ApiKey) -> int:
     return reader.customer_id if reader else OPERATOR
 
 
-def _reader(key: ApiKey, entitled: Mapping[int, Entitlement]) -> Reader:
+def _reader(key: ApiKey, digest: bytes, entitled: Mapping[int, Entitlement]) -> Reader:
     customer = _customer_of(key)
     entitlement = entitlements.operators_entitlement() if customer == OPERATOR else entitled.get(customer)
-    if entitlement and key.ecosystems:
-        entitlement = entitlement.within(key.ecosystems)
-    return Reader(key.key_id, customer, entitlement)
+    entitlement = entitlement and entitlement.within(key.ecosystems)
+    return Reader(key.key_id, digest, customer, entitlement, tuple(key.ecosystems))
 
 
 def unauthenticated() -> Problem:

@@ -41,7 +41,7 @@ class Wait(Exception):
     """The hub asks to come back later."""
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(f"waiting {seconds:.0f} s")
+        super().__init__(f"the hub asks to come back in {seconds:.0f} s")
         self.seconds = seconds
 
 
@@ -60,20 +60,18 @@ def main() -> None:
                         file.write(json.dumps(signal).encode() + b"\n")
                         file.flush()
                         seen.add(identity(signal))
+                if options.once:
+                    return
                 pause = options.poll or 0.5
             except StartAgain as reason:
                 log(str(reason))
                 cursor, pause = None, 0.5
+            except (Wait, requests.RequestException) as error:
                 if options.once:
-                    continue
-            except Wait as wait:
-                pause = wait.seconds
-            except requests.RequestException as error:
+                    sys.exit(f"not read to the end: {error}")
                 failures += 1
-                pause = min(2.0**failures, LONGEST_PAUSE)
+                pause = error.seconds if isinstance(error, Wait) else min(2.0**failures, LONGEST_PAUSE)
                 log(f"{type(error).__name__}, again in {pause:.0f} s")
-            if options.once:
-                return
             time.sleep(pause)
 
 
@@ -87,7 +85,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("file", type=Path, help="where the signals go, a JSON object a line")
     parser.add_argument("--stream", metavar="URL", help="the stream's URL, if not the hub's")
     parser.add_argument("--poll", type=float, metavar="SECONDS", help="ask so often instead of streaming")
-    parser.add_argument("--once", action="store_true", help="read to the end and stop")
+    parser.add_argument(
+        "--once", action="store_true", help="read to the end and stop; exits 1 if that is not reached"
+    )
     return parser.parse_args()
 
 
@@ -139,7 +139,9 @@ def pages(session: requests.Session, hub: str, cursor: str | None) -> Iterator[S
 def events(session: requests.Session, hub: str, cursor: str | None) -> Iterator[Step]:
     """Read the stream until it ends."""
     headers = {"Accept": "text/event-stream", **({"Last-Event-ID": cursor} if cursor else {})}
-    with session.get(f"{hub}/api/v1/stream", headers=headers, stream=True, timeout=TIMEOUT) as response:
+    query = {"outcomes": "false"}  # each would count as a signal of the day
+    url = f"{hub}/api/v1/stream"
+    with session.get(url, params=query, headers=headers, stream=True, timeout=TIMEOUT) as response:
         checked(response)
         kind, data = "message", ""
         for line in lines(response):

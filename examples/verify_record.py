@@ -363,7 +363,7 @@ FOR_PROOFS = ("log_size", "hidden_seconds", "salt", "leaves")
 
 
 def record_of(name: str) -> Record:
-    csv.field_size_limit(sys.maxsize)
+    csv.field_size_limit(2**31 - 1)  # the most that Windows takes
     lines = list(csv.DictReader(io.StringIO(text_of(name))))
     if not lines:
         raise Wrong(f"{name} has no line")
@@ -706,7 +706,8 @@ def described_figures(lines: Sequence[dict[str, str]], simulated: bool) -> str:
 
 # --- Outcomes, scored again from prices ---------------------------------------------------------------------
 
-NEW_YORK = ZoneInfo("America/New_York")
+NEW_YORK = "America/New_York"
+"""Looked up only where an outcome needs it: Windows has no time zones without the package `tzdata`."""
 HORIZONS = {"crypto": "720", "forex": "504", "stock": "136.5"}
 FEES = {"crypto": "10", "forex": "1", "stock": "2"}
 """The time stop and the fees that apply unless an outcome names others."""
@@ -755,7 +756,7 @@ def later(ecosystem: str, start: datetime, hours: str) -> datetime:
     if ecosystem == "crypto":
         return start + left
     session_of = forex_session if ecosystem == "forex" else stock_session
-    day = start.astimezone(NEW_YORK).date() - 7 * DAY
+    day = start.astimezone(ZoneInfo(NEW_YORK)).date() - 7 * DAY
     while True:
         if session := session_of(day):
             opened, closed = max(start, session[0]), session[1]
@@ -767,7 +768,7 @@ def later(ecosystem: str, start: datetime, hours: str) -> datetime:
 
 def new_york(day: date, hour: int, minute: int = 0) -> datetime:
     """Return a time of New York, in UTC: differences of such times are right where the clocks change."""
-    return datetime.combine(day, time(hour, minute), NEW_YORK).astimezone(UTC)
+    return datetime.combine(day, time(hour, minute), ZoneInfo(NEW_YORK)).astimezone(UTC)
 
 
 Session = tuple[datetime, datetime]
@@ -1010,10 +1011,15 @@ def verify_outcomes(options: argparse.Namespace) -> str:
     hidden = min((moment(row.recorded_at) for row in record.rows if row.content is None), default=NEVER)
     counted: Counter[str] = Counter()
     marks = {line["signal_id"]: line["daily_r"] for line in record.lines}
+    by_symbol: dict[str, list[Scoring]] = defaultdict(list)
     for scoring in scorings_of(record.opened):
-        call = scoring.call
-        call.outcome = call.outcome | {"daily_r": marks.get(cell(call.signal["signal_id"]), "")}
-        counted[verified(scoring, prices_of(options.prices, call.signal["symbol"]), newest, hidden)] += 1
+        by_symbol[scoring.call.signal["symbol"]].append(scoring)
+    for symbol, scorings in by_symbol.items():
+        candles = prices_of(options.prices, symbol)
+        for scoring in scorings:
+            call = scoring.call
+            call.outcome = call.outcome | {"daily_r": marks.get(cell(call.signal["signal_id"]), "")}
+            counted[verified(scoring, candles, newest, hidden)] += 1
     found = ", ".join(f"{count} {what}" for what, count in sorted(counted.items())) or "no calls"
     return f"{record.agent}: the outcomes follow from the prices: {found}"
 
@@ -1056,8 +1062,8 @@ def shown(value: Any) -> str:
 def text_of(name: str | Path) -> str:
     try:
         return Path(name).read_text("utf-8")
-    except (OSError, ValueError) as error:
-        raise Wrong(f"{name} cannot be read: {getattr(error, 'strerror', 'it is not UTF-8')}") from None
+    except UnicodeDecodeError:
+        raise Wrong(f"{name} is not UTF-8") from None
 
 
 def parsed(text: str, what: str) -> dict[str, Any]:
@@ -1131,6 +1137,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.write(f"ok: {options.run(options)}\n")
     except Wrong as wrong:
         sys.stderr.write(f"wrong: {wrong}\n")
+        return 1
+    except OSError as error:
+        sys.stderr.write(f"wrong: {error.filename} cannot be read: {error.strerror}\n")
         return 1
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         sys.stderr.write(f"wrong: a file does not hold what it should ({type(error).__name__})\n")

@@ -5,31 +5,27 @@ from typing import Any
 from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
 from django.urls import reverse
-from unfold.admin import ModelAdmin, TabularInline
+from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 
 from aggregator.admin.dashboard import CHART_OPTIONS
 from commerce.admin import revenue
-from commerce.admin.state_labels import STATE_LABELS
+from commerce.admin.lists import STATE_LABELS, ReadOnlyInline
 from commerce.models import Customer, Subscription
 from commerce.pages import authentication, context
+from commerce.webhooks import endpoints
 
 
-class SubscriptionInline(TabularInline):  # type: ignore[misc]
-    """A customer's subscriptions, read-only: each is added and changed on its own page."""
+class SubscriptionInline(ReadOnlyInline):
+    """A customer's subscriptions: each is added and changed on its own page."""
 
     model = Subscription
-    extra = 0
     fields = readonly_fields = ("plan", "state", "ends_at")
-    can_delete = False
     show_change_link = True
     ordering = ("-started_at",)
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
-        return False
 
 
 @admin.register(Customer)
@@ -51,10 +47,11 @@ class CustomerAdmin(ModelAdmin):  # type: ignore[misc]
         return ("user", *(["email"] if obj else []), *self.readonly_fields)
 
     def save_model(self, request: HttpRequest, obj: Customer, form: Any, change: bool) -> None:
-        """Save it; a changed address is logged, and its previous owner notified."""
+        """Save it; a changed address is logged, its previous owner notified, and mails go to the new one."""
         super().save_model(request, obj, form, change)
         if not change or "email" not in form.changed_data:
             return
+        endpoints.follow_address(obj)
         before = form.initial["email"]
         message = f"E-mail address changed from {before} to {obj.email}."
         LogEntry.objects.log_actions(int(request.user.pk or 0), [obj], CHANGE, change_message=message)
@@ -113,7 +110,9 @@ class CustomerAdmin(ModelAdmin):  # type: ignore[misc]
     )
     def view_account(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Show the customer's account page, read-only."""
-        customer = get_object_or_404(Customer, pk=object_id)
+        customer = self.get_object(request, object_id)
+        if customer is None:
+            raise Http404
         LogEntry.objects.log_actions(
             int(request.user.pk or 0), [customer], CHANGE, change_message="Viewed the account page."
         )

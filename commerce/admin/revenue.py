@@ -12,8 +12,8 @@ from django.utils import timezone
 
 from commerce import currencies
 from commerce.models import Attempt, Endpoint, Subscription, SubscriptionPrice, UsageDay
+from commerce.pages.context import CHART_DAYS, last_days
 
-CHART_DAYS = 30
 CHART_MONTHS = 12
 SERIES_COLOURS = ("var(--color-primary-600)", "var(--color-base-400)")
 FAILED_COLOUR = "#b91c1c"
@@ -64,7 +64,6 @@ def revenue_charts(now: datetime) -> list[Chart]:
     """Return a chart of the last twelve months for each currency."""
     ends = _month_ends(now)
     months = [monthly_revenue(at) for at in ends]
-    currencies = sorted(set().union(*months))
     labels = [f"{at:%b %Y}" for at in ends]
     return [
         _chart(
@@ -73,20 +72,19 @@ def revenue_charts(now: datetime) -> list[Chart]:
             {currency: [float(month.get(currency, 0)) for month in months]},
             unit="now",
         )
-        for currency in currencies
+        for currency in sorted(set().union(*months))
     ]
 
 
 def total_usage_charts(today: date) -> list[Chart]:
     """Return a chart of all customers' signals and one of their requests, since their scales differ."""
-    days = _days(today)
-    rows = UsageDay.objects.filter(day__gte=days[0]).values("day")
+    days = last_days(today)
+    rows = UsageDay.objects.filter(day__gte=min(days)).values("day")
     sums = rows.annotate(read=Sum("signals"), sent=Sum("requests"))
     signals = {row["day"]: row["read"] for row in sums}
     requests = {row["day"]: row["sent"] for row in sums}
-    labels = [_label(day) for day in days]
     return [
-        _chart(title, labels, {name: [column.get(day, 0) for day in days]})
+        _chart(title, list(days.values()), {name: [column.get(day, 0) for day in days]})
         for title, name, column in (
             ("Signals read by all customers", "signals", signals),
             ("Requests of all customers", "requests", requests),
@@ -95,8 +93,8 @@ def total_usage_charts(today: date) -> list[Chart]:
 
 
 def deliveries_chart(today: date) -> Chart:
-    days = _days(today)
-    since = datetime.combine(days[0], time(), UTC)
+    days = last_days(today)
+    since = datetime.combine(min(days), time(), UTC)
     succeeded = Q(status__gte=200, status__lt=300)
     rows = (
         Attempt.objects.filter(at__gte=since)
@@ -106,7 +104,7 @@ def deliveries_chart(today: date) -> Chart:
     )
     counts = {name: Counter({row["day"]: row[name] for row in rows}) for name in ("delivered", "failed")}
     series = {name: [found[day] for day in days] for name, found in counts.items()}
-    return _chart("Delivery attempts", [_label(day) for day in days], series)
+    return _chart("Delivery attempts", list(days.values()), series)
 
 
 def _chart(title: str, labels: list[str], series: dict[str, list[Any]], unit: str = "today") -> Chart:
@@ -121,14 +119,6 @@ def _chart(title: str, labels: list[str], series: dict[str, list[Any]], unit: st
         "data": json.dumps({"labels": labels, "datasets": sets}),
         "legend": [(name, colours[name], values[-1]) for name, values in series.items()],
     }
-
-
-def _days(today: date) -> list[date]:
-    return [today - timedelta(days=CHART_DAYS - 1 - number) for number in range(CHART_DAYS)]
-
-
-def _label(day: date) -> str:
-    return f"{day:%b} {day.day}"
 
 
 def _month_ends(now: datetime) -> list[datetime]:

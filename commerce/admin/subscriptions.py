@@ -4,24 +4,19 @@ from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest
-from unfold.admin import ModelAdmin, TabularInline
+from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from aggregator.admin.base import ReadOnlyAdmin
-from commerce.admin.state_labels import STATE_LABELS
+from commerce.admin.lists import ReadOnlyInline, StateColumn
 from commerce.billing.stripe_client import stripe_is_configured
 from commerce.models import StripeEvent, Subscription, SubscriptionPrice
 
 
-class PriceInline(TabularInline):  # type: ignore[misc]
+class PriceInline(ReadOnlyInline):
     model = SubscriptionPrice
-    extra = 0
     fields = readonly_fields = ("since", "plan")  # the title of each row contains the price
-    can_delete = False
     verbose_name_plural = "Price history"
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
-        return False
 
 
 STRIPE_FIELDS = (
@@ -34,8 +29,8 @@ STRIPE_FIELDS = (
 
 
 @admin.register(Subscription)
-class SubscriptionAdmin(ModelAdmin):  # type: ignore[misc]
-    list_display = ("customer", "plan", "shown_state", "started_at", "period_ends_at", "ends_at", "billing")
+class SubscriptionAdmin(StateColumn, ModelAdmin):  # type: ignore[misc]
+    list_display = ("customer", "plan", "state_label", "started_at", "period_ends_at", "ends_at", "billing")
     list_filter = ("state", "plan")
     list_select_related = ("customer", "plan")
     search_fields = ("customer__email", "stripe_subscription_id")
@@ -53,10 +48,6 @@ class SubscriptionAdmin(ModelAdmin):  # type: ignore[misc]
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> Any:  # noqa: ARG002
         return (PriceInline,) if obj else ()
-
-    @display(description="State", ordering="state", label=STATE_LABELS)  # type: ignore[untyped-decorator]
-    def shown_state(self, subscription: Subscription) -> Any:
-        return subscription.state, subscription.get_state_display()
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Protect subscriptions that Stripe bills: its next event would undo a change made here."""

@@ -1,20 +1,17 @@
 """Endpoints of customers, and the messages that were sent there."""
 
 from datetime import datetime
-from typing import Any
 
 from django.contrib import admin
-from django.http import HttpRequest
-from unfold.admin import TabularInline
 from unfold.decorators import display
 
 from aggregator.admin.base import ReadOnlyAdmin, Uncounted
-from commerce.admin.state_labels import STATE_LABELS
+from commerce.admin.lists import ReadOnlyInline, StateColumn
 from commerce.models import Attempt, Endpoint, Message
 
 
 @admin.register(Endpoint)
-class EndpointAdmin(ReadOnlyAdmin):
+class EndpointAdmin(StateColumn, ReadOnlyAdmin):
     list_display = ("public_id", "customer", "channel", "label", "state_label", "failing_since", "reason")
     list_filter = ("state", "channel")
     list_select_related = ("customer",)
@@ -22,23 +19,14 @@ class EndpointAdmin(ReadOnlyAdmin):
     exclude = ("encrypted_address", "notify_at", "generation")
     ordering = ("-created_at",)
 
-    @display(description="State", ordering="state", label=STATE_LABELS)  # type: ignore[untyped-decorator]
-    def state_label(self, endpoint: Endpoint) -> Any:
-        return endpoint.state, endpoint.get_state_display()
 
-
-class AttemptInline(TabularInline):  # type: ignore[misc]
+class AttemptInline(ReadOnlyInline):
     model = Attempt
-    extra = 0
     fields = readonly_fields = ("number", "at", "status", "error", "excerpt", "duration_ms")
-    can_delete = False
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
-        return False
 
 
 @admin.register(Message)
-class MessageAdmin(Uncounted, ReadOnlyAdmin):
+class MessageAdmin(StateColumn, Uncounted, ReadOnlyAdmin):
     list_display = ("message_id", "endpoint", "state_label", "attempt_count", "created_at", "next_attempt")
     list_filter = ("state",)
     list_select_related = ("endpoint",)
@@ -47,10 +35,6 @@ class MessageAdmin(Uncounted, ReadOnlyAdmin):
     exclude = ("due_at",)
     readonly_fields = ("next_attempt",)
     inlines = (AttemptInline,)
-
-    @display(description="State", ordering="state", label=STATE_LABELS)  # type: ignore[untyped-decorator]
-    def state_label(self, message: Message) -> Any:
-        return message.state, message.get_state_display()
 
     @display(description="Next attempt")  # type: ignore[untyped-decorator]
     def next_attempt(self, message: Message) -> datetime | None:

@@ -29,12 +29,12 @@ class AccountDetail(ReaderView):
     def get(self, _request: Request) -> HttpResponse:
         entitlement = self.reader.entitlement
         customer = Customer.objects.filter(pk=self.reader.customer_id).first()
-        live = Subscription.objects.filter(pk=entitlement.subscription_id).first() if entitlement else None
+        live = customer.subscription() if customer else None
         return json(
             {
                 "customer": customer.email if customer else None,
                 "key": self.reader.key_id,
-                "subscription": _state(live, entitlement) if live and entitlement else None,
+                "subscription": _state(live) if live else None,
                 "rights": _rights(entitlement) if entitlement else None,
             }
         )
@@ -68,9 +68,9 @@ def _counter(used: int, limit: int | None) -> dict[str, Any]:
     return {"used": used, "limit": limit, "remaining": None if limit is None else max(0, limit - used)}
 
 
-def _state(subscription: Subscription, entitlement: Entitlement) -> dict[str, Any]:
+def _state(subscription: Subscription) -> dict[str, Any]:
     return {
-        "plan": entitlement.plan,
+        "plan": subscription.plan.slug,
         "state": subscription.state,
         "started_at": subscription.started_at,
         "period_ends_at": subscription.period_ends_at,

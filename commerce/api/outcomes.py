@@ -3,7 +3,6 @@
 from datetime import timedelta
 from typing import Any
 
-import msgspec
 from django.http import HttpResponse
 from rest_framework.request import Request
 
@@ -14,17 +13,9 @@ from aggregator.track_record.statistics import Group, Record
 from commerce.api import serializers
 from commerce.api.base import ReaderView, json, valid
 from commerce.api.documentation import ALWAYS, documented
-from commerce.feed import cursors, outcome_pages
-from commerce.feed.outcome_pages import OutcomeFilters
-from commerce.feed.outcome_serializer import PublicOutcome
+from commerce.feed import Filters, cursors, outcome_pages
 from ecosystems.market.scoring import HORIZON_HOURS, RULE_VERSION
 from ecosystems.signal import decimal_text
-
-
-class OutcomePageBody(msgspec.Struct, frozen=True):
-    outcomes: list[PublicOutcome]
-    next: str
-    has_more: bool
 
 
 class OutcomeList(ReaderView):
@@ -39,11 +30,13 @@ class OutcomeList(ReaderView):
     )
     def get(self, request: Request) -> HttpResponse:
         query = valid(serializers.OutcomeQuery, request.query_params)
-        limit, after = query.pop("limit"), query.pop("after", 0)
+        limit, after, state = query.pop("limit"), query.pop("after", 0), query.pop("state", None)
         self.require_signals_left()
-        page = outcome_pages.read_outcomes(self.entitlement.scope, OutcomeFilters(**query), after, limit)
+        wanted = Filters(**query).condition()
+        page = outcome_pages.read_outcomes(self.entitlement.scope, wanted, state, after, limit)
         page = page.cut(self.count_signals(len(page.outcomes)))
-        return json(OutcomePageBody(page.outcomes, cursors.encode(page.position), page.has_more))
+        next_cursor = cursors.encode(page.position)
+        return json({"outcomes": page.outcomes, "next": next_cursor, "has_more": page.has_more})
 
 
 class AgentRecordDetail(ReaderView):
@@ -67,8 +60,7 @@ class AgentRecordDetail(ReaderView):
             kind = "simulated" if query["simulated"] else "real"
             raise Problem(404, "not_found", f"This subscription shows no {kind} calls of this agent.")
         record = statistics.record_of(calls, ecosystem)
-        about = {"ecosystem": ecosystem, "agent": name, "simulated": query["simulated"]}
-        body = about | record_body(record, current_horizon(ecosystem, name))
+        body = record_body(record, ecosystem, name, simulated=query["simulated"])
         body["by_instrument"] = [group_body(group) for group in record.by_instrument]
         body["by_month"] = [group_body(group) for group in record.by_month]
         return json(body)
@@ -83,9 +75,12 @@ def current_horizon(ecosystem: str, agent: str) -> str:
     return decimal_text(hours) or ""
 
 
-def record_body(record: Record, horizon_hours: str) -> dict[str, Any]:
+def record_body(record: Record, ecosystem: str, agent: str, *, simulated: bool) -> dict[str, Any]:
     """Return an agent's statistics as the API has them."""
     return {
+        "ecosystem": ecosystem,
+        "agent": agent,
+        "simulated": simulated,
         "calls": record.calls,
         "states": record.states,
         "wins": record.wins,
@@ -103,7 +98,7 @@ def record_body(record: Record, horizon_hours: str) -> dict[str, Any]:
         "holding_return": _number(record.holding_return),
         "equity": [{"day": day, "r": float(r)} for day, r in record.equity],
         "absent": record.absent,
-        "horizon_hours": horizon_hours,
+        "horizon_hours": current_horizon(ecosystem, agent),
         "rule_version": RULE_VERSION,
     }
 

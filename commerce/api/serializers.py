@@ -42,7 +42,22 @@ class CursorQuery(serializers.Serializer[Any]):
     cursor = PlaceField(help_text="Not a cursor of this feed.")
 
 
-class FilterQuery(serializers.Serializer[Any]):
+def after_field(what: str) -> CursorField:
+    text = f"A cursor: {what} behind it. Without it, from the start of the history."
+    return CursorField(required=False, help_text=text)
+
+
+def limit_field(what: str, default: int = 100) -> serializers.IntegerField:
+    return serializers.IntegerField(
+        required=False,
+        default=default,
+        min_value=1,
+        max_value=MAX_PAGE_ENTRIES,
+        help_text=f"1 to {MAX_PAGE_ENTRIES} {what}.",
+    )
+
+
+class CallQuery(serializers.Serializer[Any]):
     ecosystem = serializers.ChoiceField(ECOSYSTEMS, required=False, help_text="One ecosystem.")
     instrument = serializers.CharField(
         required=False,
@@ -51,6 +66,16 @@ class FilterQuery(serializers.Serializer[Any]):
         trim_whitespace=False,
         help_text="One instrument by its canonical name, as `BTC/USDT`.",
     )
+    agent = serializers.CharField(
+        required=False,
+        allow_blank=True,
+        max_length=128,
+        trim_whitespace=False,
+        help_text="One agent, as in `agent_source`.",
+    )
+
+
+class FilterQuery(CallQuery):
     action = serializers.ChoiceField(SIGNAL_ACTIONS, required=False, help_text="BUY, SELL, HOLD or CLOSE.")
     refers_to = serializers.CharField(
         required=False,
@@ -59,57 +84,19 @@ class FilterQuery(serializers.Serializer[Any]):
         trim_whitespace=False,
         help_text="Signals that close or amend the one with this `signal_id`.",
     )
-    agent = serializers.CharField(
-        required=False,
-        allow_blank=True,
-        max_length=128,
-        trim_whitespace=False,
-        help_text="One agent, as in `agent_source`.",
-    )
     since = serializers.DateTimeField(
         required=False, help_text="Only signals whose `timestamp` is at or after this (RFC 3339)."
     )
 
 
 class SignalQuery(FilterQuery):
-    after = CursorField(
-        required=False, help_text="A cursor: signals behind it. Without it, from the start of the history."
-    )
-    limit = serializers.IntegerField(
-        required=False,
-        default=100,
-        min_value=1,
-        max_value=MAX_PAGE_ENTRIES,
-        help_text=f"1 to {MAX_PAGE_ENTRIES} signals.",
-    )
+    after = after_field("signals")
+    limit = limit_field("signals")
 
 
-class OutcomeQuery(serializers.Serializer[Any]):
-    after = CursorField(
-        required=False, help_text="A cursor: calls behind it. Without it, from the start of the history."
-    )
-    limit = serializers.IntegerField(
-        required=False,
-        default=100,
-        min_value=1,
-        max_value=MAX_PAGE_ENTRIES,
-        help_text=f"1 to {MAX_PAGE_ENTRIES} outcomes.",
-    )
-    ecosystem = serializers.ChoiceField(ECOSYSTEMS, required=False, help_text="One ecosystem.")
-    agent = serializers.CharField(
-        required=False,
-        allow_blank=True,
-        max_length=128,
-        trim_whitespace=False,
-        help_text="One agent, as in `agent_source`.",
-    )
-    instrument = serializers.CharField(
-        required=False,
-        max_length=64,
-        validators=[require_instrument],
-        trim_whitespace=False,
-        help_text="One instrument by its canonical name, as `BTC/USDT`.",
-    )
+class OutcomeQuery(CallQuery):
+    after = after_field("calls")
+    limit = limit_field("outcomes")
     state = serializers.ChoiceField(OUTCOME_STATES, required=False, help_text="One state.")
 
 
@@ -217,13 +204,7 @@ class ListingQuery(serializers.Serializer[Any]):
         trim_whitespace=False,
         help_text="The `next` of the previous page.",
     )
-    limit = serializers.IntegerField(
-        required=False,
-        default=100,
-        min_value=1,
-        max_value=MAX_PAGE_ENTRIES,
-        help_text=f"1 to {MAX_PAGE_ENTRIES} entries.",
-    )
+    limit = limit_field("entries")
 
 
 class Signal(serializers.Serializer[Any]):

@@ -1,22 +1,16 @@
-"""`GET signals` and `GET signals/<ecosystem>/<signal_id>`."""
+"""`GET signals`, `GET signals/<ecosystem>/<signal_id>` and its `proof`."""
 
-import msgspec
 from django.http import HttpResponse
 from django.utils.crypto import salted_hmac
 from rest_framework.request import Request
 
 from aggregator.http.problems import Problem
+from aggregator.transparency.proofs import signal_proof
 from commerce import feed
 from commerce.api import serializers
 from commerce.api.base import ReaderView, json, matches, valid
 from commerce.api.documentation import ALWAYS, IF_NONE_MATCH, NOT_MODIFIED, documented
 from commerce.feed import cursors, signal_serializer
-
-
-class SignalPageBody(msgspec.Struct, frozen=True):
-    signals: list[signal_serializer.PublicSignal]
-    next: str
-    has_more: bool
 
 
 class SignalList(ReaderView):
@@ -37,7 +31,7 @@ class SignalList(ReaderView):
             return HttpResponse(status=304, headers={"ETag": self.etag(page)})
         page = page.cut(self.count_signals(len(page.signals)))
         signals = [signal_serializer.serialize(signal, self.entitlement.scope) for signal in page.signals]
-        answer = SignalPageBody(signals, cursors.encode(page.position), page.has_more)
+        answer = {"signals": signals, "next": cursors.encode(page.position), "has_more": page.has_more}
         return json(answer, headers={"ETag": self.etag(page)})
 
     def etag(self, page: feed.Page) -> str:
@@ -66,3 +60,26 @@ class SignalDetail(ReaderView):
             raise Problem(404, "not_found", "No such signal in this subscription.")
         self.count_signals(1)
         return json(signal_serializer.serialize(signal, self.entitlement.scope))
+
+
+class SignalProof(SignalDetail):
+    @documented(
+        serializers.Proof,
+        summary="Prove that a signal is in the log",
+        description="What shows that a signal is in the transparency log as it was recorded: "
+        "`examples/verify_record.py proof` verifies it. It counts as one of the day's signals.",
+        operation_id="get_signal_proof",
+        problems=(*ALWAYS, 404),
+    )
+    def get(self, request: Request, ecosystem: str, signal_id: str) -> HttpResponse:
+        self.require_signals_left()
+        signal = feed.find(self.entitlement.scope, ecosystem, signal_id)
+        if signal is None:
+            # The id of a signal may end in /proof itself.
+            answer: HttpResponse = super().get(request, ecosystem, f"{signal_id}/proof")
+            return answer
+        proof = signal_proof(signal.position or 0)
+        if proof is None:
+            raise Problem(404, "not_in_log", "No checkpoint covers this signal yet, or no log is kept.")
+        self.count_signals(1)
+        return json(proof)

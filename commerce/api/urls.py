@@ -5,8 +5,7 @@ from django.urls import path
 from commerce.api.account import AccountDetail, UsageDetail
 from commerce.api.listings import AgentList, InstrumentList
 from commerce.api.outcomes import AgentRecordDetail, OutcomeList
-from commerce.api.proofs import SignalProof
-from commerce.api.signals import SignalDetail, SignalList
+from commerce.api.signals import SignalDetail, SignalList, SignalProof
 from commerce.api.stream import Stream
 from commerce.api.webhooks import (
     WebhookDetail,

@@ -5,7 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from aggregator.http.ssrf import MAX_URL_LENGTH
-from commerce.api.serializers import ECOSYSTEMS, MAX_PAGE_ENTRIES, CursorField
+from commerce.api.serializers import ECOSYSTEMS, CursorField, limit_field
 from commerce.feed import cursors
 from commerce.models import Endpoint, Message
 from commerce.webhooks.signing_secrets import visible_address
@@ -59,13 +59,7 @@ class MessageQuery(serializers.Serializer[Any]):
     before = serializers.IntegerField(
         required=False, min_value=1, max_value=2**63 - 1, help_text="`next` of the previous page."
     )
-    limit = serializers.IntegerField(
-        required=False,
-        default=50,
-        min_value=1,
-        max_value=MAX_PAGE_ENTRIES,
-        help_text=f"1 to {MAX_PAGE_ENTRIES} messages.",
-    )
+    limit = limit_field("messages", 50)
 
 
 class PositionField(serializers.CharField):

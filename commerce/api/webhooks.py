@@ -9,7 +9,6 @@ from django.http import HttpResponse
 from rest_framework.request import Request
 
 from aggregator.http.problems import Problem
-from aggregator.models import ApiKey
 from commerce import change_limit
 from commerce.api import webhook_serializers as serializers
 from commerce.api.base import ReaderView, json, valid
@@ -24,7 +23,7 @@ class WebhookView(ReaderView):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
-        if request.method != "GET":
+        if request.method not in {"GET", "HEAD"}:
             change_limit.count_change(self.reader.customer_id)
 
     def mine(self) -> QuerySet[Endpoint]:
@@ -48,7 +47,6 @@ class WebhookList(WebhookView):
     )
     def post(self, request: Request) -> HttpResponse:
         wanted = valid(serializers.EndpointInput, request.data)
-        key = ApiKey.objects.get(key_id=self.reader.key_id)
         try:
             endpoint, secret = endpoints.create(
                 self.entitlement,
@@ -56,7 +54,7 @@ class WebhookList(WebhookView):
                 wanted["url"],
                 description=wanted["description"],
                 after=wanted.get("after"),
-                ecosystems=key.ecosystems,
+                ecosystems=self.reader.ecosystems,
                 outcomes=wanted["outcomes"],
             )
         except endpoints.Rejected as rejected:

@@ -18,17 +18,32 @@ def checkout_url(customer: Customer, plan: Plan, success_url: str, cancel_url: s
     The subscription's metadata names the customer and the plan, so that its events may arrive in any order.
     Raises StripeNotConfigured or stripe.StripeError.
     """
-    known = customer.stripe_customer_id
+    if customer.stripe_customer_id is None:
+        _create_at_stripe(customer)
+    known = str(customer.stripe_customer_id)
     try:
         return _create_session(customer, plan, success_url, cancel_url)
     except stripe.InvalidRequestError as error:
-        if known is None or (error.code, error.param) != ("resource_missing", "customer"):
+        if (error.code, error.param) != ("resource_missing", "customer"):
             raise
         # Deleted at Stripe, or created in its test mode while this hub uses the live mode.
         logger.warning("customer=%d is no longer at Stripe as %s", customer.pk, known)
-        customer.stripe_customer_id = None
-        customer.save(update_fields=["stripe_customer_id"])
+        _create_at_stripe(customer, instead_of=known)
         return _create_session(customer, plan, success_url, cancel_url)
+
+
+def _create_at_stripe(customer: Customer, instead_of: str = "") -> None:
+    """Create a customer at Stripe and store the id.
+
+    A checkout without one creates one each time, and the portal shows the invoices of only one.
+    """
+    created = api_client().v1.customers.create(
+        {"email": customer.email, "metadata": {"customer": str(customer.pk)}},
+        # Two tabs at once get the same answer, for a day. https://docs.stripe.com/api/idempotent_requests
+        {"idempotency_key": f"signal-hub customer {customer.pk} {instead_of} {customer.email}"[:255]},
+    )
+    customer.stripe_customer_id = created.id
+    customer.save(update_fields=["stripe_customer_id"])
 
 
 def _create_session(customer: Customer, plan: Plan, success_url: str, cancel_url: str) -> str:
@@ -38,7 +53,7 @@ def _create_session(customer: Customer, plan: Plan, success_url: str, cancel_url
         subscription["trial_period_days"] = plan.trial_days
     params: dict[str, Any] = {
         "mode": "subscription",
-        "customer": _stripe_customer_id(customer),
+        "customer": customer.stripe_customer_id,
         "line_items": [{"quantity": 1, **_price(plan)}],
         "client_reference_id": str(customer.pk),
         "metadata": metadata,
@@ -49,22 +64,6 @@ def _create_session(customer: Customer, plan: Plan, success_url: str, cancel_url
     session = api_client().v1.checkout.sessions.create(params)  # type: ignore[arg-type]
     assert session.url, "a hosted session has a URL"
     return session.url
-
-
-def _stripe_customer_id(customer: Customer) -> str:
-    """Return Stripe's id of a customer, created before the first checkout.
-
-    A checkout without one creates one each time, and the portal shows the invoices of only one.
-    """
-    if customer.stripe_customer_id is None:
-        created = api_client().v1.customers.create(
-            {"email": customer.email, "metadata": {"customer": str(customer.pk)}},
-            # Two tabs at once get the same answer. https://docs.stripe.com/api/idempotent_requests
-            {"idempotency_key": f"signal-hub customer {customer.pk} {customer.email}"[:255]},
-        )
-        customer.stripe_customer_id = created.id
-        customer.save(update_fields=["stripe_customer_id"])
-    return customer.stripe_customer_id
 
 
 def portal_url(customer: Customer, return_url: str) -> str:

@@ -24,25 +24,6 @@ MAX_EVENTS_PASSED = 500
 
 
 @dataclass(frozen=True)
-class OutcomeFilters:
-    """A reader's filters; None means all."""
-
-    ecosystem: str | None = None
-    agent: str | None = None
-    instrument: str | None = None
-    state: str | None = None
-
-    def condition(self) -> Q:
-        """Return the condition for rows of outcomes; that on the state depends on the reader's delay."""
-        wanted = {
-            "ecosystem": self.ecosystem,
-            "agent_source": self.agent,
-            "instrument": self.instrument,
-        }
-        return Q(**{name: value for name, value in wanted.items() if value is not None})
-
-
-@dataclass(frozen=True)
 class VisibleOutcomes:
     """Outcomes in the order of their calls; `position` is where the next page goes on."""
 
@@ -79,19 +60,19 @@ def counted_outcomes(scope: Scope) -> QuerySet[Outcome]:
     return rows.filter(state__in=DECIDED).exclude(position__in=young.values("position"))
 
 
-def read_outcomes(scope: Scope, filters: OutcomeFilters, after: int, limit: int) -> VisibleOutcomes:
+def read_outcomes(scope: Scope, condition: Q, state: str | None, after: int, limit: int) -> VisibleOutcomes:
     """Return the next page behind position `after` (0: the start), of at most `limit` outcomes.
 
-    Up to where it may look is fixed first: the cursor moves there, and an outcome may begin meanwhile.
-    Raises CursorAhead.
+    `condition` is one of `Filters`, `state` the one that this reader sees; None means all. Up to where it may
+    look is fixed first: the cursor moves there, and an outcome may begin meanwhile. Raises CursorAhead.
     """
     frontier = scope.window().frontier
     cursors.require_on_record(after, frontier)
     upto = min(frontier, _head())
-    rows = visible_outcomes(scope).filter(filters.condition(), position__gt=after, position__lte=upto)
+    rows = visible_outcomes(scope).filter(condition, position__gt=after, position__lte=upto)
     known_by = timezone.now() - scope.delay if scope.delay else None
-    if filters.state is not None:
-        rows = _in_state(rows, filters.state, known_by)
+    if state is not None:
+        rows = _in_state(rows, state, known_by)
     found = list(rows.order_by("position")[: limit + 1])
     page = serialize_outcomes(found[:limit], known_by)
     if len(found) > limit:

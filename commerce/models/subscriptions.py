@@ -7,15 +7,21 @@ from typing import Any
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
-from django.core.validators import MinValueValidator
-from django.db import models
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models, transaction
 from django.db.models import Q
+from django.db.models.signals import post_delete
+from django.dispatch import receiver
 from django.utils import timezone
 
 from aggregator.http import api_keys
 from aggregator.models import ECOSYSTEM_CHOICES, ApiKey
 from commerce import currencies
 from ecosystems.signal import is_symbol
+
+MAX_DAYS = 36_500
+"""A hundred years: no calendar holds what a trial or a delay of some thousand years leads to."""
+MAX_DELAY = timedelta(days=MAX_DAYS)
 
 
 def require_currency(code: str) -> None:
@@ -57,7 +63,7 @@ class Plan(models.Model):
     )
     delay = models.DurationField(
         default=timedelta(0),
-        validators=[MinValueValidator(timedelta(0))],
+        validators=[MinValueValidator(timedelta(0)), MaxValueValidator(MAX_DELAY)],
         help_text="How long signals are withheld after they are recorded.",
     )
     history_days = models.PositiveIntegerField(
@@ -75,7 +81,7 @@ class Plan(models.Model):
         default=False,
         help_text="Include signals tagged replay (of history) or synthetic (of made-up prices).",
     )
-    trial_days = models.PositiveIntegerField(default=0)
+    trial_days = models.PositiveIntegerField(default=0, validators=[MaxValueValidator(MAX_DAYS)])
     is_public = models.BooleanField("public", default=True, help_text="Listed on the pricing page.")
     rank = models.IntegerField(default=0, help_text="Order on the pricing page, lowest first.")
     stripe_price_id = models.CharField(max_length=255, blank=True)
@@ -85,7 +91,8 @@ class Plan(models.Model):
         ordering = ["rank", "price", "slug"]
         constraints = [
             models.CheckConstraint(condition=Q(price__gte=0), name="plans_price"),
-            models.CheckConstraint(condition=Q(delay__gte=timedelta(0)), name="plans_delay"),
+            models.CheckConstraint(condition=Q(delay__range=(timedelta(0), MAX_DELAY)), name="plans_delay"),
+            models.CheckConstraint(condition=Q(trial_days__lte=MAX_DAYS), name="plans_trial_days"),
             models.UniqueConstraint(
                 fields=["stripe_price_id"],
                 condition=~Q(stripe_price_id=""),
@@ -138,8 +145,9 @@ class Customer(models.Model):
             scopes=[api_keys.READ],
             expires_at=expires_at,
         )
-        issued = api_keys.auth_manager(settings.ENVIRONMENT).issue(key)
-        ReaderKey.objects.create(customer=self, key=key)
+        with transaction.atomic():  # a key without its customer would be an operator's
+            issued = api_keys.auth_manager(settings.ENVIRONMENT).issue(key)
+            ReaderKey.objects.create(customer=self, key=key)
         return issued
 
 
@@ -230,3 +238,9 @@ class ReaderKey(models.Model):
 
     def __str__(self) -> str:
         return self.key.key_id
+
+
+@receiver(post_delete, sender=ReaderKey)
+def delete_key(instance: ReaderKey, **_: Any) -> None:
+    """Delete a key with its link, as when its customer is deleted: without one it would be an operator's."""
+    ApiKey.objects.filter(pk=instance.key_id).delete()

@@ -68,7 +68,7 @@ def create_endpoint(request: HttpRequest, customer: Customer) -> HttpResponse:
             endpoint, secret = endpoints.create(
                 entitlement(live),
                 form.cleaned_data["channel"],
-                form.cleaned_data["url"].strip(),
+                form.cleaned_data["url"],
                 outcomes=form.cleaned_data["outcomes"],
             )
         except endpoints.Rejected as rejected:
@@ -88,16 +88,19 @@ def change_endpoint(request: HttpRequest, customer: Customer, endpoint_id: str, 
     endpoint = get_object_or_404(Endpoint, customer=customer, public_id=endpoint_id)
     if not _within_rate(request, customer):
         return redirect("shop:account")
-    if action == "rotate" and endpoint.channel == Endpoint.Channel.WEBHOOK:
-        return _show_secret(request, f"Webhook {endpoint.label}", "secret", endpoints.rotate(endpoint))
-    if action not in ENDPOINT_ACTIONS:
-        raise Http404
-    act, message = ENDPOINT_ACTIONS[action]
-    if action == "test" and customer.subscription() is None:
-        messages.error(request, "Choose a plan first.")
-    else:
-        act(endpoint)
-        messages.success(request, message)
+    try:
+        if action == "rotate" and endpoint.channel == Endpoint.Channel.WEBHOOK:
+            return _show_secret(request, f"Webhook {endpoint.label}", "secret", endpoints.rotate(endpoint))
+        if action not in ENDPOINT_ACTIONS:
+            raise Http404
+        act, message = ENDPOINT_ACTIONS[action]
+        if action == "test" and customer.subscription() is None:
+            messages.error(request, "Choose a plan first.")
+        else:
+            act(endpoint)
+            messages.success(request, message)
+    except Endpoint.DoesNotExist:  # another request deleted it at the same time
+        raise Http404 from None
     return redirect("shop:account")
 
 

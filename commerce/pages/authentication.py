@@ -46,13 +46,13 @@ def can_send_email() -> bool:
 def email_sign_in_link(request: HttpRequest, email: str, after: str) -> None:
     """Send a link that signs `email` in, creates its account if necessary, and leads to the page `after`.
 
-    Raises Problem 429, or OSError.
+    The address is in lower case. Raises Problem 429, OSError, or UnicodeError for one that can be no host's.
     """
     limiter = rate_limits.rate_limiter(settings.ENVIRONMENT)
     limiter.hit(LINKS_PER_CLIENT, "sign-in links from", address_of_client(request))
-    limiter.hit(LINKS_PER_RECIPIENT, "sign-in links to", email.lower())
+    limiter.hit(LINKS_PER_RECIPIENT, "sign-in links to", email)
     content = {
-        "email": email.lower(),
+        "email": email,
         "state": _state(email),
         "after": after,
         "browser": _browser(request, create=True),
@@ -143,8 +143,12 @@ def _state(email: str) -> str:
 
 
 def _find_customer(email: str) -> Customer | None:
-    """Return the customer with this address, in any case: an operator may have entered capitals."""
-    return Customer.objects.filter(email__iexact=email).select_related("user").first()
+    """Return the customer with this address, in any case: an operator may have entered capitals.
+
+    Postgres compares capitals, and those of `i` and of a Turkish dotless one are the same: others' addresses.
+    """
+    found = Customer.objects.filter(email__iexact=email).select_related("user").order_by("pk")
+    return next((customer for customer in found if customer.email.lower() == email), None)
 
 
 def _get_or_create(email: str, **defaults: Any) -> tuple[Customer, bool]:
@@ -185,7 +189,7 @@ def username_for(email: str) -> str:
     """Return the user name for an e-mail address; one that does not exist if the address is unknown."""
     customer = _find_customer(email)
     if customer is None or customer.user is None or customer.user.is_staff:
-        return f"unknown {email.lower()}"[:150]
+        return f"unknown {email}"[:150]
     return customer.user.get_username()
 
 
@@ -198,7 +202,7 @@ def create_account(request: HttpRequest, email: str, password: str) -> None:
         ACCOUNTS_PER_CLIENT, "accounts from", address_of_client(request)
     )
     with transaction.atomic():
-        customer, created = _get_or_create(email.lower(), is_unproven=True)
+        customer, created = _get_or_create(email, is_unproven=True)
         if not created:
             make_password(password)  # so that the answer takes as long
             return

@@ -14,7 +14,7 @@ from commerce import usage
 from commerce.billing.stripe_client import stripe_is_configured
 from commerce.models import Customer, Endpoint, Message, Plan, Subscription, UsageDay
 
-USAGE_DAYS = 30
+CHART_DAYS = 30
 MAX_MESSAGES_SHOWN = 5
 """The newest messages of each endpoint."""
 MAX_KEYS_SHOWN = 50
@@ -103,23 +103,29 @@ def usage_meter(name: str, used: int, limit: int | None) -> dict[str, Any]:
     return {"name": name, "used": used, "limit": limit, "share": share}
 
 
+def last_days(today: date) -> dict[date, str]:
+    """Return the days of a chart, with their labels."""
+    days = (today - timedelta(days=ago) for ago in reversed(range(CHART_DAYS)))
+    return {day: f"{day:%b} {day.day}" for day in days}
+
+
 def customer_usage_charts(customer: Customer, today: date) -> list[dict[str, Any]]:
     """Return charts of the last 30 days' signals and requests, each with its peak day."""
-    days = [today - timedelta(days=USAGE_DAYS - 1 - number) for number in range(USAGE_DAYS)]
-    rows = {row.day: row for row in UsageDay.objects.filter(customer=customer, day__gte=days[0])}
+    days = last_days(today)
+    rows = {row.day: row for row in UsageDay.objects.filter(customer=customer, day__gte=min(days))}
     charts = []
     for name in ("signals", "requests"):
         counts = [getattr(rows[day], name) if day in rows else 0 for day in days]
         bars = {"label": name, "data": counts, "backgroundColor": "var(--color-primary-600)"}
-        labels = [f"{day:%b} {day.day}" for day in days]
-        data = json.dumps({"labels": labels, "datasets": [bars]})
+        data = json.dumps({"labels": list(days.values()), "datasets": [bars]})
         charts.append({"name": name, "peak": max(counts), "data": data})
     return charts
 
 
 def _keys(customer: Customer, now: datetime) -> list[dict[str, Any]]:
-    rows = customer.reader_keys.select_related("key").order_by("-key__created_at")[:MAX_KEYS_SHOWN]
-    return [{"key": row.key, "state": _key_state(row.key, now)} for row in rows]
+    # Postgres sorts those that are not revoked first.
+    rows = customer.reader_keys.select_related("key").order_by("-key__revoked_at", "-key__created_at")
+    return [{"key": row.key, "state": _key_state(row.key, now)} for row in rows[:MAX_KEYS_SHOWN]]
 
 
 def _key_state(key: Any, now: datetime) -> str:

@@ -14,8 +14,15 @@ from aggregator.http.ssrf import MAX_URL_LENGTH
 from commerce.models import Endpoint
 
 
+class LowerCaseEmailField(forms.EmailField):
+    """An address in lower case, in which customers have theirs; that may be longer than what was entered."""
+
+    def to_python(self, value: str | None) -> str:
+        return (super().to_python(value) or "").lower()
+
+
 class SignInLinkForm(forms.Form):
-    email = forms.EmailField(
+    email = LowerCaseEmailField(
         label="E-mail", max_length=254, widget=UnfoldAdminEmailInputWidget(attrs={"autocomplete": "email"})
     )
 

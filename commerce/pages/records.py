@@ -1,8 +1,10 @@
 """The public track records: of agents that an operator has published, with a CSV of the rows behind them."""
 
+import re
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import wraps
+from typing import Any
 
 from csp.decorators import csp_replace
 from django.conf import settings
@@ -11,6 +13,7 @@ from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpRespons
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, render
 from django.utils import timezone
+from django.utils.http import content_disposition_header
 from django.views.decorators.clickjacking import xframe_options_exempt
 from django.views.decorators.http import require_safe
 
@@ -76,36 +79,47 @@ def agent_record(request: HttpRequest, ecosystem: str, agent: str) -> HttpRespon
         delay = settings.ENVIRONMENT.record_delay
         rows = RecordCsv(ecosystem, found.agent_source, public_calls(found), delay)
         return _download(f"{ecosystem}-{agent}.csv", rows.lines())
-    if form == "json":
-        return _statistics(request, found)
-    if form:
+    if form not in {"", "json"}:
         raise Http404
-    if request.GET.get("embed") != "1":
-        return _page(request, found)
+    simulated = _wants_simulated(request, found)
+    calls = _calls(found, simulated=simulated)
+    record = statistics.record_of(calls, ecosystem)
+    if form == "json":  # which `examples/verify_record.py` compares
+        return json(record_body(record, ecosystem, found.agent_source, simulated=simulated))
+    content = {
+        "agent": found,
+        "name": found.agent_source or "(unnamed)",
+        "slug": found.agent_source or "-",
+        "record": record,
+        "simulated": simulated,
+        "chart": equity_chart(record.equity),
+    }
+    if request.GET.get("embed") == "1":
+        return _card(request, content)
+    return _page(request, found, calls, content)
+
+
+def _card(request: HttpRequest, content: dict[str, Any]) -> HttpResponseBase:
+    """Return the card, which pages of any origin may embed."""
 
     def card(request: HttpRequest) -> HttpResponseBase:
-        return _card(request, found)
+        return render(request, "commerce/pages/record_card.html", content)
 
     return xframe_options_exempt(csp_replace({"frame-ancestors": ["*"]})(card))(request)
 
 
-def _page(request: HttpRequest, agent: Agent) -> HttpResponse:
-    simulated = _wants_simulated(request, agent)
-    calls = _calls(agent, simulated=simulated)
-    record = statistics.record_of(calls, agent.ecosystem)
+def _page(
+    request: HttpRequest, agent: Agent, calls: QuerySet[Outcome], content: dict[str, Any]
+) -> HttpResponse:
+    record: statistics.Record = content["record"]
     shown = list(calls.order_by("-position")[:MAX_CALLS_SHOWN])
     signals = TradingSignal.objects.filter(position__in=[call.position for call in shown]).defer(
         "raw_payload"
     )
     by_position = {signal.position: signal for signal in signals}
-    content = {
-        "agent": agent,
-        "name": agent.agent_source or "(unnamed)",
-        "record": record,
-        "simulated": simulated,
+    content |= {
         "has_real": _calls(agent, simulated=False).exists(),
         "has_simulated": _calls(agent, simulated=True).exists(),
-        "chart": equity_chart(record.equity),
         "groups_by_title": [
             ("Month", record.by_month[::-1]),
             ("Instrument", record.by_instrument),
@@ -116,30 +130,8 @@ def _page(request: HttpRequest, agent: Agent) -> HttpResponse:
         "horizon_hours": current_horizon(agent.ecosystem, agent.agent_source),
         "log": log_status.badge(),
     }
-    title = f"Track record of {agent.agent_source or '(unnamed)'}"
+    title = f"Track record of {content['name']}"
     return render(request, "commerce/pages/record.html", context.page_context(request, title, **content))
-
-
-def _statistics(request: HttpRequest, agent: Agent) -> HttpResponse:
-    """Answer with the figures of the page as JSON, which `examples/verify_record.py` compares."""
-    simulated = _wants_simulated(request, agent)
-    record = statistics.record_of(_calls(agent, simulated=simulated), agent.ecosystem)
-    about = {"ecosystem": agent.ecosystem, "agent": agent.agent_source, "simulated": simulated}
-    return json(about | record_body(record, current_horizon(agent.ecosystem, agent.agent_source)))
-
-
-def _card(request: HttpRequest, agent: Agent) -> HttpResponse:
-    simulated = _wants_simulated(request, agent)
-    record = statistics.record_of(_calls(agent, simulated=simulated), agent.ecosystem)
-    content = {
-        "agent": agent,
-        "name": agent.agent_source or "(unnamed)",
-        "slug": agent.agent_source or "-",
-        "record": record,
-        "simulated": simulated,
-        "chart": equity_chart(record.equity),
-    }
-    return render(request, "commerce/pages/record_card.html", content)
 
 
 def _wants_simulated(request: HttpRequest, agent: Agent) -> bool:
@@ -167,6 +159,6 @@ def _calls(agent: Agent, *, simulated: bool) -> QuerySet[Outcome]:
 
 
 def _download(name: str, lines: Iterator[str]) -> StreamingHttpResponse:
-    safe = "".join(character if character.isalnum() or character in "-._" else "_" for character in name)
-    headers = {"Content-Disposition": f'attachment; filename="{safe}"', "Cache-Control": "no-cache"}
+    disposition = content_disposition_header(as_attachment=True, filename=re.sub(r"[^\w.-]", "_", name))
+    headers = {"Content-Disposition": disposition, "Cache-Control": "no-cache"}
     return StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8", headers=headers)

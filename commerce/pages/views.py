@@ -100,7 +100,7 @@ def send_link(request: HttpRequest) -> HttpResponse:
     except Problem:
         form.add_error(None, "Too many links requested. Try again in an hour.")
         return _sign_in_page(request, forms.PasswordSignInForm(), link_form=form, status=429)
-    except OSError:
+    except (OSError, UnicodeError):  # the latter where no host can have such a name
         form.add_error(None, "The e-mail could not be sent. Try again later.")
         return _sign_in_page(request, forms.PasswordSignInForm(), link_form=form, status=503)
     minutes = authentication.LINK_LIFETIME // timedelta(minutes=1)

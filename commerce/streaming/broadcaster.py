@@ -48,18 +48,6 @@ signal may have 64 KiB."""
 MAX_PAGES_KEPT = 64
 
 
-@dataclass(frozen=True)
-class Selection:
-    """What a stream has asked for."""
-
-    filters: Filters
-    outcomes: bool = True
-
-    def part_of(self, place: Place) -> Place:
-        """Return a place as far as it concerns the stream."""
-        return place if self.outcomes else place._replace(decided=0)
-
-
 class Subscriber:
     """An open stream, as far as the broadcaster knows it."""
 
@@ -68,17 +56,20 @@ class Subscriber:
         key_digest: bytes,
         slot: UUID,
         entitlement: Entitlement,
-        selection: Selection,
+        filters: Filters,
         place: Place,
         frontier: Place,
+        *,
+        outcomes: bool,
     ) -> None:
         self.key_digest = key_digest
         self.slot = slot
         self.entitlement = entitlement
-        self.selection = selection
-        self.place = place
+        self.filters = filters
+        self._outcomes = outcomes
+        self.place = self._wanted_of(place)
         """Up to where the stream has read."""
-        self.frontier = selection.part_of(frontier)
+        self.frontier = self._wanted_of(frontier)
         self.end_reason: Problem | None = None
         """Why the stream has to end; None while it may go on."""
         self._changed = asyncio.Event()
@@ -93,8 +84,12 @@ class Subscriber:
         self._changed.clear()
         return True
 
+    def _wanted_of(self, place: Place) -> Place:
+        """Return a place as far as it concerns the stream."""
+        return place if self._outcomes else place._replace(decided=0)
+
     def advance(self, frontier: Place) -> None:
-        frontier = self.selection.part_of(frontier)
+        frontier = self._wanted_of(frontier)
         if frontier != self.frontier:
             self.frontier = frontier
             self._changed.set()
@@ -206,8 +201,7 @@ class Broadcaster:
 
     async def page(self, subscriber: Subscriber) -> EventPage:
         """Return the next page for `subscriber`, read once for all that need the same. Raises Outage."""
-        scope, filters = subscriber.entitlement.scope, subscriber.selection.filters
-        key = (scope, filters, subscriber.place, subscriber.frontier)
+        key = (subscriber.entitlement.scope, subscriber.filters, subscriber.place, subscriber.frontier)
         task = self._pages.get(key)
         if task is None or (task.done() and (task.cancelled() or task.exception())):
             task = asyncio.create_task(self.in_database_thread(read_events, *key))

@@ -10,7 +10,6 @@ import signal
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import lru_cache
 from types import FrameType
 from typing import Any
@@ -25,7 +24,6 @@ from aggregator.ledger.errors import Outage
 from commerce import ledger_window, readers, usage
 from commerce.api import quota_headers, serializers
 from commerce.api.base import counting_failures, problem_of, valid
-from commerce.entitlements import Entitlement
 from commerce.feed import Filters, cursors
 from commerce.feed.cursors import Cursor
 from commerce.ledger_window import Place
@@ -33,7 +31,6 @@ from commerce.streaming import slots
 from commerce.streaming.broadcaster import (
     Broadcaster,
     EventPage,
-    Selection,
     Subscriber,
     cursor_event,
     streaming_entitlement,
@@ -54,19 +51,6 @@ ANY_ORIGIN = {"Access-Control-Allow-Origin": "*"}
 """As all of the API: CORS_ALLOW_ALL_ORIGINS says why."""
 
 
-@dataclass(frozen=True)
-class Admission:
-    """What a stream starts with."""
-
-    key_digest: bytes
-    entitlement: Entitlement
-    usage: Usage
-    selection: Selection
-    place: Place
-    frontier: Place
-    slot: UUID
-
-
 @lru_cache(maxsize=1)
 def broadcaster() -> Broadcaster:
     """Return this process's broadcaster."""
@@ -80,7 +64,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
     try:
         if scope["method"] != "GET":
             raise Problem(405, "method_not_allowed", "This address takes GET.", headers={"Allow": "GET"})
-        admission = await shared.in_database_thread(
+        subscriber, used = await shared.in_database_thread(
             admit, request.headers, scope["query_string"], request.address, shared.process
         )
     except Exception as error:
@@ -88,18 +72,10 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
         refusal.headers |= ANY_ORIGIN
         await respond(send, refusal.response())
         return
-    subscriber = Subscriber(
-        admission.key_digest,
-        admission.slot,
-        admission.entitlement,
-        admission.selection,
-        admission.place,
-        admission.frontier,
-    )
     watcher = asyncio.create_task(_end_on_disconnect(receive, subscriber))
     shared.add(subscriber)
     try:
-        await _Stream(shared, subscriber, admission, send).run()
+        await _Stream(shared, subscriber, used, send).run()
     except (TimeoutError, OSError):
         logger.debug("a client disconnected or does not read; its cursor says where to go on")
     finally:
@@ -109,7 +85,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
             await shared.in_database_thread(slots.release, subscriber.slot)
 
 
-def admit(headers: Mapping[str, str], query: bytes, address: str, process: UUID) -> Admission:
+def admit(headers: Mapping[str, str], query: bytes, address: str, process: UUID) -> tuple[Subscriber, Usage]:
     """Check a request and acquire a slot for its stream. Raises what a view raises."""
     with counting_failures(address):
         reader = readers.find_reader(headers)
@@ -118,7 +94,7 @@ def admit(headers: Mapping[str, str], query: bytes, address: str, process: UUID)
     after: Cursor | None = wanted.pop("after", None)
     if last := headers.get("last-event-id"):
         after = valid(serializers.CursorQuery, {"cursor": last})["cursor"]
-    selection = Selection(outcomes=wanted.pop("outcomes"), filters=Filters(**wanted))
+    outcomes, filters = wanted.pop("outcomes"), Filters(**wanted)
     delay = entitlement.scope.delay
     frontier = ledger_window.frontiers([delay])[delay]
     place = frontier if after is None else _place_of(after, frontier)
@@ -127,8 +103,7 @@ def admit(headers: Mapping[str, str], query: bytes, address: str, process: UUID)
     slot = slots.acquire(entitlement.customer_id, process, entitlement.streams)
     if slot is None:
         raise too_many_streams(entitlement.streams)
-    place = selection.part_of(place)
-    return Admission(readers.key_digest(headers), entitlement, used, selection, place, frontier, slot)
+    return Subscriber(reader.digest, slot, entitlement, filters, place, frontier, outcomes=outcomes), used
 
 
 def _place_of(cursor: Cursor, frontier: Place) -> Place:
@@ -139,10 +114,10 @@ def _place_of(cursor: Cursor, frontier: Place) -> Place:
 
 
 class _Stream:
-    def __init__(self, shared: Broadcaster, subscriber: Subscriber, admission: Admission, send: Send) -> None:
+    def __init__(self, shared: Broadcaster, subscriber: Subscriber, used: Usage, send: Send) -> None:
         self.shared = shared
         self.subscriber = subscriber
-        self.admission = admission
+        self._used = used
         self._send = send
         self._sent_place = subscriber.place
         self._sent_at = time.monotonic()
@@ -195,7 +170,7 @@ class _Stream:
             "Vary": "Authorization, X-API-Key",
             "X-Accel-Buffering": "no",
             **ANY_ORIGIN,
-            **quota_headers.rate_limit_headers(self.admission.entitlement, self.admission.usage),
+            **quota_headers.rate_limit_headers(self.subscriber.entitlement, self._used),
         }
         encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         await self._send({"type": "http.response.start", "status": 200, "headers": encoded})

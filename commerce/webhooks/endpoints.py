@@ -18,7 +18,7 @@ from commerce.ledger_window import Place
 from commerce.models import Customer, Endpoint, Message
 from commerce.webhooks import chats, message_bodies
 from commerce.webhooks.attempts import CLAIM_TIMEOUT
-from commerce.webhooks.signing_secrets import encrypt_address, has_address, signing_secret
+from commerce.webhooks.signing_secrets import encrypt_address, known_address, signing_secret
 
 OVERLAP = timedelta(hours=24)
 """How long after a rotation the previous secret signs as well."""
@@ -57,8 +57,8 @@ def create(
         raise Rejected("too_many_endpoints", "Push endpoints are not included.")
     label = check_address(channel, address)
     restriction = sorted(ecosystems)
-    scope = rights.within(restriction).scope if restriction else rights.scope
-    place = ledger_window.frontiers([scope.delay])[scope.delay]
+    delay = rights.scope.delay
+    place = ledger_window.frontiers([delay])[delay]
     if after is not None:
         position = min(after, place.position)
         place = Place(position, ledger_window.decided_by(position))
@@ -69,7 +69,8 @@ def create(
             raise Rejected("bad_address", "E-mail goes to the customer's own address.")
         if customer.endpoints.count() >= rights.webhooks:
             raise Rejected("too_many_endpoints", f"The plan allows {rights.webhooks} push endpoints.")
-        if _has(customer, channel, address, restriction):
+        same = customer.endpoints.filter(channel=channel, ecosystems=restriction)
+        if address in map(known_address, same):
             raise Rejected("duplicate_endpoint", "There is an endpoint with this address already.")
         endpoint = Endpoint(
             customer=customer,
@@ -87,12 +88,6 @@ def create(
     return endpoint, signing_secret(endpoint) if channel == Endpoint.Channel.WEBHOOK else None
 
 
-def _has(customer: Customer, channel: str, address: str, ecosystems: list[str]) -> bool:
-    """Return whether the customer has that very endpoint; an address that cannot be decrypted is another."""
-    rows = customer.endpoints.filter(channel=channel, ecosystems=ecosystems)
-    return any(has_address(endpoint, address) for endpoint in rows)
-
-
 def check_address(channel: str, address: str) -> str:
     """Return the label of an address. Raises Rejected for one that the hub does not send to."""
     if channel != Endpoint.Channel.WEBHOOK:
@@ -107,6 +102,12 @@ def check_address(channel: str, address: str) -> str:
     except ssrf.Unresolved:
         raise Rejected("unresolved", "The URL's host has no address.") from None
     return f"{target.scheme}://{target.host}{'' if target.port in {80, 443} else f':{target.port}'}/…"
+
+
+def follow_address(customer: Customer) -> None:
+    """Send a customer's e-mails to the address that the customer has now."""
+    mails = customer.endpoints.filter(channel=Endpoint.Channel.EMAIL)
+    mails.update(encrypted_address=encrypt_address(customer.email), label=customer.email)
 
 
 def rotate(endpoint: Endpoint, overlap: timedelta = OVERLAP) -> str:
@@ -131,6 +132,7 @@ def set_paused(endpoint: Endpoint, paused: bool) -> None:
             state=Endpoint.State.ACTIVE,
             state_at=now,
             reason="",
+            notify_at=None,
             failing_since=None,
             free_at=Least("free_at", Now() + CLAIM_TIMEOUT),
         )

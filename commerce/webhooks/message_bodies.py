@@ -23,10 +23,6 @@ def message_id(endpoint: Endpoint, subject: str) -> str:
     return "msg_" + base64.b32encode(digest[:20]).decode().lower()
 
 
-def signal_message_id(endpoint: Endpoint, signal: TradingSignal) -> str:
-    return message_id(endpoint, f"{signal.ecosystem}\0{signal.signal_id}")
-
-
 def body(
     message: Message, signal: TradingSignal | None, scope: Scope, outcome: PublicOutcome | None = None
 ) -> bytes:

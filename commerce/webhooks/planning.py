@@ -11,16 +11,15 @@ from itertools import groupby, islice
 
 from django.db.models import Exists, OuterRef, Q, Subquery
 from django.db.models.functions import Now
-from django.utils import timezone
 
 from aggregator import followers
 from aggregator.ledger.errors import Outage, classified
 from aggregator.models import OutcomeEvent, TradingSignal
 from commerce import feed, ledger_window, usage
-from commerce.entitlements import Entitlement, entitlement
+from commerce.entitlements import Entitlement, live_entitlements
 from commerce.feed import outcome_pages
-from commerce.models import Endpoint, Message, Subscription
-from commerce.webhooks.message_bodies import message_id, signal_message_id
+from commerce.models import Endpoint, Message
+from commerce.webhooks.message_bodies import message_id
 
 logger = logging.getLogger("signal_hub.webhooks")
 
@@ -42,9 +41,7 @@ def entitlements_of(endpoints: Collection[Endpoint]) -> dict[int, Entitlement]:
 
     An endpoint is missing where no subscription is live, or where it has room for older endpoints only.
     """
-    customers = {endpoint.customer_id for endpoint in endpoints}
-    live = Subscription.objects.entitling(timezone.now()).filter(customer_id__in=customers)
-    entitled = {subscription.customer_id: entitlement(subscription) for subscription in live}
+    entitled = live_entitlements({endpoint.customer_id for endpoint in endpoints})
     rows = Endpoint.objects.filter(customer_id__in=entitled).order_by("customer_id", "pk")
     allowed = {
         pk
@@ -53,8 +50,6 @@ def entitlements_of(endpoints: Collection[Endpoint]) -> dict[int, Entitlement]:
     }
     return {
         endpoint.pk: entitled[endpoint.customer_id].within(endpoint.ecosystems)
-        if endpoint.ecosystems
-        else entitled[endpoint.customer_id]
         for endpoint in endpoints
         if endpoint.pk in allowed
     }
@@ -121,7 +116,7 @@ class Planner:
             _create_messages(
                 Message(
                     endpoint=endpoint,
-                    message_id=signal_message_id(endpoint, signal),
+                    message_id=message_id(endpoint, f"{signal.ecosystem}\0{signal.signal_id}"),
                     signal=signal,
                     position=signal.position,
                     due_at=Now(),

@@ -4,6 +4,7 @@ Both depend on CORE_AUTH_SECRET, as the hashes of keys do: the database alone re
 """
 
 import base64
+from contextlib import suppress
 
 from django.utils import timezone
 
@@ -38,19 +39,14 @@ def decrypted_address(endpoint: Endpoint) -> str:
     return encryption.decrypt(endpoint.encrypted_address, PURPOSE)
 
 
+def known_address(endpoint: Endpoint) -> str | None:
+    """Return an endpoint's address; None for one that cannot be decrypted any more."""
+    with suppress(encryption.DecryptionError):
+        return decrypted_address(endpoint)
+    return None
+
+
 def visible_address(endpoint: Endpoint) -> str:
     """Return a webhook's URL; its label where that cannot be decrypted any more, and for a chat."""
-    if endpoint.channel != Endpoint.Channel.WEBHOOK:
-        return endpoint.label
-    try:
-        return decrypted_address(endpoint)
-    except encryption.DecryptionError:
-        return endpoint.label
-
-
-def has_address(endpoint: Endpoint, address: str) -> bool:
-    """Return whether this is an endpoint's address; false for one that cannot be decrypted any more."""
-    try:
-        return decrypted_address(endpoint) == address
-    except encryption.DecryptionError:
-        return False
+    is_webhook = endpoint.channel == Endpoint.Channel.WEBHOOK
+    return (known_address(endpoint) if is_webhook else None) or endpoint.label

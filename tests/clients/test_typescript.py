@@ -11,11 +11,13 @@ import pytest
 
 from aggregator.models import TradingSignal
 from commerce.feed import cursors
+from commerce.models import UsageDay
+from tests.aggregator.track_record.recording import call, candle_rows, insert, score
 from tests.commerce.feed.reading import grant, record
 from tests.commerce.streaming.stream_client import granian
 from tests.commerce.webhooks.pushing import customer, dispatch, endpoint, local
 from tests.guides import blocks
-from tests.servers import PROJECT, WEBHOOK_SECRET, answers, eventually, free_port, is_port_free, web
+from tests.servers import PROJECT, WEBHOOK_SECRET, answers, eventually, free_port, is_port_free, serve, web
 
 pytestmark = pytest.mark.django_db(transaction=True)
 CLIENT = PROJECT / "clients" / "typescript"
@@ -183,6 +185,21 @@ def test_a_cursor_that_the_ledger_has_not_reached(start, url):
     program.until(lambda: signals(program) == ["b"])
     record("d")
     program.until(lambda: signals(program) == ["b", "d"])
+
+
+def test_outcomes_which_it_does_not_yield_use_nothing_of_the_day(start, url, run_program):
+    stream = serve(run_program, granian, free_port())
+    options = {"url": url, "streamUrl": stream, "key": grant(simulated=True).value}
+    program = start("follow.mjs", json.dumps(options), "{}")
+    expected = [call(entry_price=100, stop_loss=98, take_profit=104)]
+    program.until(lambda: signals(program) == expected)
+    insert(candle_rows("100.5/101/100/101 · 101/104.5/101/104"))
+    score()
+    for signal_id in ("b", "c"):
+        record(signal_id)
+        expected.append(signal_id)
+        program.until(lambda: signals(program) == expected)
+    assert UsageDay.objects.get().signals == 3
 
 
 def test_limits_are_waited_for_and_a_refusal_ends_it(start, url):

@@ -151,7 +151,8 @@ export class Feed {
     try {
       const signal = wanted.abort ? AbortSignal.any([wanted.abort, silence.signal]) : silence.signal;
       const hub = this.#options.streamUrl ?? this.#options.url;
-      const response = await this.#get(hub, "stream", query(wanted), signal);
+      // What is decided of calls would count as signals of the day.
+      const response = await this.#get(hub, "stream", { ...query(wanted), outcomes: "false" }, signal);
       if (!response.body) throw new Passing("the stream has no body");
       const stream = events(response.body);
       for (let next = await passing(stream.next()); !next.done; next = await passing(stream.next())) {

@@ -392,4 +392,5 @@ def test_files_that_are_damaged_are_one_line_and_no_traceback(log, reader_files,
         assert module.main(["proof", str(file), "--key", log]) == 1, text
     assert module.main(["proof", str(reader_files / "proof"), "--key", log]) == 0
     assert module.main(["proof", str(reader_files / "nothing"), "--key", log]) == 1
-    assert module.main(["proof", str(reader_files / "proof"), "--key", "hub+x+y"]) == 1
+    for key in ("hub+x+y", f"hub+01234567+{'A' * 300}", ""):
+        assert module.main(["proof", str(reader_files / "proof"), "--key", key]) == 1

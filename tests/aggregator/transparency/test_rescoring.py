@@ -107,6 +107,14 @@ def test_it_says_what_was_verified(record_of_two, tmp_path, capsys):
     )
 
 
+def test_the_prices_of_a_symbol_are_read_once_however_many_its_calls(record_of_two, tmp_path, monkeypatch):
+    module, read = verifier.load(), []
+    candle_of = module.candle_of
+    monkeypatch.setattr(module, "candle_of", lambda line: read.append(line) or candle_of(line))
+    assert module.main(["outcomes", record_of_two, "--prices", str(tmp_path / "prices")]) == 0
+    assert len(read) == len(candle_rows(LINES))
+
+
 def test_an_outcome_that_is_not_that_of_the_prices_is_named(record_of_two, tmp_path, capsys):
     prices(tmp_path / "prices", "BTC/USDT", candle_rows(LINES.replace("· 101/", "· 102/")))
     status, line = says(capsys, record_of_two, tmp_path / "prices")

@@ -12,6 +12,7 @@ from django.contrib.auth.models import Permission, User
 from django.utils import timezone
 
 from commerce.admin import revenue
+from commerce.billing import subscriptions
 from commerce.models import (
     Attempt,
     Customer,
@@ -24,6 +25,7 @@ from commerce.models import (
     UsageDay,
 )
 from tests.commerce.billing.local_stripe import API_KEY, local_stripe
+from tests.commerce.feed.reading import Reader
 from tests.commerce.webhooks.pushing import customer, dispatch, endpoint, local, record
 from tests.commerce.webhooks.receiver import Answering, receiver
 
@@ -98,7 +100,8 @@ def test_the_operator_sees_the_customers_account_read_only(operator):
     assert "Gold" in page
     assert "bot" in page
     assert 'action="/account/' not in page
-    assert operator.get("/admin/commerce/customer/999999/account/").status_code == 404
+    for unknown in ("999999", "nobody", "9" * 30):
+        assert operator.get(f"/admin/commerce/customer/{unknown}/account/").status_code == 404
     assert operator.session.get("_auth_user_id") == str(User.objects.get(username="operator").pk)
     [entry] = LogEntry.objects.all()
     assert (entry.object_id, entry.change_message) == (str(person.pk), "Viewed the account page.")
@@ -133,6 +136,32 @@ def test_a_plan_is_changed(operator):
     assert (plan.name, plan.price, plan.ecosystems) == ("Pro 2", Decimal("12.50"), ["crypto"])
     assert plan.instruments == ["BTC/*", "ETH/*"]
     assert plan.delay == timedelta(minutes=15)
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "limit"),
+    [
+        ("trial_days", "2000000000", "less than or equal to 36500."),
+        ("trial_days", "36501", "less than or equal to 36500."),
+        ("delay", "999999999 00:00:00", "less than or equal to 36500 days"),
+        ("delay", "36500 00:00:01", "less than or equal to 36500 days"),
+    ],
+)
+def test_a_plan_has_no_trial_or_delay_beyond_the_calendar(operator, field, text, limit):
+    """One such delay would end the streams of all customers: their ends are looked up together."""
+    form = {
+        "name": "Pro", "slug": "pro", "rank": 1, "price": "12.50", "currency": "USD", "interval": "month",
+        "trial_days": 36_500, "delay": "36500 00:00:00", "streams": 1, "webhooks": 2,
+    }  # fmt: skip
+    refused = operator.post("/admin/commerce/plan/add/", form | {field: text})
+    assert limit in " ".join(refused.context["adminform"].form.errors[field])
+    assert operator.post("/admin/commerce/plan/add/", form).status_code == 302
+    person = Customer.objects.create(email="a@example.com")
+    trial = subscriptions.start_trial_or_free(person, Plan.objects.get())
+    assert trial.ends_at > NOW + timedelta(days=36_000)
+    reader = Reader(person.issue_key("laptop").value)
+    for path in ("signals", "agents", "instruments", "outcomes", "me"):
+        assert reader.get(path).status_code == 200
 
 
 @pytest.fixture
@@ -236,6 +265,20 @@ def test_a_changed_address_is_logged_and_its_previous_owner_notified(operator, m
     assert "to new@example.com" in mailoutbox[0].body
     logged = [entry.get_change_message() for entry in LogEntry.objects.all()]
     assert "E-mail address changed from anna@example.com to new@example.com." in logged
+
+
+def test_signals_are_mailed_to_a_changed_address_and_no_more_to_the_previous(operator, mailoutbox, settings):
+    local(settings)
+    settings.EMAIL_URL = "console:"
+    person = customer("anna@example.com")
+    endpoint(person, "anna@example.com", channel="email")
+    form = {"email": "new@example.com", "subscriptions-TOTAL_FORMS": "0", "subscriptions-INITIAL_FORMS": "0"}
+    operator.post(f"/admin/commerce/customer/{person.pk}/change/", form)
+    record("a")
+    dispatch()
+    assert [message.to for message in mailoutbox] == [["anna@example.com"], ["new@example.com"]]
+    assert "BUY BTC/USDT" in mailoutbox[1].subject
+    assert Endpoint.objects.get().label == "new@example.com"
 
 
 def test_a_subscription_is_added_from_the_customers_page(operator):

@@ -5,11 +5,12 @@ from datetime import timedelta
 
 import pytest
 from django.conf import settings
+from django.db import IntegrityError
 from django.utils import timezone
 
 from aggregator.http import api_keys
 from aggregator.models import ApiKey
-from commerce.models import Subscription, UsageDay
+from commerce.models import Customer, Subscription, UsageDay
 from tests.commerce.feed.reading import Reader, customer, grant, reader, record
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -94,6 +95,20 @@ def test_a_customers_key_is_never_an_operators(client):
     assert manager().identify(given.value).scopes == {"read"}
     assert client.get("/metrics", headers={"X-API-Key": given.value}).status_code == 403
     assert Reader(given.value).get("signals").status_code == 200
+
+
+def test_the_keys_of_a_deleted_customer_open_nothing():
+    someone = customer()
+    given = someone.issue_key("laptop")
+    someone.delete()
+    for path in PATHS:
+        assert_nothing_leaks(Reader(given.value).get(path), 401)
+    with pytest.raises(IntegrityError):
+        Customer(pk=10**6).issue_key("late")
+    assert not ApiKey.objects.exists()
+    other = grant()
+    other.key.delete()
+    assert_nothing_leaks(Reader(other.value).get("signals"), 401)
 
 
 @pytest.mark.parametrize("path", sorted(set(PATHS) - FREE))

@@ -312,3 +312,5 @@ def test_changes_are_limited(caller, redis_client):
     response = caller.post(url="nonsense")
     assert response.status_code == 429
     assert int(response["Retry-After"]) > 0
+    for asked in (caller.client.get, caller.client.head):
+        assert asked("/api/v1/webhooks", headers=caller.headers).status_code == 200

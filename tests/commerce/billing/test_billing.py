@@ -110,6 +110,17 @@ def test_a_customer_deleted_at_stripe_is_created_again(local, plan, buyer):
     )
 
 
+def test_a_customer_deleted_at_stripe_on_the_day_it_was_created_is_created_again(local, plan, buyer):
+    """Stripe repeats the answer to the first request then, which names the deleted one."""
+    local.price("price_pro")
+    for _ in range(3):
+        checkout.checkout_url(buyer, plan, "https://hub.example/ok", "https://hub.example/no")
+        buyer.refresh_from_db()
+        assert local.sessions[-1]["customer"] == buyer.stripe_customer_id
+        del local.customers[buyer.stripe_customer_id]
+    assert len({asked["customer"] for asked in local.sessions}) == 3
+
+
 def test_what_stripe_refuses_is_an_error(local, plan, buyer):
     with pytest.raises(stripe.InvalidRequestError, match="No such price"):
         checkout.checkout_url(buyer, plan, "https://hub.example/ok", "https://hub.example/no")

@@ -19,9 +19,10 @@ from django.utils import timezone
 
 from aggregator.http import sign_in_limits
 from aggregator.models import ApiKey
+from commerce import change_limit
 from commerce.billing import stripe_sync
 from commerce.models import Customer, Endpoint, Message, Plan, Subscription, UsageDay
-from commerce.pages import authentication
+from commerce.pages import authentication, context
 from tests.commerce.billing.local_stripe import API_KEY, local_stripe
 from tests.commerce.webhooks.pushing import customer, dispatch, local, record
 from tests.commerce.webhooks.receiver import receiver
@@ -70,6 +71,21 @@ def test_pricing_is_public_and_lists_what_each_plan_includes(client, free, pro):
     assert "Secret" not in page
     assert "fonts.googleapis" not in page
     assert not re.findall(r'(?:src|href)="https?://', page)
+
+
+@pytest.mark.parametrize(
+    ("days", "text"), [(None, "Full history"), (0, "0 days of history"), (1, "1 day of history")]
+)
+def test_pricing_says_how_long_a_history_is(client, free, days, text):
+    Plan.objects.update(history_days=days)
+    assert f"</span>{text}</li>" in text_of(client, "/plans/")
+
+
+def test_pricing_offers_a_trial_only_where_there_is_something_to_pay(client, free, pro):
+    Plan.objects.update(trial_days=14)
+    page = text_of(client, "/plans/")
+    assert "Choose Free" in page
+    assert page.count("Start 14-day trial") == 1
 
 
 def test_a_new_customer_signs_in_by_a_link_that_works_once(client):
@@ -165,6 +181,30 @@ def test_an_account_is_found_however_its_address_is_written(client, settings):
     Client().post("/account/sign-up", {"email": "known@example.com", "password": "correct horse battery"})
     assert Customer.objects.count() == User.objects.count() == 1
     assert not User.objects.get().has_usable_password()
+
+
+@pytest.mark.parametrize("other", ["mike@g\u0131thub.com", "mi\u212ae@github.com", "\u017fam@github.com"])
+def test_a_link_signs_in_the_very_address_that_it_was_sent_to(client, other):
+    """In capitals these are the addresses of customers, and other people may have such a domain."""
+    known = [Customer.objects.create(email=f"{name}@github.com").pk for name in ("mike", "sam")]
+    assert client.post("/account/sign-in/link", {"email": other}).status_code == 200
+    [message] = mail.outbox
+    client.post(link_in(message))
+    signed_in_as = Customer.objects.get(user__pk=client.session["_auth_user_id"])
+    assert message.to == [signed_in_as.email]
+    assert signed_in_as.email in {"mike@github.com", other}
+    assert signed_in_as.pk not in known or message.to == ["mike@github.com"]
+
+
+@pytest.mark.parametrize("email", ["\u0130" * 150 + "@example.com", "a@" + "\u0131" * 63 + ".com"])
+@pytest.mark.parametrize("by_mail", [True, False])
+def test_an_address_that_cannot_be_one_is_refused(client, settings, email, by_mail):
+    """The first is too long only in lower case; no host has such a name as the second."""
+    settings.EMAIL_URL = settings.EMAIL_URL if by_mail else None
+    path = "/account/sign-in/link" if by_mail else "/account/sign-up"
+    answer = client.post(path, {"email": email, "password": "correct horse battery"})
+    assert answer.status_code in {200, 400, 503}
+    assert not mail.outbox
 
 
 def test_of_several_uses_at_once_one_signs_in(client):
@@ -401,6 +441,15 @@ def test_a_key_is_shown_once_and_reads_the_feed(client):
     assert "revoked" in text_of(browser)
 
 
+def test_a_key_that_works_is_listed_however_many_were_revoked_since():
+    person = customer()
+    working = person.issue_key("working").key
+    for _ in range(context.MAX_KEYS_SHOWN):
+        person.issue_key("revoked")
+    ApiKey.objects.exclude(pk=working.pk).update(revoked_at=timezone.now())
+    assert f"/account/keys/{working.key_id}/revoke" in text_of(signed_in(person))
+
+
 def test_unknown_actions_and_revoked_keys_change_nothing():
     person = customer()
     browser = signed_in(person)
@@ -459,6 +508,16 @@ def test_a_refused_endpoint_shows_the_reason_and_what_was_typed(client, settings
         assert words in answer.content.decode()
         assert f'value="{url}"' in answer.content.decode()
     assert not Endpoint.objects.exists()
+
+
+@pytest.mark.parametrize("action", ["rotate", "pause", "resume"])
+def test_an_endpoint_that_is_deleted_at_the_same_time_is_not_found(monkeypatch, action):
+    person = customer()
+    browser = signed_in(person)
+    browser.post("/account/endpoints", {"channel": "webhook", "url": "https://127.0.0.1/x"})
+    path = f"/account/endpoints/{Endpoint.objects.get().public_id}/{action}"
+    monkeypatch.setattr(change_limit, "count_change", lambda _: Endpoint.objects.all().delete())
+    assert browser.post(path).status_code == 404
 
 
 def test_another_customers_keys_and_endpoints_are_not_found(client):

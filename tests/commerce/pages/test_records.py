@@ -62,6 +62,13 @@ def test_only_published_agents_are_public(client):
     assert client.get("/record/crypto/bot", {"format": "xml"}).status_code == 404
 
 
+def test_a_download_has_the_agents_name_in_any_script(client):
+    publish(decide(agent_source='Про"фит/1'))
+    path = quote('Про"фит/1', safe="")
+    header = client.get(f"/record/crypto/{path}", {"format": "csv"}).headers["Content-Disposition"]
+    assert header == f"attachment; filename*=utf-8''{quote('crypto-Про_фит_1.csv')}"
+
+
 def test_the_csv_has_exactly_the_rows_that_the_figures_are_made_of(client):
     publish(decide())
     rows = rows_of(client, "crypto/bot")

@@ -171,6 +171,16 @@ def test_the_path_is_requested_as_it_was_written(path):
         assert server.received[0].path == target.path
 
 
+@pytest.mark.parametrize(
+    ("host", "written"), [("customer.example", "customer.example"), ("2001:db8::1", "[2001:db8::1]")]
+)
+def test_the_host_is_named_as_in_a_url(host, written):
+    with receiver("127.0.0.2") as server:
+        target = Target("http", host, server.port, "/", ("127.0.0.2",))
+        assert http_client.post(target, b"{}", {}).ok
+        assert server.received[0].headers["host"] == f"{written}:{server.port}"
+
+
 def test_a_handshake_that_never_comes_ends_at_the_deadline():
     with socket.create_server(("127.0.0.2", 0)) as listener:
         guard = Guard(networks=(HERE,), resolve=Names(["127.0.0.2"]))

@@ -9,7 +9,7 @@ from django.core import mail
 from django.utils import timezone
 
 from commerce.models import Endpoint
-from commerce.webhooks import owner_notifications
+from commerce.webhooks import endpoints, owner_notifications
 from tests.commerce.webhooks.pushing import answering, customer, dispatch, endpoint, record
 from tests.servers import WAIT_TIMEOUT_S
 
@@ -30,6 +30,16 @@ def test_a_notification_that_cannot_be_mailed_is_due_until_it_can(inbox, setting
     let_time_pass()
     assert owner_notifications.send_due() == 1
     assert len(mail.outbox) == 1
+
+
+def test_an_endpoint_that_was_resumed_meanwhile_is_none_to_notify_of(inbox):
+    owned, _ = endpoint(customer(), inbox.url())
+    inbox.answer = answering(410)
+    record("a")
+    dispatch()
+    endpoints.set_paused(owned, False)
+    assert owner_notifications.send_due() == 0
+    assert not mail.outbox
 
 
 def test_a_notification_that_a_killed_worker_was_sending_is_sent_by_another(inbox, run_manage):
