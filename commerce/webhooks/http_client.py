@@ -3,7 +3,7 @@
 import socket
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,6 +12,7 @@ from typing import Any
 
 import certifi
 import httpcore
+import httpx
 
 from aggregator.http.ssrf import Target
 from ecosystems.http_errors import retry_after
@@ -59,19 +60,15 @@ def post(
     """
     started = time.monotonic()
     deadline = started + timeout_s
-    url = httpcore.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.path)
-    sent = [("Host", _authority(target)), ("Connection", "close"), *headers.items()]
+    url = httpx.URL(scheme=target.scheme, host=target.host, port=target.port)
+    request = httpx.Request("POST", url, headers={"Connection": "close", **headers}, content=body)
     status, error, excerpt, retry_after_s = 0, "", "", None
-    addresses = _CheckedAddresses(target, deadline)
     try:
-        # Not httpx, which would normalise the path, follow redirects and read the environment.
-        with (
-            httpcore.ConnectionPool(tls or trust(), network_backend=addresses) as pool,
-            pool.stream("POST", url, headers=sent, content=body) as response,
-        ):
-            status = response.status
-            named = {name.lower(): value.decode("latin-1") for name, value in response.headers}
-            asked = named.get(b"retry-after", "")
+        # The transport without httpx's client around it: nothing follows redirects or reads the environment.
+        with PinnedTransport(target, deadline, tls or trust()) as transport:
+            response = transport.handle_request(request)
+            status = response.status_code
+            asked = response.headers.get("Retry-After", "")
             retry_after_s = retry_after(asked, datetime.now(UTC), MAX_RETRY_AFTER_S)
             excerpt = _excerpt(response)
     except (OSError, httpcore.ProtocolError, ValueError) as failure:
@@ -79,18 +76,35 @@ def post(
     return AttemptResult(status, error, excerpt, retry_after_s, round((time.monotonic() - started) * 1000))
 
 
-def _authority(target: Target) -> str:
-    """Return a target's host, with the port unless it is the usual one, as the header has them."""
-    host = f"[{target.host}]" if ":" in target.host else target.host
-    is_usual = (target.scheme, target.port) in {("https", 443), ("http", 80)}
-    return host if is_usual else f"{host}:{target.port}"
+class PinnedTransport(httpx.BaseTransport):
+    """Connects to the checked addresses of one target, whatever name the request has, until a deadline.
+
+    TLS goes by the name: it is what SNI carries and what the certificate is checked against.
+    """
+
+    def __init__(self, target: Target, deadline: float, tls: ssl.SSLContext) -> None:
+        self._target = target
+        self._pool = httpcore.ConnectionPool(tls, network_backend=_CheckedAddresses(target, deadline))
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        url = httpcore.URL(
+            scheme=request.url.raw_scheme,
+            host=request.url.raw_host,
+            port=request.url.port,
+            target=self._target.path.encode(),  # as the customer wrote it: httpx would normalise it
+        )
+        assert isinstance(request.stream, Iterable)
+        response = self._pool.handle_request(
+            httpcore.Request(request.method, url, headers=request.headers.raw, content=request.stream)
+        )
+        return httpx.Response(response.status, headers=response.headers, content=response.iter_stream())
+
+    def close(self) -> None:
+        self._pool.close()
 
 
 class _CheckedAddresses(httpcore.NetworkBackend):
-    """Connects to the first address of a target that answers, never by a name.
-
-    TLS goes by the name all the same: SNI carries it, and the certificate is checked against it.
-    """
+    """Connects to the first address of a target that answers, never by a name."""
 
     def __init__(self, target: Target, deadline: float) -> None:
         self._target = target
@@ -117,7 +131,7 @@ class _CheckedAddresses(httpcore.NetworkBackend):
 class _SocketUntil(httpcore.NetworkStream):
     """A socket whose every operation ends by the deadline.
 
-    httpcore's own timeouts hold for one read: a response that drips byte by byte would go on for ever.
+    httpx's own timeouts hold for one read: a response that drips byte by byte would go on for ever.
     """
 
     def __init__(self, sock: socket.socket, deadline: float) -> None:
@@ -157,12 +171,12 @@ class _SocketUntil(httpcore.NetworkStream):
         return self._sock
 
 
-def _excerpt(response: httpcore.Response) -> str:
+def _excerpt(response: httpx.Response) -> str:
     """Return how a response begins, as text that Postgres can hold; the rest is not read."""
     data = b""
     # What fails after the status does not change the result.
     with suppress(OSError, httpcore.ProtocolError):
-        for chunk in response.iter_stream():
+        for chunk in response.iter_raw():
             data += chunk
             if len(data) >= MAX_EXCERPT_BYTES:
                 break
