@@ -177,7 +177,7 @@ def test_nothing_is_lost_or_doubled_when_the_servers_are_killed(start, run_progr
 def test_a_cursor_that_the_ledger_has_not_reached(start, url):
     record("a", "b", "c")
     options = {"url": url, "key": grant().value, "pollMs": 50}
-    ahead = json.dumps({"after": cursors.encode(10**9)})
+    ahead = json.dumps({"after": cursors.encode(10**18)})
     program = start("follow.mjs", json.dumps(options), ahead)
     assert program.wait() == 0
     assert program.text.startswith("CursorAhead: 410 cursor_ahead: ")

@@ -132,7 +132,7 @@ def test_a_cursor_that_the_ledger_has_not_reached_is_refused_as_in_the_feed():
     call()
     score()
     answers = [
-        reader(**included()).get(path, after=cursors.encode(10**9)) for path in ("signals", "outcomes")
+        reader(**included()).get(path, after=cursors.encode(10**18)) for path in ("signals", "outcomes")
     ]
     assert [(each.status_code, each.json()["code"]) for each in answers] == [(410, "cursor_ahead")] * 2
 

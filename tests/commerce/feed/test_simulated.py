@@ -52,7 +52,7 @@ def test_rest_shows_them_where_the_plan_includes_them(simulated, expected):
 def test_streams_and_webhooks_do_as_rest_does(inbox, simulated, expected):
     owner = customer(simulated=simulated)
     scope = entitlements.scope(Plan.objects.get())
-    events = broadcaster.read_events(scope, NO_FILTERS, Place(0, 0), Place(10**9, 0)).events
+    events = broadcaster.read_events(scope, NO_FILTERS, Place(0, 0), Place(10**18, 0)).events
     found = [json.loads(event.partition(b"data: ")[2])["signal_id"] for _, event in events]
     assert found == expected
     endpoint(owner, inbox.url("/"))
