@@ -38,6 +38,7 @@ class AnyContentType(HttpRequest):
             super()._set_content_type_params(meta)  # type: ignore[misc] # the stubs lack it
         except ValueError:
             self.content_type, self.content_params = "", {}
+            self.META["CONTENT_TYPE"] = ""  # which Django REST framework reads by itself
 
 
 def received_by_django(request: HttpRequest) -> ReceivedRequest:

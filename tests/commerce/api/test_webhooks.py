@@ -6,6 +6,7 @@ import json
 from datetime import timedelta
 
 import pytest
+import requests
 from django.conf import settings as django_settings
 from django.utils import timezone
 from standardwebhooks import Webhook
@@ -314,3 +315,12 @@ def test_changes_are_limited(caller, redis_client):
     assert int(response["Retry-After"]) > 0
     for asked in (caller.client.get, caller.client.head):
         assert asked("/api/v1/webhooks", headers=caller.headers).status_code == 200
+
+
+def test_a_content_type_that_cannot_be_read_is_as_good_as_none(owner, shared_hub):
+    headers = {
+        "Authorization": f"Bearer {owner.issue_key('laptop').value}",
+        "Content-Type": "application/json; charset*=idna''%ff",
+    }
+    answer = requests.post(f"{shared_hub()}/api/v1/webhooks", b"{}", headers=headers, timeout=60)
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid")
