@@ -74,7 +74,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "aggregator.http.page_middleware.PageAuthentication",
     "aggregator.http.page_middleware.PageMessages",
-    "aggregator.http.admin_selection.SelectionMiddleware",
+    "aggregator.http.invalid_input.InvalidInputMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "aggregator.http.page_middleware.PageContentPolicy",
     "axes.middleware.AxesMiddleware",

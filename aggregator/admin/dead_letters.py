@@ -20,7 +20,7 @@ from unfold.decorators import action
 from aggregator.admin.base import ReadOnlyAdmin, Uncounted, raw_bytes
 from aggregator.admin.bulk_actions import bulk_action_response
 from aggregator.admin.dead_letter_actions import ACTIONS
-from aggregator.admin.signals import AgentFilter, EcosystemFilter, TransportFilter, without_nul
+from aggregator.admin.signals import AgentFilter, EcosystemFilter, TransportFilter
 from aggregator.ledger import replay
 from aggregator.models import DeadLetter, TradingSignal
 from aggregator.templatetags.hub import ago
@@ -54,8 +54,7 @@ class CodeFilter(TextFilter):  # type: ignore[misc]
     parameter_name = "code"
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        code = without_nul(self.value())
-        return queryset.filter(code=code) if code else queryset
+        return queryset.filter(code=self.value()) if self.value() else queryset
 
 
 class DeadLetterEcosystemFilter(EcosystemFilter):

@@ -71,11 +71,6 @@ class ActionFilter(DropdownFilter):  # type: ignore[misc]
         return queryset.filter(action=self.value()) if self.value() else queryset
 
 
-def without_nul(text: str | None) -> str:
-    """Return a URL parameter's text without what Postgres cannot store."""
-    return (text or "").replace("\0", "")
-
-
 def agent_name(text: str) -> str:
     """Return the agent that a URL parameter names: a dash is the unnamed one."""
     return "" if text == "-" else text
@@ -86,7 +81,7 @@ class AgentFilter(TextFilter):  # type: ignore[misc]
     parameter_name = "agent"
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        name = without_nul(self.value())
+        name = self.value()
         return queryset.filter(agent_source=agent_name(name)) if name else queryset
 
 
@@ -138,7 +133,7 @@ class KeysetChangeList(ChangeList):  # type: ignore[misc]
         self.query = term
         chosen = [name for name in ECOSYSTEMS if request.GET.get("ecosystem") in {None, "", name}]
         received = next((spec for spec in self.filter_specs if isinstance(spec, ReceivedFilter)), None)
-        agent = without_nul(request.GET.get("agent"))
+        agent = request.GET.get("agent")
         if term.strip():
             self.search = pager.search(base, term.strip(), chosen)
         elif agent:
