@@ -1,5 +1,6 @@
 """The ledger's signals in the admin: list, search, one signal, export."""
 
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, get_args
 
@@ -94,11 +95,13 @@ class ReceivedFilter(RangeDateTimeFilter):  # type: ignore[misc]
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         start, end = self._moment("from", "00:00"), self._moment("to", "23:59:59.999999")
         if start:
-            self.low = first_id(start - MAX_ID_DELAY) - 1
             queryset = queryset.filter(received_at__gte=start)
+            with suppress(OverflowError):  # the calendar's first day bounds no ids, nor does its last
+                self.low = first_id(start - MAX_ID_DELAY) - 1
         if end:
-            self.high = first_id(end + MAX_ID_DELAY)
             queryset = queryset.filter(received_at__lte=end)
+            with suppress(OverflowError):
+                self.high = first_id(end + MAX_ID_DELAY)
         return queryset
 
     def _moment(self, which: str, default_time: str) -> Any:
