@@ -6,7 +6,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
-from django.core.exceptions import BadRequest
+from django.core.exceptions import BadRequest, PermissionDenied
 from django.db import connection
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
@@ -18,7 +18,6 @@ from unfold.contrib.filters.admin import DropdownFilter, TextFilter
 from unfold.decorators import action
 
 from aggregator.admin.base import ReadOnlyAdmin, Uncounted, raw_bytes
-from aggregator.admin.bulk_actions import bulk_action_response
 from aggregator.admin.dead_letter_actions import ACTIONS
 from aggregator.admin.signals import AgentFilter, EcosystemFilter, TransportFilter
 from aggregator.ledger import replay
@@ -131,8 +130,9 @@ class DeadLetterAdmin(Uncounted, ReadOnlyAdmin):
 
     def bulk_action(self, name: str, request: HttpRequest, **_: Any) -> HttpResponse:
         """Replay or resolve what the request's query selects."""
-        action = ACTIONS[name](self._selected(request), int(request.user.pk or 0))
-        return bulk_action_response(self, request, action, allowed=self.may_act(request))
+        if not self.may_act(request):
+            raise PermissionDenied
+        return ACTIONS[name](self._selected(request), int(request.user.pk or 0)).response(self, request)
 
     def _selected(self, request: HttpRequest) -> QuerySet[DeadLetter]:
         """Return the letters that a query selects: by `ids`, else by the list's filters."""
