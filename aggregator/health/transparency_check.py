@@ -6,7 +6,7 @@ from django.db import connection
 from django.utils import timezone
 
 from aggregator.health.checks import Degraded, Failed
-from aggregator.health.database_checks import DatabaseDependentCheck, database_required
+from aggregator.health.database_checks import DatabaseDependentCheck
 from aggregator.transparency import log_tables
 from aggregator.transparency.log_tables import Head
 
@@ -23,7 +23,7 @@ class TransparencyCheck(DatabaseDependentCheck):
         self._has_key = has_key
 
     def run(self) -> tuple[str, str]:
-        with database_required(), connection.cursor() as cursor:
+        with connection.cursor() as cursor:
             head = log_tables.head(cursor)
             waiting = log_tables.waiting(cursor)
         if head is None and self._has_key:
