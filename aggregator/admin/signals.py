@@ -14,16 +14,17 @@ from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpRespons
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
-from unfold.contrib.filters.admin import DropdownFilter, RangeDateTimeFilter, TextFilter
+from unfold.contrib.filters.admin import RangeDateTimeFilter
 from unfold.utils import parse_datetime_str
 from unfold.views import ChangeList
 
 from aggregator.admin.base import ReadOnlyAdmin, raw_json, url_number
 from aggregator.admin.call_pages import call_context
 from aggregator.admin.export import FORMATS
+from aggregator.admin.filters import AgentFilter, ChoiceFilter, EcosystemFilter, TransportFilter, agent_name
 from aggregator.ledger import pager
 from aggregator.ledger.bisection import first_id
-from aggregator.models import ECOSYSTEM_CHOICES, TRANSPORT_CHOICES, TradingSignal
+from aggregator.models import TradingSignal
 from aggregator.templatetags.hub import ago, span
 from aggregator.transparency.proofs import signal_proof
 from ecosystems import ECOSYSTEMS
@@ -39,54 +40,12 @@ MAX_ID_DELAY = timedelta(minutes=5)
 """How much later than its `received_at`, the start of its transaction, a row may have got its id."""
 
 
-class EcosystemFilter(DropdownFilter):  # type: ignore[misc] # the package has no types
-    title = "ecosystem"
-    parameter_name = "ecosystem"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
-        return ECOSYSTEM_CHOICES
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(ecosystem=self.value()) if self.value() else queryset
+class ActionFilter(ChoiceFilter):
+    title = parameter_name = "action"
+    offered = [(action, action) for action in get_args(Action)]
 
 
-class TransportFilter(DropdownFilter):  # type: ignore[misc]
-    title = "transport"
-    parameter_name = "transport"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
-        return TRANSPORT_CHOICES
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(transport=self.value()) if self.value() else queryset
-
-
-class ActionFilter(DropdownFilter):  # type: ignore[misc]
-    title = "action"
-    parameter_name = "action"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
-        return [(action, action) for action in get_args(Action)]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(action=self.value()) if self.value() else queryset
-
-
-def agent_name(text: str) -> str:
-    """Return the agent that a URL parameter names: a dash is the unnamed one."""
-    return "" if text == "-" else text
-
-
-class AgentFilter(TextFilter):  # type: ignore[misc]
-    title = "agent (exact name; - for unnamed)"
-    parameter_name = "agent"
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        name = self.value()
-        return queryset.filter(agent_source=agent_name(name)) if name else queryset
-
-
-class ReceivedFilter(RangeDateTimeFilter):  # type: ignore[misc]
+class ReceivedFilter(RangeDateTimeFilter):  # type: ignore[misc] # the package has no types
     """Time of receipt, which bounds the ids to look at."""
 
     low = pager.LOWEST
