@@ -103,3 +103,8 @@ def test_from_a_database_client(shown, program_environment, settings):
 def test_a_url_is_shown_without_its_secrets():
     url = "postgres://hub:hush@db.example:5432/hub?sslmode=verify-full&sslpassword=hush"
     assert transport_guides.url_for_psql(url) == "postgres://hub@db.example:5432/hub?sslmode=verify-full"
+
+
+def test_a_url_without_a_host_is_shown_as_psql_reads_it():
+    url = "postgres:///hub?host=/run/postgresql&password=hush"
+    assert transport_guides.url_for_psql(url) == "postgres:///hub?host=%2Frun%2Fpostgresql"
