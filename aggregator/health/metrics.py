@@ -202,7 +202,10 @@ class MetricsView(View):
             require_reader(request)
         except (Problem, api_keys.Unauthenticated, Outage) as error:
             return as_problem(error).response()
-        encoder, content_type = choose_encoder(request.headers.get("Accept", ""))
+        try:
+            encoder, content_type = choose_encoder(request.headers.get("Accept", ""))
+        except TypeError:  # a version that is no number
+            encoder, content_type = choose_encoder("")
         body = encoder(REGISTRY)
         return HttpResponse(body, content_type=content_type, headers={"Cache-Control": "no-store"})
 
