@@ -1,5 +1,6 @@
 """Agents: the cadence expected of each, and its track record, with its calls a page at a time."""
 
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -45,6 +46,12 @@ class AgentForm(forms.ModelForm):  # type: ignore[type-arg]
         super().__init__(*args, **kwargs)
         self.fields["is_published"].initial = self.instance.published_at is not None
         self.fields["horizon_hours"].initial = horizon_of(self.instance)
+
+    def clean_expected_cadence(self) -> timedelta | None:
+        cadence: timedelta | None = self.cleaned_data["expected_cadence"]
+        if cadence is not None and cadence <= timedelta():
+            raise forms.ValidationError("Enter a time longer than none.")
+        return cadence
 
     class Meta:
         model = Agent
