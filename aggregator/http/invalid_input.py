@@ -22,6 +22,8 @@ class InvalidInputMiddleware(MiddlewareMixin):
         match = request.resolver_match
         if match is None or match.app_name != "admin":
             return  # other pages look up nothing that a query names as it is
+        if not ROW_ID.fullmatch(match.kwargs.get("object_id", "0")):
+            raise Http404
         if "%00" in (query := request.GET.urlencode()):
             request.GET = QueryDict(query.replace("%00", ""))
         if not all(map(ROW_ID.fullmatch, request.POST.getlist(ACTION_CHECKBOX_NAME))):

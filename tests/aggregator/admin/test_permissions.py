@@ -41,3 +41,14 @@ def test_a_nul_in_a_parameter_is_no_error(page):
                 assert answer.status_code in {200, 302, 400}, (path, name, value)
     names = {"app_label": "commerce", "model_name": "subscription", "field_name": "customer"}
     assert page.get("/admin/autocomplete/", {**names, "term": "\0"}).status_code == 200
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("number", ["x", "1.5", "-1", "9" * 30, "a/b"])
+def test_the_page_of_an_id_that_is_none_is_not_found(page, number):
+    assert page.get("/admin/").status_code == 200  # loads the pages
+    for registered in admin.site._registry.values():
+        for each in registered.urls:
+            if each.name and "object_id" in str(each.pattern):
+                path = reverse(f"admin:{each.name}", kwargs={"object_id": number})
+                assert page.get(path).status_code == 404, path
