@@ -5,8 +5,7 @@ from functools import partial
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.admin.options import IncorrectLookupParameters
-from django.core.exceptions import BadRequest, PermissionDenied
+from django.core.exceptions import PermissionDenied
 from django.db import connection
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
@@ -17,7 +16,7 @@ from django.utils.http import urlencode
 from unfold.contrib.filters.admin import TextFilter
 from unfold.decorators import action
 
-from aggregator.admin.base import ReadOnlyAdmin, Uncounted, raw_bytes, url_number
+from aggregator.admin.base import ReadOnlyAdmin, Uncounted, raw_bytes, selected_list, url_number
 from aggregator.admin.dead_letter_actions import ACTIONS
 from aggregator.admin.filters import AgentFilter, ChoiceFilter, EcosystemFilter, TransportFilter
 from aggregator.ledger import replay
@@ -134,10 +133,7 @@ class DeadLetterAdmin(Uncounted, ReadOnlyAdmin):
         if "ids" in request.GET:
             given = str(request.GET["ids"]).split(",")[:MAX_SELECTED]
             return DeadLetter.objects.filter(pk__in=list(filter(None, map(url_number, given))))
-        try:
-            found: QuerySet[DeadLetter] = self.get_changelist_instance(request).get_queryset(request)
-        except IncorrectLookupParameters:
-            raise BadRequest("unknown filter") from None
+        found: QuerySet[DeadLetter] = selected_list(self, request).queryset
         return found
 
     @admin.action(description="Replay")

@@ -18,7 +18,7 @@ from unfold.contrib.filters.admin import RangeDateTimeFilter
 from unfold.utils import parse_datetime_str
 from unfold.views import ChangeList
 
-from aggregator.admin.base import ReadOnlyAdmin, raw_json, url_number
+from aggregator.admin.base import ReadOnlyAdmin, raw_json, selected_list, url_number
 from aggregator.admin.call_pages import call_context
 from aggregator.admin.export import FORMATS
 from aggregator.admin.filters import AgentFilter, ChoiceFilter, EcosystemFilter, TransportFilter, agent_name
@@ -209,7 +209,7 @@ class SignalAdmin(ReadOnlyAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         content_type, lines = FORMATS[form]
-        search = self.get_changelist_instance(request).search
+        search = selected_list(self, request).search
         name = f"signals-{timezone.now():%Y%m%dT%H%M%SZ}.{form}"
         return StreamingHttpResponse(
             lines(search),
