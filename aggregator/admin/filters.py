@@ -25,7 +25,7 @@ class ChoiceFilter(DropdownFilter):  # type: ignore[misc] # the package has no t
 
 class EcosystemFilter(ChoiceFilter):
     title = parameter_name = "ecosystem"
-    offered = ECOSYSTEM_CHOICES
+    offered: ClassVar[Sequence[tuple[str, str]]] = ECOSYSTEM_CHOICES
 
 
 class TransportFilter(ChoiceFilter):
