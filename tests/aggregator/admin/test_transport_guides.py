@@ -87,6 +87,22 @@ def test_over_redis(shown, settings):
     assert TradingSignal.objects.get().instrument == "EUR/USD"
 
 
+@pytest.mark.parametrize(
+    ("url", "options"),
+    [
+        ("redis://127.0.0.1:1/2", "-u redis://127.0.0.1:1/2 XADD"),
+        ("redis://a%24b:hush@[::1]:1/0?db=3", "-u redis://[::1]:1/0 -n 3 --user 'a$b' --askpass XADD"),
+        ("redis://[::1]:1?username=ada&password=hush", "-u redis://[::1]:1 --user ada --askpass XADD"),
+        ("unix://:hush@/run/the%20hub/redis.sock?db=1", "-s '/run/the hub/redis.sock' -n 1 --askpass XADD"),
+    ],
+)
+def test_a_url_of_redis_is_shown_as_redis_cli_reads_it(page, settings, url, options):
+    settings.ENVIRONMENT = dataclasses.replace(settings.ENVIRONMENT, redis_url=url)
+    seen = html.unescape(page.get("/admin/").content.decode())
+    assert f"redis-cli {options}" in seen
+    assert "hush" not in seen
+
+
 @pytest.mark.skipif(not shutil.which("psql"), reason="needs psql")
 def test_from_a_database_client(shown, program_environment, settings):
     url = program_environment["CORE_DB_URL"]  # the settings' own is that of the database before the tests'
