@@ -1,11 +1,14 @@
 """The hub's logs: one line an event, as logfmt, which people can read and Loki, Vector and grep can parse.
 
 Lines of structlog and of the standard library come out alike, with the ids of the request or task they belong
-to. A secret of the environment that gets into a line, for instance with an error's text, is masked.
+to. A secret of the environment that gets into a line, for instance with an error's text, is masked. So is the
+address of a hook, a secret too, also in the access logs of web servers.
 """
 
+import logging
 import re
 from collections.abc import Iterator
+from copy import copy
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
@@ -13,8 +16,10 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from aggregator.http.request_log import add_request_id
-from config.access_logs import mask_access_logs, mask_tokens
 from ecosystems.env import HIDDEN, VARIABLES, Environment
+
+ACCESS_LOGGERS = ("granian.access", "uvicorn.access", "gunicorn.access", "hypercorn.access", "django.server")
+HOOK_TOKEN = re.compile(r"(?i)(/api/hooks/)[^\s/?\"']+|shs_[a-z0-9_-]{20,}")
 
 SHORTEST_SECRET = 6
 """Shorter ones are words of many a line: they are masked in URLs and options alone."""
@@ -36,6 +41,26 @@ PROCESSORS: list[Processor] = [
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 QUOTED = re.compile(r"^(DETAIL|CONTEXT): .*$", re.MULTILINE)
+
+
+def mask_tokens(value: Any) -> Any:
+    """Return a text without the tokens of hooks; anything else as it is."""
+    if not isinstance(value, str):
+        return value
+    return HOOK_TOKEN.sub(lambda match: f"{match[1] or ''}{HIDDEN}", value)
+
+
+def mask_record(record: logging.LogRecord) -> bool:
+    """Mask tokens in a record's text and arguments, which the servers' formatters read one by one."""
+    record.msg = mask_tokens(record.msg)
+    if isinstance(record.args, dict):
+        arguments = copy(record.args)  # a server may have a dictionary of its own class
+        for name, value in record.args.items():
+            arguments[name] = mask_tokens(value)
+        record.args = arguments
+    elif isinstance(record.args, tuple):
+        record.args = tuple(map(mask_tokens, record.args))
+    return True
 
 
 class OneLine:
@@ -100,7 +125,8 @@ def _secrets_of_url(url: str) -> Iterator[str]:
 
 def configure(environment: Environment) -> dict[str, Any]:
     """Set structlog up and return Django's LOGGING."""
-    mask_access_logs()
+    for name in ACCESS_LOGGERS:  # of whichever server this is, and however it is configured
+        logging.getLogger(name).addFilter(mask_record)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

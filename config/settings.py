@@ -74,7 +74,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "aggregator.http.page_middleware.PageAuthentication",
     "aggregator.http.page_middleware.PageMessages",
-    "aggregator.http.admin_selection.SelectionMiddleware",
+    "aggregator.http.invalid_input.InvalidInputMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "aggregator.http.page_middleware.PageContentPolicy",
     "axes.middleware.AxesMiddleware",
@@ -212,15 +212,7 @@ STRIPE_PAGES = (
     else ["https://checkout.stripe.com", "https://billing.stripe.com"]
 )
 CONTENT_SECURITY_POLICY = {
-    "EXCLUDE_URL_PREFIXES": [
-        "/api/signals",
-        "/api/hooks/",
-        "/api/v1/",
-        "/health",
-        "/livez",
-        "/metrics",
-        "/log/",
-    ],
+    "EXCLUDE_URL_PREFIXES": ["/health", "/livez", "/metrics", "/log/"],
     "DIRECTIVES": {
         "default-src": ["'self'"],
         "script-src": ["'self'", "'unsafe-eval'"],

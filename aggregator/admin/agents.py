@@ -1,12 +1,13 @@
-"""Agents, and the cadence expected of each."""
+"""Agents: the cadence expected of each, and its track record, with its calls a page at a time."""
 
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 from django import forms
 from django.contrib import admin
 from django.db.models import F, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, QueryDict
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -14,10 +15,14 @@ from django.utils.http import urlencode
 from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldBooleanSwitchWidget
 
-from aggregator.admin.agent_records import agent_record_context
-from aggregator.admin.signals import EcosystemFilter
-from aggregator.models import Agent, AgentHorizon
+from aggregator.admin.base import url_number
+from aggregator.admin.filters import EcosystemFilter
+from aggregator.models import Agent, AgentHorizon, Outcome, TradingSignal
 from aggregator.templatetags.hub import ago, span
+from aggregator.track_record import statistics
+from aggregator.track_record.equity_chart import equity_chart
+
+CALLS_PER_PAGE = 50
 
 
 class AgentForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -41,6 +46,12 @@ class AgentForm(forms.ModelForm):  # type: ignore[type-arg]
         super().__init__(*args, **kwargs)
         self.fields["is_published"].initial = self.instance.published_at is not None
         self.fields["horizon_hours"].initial = horizon_of(self.instance)
+
+    def clean_expected_cadence(self) -> timedelta | None:
+        cadence: timedelta | None = self.cleaned_data["expected_cadence"]
+        if cadence is not None and cadence <= timedelta():
+            raise forms.ValidationError("Enter a time longer than none.")
+        return cadence
 
     class Meta:
         model = Agent
@@ -76,7 +87,7 @@ class AgentAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> Any:
         agent = self.get_object(request, object_id)
-        extra = agent_record_context(agent, request.GET) if agent else {}
+        extra = _record_context(agent, request.GET) if agent else {}
         return super().change_view(request, object_id, form_url, extra | (extra_context or {}))
 
     def save_model(self, request: HttpRequest, obj: Agent, form: Any, change: bool) -> None:
@@ -127,3 +138,54 @@ class AgentAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
         query = urlencode({"ecosystem": agent.ecosystem, "agent": agent.agent_source or "-"})
         address = reverse("admin:aggregator_tradingsignal_changelist")
         return format_html('<a class="hub-link" href="{}?{}">View signals</a>', address, query)
+
+
+def _record_context(agent: Agent, query: QueryDict) -> dict[str, Any]:
+    """Return what an agent's page shows: of its real calls, unless it has none or `query` says so."""
+    outcomes = Outcome.objects.filter(ecosystem=agent.ecosystem, agent_source=agent.agent_source)
+    has = {simulated: outcomes.filter(simulated=simulated).exists() for simulated in (False, True)}
+    simulated = query.get("simulated") == "1" if "simulated" in query else has[True] and not has[False]
+    calls = outcomes.filter(simulated=simulated)
+    record = statistics.record_of(calls, agent.ecosystem)
+    state = query.get("state") if query.get("state") in record.states else None
+    kept = {"simulated": str(int(simulated))} | ({"state": state} if state else {})
+    return {
+        "record": record,
+        "simulated": simulated,
+        "has_real": has[False],
+        "has_simulated": has[True],
+        "chart": equity_chart(record.equity),
+        "state": state,
+        "calls": _page(calls.filter(state=state) if state else calls, query, kept),
+    }
+
+
+def _page(calls: QuerySet[Outcome], query: QueryDict, kept: dict[str, str]) -> dict[str, Any]:
+    """Return the calls before or after the position in `query`; without one the newest.
+
+    `rows` are the calls, newest first, each with its signal, which may have been deleted; `older` and `newer`
+    are the queries of the next pages, empty where there is none.
+    """
+    before, after = url_number(query.get("before")), url_number(query.get("after"))
+    if after is not None:
+        found = list(calls.filter(position__gt=after).order_by("position")[: CALLS_PER_PAGE + 1])
+        shown = found[:CALLS_PER_PAGE][::-1]
+        has_newer, has_older = len(found) > CALLS_PER_PAGE, bool(shown)
+    else:
+        rows = calls.filter(position__lt=before) if before is not None else calls
+        found = list(rows.order_by("-position")[: CALLS_PER_PAGE + 1])
+        shown = found[:CALLS_PER_PAGE]
+        has_newer, has_older = before is not None, len(found) > CALLS_PER_PAGE
+    signals = TradingSignal.objects.filter(position__in=[call.position for call in shown])
+    by_position = {signal.position: signal for signal in signals.defer("raw_payload")}
+    return {
+        "rows": [(call, by_position.get(call.position)) for call in shown],
+        "older": _query(kept, "before", shown[-1].position) if has_older else "",
+        "newer": _query(kept, "after", shown[0].position if shown else before or 0) if has_newer else "",
+    }
+
+
+def _query(kept: dict[str, str], name: str, position: int) -> str:
+    query = QueryDict(mutable=True)
+    query.update(kept | {name: str(position)})
+    return f"?{query.urlencode()}#calls"

@@ -18,6 +18,7 @@ from aggregator.alerts.messages import Notification
 from aggregator.models import Alert, AlertChannel, AlertNotification, AlertPolicy
 from ecosystems.env import HIDDEN
 
+MAX_REPEAT_HOURS = 365 * 24
 TEST = Notification("info", "Signal Hub: test message", "This channel works. Alerts will arrive here.")
 
 
@@ -141,8 +142,22 @@ class AlertNotificationAdmin(ReadOnlyAdmin):
     show_full_result_count = False
 
 
+class PolicyForm(forms.ModelForm):  # type: ignore[type-arg]
+    class Meta:
+        model = AlertPolicy
+        fields = "__all__"  # noqa: DJ007 - all that can be edited
+
+    def clean_repeat_hours(self) -> list[int]:
+        """Refuse what leads to a year that no page can show."""
+        hours: list[int] = self.cleaned_data["repeat_hours"]
+        if max(hours) > MAX_REPEAT_HOURS:
+            raise forms.ValidationError(f"Enter at most {MAX_REPEAT_HOURS} hours, a year.")
+        return hours
+
+
 @admin.register(AlertPolicy)
 class AlertPolicyAdmin(ModelAdmin):  # type: ignore[misc]
+    form = PolicyForm
     list_display = (
         "__str__",
         "repeat_hours",

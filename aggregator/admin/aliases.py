@@ -1,25 +1,25 @@
 """Symbols without a certain instrument, and what an operator maps them to."""
 
+from functools import partial
 from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.models import CHANGE, LogEntry
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.shortcuts import get_object_or_404
+from django.shortcuts import get_object_or_404, redirect
 from django.template.defaultfilters import pluralize
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 from unfold.admin import ModelAdmin
-from unfold.contrib.filters.admin import DropdownFilter
 from unfold.decorators import action
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from aggregator.admin.base import confirmation_page
-from aggregator.admin.signals import EcosystemFilter
+from aggregator.admin.filters import ChoiceFilter, EcosystemFilter
 from aggregator.ledger import aliases
 from aggregator.models import SymbolAlias
 from aggregator.templatetags.hub import ago
@@ -31,12 +31,9 @@ INLINE_TIMEOUT_S = 3.0
 EXAMPLES = {"crypto": "BTC/USDT or BTC/USDT:USDT", "forex": "EUR/USD", "stock": "AAPL or BRK.B"}
 
 
-class MappedFilter(DropdownFilter):  # type: ignore[misc] # the package has no types
-    title = "mapped"
-    parameter_name = "mapped"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
-        return [("no", "Unmapped"), ("yes", "Mapped")]
+class MappedFilter(ChoiceFilter):
+    title = parameter_name = "mapped"
+    offered = (("no", "Unmapped"), ("yes", "Mapped"))
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if self.value() == "no":
@@ -120,13 +117,7 @@ class AliasAdmin(ModelAdmin):  # type: ignore[misc]
     def save_model(self, request: HttpRequest, obj: SymbolAlias, form: Any, change: bool) -> None:
         name, obj.instrument = obj.instrument, form.initial.get("instrument", "") if change else ""
         aliases.map_symbol(obj, name)
-        request.hub_mapped = [*getattr(request, "hub_mapped", []), obj]  # type: ignore[attr-defined]
-
-    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
-        return self._after_saving(request, super().changelist_view(request, extra_context))
-
-    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        return self._after_saving(request, super().changeform_view(request, *args, **kwargs))
+        transaction.on_commit(partial(self._update_signals, request, obj))
 
     def map_to_suggestion(self, request: HttpRequest, pk: int, **_: Any) -> HttpResponse:
         """Map a symbol to the instrument on its button, and update its signals."""
@@ -135,9 +126,7 @@ class AliasAdmin(ModelAdmin):  # type: ignore[misc]
         if name is None or not self.has_change_permission(request, alias):
             return HttpResponse(status=403)
         aliases.map_symbol(alias, name)
-        LogEntry.objects.log_actions(
-            int(request.user.pk or 0), [alias], CHANGE, change_message=f"Mapped to {alias.instrument}."
-        )
+        self.log_change(request, alias, f"Mapped to {alias.instrument}.")
         self._update_signals(request, alias)
         return HttpResponseRedirect(reverse("admin:aggregator_symbolalias_changelist") + "?mapped=no")
 
@@ -151,13 +140,7 @@ class AliasAdmin(ModelAdmin):  # type: ignore[misc]
             return confirmation_page(self, request, "Update signals", text)
         aliases.update_all_signals(alias)
         self._update_signals(request, alias)
-        return HttpResponseRedirect(reverse("admin:aggregator_symbolalias_change", args=[alias.pk]))
-
-    def _after_saving(self, request: HttpRequest, response: Any) -> Any:
-        """Update the signals of what this request mapped, now that its transaction is committed."""
-        for alias in getattr(request, "hub_mapped", []):
-            self._update_signals(request, alias)
-        return response
+        return redirect("admin:aggregator_symbolalias_change", alias.pk)
 
     def _update_signals(self, request: HttpRequest, alias: SymbolAlias) -> None:
         """Update for INLINE_TIMEOUT_S, and show how far that got."""

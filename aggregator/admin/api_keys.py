@@ -7,10 +7,8 @@ from typing import Any
 from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
-from django.contrib.admin.models import CHANGE, LogEntry
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.shortcuts import get_object_or_404, render
-from django.urls import reverse
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
@@ -180,10 +178,10 @@ class ApiKeyAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
             return confirmation_page(self, request, f"Rotate {key.key_id}", text, form)
         if form.cleaned_data["seen"] != seen:
             messages.error(request, "This key was already rotated and its new value shown.")
-            return _redirect(key)
-        overlap = timedelta(hours=form.cleaned_data["overlap"])
-        issued = api_keys.auth_manager(settings.ENVIRONMENT).rotate(key, overlap)
-        _log(request, key, f"Rotated; the old value is valid for {form.cleaned_data['overlap']} more hours.")
+            return redirect("admin:aggregator_apikey_change", key.pk)
+        hours = form.cleaned_data["overlap"]
+        issued = api_keys.auth_manager(settings.ENVIRONMENT).rotate(key, timedelta(hours=hours))
+        self.log_change(request, key, f"Rotated; the old value is valid for {hours} more hours.")
         return self._show(request, issued)
 
     @action(description="Revoke", permissions=["rotate"], icon="block")  # type: ignore[untyped-decorator]
@@ -193,8 +191,8 @@ class ApiKeyAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
             text = "Stops working immediately. This can't be undone."
             return confirmation_page(self, request, f"Revoke {key.key_id}", text)
         api_keys.auth_manager(settings.ENVIRONMENT).revoke(key)
-        _log(request, key, "Revoked.")
-        return _redirect(key)
+        self.log_change(request, key, "Revoked.")
+        return redirect("admin:aggregator_apikey_change", key.pk)
 
     def _show(self, request: HttpRequest, issued: api_keys.IssuedKey) -> HttpResponse:
         publishes = api_keys.PUBLISH in issued.key.scopes
@@ -232,11 +230,3 @@ class ApiKeyAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
     @admin.display(description="last used")
     def used(self, key: ApiKey) -> str:
         return ago(key.last_used_at)
-
-
-def _redirect(key: ApiKey) -> HttpResponse:
-    return HttpResponseRedirect(reverse("admin:aggregator_apikey_change", args=[key.pk]))
-
-
-def _log(request: HttpRequest, key: ApiKey, message: str) -> None:
-    LogEntry.objects.log_actions(int(request.user.pk or 0), [key], CHANGE, change_message=message)

@@ -6,6 +6,8 @@ from typing import Any
 import msgspec
 from django import forms
 from django.contrib.admin.models import LogEntry
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.core.exceptions import BadRequest
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -39,6 +41,14 @@ class Uncounted(ModelAdmin):  # type: ignore[misc]
         if queryset.model is LogEntry:
             return Paginator(queryset, *args, **kwargs)
         return super().get_paginator(request, queryset, *args, **kwargs)
+
+
+def selected_list(admin: ModelAdmin, request: HttpRequest) -> Any:
+    """Return the change list that a request's query selects. Raises BadRequest for an unknown filter."""
+    try:
+        return admin.get_changelist_instance(request)
+    except IncorrectLookupParameters:
+        raise BadRequest("unknown filter") from None
 
 
 def url_number(text: str | None) -> int | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
@@ -157,8 +158,8 @@ def _live(request: HttpRequest) -> dict[str, Any]:
         "checks": [(result, *_check_label(result)) for result in results],
         "problems": _problems(results),
         "lag": _lag(),
-        "letters": _unresolved(),
-        "unmapped": SymbolAlias.objects.filter(instrument="")[:MAX_TASKS_COUNTED].count(),
+        "letters": _counted(DeadLetter.objects.filter(resolved_at=None)),
+        "unmapped": _counted(SymbolAlias.objects.filter(instrument="")),
     }
     came = {name for each in hub.ecosystems for name, part in each.transports.items() if part.last_at}
     if len(came) < len(liveness.TRANSPORTS) and _is_new(hub, now):
@@ -272,7 +273,7 @@ def _lag() -> timedelta | None:
     return lag if lag >= MIN_LAG_SHOWN else None
 
 
-def _unresolved() -> str:
-    """Return how many dead letters are unresolved, counted up to MAX_TASKS_COUNTED; "" for none."""
-    count = DeadLetter.objects.filter(resolved_at=None)[: MAX_TASKS_COUNTED + 1].count()
+def _counted(rows: QuerySet[Any]) -> str:
+    """Return how many rows there are, counted up to MAX_TASKS_COUNTED; "" for none."""
+    count = rows[: MAX_TASKS_COUNTED + 1].count()
     return f"{MAX_TASKS_COUNTED:,}+" if count > MAX_TASKS_COUNTED else f"{count:,}" if count else ""

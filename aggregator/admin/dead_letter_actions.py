@@ -1,18 +1,25 @@
-"""Replaying and resolving dead letters, however many a filter or a list of ids selects."""
+"""Replaying and resolving dead letters, however many a filter or a list of ids selects.
+
+The browser asks for one step after the other, so that no request lasts long.
+"""
 
 import re
-from abc import abstractmethod
+from abc import ABC, abstractmethod
+from typing import Any
 
 from django.contrib.admin.models import CHANGE, LogEntry
+from django.core.exceptions import BadRequest
 from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Length
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
 from django.utils import timezone
+from unfold.admin import ModelAdmin
 
-from aggregator.admin.bulk_actions import BulkAction, Preview, StepResult
 from aggregator.ledger import replay
 from aggregator.ledger.entries import Fate
-from aggregator.ledger.errors import classified
+from aggregator.ledger.errors import Outage, classified
 from aggregator.models import DeadLetter
 
 MAX_STEP_LETTERS = 500
@@ -30,9 +37,14 @@ HISTORY_MESSAGES: dict[Fate | replay.Skipped, str] = {
 }
 
 
-class DeadLetterAction(BulkAction):
-    """An action on the selected letters, by id; its cursor is `<last one handled>-<last of all>`."""
+class DeadLetterAction(ABC):
+    """An action on the selected letters, by id; its cursor is `<last one handled>-<last of all>`.
 
+    A step that was interrupted may be done again.
+    """
+
+    title: str
+    button: str
     question: tuple[str, str]
     """What the page asks about one letter, and about several."""
 
@@ -44,19 +56,42 @@ class DeadLetterAction(BulkAction):
     def apply(self, ids: list[int]) -> dict[str, int]:
         """Act on the letters of these ids; return how many had which result. Raises Outage."""
 
-    def preview(self) -> Preview:
+    def response(self, admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
+        """Answer a GET with the action's page, and a POST of its script with what the next step did."""
+        if request.method == "POST":
+            try:
+                return JsonResponse(self._step(request.POST.get("cursor", "")))
+            except Outage as outage:
+                return JsonResponse({"error": str(outage)}, status=503)
         total = self.selected.count()
         last = self.selected.order_by("-pk").values_list("pk", flat=True).first() or 0
-        return Preview(self.question[total != 1].format(f"{total:,}"), total, f"0-{last}")
+        context = {
+            **admin.admin_site.each_context(request),
+            "title": self.title,
+            "opts": admin.opts,
+            "button": self.button,
+            "question": self.question[total != 1].format(f"{total:,}"),
+            "total": total,
+            "cursor": f"0-{last}",
+        }
+        return render(request, "admin/hub/bulk_action.html", context)
 
-    def step(self, cursor: str) -> StepResult:
+    def _step(self, cursor: str) -> dict[str, Any]:
+        """Handle the next letters; return how many, their results, and the next cursor: None after the last.
+
+        Raises BadRequest for a cursor that no step has returned, and Outage.
+        """
         if not re.fullmatch(r"[0-9]{1,18}-[0-9]{1,18}", cursor):
-            raise ValueError("not a cursor")
+            raise BadRequest("not a cursor")
         done, last = map(int, cursor.split("-"))
         with classified():
             ids, finished = self._next(done, last)
             results = self.apply(ids)
-        return StepResult(len(ids), results, None if finished else f"{ids[-1]}-{last}")
+        return {
+            "count": len(ids),
+            "results": results,
+            "cursor": None if finished else f"{ids[-1]}-{last}",
+        }
 
     def _next(self, done: int, last: int) -> tuple[list[int], bool]:
         """Return the ids of one step's letters, and whether they are the last ones."""

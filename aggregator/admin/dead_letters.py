@@ -5,8 +5,7 @@ from functools import partial
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.admin.options import IncorrectLookupParameters
-from django.core.exceptions import BadRequest
+from django.core.exceptions import PermissionDenied
 from django.db import connection
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
@@ -14,13 +13,12 @@ from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.http import urlencode
-from unfold.contrib.filters.admin import DropdownFilter, TextFilter
+from unfold.contrib.filters.admin import TextFilter
 from unfold.decorators import action
 
-from aggregator.admin.base import ReadOnlyAdmin, Uncounted, raw_bytes
-from aggregator.admin.bulk_actions import bulk_action_response
+from aggregator.admin.base import ReadOnlyAdmin, Uncounted, raw_bytes, selected_list, url_number
 from aggregator.admin.dead_letter_actions import ACTIONS
-from aggregator.admin.signals import AgentFilter, EcosystemFilter, TransportFilter, without_nul
+from aggregator.admin.filters import AgentFilter, ChoiceFilter, EcosystemFilter, TransportFilter
 from aggregator.ledger import replay
 from aggregator.models import DeadLetter, TradingSignal
 from aggregator.templatetags.hub import ago
@@ -36,33 +34,27 @@ GROUPS_SQL = """
     GROUP BY 1, 2, 3 ORDER BY 4 DESC LIMIT 50"""
 
 
-class StateFilter(DropdownFilter):  # type: ignore[misc] # the package has no types
-    title = "state"
-    parameter_name = "state"
+class StateFilter(ChoiceFilter):
+    title = parameter_name = "state"
     all_option = None
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
-        return [("", "Unresolved"), ("resolved", "Resolved"), ("all", "All")]
+    offered = (("", "Unresolved"), ("resolved", "Resolved"), ("all", "All"))
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         state = self.value()
         return queryset if state == "all" else queryset.filter(resolved_at__isnull=state != "resolved")
 
 
-class CodeFilter(TextFilter):  # type: ignore[misc]
-    title = "code"
-    parameter_name = "code"
+class CodeFilter(TextFilter):  # type: ignore[misc] # the package has no types
+    title = parameter_name = "code"
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        code = without_nul(self.value())
-        return queryset.filter(code=code) if code else queryset
+        return queryset.filter(code=self.value()) if self.value() else queryset
 
 
 class DeadLetterEcosystemFilter(EcosystemFilter):
     """With one more choice: a refused entry may not have named a valid ecosystem."""
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
-        return [*super().lookups(request, model_admin), ("-", "None")]
+    offered = (*EcosystemFilter.offered, ("-", "None"))
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(ecosystem="") if self.value() == "-" else super().queryset(request, queryset)
@@ -132,19 +124,16 @@ class DeadLetterAdmin(Uncounted, ReadOnlyAdmin):
 
     def bulk_action(self, name: str, request: HttpRequest, **_: Any) -> HttpResponse:
         """Replay or resolve what the request's query selects."""
-        action = ACTIONS[name](self._selected(request), int(request.user.pk or 0))
-        return bulk_action_response(self, request, action, allowed=self.may_act(request))
+        if not self.may_act(request):
+            raise PermissionDenied
+        return ACTIONS[name](self._selected(request), int(request.user.pk or 0)).response(self, request)
 
     def _selected(self, request: HttpRequest) -> QuerySet[DeadLetter]:
         """Return the letters that a query selects: by `ids`, else by the list's filters."""
         if "ids" in request.GET:
             given = str(request.GET["ids"]).split(",")[:MAX_SELECTED]
-            ids = [int(text) for text in given if text.isascii() and text.isdigit() and len(text) < 19]
-            return DeadLetter.objects.filter(pk__in=ids)
-        try:
-            found: QuerySet[DeadLetter] = self.get_changelist_instance(request).get_queryset(request)
-        except IncorrectLookupParameters:
-            raise BadRequest("unknown filter") from None
+            return DeadLetter.objects.filter(pk__in=list(filter(None, map(url_number, given))))
+        found: QuerySet[DeadLetter] = selected_list(self, request).queryset
         return found
 
     @admin.action(description="Replay")

@@ -1,5 +1,6 @@
 """The ledger's signals in the admin: list, search, one signal, export."""
 
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, get_args
 
@@ -13,16 +14,17 @@ from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpRespons
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
-from unfold.contrib.filters.admin import DropdownFilter, RangeDateTimeFilter, TextFilter
+from unfold.contrib.filters.admin import RangeDateTimeFilter
 from unfold.utils import parse_datetime_str
 from unfold.views import ChangeList
 
-from aggregator.admin.base import ReadOnlyAdmin, raw_json, url_number
+from aggregator.admin.base import ReadOnlyAdmin, raw_json, selected_list, url_number
 from aggregator.admin.call_pages import call_context
 from aggregator.admin.export import FORMATS
+from aggregator.admin.filters import AgentFilter, ChoiceFilter, EcosystemFilter, TransportFilter, agent_name
 from aggregator.ledger import pager
 from aggregator.ledger.bisection import first_id
-from aggregator.models import ECOSYSTEM_CHOICES, TRANSPORT_CHOICES, TradingSignal
+from aggregator.models import TradingSignal
 from aggregator.templatetags.hub import ago, span
 from aggregator.transparency.proofs import signal_proof
 from ecosystems import ECOSYSTEMS
@@ -38,59 +40,12 @@ MAX_ID_DELAY = timedelta(minutes=5)
 """How much later than its `received_at`, the start of its transaction, a row may have got its id."""
 
 
-class EcosystemFilter(DropdownFilter):  # type: ignore[misc] # the package has no types
-    title = "ecosystem"
-    parameter_name = "ecosystem"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
-        return ECOSYSTEM_CHOICES
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(ecosystem=self.value()) if self.value() else queryset
+class ActionFilter(ChoiceFilter):
+    title = parameter_name = "action"
+    offered = [(action, action) for action in get_args(Action)]
 
 
-class TransportFilter(DropdownFilter):  # type: ignore[misc]
-    title = "transport"
-    parameter_name = "transport"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
-        return TRANSPORT_CHOICES
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(transport=self.value()) if self.value() else queryset
-
-
-class ActionFilter(DropdownFilter):  # type: ignore[misc]
-    title = "action"
-    parameter_name = "action"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
-        return [(action, action) for action in get_args(Action)]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(action=self.value()) if self.value() else queryset
-
-
-def without_nul(text: str | None) -> str:
-    """Return a URL parameter's text without what Postgres cannot store."""
-    return (text or "").replace("\0", "")
-
-
-def agent_name(text: str) -> str:
-    """Return the agent that a URL parameter names: a dash is the unnamed one."""
-    return "" if text == "-" else text
-
-
-class AgentFilter(TextFilter):  # type: ignore[misc]
-    title = "agent (exact name; - for unnamed)"
-    parameter_name = "agent"
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        name = without_nul(self.value())
-        return queryset.filter(agent_source=agent_name(name)) if name else queryset
-
-
-class ReceivedFilter(RangeDateTimeFilter):  # type: ignore[misc]
+class ReceivedFilter(RangeDateTimeFilter):  # type: ignore[misc] # the package has no types
     """Time of receipt, which bounds the ids to look at."""
 
     low = pager.LOWEST
@@ -99,11 +54,13 @@ class ReceivedFilter(RangeDateTimeFilter):  # type: ignore[misc]
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         start, end = self._moment("from", "00:00"), self._moment("to", "23:59:59.999999")
         if start:
-            self.low = first_id(start - MAX_ID_DELAY) - 1
             queryset = queryset.filter(received_at__gte=start)
+            with suppress(OverflowError):  # the calendar's first day bounds no ids, nor does its last
+                self.low = first_id(start - MAX_ID_DELAY) - 1
         if end:
-            self.high = first_id(end + MAX_ID_DELAY)
             queryset = queryset.filter(received_at__lte=end)
+            with suppress(OverflowError):
+                self.high = first_id(end + MAX_ID_DELAY)
         return queryset
 
     def _moment(self, which: str, default_time: str) -> Any:
@@ -138,7 +95,7 @@ class KeysetChangeList(ChangeList):  # type: ignore[misc]
         self.query = term
         chosen = [name for name in ECOSYSTEMS if request.GET.get("ecosystem") in {None, "", name}]
         received = next((spec for spec in self.filter_specs if isinstance(spec, ReceivedFilter)), None)
-        agent = without_nul(request.GET.get("agent"))
+        agent = request.GET.get("agent")
         if term.strip():
             self.search = pager.search(base, term.strip(), chosen)
         elif agent:
@@ -252,7 +209,7 @@ class SignalAdmin(ReadOnlyAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         content_type, lines = FORMATS[form]
-        search = self.get_changelist_instance(request).search
+        search = selected_list(self, request).search
         name = f"signals-{timezone.now():%Y%m%dT%H%M%SZ}.{form}"
         return StreamingHttpResponse(
             lines(search),

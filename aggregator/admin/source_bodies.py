@@ -11,6 +11,7 @@ from django.db.models.functions import Cast
 from django.urls import reverse
 from django.utils import timezone
 
+from aggregator.admin.base import url_number
 from aggregator.ledger.source_entries import SENDER_PREFIX
 from aggregator.models import DeadLetter, Source, TradingSignal
 
@@ -47,12 +48,13 @@ def last_bodies(source: Source) -> list[ReceivedBody]:
 def find_body(source: Source, key: str) -> ReceivedBody | None:
     """Return a body of the source by its key, None if there is none."""
     kind, _, number = key.partition("-")
-    if not (number.isascii() and number.isdigit() and len(number) < 19):
+    pk = url_number(number)
+    if pk is None:
         return None
     if kind == "letter":
-        letter = _letters(source).filter(pk=int(number)).first()
+        letter = _letters(source).filter(pk=pk).first()
         return _refused(letter) if letter else None
-    found = _with_payload(_signals(source).filter(pk=int(number)))
+    found = _with_payload(_signals(source).filter(pk=pk))
     return _recorded(found[0]) if found else None
 
 

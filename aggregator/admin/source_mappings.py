@@ -4,10 +4,8 @@ from typing import Any
 
 from django import forms
 from django.contrib import messages
-from django.contrib.admin.models import CHANGE, LogEntry
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.shortcuts import get_object_or_404, render
-from django.urls import reverse
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from aggregator.admin.source_bodies import find_body, last_bodies
@@ -56,11 +54,9 @@ def mapping_page(admin: Any, request: HttpRequest, source: Source) -> HttpRespon
         mapping = form.cleaned_data["mapping"]
         source.mapping = "" if mapping.strip() == own.strip() else mapping
         source.save(update_fields=["mapping"])
-        LogEntry.objects.log_actions(
-            int(request.user.pk or 0), [source], CHANGE, change_message="Changed the mapping."
-        )
+        admin.log_change(request, source, "Changed the mapping.")
         messages.success(request, "The mapping is saved. Dead letters can be replayed with it now.")
-        return HttpResponseRedirect(reverse("admin:aggregator_source_change", args=[source.pk]))
+        return redirect("admin:aggregator_source_change", source.pk)
     context = {
         **admin.admin_site.each_context(request),
         "title": f"Mapping of {source.name}",

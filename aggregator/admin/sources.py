@@ -5,10 +5,8 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.models import CHANGE, LogEntry
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.shortcuts import get_object_or_404, render
-from django.urls import reverse
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
 from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
@@ -16,6 +14,7 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, U
 from aggregator.admin.api_keys import AgentNamesField, RotateKeyForm
 from aggregator.admin.base import confirmation_page
 from aggregator.admin.source_bodies import last_bodies, received_counts
+from aggregator.admin.source_mappings import mapping_page, preview_page
 from aggregator.admin.transport_guides import signal_endpoint
 from aggregator.models import ECOSYSTEM_CHOICES, Source
 from aggregator.sources import tokens
@@ -168,8 +167,6 @@ class SourceAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
         return (*shown, "created_at", "rotated_at", "previous_until") if obj else ()
 
     def get_custom_urls(self) -> tuple[Any, ...]:
-        from aggregator.admin.source_mappings import preview_page
-
         return (("<int:pk>/preview", "aggregator_source_preview", preview_page),)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -207,8 +204,6 @@ class SourceAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
 
     @action(description="Edit mapping", permissions=["view"], icon="data_object")  # type: ignore[untyped-decorator]
     def edit_mapping(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        from aggregator.admin.source_mappings import mapping_page
-
         return mapping_page(self, request, get_object_or_404(Source, pk=object_id))
 
     @action(description="Rotate", permissions=["rotate"], icon="autorenew")  # type: ignore[untyped-decorator]
@@ -223,9 +218,10 @@ class SourceAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
             return confirmation_page(self, request, f"Rotate {source.name}", text, form)
         if form.cleaned_data["seen"] != seen:
             messages.error(request, "This source was already rotated and its new URL shown.")
-            return _redirect(source)
-        issued = tokens.rotate(source, timedelta(hours=form.cleaned_data["overlap"]))
-        _log(request, source, f"Rotated; the old URL works for {form.cleaned_data['overlap']} more hours.")
+            return redirect("admin:aggregator_source_change", source.pk)
+        hours = form.cleaned_data["overlap"]
+        issued = tokens.rotate(source, timedelta(hours=hours))
+        self.log_change(request, source, f"Rotated; the old URL works for {hours} more hours.")
         return self._show(request, issued)
 
     @action(description="Revoke", permissions=["rotate"], icon="block")  # type: ignore[untyped-decorator]
@@ -235,8 +231,8 @@ class SourceAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
             text = "Its URL stops working immediately. This can't be undone."
             return confirmation_page(self, request, f"Revoke {source.name}", text)
         tokens.revoke(source)
-        _log(request, source, "Revoked.")
-        return _redirect(source)
+        self.log_change(request, source, "Revoked.")
+        return redirect("admin:aggregator_source_change", source.pk)
 
     def _show(self, request: HttpRequest, issued: tokens.IssuedToken) -> HttpResponse:
         source = issued.source
@@ -282,11 +278,3 @@ def _filled(step: Step, source: Source, url: str) -> Step:
         return Step(f"{step.text} {SHOWN_BEFORE}")
     code = step.code.replace("{url}", url or "…").replace("{name}", source.name)
     return Step(step.text, code.strip())
-
-
-def _redirect(source: Source) -> HttpResponse:
-    return HttpResponseRedirect(reverse("admin:aggregator_source_change", args=[source.pk]))
-
-
-def _log(request: HttpRequest, source: Source, message: str) -> None:
-    LogEntry.objects.log_actions(int(request.user.pk or 0), [source], CHANGE, change_message=message)

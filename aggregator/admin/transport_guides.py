@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from django.conf import settings
 from django.db.models import Q
@@ -90,8 +90,9 @@ def url_for_psql(url: str) -> str:
     user, _, _ = parts.netloc.rpartition("@")[0].partition(":")
     host = parts.netloc.rpartition("@")[2]
     query = [pair for pair in parse_qsl(parts.query) if pair[0] not in SECRET_PARAMETERS]
-    netloc = f"{user}@{host}" if user else host
-    return urlunsplit(("postgres", netloc, parts.path, urlencode(query, quote_via=quote), ""))
+    # Not urlunsplit, which leaves out the // before an empty host.
+    address = f"postgres://{user}@{host}{parts.path}" if user else f"postgres://{host}{parts.path}"
+    return f"{address}?{urlencode(query, quote_via=quote)}" if query else address
 
 
 def _redis(environment: Environment) -> TransportGuide:
@@ -103,10 +104,16 @@ def _redis(environment: Environment) -> TransportGuide:
         return TransportGuide("redis", title, [local])
     parts = urlsplit(environment.redis_url)
     host = parts.netloc.rpartition("@")[2]
-    where = f"-s {parts.path}" if parts.scheme == "unix" else f"-u {parts.scheme}://{host}{parts.path}"
-    if parts.username:
-        where += f" --user {parts.username}"
-    if parts.password:
+    options = dict(parse_qsl(parts.query))
+    if parts.scheme == "unix":
+        where = f"-s {shlex.quote(unquote(parts.path))}"
+    else:
+        where = f"-u {parts.scheme}://{host}{parts.path}"
+    if database := options.get("db"):
+        where += f" -n {shlex.quote(database)}"
+    if user := unquote(parts.username or "") or options.get("username"):
+        where += f" --user {shlex.quote(user)}"
+    if parts.password or options.get("password"):
         where += " --askpass"
     stream = f"{environment.stream_prefix}:{environment.stream_topics[0]}"
     payload = client_snippets.signal_in_shell("first", "forex")

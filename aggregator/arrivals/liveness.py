@@ -130,7 +130,9 @@ def _ecosystem(
     agents: AgentCounts | None,
 ) -> EcosystemLiveness:
     figures = {
-        transport: _figures(recent.get((name, transport)), week.get((name, transport), []), now)
+        transport: _figures(
+            recent.get((name, transport), queries.Recent()), week.get((name, transport), []), now
+        )
         for transport in TRANSPORTS
     }
     total = _sum(list(figures.values()))
@@ -159,17 +161,17 @@ def _together(agents: AgentCounts | None, total: ArrivalFigures, now: datetime) 
     return Liveness.SILENT if agents.all_silent else Liveness.LATE
 
 
-def _figures(recent: queries.Recent | None, week: list[queries.Hour], now: datetime) -> ArrivalFigures:
+def _figures(recent: queries.Recent, week: list[queries.Hour], now: datetime) -> ArrivalFigures:
     day = [hour for hour in week if hour.since > now - CHART_PERIOD]
     return ArrivalFigures(
-        minute=recent.minute if recent else 0,
-        hour=recent.hour if recent else 0,
+        minute=recent.minute,
+        hour=recent.hour,
         day=sum(hour.accepted for hour in day),
         duplicates=sum(hour.duplicates for hour in day),
         refused=sum(hour.refused for hour in day),
         first_at=min((hour.since for hour in week), default=None),
         last_at=max((hour.last_at for hour in week if hour.last_at), default=None),
-        lags=recent.lags if recent else ArrivalFigures().lags,
+        lags=recent.lags,
         by_hour={hour.since: hour.accepted for hour in day},
     )
 

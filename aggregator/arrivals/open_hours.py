@@ -34,10 +34,6 @@ class OpenTime:
         since = moment - self.marks[number] if self.is_open[number] else timedelta()
         return self.passed[number] + since
 
-    def between(self, first: datetime, last: datetime) -> timedelta:
-        """Return how long the market was open from `first` to `last`, both after `start`."""
-        return self.until(last) - self.until(first)
-
     @property
     def max_grace(self) -> timedelta | None:
         """How long after its opening the market explains a silence at most; None without a limit.

@@ -105,10 +105,6 @@ class Silence:
     """Whether the market explains it: it is closed, or has only just opened again."""
     state: Liveness
 
-    @property
-    def too_long(self) -> bool:
-        return self.silent_for > self.allowed
-
 
 @dataclass
 class AgentCounts:

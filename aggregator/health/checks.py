@@ -88,13 +88,17 @@ class Check(ABC):
     def run(self) -> tuple[str, str] | None:
         """Return the summary and detail of a CheckResult, None for no words; raise Degraded or Failed.
 
-        Called in a thread of its own, never twice at once. It may hang; anything else that it raises is a
-        bug, and fails the check.
+        Called in a thread of its own, never twice at once. It may hang, or raise anything else.
         """
 
     def hung(self, detail: str) -> CheckError:
         """Return what it means that `run` does not return."""
         return Failed("does not answer", detail)
+
+    def crashed(self, error: Exception) -> CheckError:
+        """Return what it means that `run` raised anything else than a CheckError: a bug, unless known."""
+        logger.error("check=%s raised %s", self.name, type(error).__name__, exc_info=error)
+        return Failed("unknown error")
 
     def result(self, *, wait: bool = False) -> CheckResult:
         """Return the result, after `timeout_s` at most.
@@ -114,11 +118,9 @@ class Check(ABC):
         began = time.monotonic()
         try:
             summary, detail = self.run() or ("", "")
-        except CheckError as error:
-            return self._as_result(error, time.monotonic() - began)
         except Exception as error:
-            logger.exception("check=%s raised %s", self.name, type(error).__name__)
-            return self._as_result(Failed("unknown error"), time.monotonic() - began)
+            known = error if isinstance(error, CheckError) else self.crashed(error)
+            return self._as_result(known, time.monotonic() - began)
         return CheckResult(self.name, Status.OK, summary, detail, time.monotonic() - began)
 
     def _as_result(self, error: CheckError, seconds: float) -> CheckResult:

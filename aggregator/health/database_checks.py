@@ -1,14 +1,12 @@
 """Checks of Postgres: that signals can be recorded, and that its schema is this program's."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 
 from django.db import DEFAULT_DB_ALIAS, Error, connections
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
-from aggregator.health.checks import Check, Degraded, Failed
+from aggregator.health.checks import Check, CheckError, Degraded, Failed
 from aggregator.ledger.errors import sqlstate
 from aggregator.ledger.functions import outdated_functions
 from aggregator.ledger.trial import try_recording
@@ -41,8 +39,11 @@ class DatabaseDependentCheck(Check):
     check fails then: an operator should not look for a second cause.
     """
 
-    def hung(self, detail: str) -> Degraded:
+    def hung(self, detail: str) -> CheckError:
         return Degraded(UNKNOWN, detail)
+
+    def crashed(self, error: Exception) -> CheckError:
+        return Degraded(UNKNOWN, error_text(error)) if isinstance(error, Error) else super().crashed(error)
 
 
 class MigrationsCheck(DatabaseDependentCheck):
@@ -56,17 +57,14 @@ class MigrationsCheck(DatabaseDependentCheck):
     def run(self) -> None:
         commands, missing = [], []
         for alias in connections:
-            with database_required():
-                applied = MigrationRecorder(connections[alias]).applied_migrations()
+            applied = MigrationRecorder(connections[alias]).applied_migrations()
             absent = [
                 f"{app}.{name}" for app, name in expected_migrations(alias) if (app, name) not in applied
             ]
             if absent:
                 commands.append("migrate" if alias == DEFAULT_DB_ALIAS else f"migrate --database {alias}")
                 missing.append(f"{alias}: {', '.join(absent)}")
-        with database_required():
-            outdated = [] if missing else outdated_functions(DEFAULT_DB_ALIAS)
-        if outdated:
+        if not missing and outdated_functions(DEFAULT_DB_ALIAS):
             commands, missing = ["migrate"], ["functions that differ from the program's"]
         if missing:
             run = " and ".join(f"manage.py {command}" for command in commands)
@@ -78,15 +76,6 @@ def expected_migrations(alias: str) -> list[tuple[str, str]]:
     """Return the last migration of each app that has tables in the database `alias`, as (app, name)."""
     leaves: list[tuple[str, str]] = MigrationLoader(None).graph.leaf_nodes()
     return [leaf for leaf in leaves if alias == DEFAULT_DB_ALIAS or leaf[0] == "aggregator"]
-
-
-@contextmanager
-def database_required() -> Iterator[None]:
-    """Turn errors of the database into the Degraded of a DatabaseDependentCheck."""
-    try:
-        yield
-    except Error as error:
-        raise Degraded(UNKNOWN, error_text(error)) from error
 
 
 def error_text(error: Error) -> str:

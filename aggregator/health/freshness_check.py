@@ -4,7 +4,7 @@ from django.template.defaultfilters import pluralize
 
 from aggregator.arrivals.silence import AgentCounts, Judge
 from aggregator.health.checks import CheckResult, Degraded, Status
-from aggregator.health.database_checks import DatabaseDependentCheck, database_required
+from aggregator.health.database_checks import DatabaseDependentCheck
 
 
 class FreshnessCheck(DatabaseDependentCheck):
@@ -23,8 +23,7 @@ class FreshnessCheck(DatabaseDependentCheck):
         self.ecosystem = ecosystem
 
     def run(self) -> tuple[str, str]:
-        with database_required():
-            counts = Judge(ecosystems=[self.ecosystem]).counts().get(self.ecosystem)
+        counts = Judge(ecosystems=[self.ecosystem]).counts().get(self.ecosystem)
         return found(counts or AgentCounts())
 
     def result_of(self, counts: AgentCounts | None) -> CheckResult:

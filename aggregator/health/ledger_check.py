@@ -2,7 +2,7 @@
 
 from aggregator import followers
 from aggregator.health.checks import Degraded, Failed
-from aggregator.health.database_checks import DatabaseDependentCheck, database_required
+from aggregator.health.database_checks import DatabaseDependentCheck
 from aggregator.ledger import generations, positions
 
 REMEDY = "run manage.py new_generation (docs/operations.md)"
@@ -15,12 +15,11 @@ class LedgerCheck(DatabaseDependentCheck):
         super().__init__("ledger")
 
     def run(self) -> None:
-        with database_required():
-            generation = generations.current_generation()
-            lost = generations.went_back(generation)
-            ahead = followers.ahead(generations.ledger_head())
-            is_elsewhere = generations.is_elsewhere(generation)
-            behind = positions.sequences_behind()
+        generation = generations.current_generation()
+        lost = generations.went_back(generation)
+        ahead = followers.ahead(generations.ledger_head())
+        is_elsewhere = generations.is_elsewhere(generation)
+        behind = positions.sequences_behind()
         if lost:
             raise Failed("went back", f"the signal at position {lost.position} is not on record; {REMEDY}")
         if ahead:

@@ -3,7 +3,7 @@
 from django.db import connection
 
 from aggregator.health.checks import Degraded, Status
-from aggregator.health.database_checks import DatabaseDependentCheck, database_required
+from aggregator.health.database_checks import DatabaseDependentCheck
 
 # Whose record is public, or who pinned the instrument, relies on its prices.
 _RELIED_ON = """EXISTS (
@@ -44,7 +44,7 @@ class PricesCheck(DatabaseDependentCheck):
         super().__init__("prices")
 
     def run(self) -> tuple[str, str] | None:
-        with database_required(), connection.cursor() as cursor:
+        with connection.cursor() as cursor:
             cursor.execute(WITHOUT_PRICES)
             found = [(f"{name} {what}: {error}", relied) for name, what, error, relied in cursor.fetchall()]
             cursor.execute(UNPRICED)

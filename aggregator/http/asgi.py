@@ -34,8 +34,7 @@ def received_by_asgi(scope: Scope) -> ReceivedRequest:
     meta = {"REMOTE_ADDR": (scope.get("client") or [""])[0]}
     if forwarded := headers.get("x-forwarded-for"):
         meta["HTTP_X_FORWARDED_FOR"] = forwarded
-    address = client_address(meta, settings.ENVIRONMENT.trusted_proxies)
-    return ReceivedRequest(scope["method"], scope["path"], headers, address)
+    return ReceivedRequest(scope["method"], scope["path"], headers, client_address(meta))
 
 
 async def receive_body(receive: Receive, length: int) -> bytes:

@@ -3,14 +3,17 @@
 import ipaddress
 from collections.abc import Mapping
 
+from django.conf import settings
+
 from ecosystems.env import Network
 
 
-def client_address(meta: Mapping[str, str], trusted: tuple[Network, ...]) -> str:
-    """Return the client's address: the last hop of `X-Forwarded-For` that is not a trusted proxy.
+def client_address(meta: Mapping[str, str]) -> str:
+    """Return the client's address: the last hop of `X-Forwarded-For` that is not one of CORE_TRUSTED_PROXIES.
 
     The header is read from the right, only as far as trusted proxies wrote it.
     """
+    trusted: tuple[Network, ...] = settings.ENVIRONMENT.trusted_proxies
     address = meta.get("REMOTE_ADDR", "")
     hops = [hop.strip() for hop in meta.get("HTTP_X_FORWARDED_FOR", "").split(",") if hop.strip()]
     while hops and _is_trusted(address, trusted):

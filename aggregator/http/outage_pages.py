@@ -8,7 +8,7 @@ from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.models import AnonymousUser
 from django.db import Error, connection
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils.deprecation import MiddlewareMixin
@@ -44,11 +44,7 @@ def _admin_path() -> str:
 
 
 class OutageMiddleware(MiddlewareMixin):
-    """Answers 503 in place of the operator's pages, which would crash, or hang with a server that hangs.
-
-    And 404 for an address with a NUL, which is in no text of Postgres, so that looking it up crashes. A hook
-    looks up a hash, and answers as the receiver does.
-    """
+    """Answers 503 in place of the operator's pages, which would crash, or hang with a server that hangs."""
 
     def process_request(self, request: HttpRequest) -> HttpResponse | None:
         is_admin = request.path.startswith(_admin_path())
@@ -57,10 +53,6 @@ class OutageMiddleware(MiddlewareMixin):
         if is_admin and needs_database and not _database_answers.latest():
             return outage_page(request)
         return None
-
-    def process_view(self, request: HttpRequest, *_: object) -> None:
-        if "\0" in request.path_info and not request.path_info.startswith("/api/hooks/"):
-            raise Http404
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         return outage_response(request, error)

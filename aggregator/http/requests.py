@@ -6,7 +6,6 @@ from functools import lru_cache
 from typing import Any
 
 import msgspec
-from django.conf import settings
 from django.http import HttpRequest
 from django.utils.http import parse_header_parameters
 
@@ -44,8 +43,7 @@ class AnyContentType(HttpRequest):
 def received_by_django(request: HttpRequest) -> ReceivedRequest:
     """Return a request without its body."""
     meta = request.META
-    address = client_address(meta, settings.ENVIRONMENT.trusted_proxies)
-    return ReceivedRequest(str(request.method), request.path, request_headers(meta), address)
+    return ReceivedRequest(str(request.method), request.path, request_headers(meta), client_address(meta))
 
 
 def request_headers(meta: Mapping[str, Any]) -> dict[str, str]:

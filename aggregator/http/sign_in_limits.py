@@ -12,7 +12,7 @@ PASSWORDS_PER_CLIENT = "120/hour"
 
 def address_of_client(request: HttpRequest) -> str:
     """Return the client's address of a Django request, also for axes (AXES_CLIENT_IP_CALLABLE)."""
-    return client_address(request.META, settings.ENVIRONMENT.trusted_proxies)
+    return client_address(request.META)
 
 
 def count_password_attempt(request: HttpRequest) -> None:

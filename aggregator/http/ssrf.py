@@ -181,9 +181,7 @@ class Guard:
         return [_address(text) for text in found]
 
     def _check_address(self, address: Address) -> None:
-        if any(address.version == network.version and address in network for network in self.networks):
-            return
-        if not is_public(address):
+        if not is_public(address) and not any(address in network for network in self.networks):
             raise Refused("address_not_public", "The URL's host is not at a public address.")
 
 

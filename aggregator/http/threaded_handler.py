@@ -72,9 +72,7 @@ class ThreadedHandler(ASGIHandler):
 
     request_class = LoopRequest
 
-    def __init__(
-        self, receive_request: Callable[[Scope, Receive], Awaitable[Reception | HttpResponse]]
-    ) -> None:
+    def __init__(self, receive_request: ReceiveRequest) -> None:
         BaseHandler.__init__(self)
         self.load_middleware()
         self._receive_request = receive_request

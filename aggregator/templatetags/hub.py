@@ -58,12 +58,6 @@ def per_hour(rate: float | None) -> str:
     return f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
 
 
-@register.filter
-def grouped(number: int | None) -> str:
-    """Return a whole number with its thousands set apart."""
-    return "—" if number is None else f"{number:,}"
-
-
 @register.simple_tag
 @lru_cache(maxsize=256)
 def label(text: str, variant: str, icon: str, size: str = "md") -> SafeString:

@@ -49,8 +49,7 @@ class ReaderKeyAuthentication(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[Reader, None]:
         """Return the reader. Raises Problem 401 or 403; 429 for too many failures from an address."""
-        address = client_address(request.META, settings.ENVIRONMENT.trusted_proxies)
-        with counting_failures(address):
+        with counting_failures(client_address(request.META)):
             return readers.find_reader(request_headers(request.META)), None
 
 

@@ -43,7 +43,7 @@ class StripeWebhook(APIView):
         try:
             event = stripe_events.verify_event(body, request.META.get("HTTP_STRIPE_SIGNATURE", ""), secret)
         except stripe.SignatureVerificationError:
-            address = client_address(request.META, environment.trusted_proxies)
+            address = client_address(request.META)
             rate_limits.rate_limiter(environment).hit(environment.webhook_failed_rate, "failed", address)
             raise Problem(400, "bad_signature", "The signature is not valid.") from None
         except (msgspec.DecodeError, UnicodeDecodeError):

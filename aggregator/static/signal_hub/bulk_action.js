@@ -12,7 +12,7 @@
 
   const number = (count) => count.toLocaleString("en");
   const summary = () => Object.entries(totals).map(([name, count]) => `${number(count)} ${name}`).join(", ");
-  const share = () => (form.dataset.total ? `${number(done)} of ${number(Number(form.dataset.total))}` : number(done));
+  const share = () => `${number(done)} of ${number(Number(form.dataset.total))}`;
 
   async function step() {
     const body = new FormData(form);
@@ -25,7 +25,7 @@
     if (!response.ok) throw new Error(result.error);
     done += result.count;
     for (const [name, count] of Object.entries(result.results)) totals[name] = (totals[name] || 0) + count;
-    if (form.dataset.total) progress.value = done;
+    progress.value = done;
     outcome.textContent = `${share()} done: ${summary()}`;
     cursor = result.cursor;
   }
@@ -38,7 +38,6 @@
     try {
       while (cursor !== null) await step();
       outcome.textContent = `Done: ${summary()}`;
-      if (!form.dataset.total) progress.hidden = true;
     } catch (error) {
       button.disabled = false;
       outcome.textContent = `Stopped after ${share()}: ${error.message}. Press the button to continue.`;

@@ -169,6 +169,15 @@ def test_open_dead_letters_and_unmapped_symbols_are_pointed_at(page, record):
     assert "1 unmapped symbol " in seen
 
 
+def test_what_is_not_counted_to_its_end_has_a_plus(page, record, monkeypatch):
+    monkeypatch.setattr(dashboard, "MAX_TASKS_COUNTED", 2)
+    record(*({"action": "HODL", "signal_id": str(number)} for number in range(3)))
+    record(*({"symbol": f"tBTC{number}USD"} for number in range(3)))
+    seen = text(page.get(LIVE))
+    assert "2+ unresolved dead letters " in seen
+    assert "2+ unmapped symbols " in seen
+
+
 NOW = datetime(2026, 11, 25, 15, 0, tzinfo=UTC)  # a Wednesday: all three markets are open
 SUNDAY = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 

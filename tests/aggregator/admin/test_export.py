@@ -89,6 +89,11 @@ def test_nor_one_behind_spaces_or_behind_the_separator_of_another_locale(page, r
     assert row["agent_source"] == shown
 
 
+@pytest.mark.parametrize("query", ["nonsense=1", "position__gt=x", "id__in=a"])
+def test_an_unknown_filter_is_refused(page, query):
+    assert page.get(f"{EXPORT}csv?{query}").status_code == 400
+
+
 def test_files_are_for_who_may_see_signals(page, stranger, client):
     assert page.get(EXPORT + "xml").status_code == 404
     assert stranger.get(EXPORT + "csv").status_code == 403

@@ -241,7 +241,16 @@ def test_signals_are_read_only(page, stranger, record):
 
 
 @pytest.mark.parametrize(
-    "query", ["before=x", "after=-1", "before=99999999999999999999", "q=%00", "agent=%00"]
+    "query",
+    [
+        "before=x",
+        "after=-1",
+        "before=99999999999999999999",
+        "q=%00",
+        "agent=%00",
+        "received_at_from_0=0001-01-01",
+        "received_at_to_0=9999-12-31",
+    ],
 )
 def test_nonsense_in_the_address_is_no_error(page, record, query):
     record({})

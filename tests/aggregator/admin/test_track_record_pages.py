@@ -73,6 +73,16 @@ def test_an_agents_page_has_its_figures_its_equity_and_its_calls(page):
     assert calls_on(agent_page(page, simulated="x", state="'", before="9" * 30, after="-1")) == ["ETH/USDT"]
 
 
+@pytest.mark.parametrize("cadence", ["0", "-1:00:00", "soon"])
+def test_a_cadence_is_longer_than_nothing(page, cadence):
+    agent_page(page)
+    agent = Agent.objects.get()
+    answer = page.post(f"/admin/aggregator/agent/{agent.pk}/change/", {"expected_cadence": cadence})
+    assert answer.status_code == 200
+    agent.refresh_from_db()
+    assert agent.expected_cadence is None
+
+
 def test_the_equity_of_several_days_is_drawn_with_its_drawdown(page):
     call(**LONG)
     insert(candle_rows("100.5/101/100/101 · 101/101.5/100.5/101"))

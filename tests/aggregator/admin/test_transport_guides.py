@@ -87,6 +87,22 @@ def test_over_redis(shown, settings):
     assert TradingSignal.objects.get().instrument == "EUR/USD"
 
 
+@pytest.mark.parametrize(
+    ("url", "options"),
+    [
+        ("redis://127.0.0.1:1/2", "-u redis://127.0.0.1:1/2 XADD"),
+        ("redis://a%24b:hush@[::1]:1/0?db=3", "-u redis://[::1]:1/0 -n 3 --user 'a$b' --askpass XADD"),
+        ("redis://[::1]:1?username=ada&password=hush", "-u redis://[::1]:1 --user ada --askpass XADD"),
+        ("unix://:hush@/run/the%20hub/redis.sock?db=1", "-s '/run/the hub/redis.sock' -n 1 --askpass XADD"),
+    ],
+)
+def test_a_url_of_redis_is_shown_as_redis_cli_reads_it(page, settings, url, options):
+    settings.ENVIRONMENT = dataclasses.replace(settings.ENVIRONMENT, redis_url=url)
+    seen = html.unescape(page.get("/admin/").content.decode())
+    assert f"redis-cli {options}" in seen
+    assert "hush" not in seen
+
+
 @pytest.mark.skipif(not shutil.which("psql"), reason="needs psql")
 def test_from_a_database_client(shown, program_environment, settings):
     url = program_environment["CORE_DB_URL"]  # the settings' own is that of the database before the tests'
@@ -103,3 +119,8 @@ def test_from_a_database_client(shown, program_environment, settings):
 def test_a_url_is_shown_without_its_secrets():
     url = "postgres://hub:hush@db.example:5432/hub?sslmode=verify-full&sslpassword=hush"
     assert transport_guides.url_for_psql(url) == "postgres://hub@db.example:5432/hub?sslmode=verify-full"
+
+
+def test_a_url_without_a_host_is_shown_as_psql_reads_it():
+    url = "postgres:///hub?host=/run/postgresql&password=hush"
+    assert transport_guides.url_for_psql(url) == "postgres:///hub?host=%2Frun%2Fpostgresql"

@@ -133,13 +133,13 @@ def test_no_agent_is_silent_for_what_is_not_counted_yet():
     Agent.objects.update(
         last_seen=datetime.now(UTC) - timedelta(hours=3), expected_cadence=timedelta(hours=2)
     )
-    assert Judge().most_urgent(1)[0].too_long
+    assert Judge().too_long()
     ledger.record([entry("b")], "redis")
     rows(
         "UPDATE trading_signals SET recorded_at = now() - interval '2 hours' "
         "WHERE signal_id = 'b' RETURNING 1"
     )
-    assert not Judge().most_urgent(1)[0].too_long
+    assert not Judge().too_long()
 
 
 def test_a_replayed_signal_is_no_sign_of_life_and_has_no_lag():

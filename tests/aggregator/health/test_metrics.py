@@ -217,6 +217,13 @@ def test_keys_without_the_scope_for_all_ecosystems_are_refused(client, fields):
     assert (response.status_code, response.json()["code"]) == (403, "scope_missing")
 
 
+@pytest.mark.parametrize("accept", ["application/openmetrics-text;version=x", "text/plain;version=1.x"])
+def test_an_unknown_version_of_the_format_is_no_error(client, redis_client, accept):
+    response = client.get("/metrics", headers=key() | {"Accept": accept})
+    assert response.status_code == 200
+    assert "signal_hub_check" in response.content.decode()
+
+
 def test_staff_may_scrape(client, admin_client, django_user_model, redis_client):
     assert admin_client.get("/metrics").status_code == 200
     client.force_login(django_user_model.objects.create_user("customer"))
