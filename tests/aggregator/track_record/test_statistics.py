@@ -126,7 +126,7 @@ def test_figures_that_have_too_little_behind_them_are_absent():
     record = statistics.record_of(Outcome.objects.all(), "crypto")
     assert (record.calls, record.win_rate, record.mean_r, record.sharpe) == (0, None, None, None)
     assert record.holding_return is None
-    figures = record_body(record, "720")
+    figures = record_body(record, "crypto", "bot", simulated=False)
     assert record.absent.keys() == {name for name, value in figures.items() if value is None}
 
 
