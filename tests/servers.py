@@ -250,10 +250,19 @@ def receiver(port: int) -> list[str]:
     return asgi(port, "aggregator.receiver:app")
 
 
+def wsgi(port: int) -> list[str]:
+    """Command line of the web server over WSGI."""
+    return _granian(port, "wsgi", "config.wsgi:application")
+
+
 def asgi(port: int, application: str) -> list[str]:
     """Command line of an ASGI server."""
+    return _granian(port, "asgi", application)
+
+
+def _granian(port: int, interface: str, application: str) -> list[str]:
     options = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1", "--no-ws"]
-    return [sys.executable, "-m", "granian", "--interface", "asgi", *options, application]
+    return [sys.executable, "-m", "granian", "--interface", interface, *options, application]
 
 
 def answers(url: str) -> bool:

@@ -17,7 +17,7 @@ from django.db import connection
 
 from aggregator.models import DeadLetter, TradingSignal
 from tests.aggregator.sources.made import made
-from tests.servers import PROJECT, SERVERS, eventually, frozen, receiver, serve, web
+from tests.servers import PROJECT, SERVERS, eventually, frozen, receiver, serve, web, wsgi
 from tests.servers import free_port as find_free_port
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -163,11 +163,6 @@ def test_an_answer_comes_within_a_second_when_each_step_is_slow(hub):
                     assert answer.result().status_code == 503
                     waits.append(time.monotonic() - started)
     assert min(waits) < 1.2, waits
-
-
-def wsgi(port):
-    options = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1", "--no-ws"]
-    return [sys.executable, "-m", "granian", "--interface", "wsgi", *options, "config.wsgi:application"]
 
 
 @pytest.mark.parametrize("command", [web, receiver, wsgi])
