@@ -269,25 +269,39 @@ TRANSPORTS = {
 WITHOUT_NAMES = """
 import socket, sys
 def getaddrinfo(*_, **__):
-    raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+    raise socket.gaierror(socket.ERROR, "made up")
 socket.getaddrinfo = getaddrinfo
 from ecosystems.agent.command_line import main
 sys.exit(main(sys.argv[1:]))
 """
 
 
-@pytest.mark.parametrize("transport", TRANSPORTS)
-def test_names_that_cannot_be_resolved_now_are_an_outage(run_program, tmp_path, transport):
-    options = (*MARKET, "--feed", "synthetic", "--once", "--outbox", str(tmp_path / "outbox.sqlite3"))
-    agent = run_program([sys.executable, "-c", WITHOUT_NAMES, *options], **TRANSPORTS[transport])
-    assert agent.wait() == 0, agent.text
-    assert "cannot be reached now" in agent.text
+@pytest.fixture
+def without_names(run_program, tmp_path):
+    """Run an agent to its end where each look-up of a host fails like that; return its status and output."""
+
+    def run(error, transport):
+        options = (*MARKET, "--feed", "synthetic", "--once", "--outbox", str(tmp_path / "outbox.sqlite3"))
+        code = WITHOUT_NAMES.replace("ERROR", error)
+        agent = run_program([sys.executable, "-c", code, *options], **TRANSPORTS[transport])
+        return agent.wait(), agent.text
+
+    return run
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-def test_a_host_that_does_not_exist_is_reported(run_agent, transport):
-    line = refused(run_agent, **TRANSPORTS[transport])
-    assert line.endswith("has a host name that cannot be resolved: check its spelling")
+def test_names_that_cannot_be_resolved_now_are_an_outage(without_names, transport):
+    status, text = without_names("EAI_AGAIN", transport)
+    assert status == 0, text
+    assert "cannot be reached now" in text
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_host_that_does_not_exist_is_reported(without_names, transport):
+    status, text = without_names("EAI_NONAME", transport)
+    assert status == 2, text
+    assert "Traceback" not in text
+    assert text.rstrip().endswith("has a host name that cannot be resolved: check its spelling")
 
 
 def test_a_redis_that_refuses_to_write_now_is_an_outage(run_agent, redis_client):
