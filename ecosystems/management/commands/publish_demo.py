@@ -18,7 +18,7 @@ from ecosystems.signal import Signal
 from ecosystems.strategies import BUILT_IN, Strategy, load_strategy
 
 TRANSPORTS = ("database", "redis", "webhook")
-
+DAY_S = 86_400
 
 DEMO_SYMBOLS = {
     "crypto": ("BTCUSDT", "ETH-USDT", "BINANCE:SOLUSDT", "DOGE/USDT"),
@@ -89,6 +89,7 @@ def walk(
 
 class Command(BaseCommand):
     help = "Publish synthetic signals every few seconds until it is interrupted."
+    requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("ecosystem", choices=ECOSYSTEMS)
@@ -98,7 +99,11 @@ class Command(BaseCommand):
         parser.add_argument("--seed", type=int, default=1)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Publish until SIGTERM, SIGINT or `--count`. Raises CommandError without a bus."""
+        """Publish until SIGTERM, SIGINT or `--count`. Raises CommandError for wrong numbers, or no bus."""
+        if (options["count"] or 0) < 0:
+            raise CommandError("--count must be 0 or more")
+        if not 0 <= options["every"] <= DAY_S:
+            raise CommandError("--every must be from 0 to 86400 seconds")
         self._stopped = stop_on_signals()
         try:
             bus = EventBus.from_environment(

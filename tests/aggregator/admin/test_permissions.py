@@ -34,11 +34,13 @@ def test_a_nul_in_a_parameter_is_no_error(page):
         path = reverse(f"admin:{registered.opts.app_label}_{registered.opts.model_name}_changelist")
         request = page.get(path).wsgi_request
         filters = registered.get_changelist_instance(request).get_filters(request)[0]
-        names = {name for each in filters for name in each.expected_parameters()}
-        for name in names | {"q", "o", "p", "e", "all", "pk", "_to_field", "_changelist_filters"}:
-            for value in ("%00", "a%00b", "%%0000"):
-                answer = page.get(f"{path}?{name}={value}")
-                assert answer.status_code in {200, 302, 400}, (path, name, value)
+        for name in {"q"} | {name for each in filters for name in each.expected_parameters()}:
+            answer = page.get(f"{path}?{name}=a%00b")
+            assert answer.status_code in {200, 302, 400}, (path, name)
+    for name in ("q", "o", "p", "e", "all", "pk", "_to_field", "_changelist_filters"):  # of each list
+        for value in ("%00", "%%0000"):
+            answer = page.get(f"/admin/commerce/customer/?{name}={value}")
+            assert answer.status_code in {200, 302, 400}, (name, value)
     names = {"app_label": "commerce", "model_name": "subscription", "field_name": "customer"}
     assert page.get("/admin/autocomplete/", {**names, "term": "\0"}).status_code == 200
 

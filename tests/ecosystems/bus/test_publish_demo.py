@@ -6,6 +6,7 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.core.management import CommandError, call_command
 
 from ecosystems import ECOSYSTEMS
 from ecosystems.management.commands.publish_demo import CATCH_UP, walk
@@ -53,6 +54,20 @@ def test_the_same_seed_walks_the_same_way():
 def test_ids_never_repeat():
     ids = [made.signal_id for made in itertools.islice(walk("stock", 1), 200)]
     assert len(set(ids)) == 200
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--count", "-1"), "--count must be 0 or more"),
+        (("--every", "-1"), "--every must be from 0 to 86400 seconds"),
+        (("--every", "nan"), "--every must be from 0 to 86400 seconds"),
+    ],
+)
+def test_a_wrong_number_is_refused_in_a_line(arguments, message):
+    with pytest.raises(CommandError) as refused:
+        call_command("publish_demo", "forex", "--transport", "redis", *arguments)
+    assert str(refused.value) == message
 
 
 def test_it_publishes_the_count_and_ends(run_manage, redis_client):
