@@ -25,33 +25,46 @@ from tests.resolving import connecting
 from tests.servers import PROJECT, SERVERS, Program, manage, renamed, serve, web
 from tests.servers import free_port as find_free_port
 
+WAITING = (
+    "aggregator/test_worker.py",
+    "commerce/streaming/test_stream_many.py",
+    "browser/test_dashboard.py",
+    "commerce/streaming/test_stream.py",
+    "aggregator/test_refusing_servers.py",
+    "aggregator/ingest/test_lone_requests.py",
+    "aggregator/ingest/test_celery.py",
+    "aggregator/test_sentinel.py",
+    "aggregator/ingest/test_hooks_socket.py",
+    "aggregator/health/test_checks.py",
+    "aggregator/ledger/test_crash.py",
+    "aggregator/ingest/test_slow_bodies.py",
+    "aggregator/ledger/test_contention.py",
+    "aggregator/transparency/test_rescoring.py",
+    "aggregator/health/test_healthcheck.py",
+    "aggregator/alerts/test_database_outage.py",
+)
+"""Files that wait half of their time, for time-outs and restarts; from ten seconds on the clock."""
 LONGEST = (
     "browser/test_accessibility.py",
     "config/test_make_run.py",
     "commerce/api/test_schemathesis.py",
     "ecosystems/agent/test_run_agent.py",
     "commerce/feed/test_never_skips.py",
-    "aggregator/test_worker.py",
     "ecosystems/bus/test_topologies.py",
     "browser/test_customer.py",
-    "browser/test_dashboard.py",
     "commerce/webhooks/test_dispatcher.py",
-    "commerce/streaming/test_stream_many.py",
-    "ecosystems/strategies/test_strategies.py",
-    "browser/test_work.py",
-    "test_deployment_guide.py",
-    "aggregator/test_refusing_servers.py",
     "config/test_local_servers.py",
+    "aggregator/ingest/test_hostile_entries.py",
+    "test_deployment_guide.py",
+    "clients/test_typescript.py",
+    "commerce/api/test_webhooks.py",
     "config/test_environment.py",
-    "commerce/streaming/test_stream.py",
-    "aggregator/admin/test_signals.py",
-    "commerce/feed/test_feed_cost.py",
-    "aggregator/ingest/test_api_signals.py",
-    "aggregator/ingest/test_api_signals_socket.py",
-    "aggregator/ingest/test_consume_streams.py",
-    "aggregator/ingest/test_celery.py",
+    "browser/test_work.py",
+    "ecosystems/strategies/test_strategies.py",
+    "aggregator/test_full_disk.py",
+    "aggregator/ledger/test_schema.py",
 )
-"""Files of more than some fifteen seconds."""
+"""Further files of some ten seconds and more."""
 
 # pytest-django's own option would read the settings before any conftest is loaded, without servers.
 if settings.configured:
@@ -86,10 +99,23 @@ def pytest_configure(config: pytest.Config) -> None:
     empty_after_each_test()
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give the files of `WAITING` to one worker, while the others keep the processors busy; else by file."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "waiting" if file.removeprefix("tests/") in WAITING else file
+
+    return Scheduling(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest files first: one that is begun last keeps a single worker busy at the end."""
-    ranks = {PROJECT / "tests" / name: rank for rank, name in enumerate(LONGEST)}
-    assert all(file.exists() for file in ranks), f"{LONGEST} names a file that is no more"
+    ranks = {PROJECT / "tests" / name: rank for rank, name in enumerate(WAITING + LONGEST)}
+    assert all(file.exists() for file in ranks), "WAITING or LONGEST names a file that is no more"
     items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
 
 
