@@ -38,7 +38,7 @@ types: $(VENV)/dev ## Types
 		$(BIN)/mypy config aggregator commerce ecosystems clients/python
 
 tests: $(VENV)/dev $(NODE:=/node_modules) ## The test suite alone (ARGS="-k name" chooses)
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 attacks: $(VENV)/dev ## The attacks that the hub must withstand (tests/security/attacks.py)
 	$(BIN)/python -m pytest $$($(BIN)/python -m tests.security)
