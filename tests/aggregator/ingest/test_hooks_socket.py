@@ -162,7 +162,7 @@ def test_an_answer_comes_within_a_second_when_each_step_is_slow(hub):
                     slower.rollback()  # its use is noted: now the recording is waited for
                     assert answer.result().status_code == 503
                     waits.append(time.monotonic() - started)
-    assert min(waits) < 1.2, waits
+    assert min(waits) < 1.4, waits  # each with a second of its own takes 1.6
 
 
 @pytest.mark.parametrize("command", [web, receiver, wsgi])
