@@ -118,20 +118,23 @@ class Command(BaseCommand):
                     break
 
     def _publish(self, bus: EventBus, signal: Signal, pause: float) -> None:
-        """Publish one signal and retry through an outage, whose begin and end are each reported once."""
-        failed = False
+        """Publish one signal and retry through an outage, whose begin and end are each reported once.
+
+        One that the next try ends is not worth a line: the hub and its demo start together.
+        """
+        failed = 0
         while not self._stopped.is_set():
             try:
                 bus.publish(signal)
             except Unsent as error:
-                if not failed:
+                failed += 1
+                if failed == 2 or not error.receipt.pending:
                     self.stderr.write(str(error))
-                failed = True
                 if not error.receipt.pending:
                     return
                 self._stopped.wait(pause)
             else:
-                if failed:
+                if failed > 1:
                     self.stdout.write("published again")
                     self.stdout.flush()
                 return

@@ -13,6 +13,7 @@ from ecosystems.management.commands.publish_demo import CATCH_UP, walk
 from ecosystems.market.symbols import instrument
 from ecosystems.signal import Signal, parse
 from ecosystems.strategies import BUILT_IN
+from tests.ecosystems.bus.receiver import Answer, Receiver
 
 KEY = "core_signals:signals"
 
@@ -88,6 +89,20 @@ def test_it_continues_after_an_outage_and_ends_on_sigterm(run_manage, redis_clie
     program.process.send_signal(signal.SIGTERM)
     assert program.wait() == 0, program.text
     assert "Traceback" not in program.text
+
+
+@pytest.mark.parametrize(("failures", "lines"), [(1, 0), (2, 1), (3, 1)])
+def test_what_the_next_try_ends_is_no_outage(run_manage, failures, lines):
+    with Receiver() as hub:
+        hub.script.extend([Answer(503)] * failures)
+        program = run_manage(
+            "publish_demo", "stock", "--transport", "webhook", "--every", "0", "--count", "2",
+            CORE_EVENT_WEBHOOK_URL=hub.url,
+        )  # fmt: skip
+        assert program.wait() == 0, program.text
+    assert len(set(hub.ids)) == 2
+    assert len(hub.requests) == 2 + failures
+    assert program.text.count("did not confirm") == program.text.count("published again") == lines
 
 
 def test_a_missing_variable_is_reported_in_one_line(run_manage):
