@@ -7,6 +7,7 @@ import functools
 import gc
 import itertools
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -114,6 +115,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest files first: one that is begun last keeps a single worker busy at the end."""
+    ids = Counter(item.nodeid for item in items)
+    assert ids.total() == len(ids), f"a worker runs one of tests with the same id: {ids.most_common(1)}"
     ranks = {PROJECT / "tests" / name: rank for rank, name in enumerate(WAITING + LONGEST)}
     assert all(file.exists() for file in ranks), "WAITING or LONGEST names a file that is no more"
     items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
