@@ -44,7 +44,7 @@ WAITING = (
     "aggregator/health/test_healthcheck.py",
     "aggregator/alerts/test_database_outage.py",
 )
-"""Files that wait half of their time, for time-outs and restarts; from ten seconds on the clock."""
+"""Files that wait half of their time, for time-outs and restarts; some ten seconds and more on the clock."""
 LONGEST = (
     "browser/test_accessibility.py",
     "config/test_make_run.py",
@@ -114,9 +114,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest files first: one that is begun last keeps a single worker busy at the end."""
+    """Put the longest files first: one that is begun last keeps a single worker busy at the end.
+
+    Refuse tests that share an id, of which pytest-xdist would run one.
+    """
     ids = Counter(item.nodeid for item in items)
-    assert ids.total() == len(ids), f"a worker runs one of tests with the same id: {ids.most_common(1)}"
+    assert ids.total() == len(ids), f"tests have the same id: {ids.most_common(1)}"
     ranks = {PROJECT / "tests" / name: rank for rank, name in enumerate(WAITING + LONGEST)}
     assert all(file.exists() for file in ranks), "WAITING or LONGEST names a file that is no more"
     items.sort(key=lambda item: ranks.get(item.path, len(ranks)))

@@ -103,7 +103,7 @@ class Command(BaseCommand):
         if (options["count"] or 0) < 0:
             raise CommandError("--count must be 0 or more")
         if not 0 <= options["every"] <= DAY_S:
-            raise CommandError("--every must be from 0 to 86400 seconds")
+            raise CommandError(f"--every must be from 0 to {DAY_S} seconds")
         self._stopped = stop_on_signals()
         try:
             bus = EventBus.from_environment(
@@ -122,19 +122,19 @@ class Command(BaseCommand):
 
         One that the next try ends is not worth a line: the hub and its demo start together.
         """
-        failed = 0
+        failures = 0
         while not self._stopped.is_set():
             try:
                 bus.publish(signal)
             except Unsent as error:
-                failed += 1
-                if failed == 2 or not error.receipt.pending:
+                failures += 1
+                if failures == 2 or not error.receipt.pending:
                     self.stderr.write(str(error))
                 if not error.receipt.pending:
                     return
                 self._stopped.wait(pause)
             else:
-                if failed > 1:
+                if failures > 1:
                     self.stdout.write("published again")
                     self.stdout.flush()
                 return

@@ -55,7 +55,7 @@ def bearer(value):
     return {"Authorization": f"Bearer {value}"}
 
 
-# Without a parameter of its own, the tests of all operations have the same id.
+# pytest 9.2 builds ids without the operation, unless the test has a parameter of its own.
 @pytest.mark.parametrize("timeout", [60])
 @schema.parametrize()
 @settings(max_examples=30, suppress_health_check=list(HealthCheck))
