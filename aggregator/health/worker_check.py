@@ -6,18 +6,23 @@ from itertools import groupby
 from aggregator import worker_states
 from aggregator.health.checks import Degraded, Failed
 from aggregator.health.database_checks import DatabaseDependentCheck
+from aggregator.ledger.inserted_rows import longest_wait_s
 from aggregator.worker_states import SeenState
 
 ALIVE_S = 45.0
 """A loop that no worker has reported for longer is silent. Workers report it every ten seconds."""
 STALLED_S = 120.0
 """A loop that did no batch for longer hangs, or waits for an outage to end."""
+MAX_WAIT_S = 60.0
+"""Rows that agents insert are recorded within a second."""
+START = "start manage.py run_worker, or a Celery worker"
 
 
 class WorkerCheck(DatabaseDependentCheck):
     """Fails when a loop is hosted no more, degrades when one crashes or stalls.
 
-    A loop is expected once a worker has hosted it: a hub may run some loops only, or none yet.
+    A loop is expected once a worker has hosted it: a hub may run some loops only, or none yet. The one that
+    records inserted rows is expected as soon as one waits for it.
     """
 
     def __init__(self, loops: Sequence[str]) -> None:
@@ -26,8 +31,10 @@ class WorkerCheck(DatabaseDependentCheck):
 
     def run(self) -> tuple[str, str]:
         seen = worker_states.read_states(self.loops)
+        if all(each.state.loop != "databases" for each in seen) and longest_wait_s() > MAX_WAIT_S:
+            raise Failed("none records inserted rows", START)
         if not seen:
-            return "none seen", "start manage.py run_worker, or a Celery worker"
+            return "none seen", START
         by_loop = [list(states) for _, states in groupby(seen, lambda each: each.state.loop)]
         if silent := [states[0] for states in by_loop if states[0].age_s > ALIVE_S]:
             raise Failed("silent", "; ".join(map(_silent, silent)))

@@ -90,6 +90,16 @@ def record_repeated_rows(alias: str, limit: int) -> list[Result]:
     return results
 
 
+def longest_wait_s() -> float:
+    """Return for how long a row in any of the databases has waited to be recorded; 0.0 where none waits."""
+    waits = [0.0]
+    for alias in connections:
+        with connections[alias].cursor() as cursor:
+            cursor.execute(sql.FIND_OLDEST_INSERTED)
+            waits += [age_s for (age_s,) in cursor.fetchall()]
+    return max(waits)
+
+
 @cache
 def is_core_database(alias: str) -> bool:
     """Return whether an ecosystem's own database is the core one by another URL. Raises Outage.

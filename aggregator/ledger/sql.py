@@ -107,6 +107,12 @@ CLAIM_INSERTED_ELSEWHERE = f"""
     WHERE position IS NULL AND digest IS NULL ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED"""
 """Lock rows that agents inserted into an ecosystem's own database."""
 
+# By the id, for the index: transactions may have begun in another order.
+FIND_OLDEST_INSERTED = """
+    SELECT extract(epoch FROM now() - received_at)::float8 FROM trading_signals
+    WHERE position IS NULL AND digest IS NULL ORDER BY id LIMIT 1"""
+"""For how many seconds the oldest row that is not recorded has waited, in either kind of database."""
+
 RECORD_INSERTED = "SELECT record_inserted_signals(%(signals)s::json)"
 
 DELETE_INSERTED = "DELETE FROM trading_signals WHERE id = ANY (%(ids)s)"

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import requests
 from django.conf import settings
+from django.db import connections
 
 from aggregator import followers, ledger, worker_states
 from aggregator.health.checks import Status
@@ -18,9 +19,10 @@ from aggregator.health.follower_check import FollowersCheck
 from aggregator.health.freshness_check import FreshnessCheck
 from aggregator.health.program_checks import DiskCheck, EndpointCheck
 from aggregator.health.worker_check import WorkerCheck
+from aggregator.ingest.databases import DatabaseConsumer
 from aggregator.models import Agent, WorkerLoop
 from aggregator.worker_states import LoopState
-from tests.aggregator.ledger.samples import entry, record_and_count, rows
+from tests.aggregator.ledger.samples import entry, insert, record_and_count, rows
 from tests.servers import Program, eventually
 
 
@@ -44,7 +46,7 @@ def seen(worker, seconds_ago=5, **state):
 
 
 def workers():
-    return run(WorkerCheck(["streams", "periodic"]))
+    return run(WorkerCheck(["databases", "streams", "periodic"]))
 
 
 @BOTH
@@ -52,6 +54,23 @@ def test_loops_that_were_never_hosted_are_not_missed():
     assert workers() == ("ok", "none seen")
     seen("one-1", 60, loop="of-former-days")
     assert workers() == ("ok", "none seen")
+
+
+@BOTH
+@pytest.mark.parametrize("alias", ["default", "forex"])
+def test_inserted_rows_that_wait_for_a_worker_that_never_ran_are_seen(alias):
+    with connections[alias].cursor() as cursor:
+        insert(cursor, "waits", "forex")
+        assert workers() == ("ok", "none seen")
+        cursor.execute("UPDATE trading_signals SET received_at = now() - interval '61 seconds'")
+    assert workers() == ("failed", "none records inserted rows")
+    seen("one-1")
+    assert workers() == ("failed", "none records inserted rows")
+    seen("two-2", loop="databases")
+    assert workers() == ("ok", "")
+    WorkerLoop.objects.filter(worker="two-2").delete()
+    DatabaseConsumer(alias).run_once()
+    assert workers() == ("ok", "")
 
 
 @BOTH
