@@ -182,7 +182,7 @@ class Environment:
         "Rows of `dead_letters`, counted from when they were resolved", "30", default="90")
     keep_dead_letters: int | None = _RETENTION.variable(
         "CORE_KEEP_DEAD_LETTERS", days(1, forever=True),
-        "Rows of `dead_letters` that nobody resolved, counted from when they came last",
+        "Unresolved rows of `dead_letters`, counted from when they came last",
         "forever", default="365")
     keep_candles: int | None = _RETENTION.variable("CORE_KEEP_CANDLES", days(60, forever=True),
         "Rows of `candles` that no open call needs; earlier calls are not scored again",

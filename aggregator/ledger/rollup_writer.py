@@ -53,7 +53,7 @@ class Sent(msgspec.Struct, omit_defaults=True):
     conflicts: int = 0
     refused: int = 0
     new_names: int = 0
-    """Agents and symbols that nobody had used before."""
+    """Agents and symbols that were new."""
 
 
 _ARRIVALS = """(

@@ -36,7 +36,7 @@ class Migration(migrations.Migration):
                 ('duplicates', models.BigIntegerField(default=0)),
                 ('conflicts', models.BigIntegerField(default=0)),
                 ('refused', models.BigIntegerField(default=0)),
-                ('new_names', models.BigIntegerField(default=0, help_text='Agents and symbols that nobody had used before; see `arrivals.new_names`.')),
+                ('new_names', models.BigIntegerField(default=0, help_text='Agents and symbols that were new; see `ledger.new_names`.')),
             ],
             options={
                 'db_table': 'sender_minutes',

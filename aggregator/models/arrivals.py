@@ -65,7 +65,7 @@ class SenderMinute(models.Model):
     conflicts = models.BigIntegerField(default=0)
     refused = models.BigIntegerField(default=0)
     new_names = models.BigIntegerField(
-        default=0, help_text="Agents and symbols that nobody had used before; see `arrivals.new_names`."
+        default=0, help_text="Agents and symbols that were new; see `ledger.new_names`."
     )
 
     class Meta:
