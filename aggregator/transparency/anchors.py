@@ -5,9 +5,11 @@ They show that a checkpoint existed at a time, also to somebody who kept none.
 
 import hashlib
 import logging
+import time
 from urllib.parse import urlsplit
 
 import requests
+import urllib3
 from django.conf import settings
 from rfc3161_client import (
     HashAlgorithm,
@@ -24,6 +26,7 @@ from aggregator.transparency import log_tables
 logger = logging.getLogger("signal_hub.log")
 
 ANCHOR_TIMEOUT_S = 15.0
+"""For a connection, and for the whole answer after that."""
 MAX_RESPONSE_BYTES = 65_536
 
 
@@ -83,11 +86,16 @@ def _ask(url: str, query: bytes) -> bytes:
         with requests.post(
             url, query, headers=headers, timeout=ANCHOR_TIMEOUT_S, allow_redirects=False, stream=True
         ) as answer:
-            body = answer.raw.read(MAX_RESPONSE_BYTES + 1)
+            body, deadline = b"", time.monotonic() + ANCHOR_TIMEOUT_S
+            while len(body) <= MAX_RESPONSE_BYTES and (part := answer.raw.read1(MAX_RESPONSE_BYTES)):
+                body += part
+                if time.monotonic() > deadline:
+                    raise NotStamped("its answer takes too long")
             if answer.status_code != 200 or len(body) > MAX_RESPONSE_BYTES:
                 raise NotStamped(f"HTTP status {answer.status_code}, {len(body)} bytes")
-            return bytes(body)
-    except (requests.RequestException, OSError) as error:
+            return body
+    # requests' own errors are OSErrors; from the raw answer come urllib3's.
+    except (OSError, urllib3.exceptions.HTTPError) as error:
         raise NotStamped(type(error).__name__) from error
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 CONFIG = """
@@ -42,9 +43,13 @@ class Authority:
                 assert self.headers["Content-Type"] == "application/timestamp-query"
                 reply = authority.reply(query)
                 self.send_response(500 if authority.mode == "broken" else 200)
-                self.send_header("Content-Length", str(len(reply)))
+                self.send_header("Content-Length", str(len(reply) + (authority.mode == "cut off")))
                 self.end_headers()
-                self.wfile.write(reply)
+                for byte in reply if authority.mode == "slow" else ():
+                    time.sleep(0.05)
+                    self.wfile.write(bytes([byte]))
+                if authority.mode != "slow":
+                    self.wfile.write(reply)
 
             def log_message(self, *_):
                 pass

@@ -9,6 +9,7 @@ from cryptography import x509
 from rfc3161_client import VerificationError, VerifierBuilder, decode_timestamp_response
 
 from aggregator.models import LogAnchor
+from aggregator.transparency import anchors
 from aggregator.transparency.anchors import anchor_checkpoint
 
 pytestmark = [
@@ -48,8 +49,12 @@ def test_each_checkpoint_is_stamped_once(log, authority, record, seal):
     assert authority.asked == 2
 
 
-@pytest.mark.parametrize("mode", ["garbage", "broken", "of something else", "gone"])
-def test_an_authority_that_gives_no_timestamp_is_asked_again(log, authority, record, seal, mode, caplog):
+@pytest.mark.parametrize("mode", ["garbage", "broken", "of something else", "cut off", "slow", "gone"])
+def test_an_authority_that_gives_no_timestamp_is_asked_again(
+    log, authority, record, seal, mode, caplog, monkeypatch
+):
+    """Nor does one that sends a byte now and then hold up the other jobs."""
+    monkeypatch.setattr(anchors, "ANCHOR_TIMEOUT_S", 3.0)
     record()
     seal()
     anchor_checkpoint()
