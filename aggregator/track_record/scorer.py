@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import groupby
 from operator import attrgetter
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from django.conf import settings
@@ -23,7 +23,7 @@ from aggregator.ledger.errors import classified
 from aggregator.models import PriceSeries
 from aggregator.track_record import calls, sql
 from ecosystems.market.candles import Candle
-from ecosystems.market.scoring import UNDECIDED, Amendment, Call, CallKind, Ending, Outcome, Score, State
+from ecosystems.market.scoring import UNDECIDED, Amendment, Call, Ending, Outcome, Score
 
 MAX_CALLS = 2000
 """Calls of one transaction."""
@@ -41,88 +41,55 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class DueCall(msgspec.Struct, gc=False):
-    """A call that has to be scored, and what is known of it: a row of `sql.DUE_CALLS`."""
+    """A call that has to be scored, and what is known of it."""
 
     position: int
     simulated: bool
     series_id: int | None
     chosen_series_id: int | None
     stale: str
-    state: State
-    exit_reason: str | None
-    entered_at: datetime | None
-    entry_price: Decimal | None
-    exited_at: datetime | None
-    exit_price: Decimal | None
-    mfe_r: Decimal | None
-    mae_r: Decimal | None
-    scored_to: datetime | None
-    last_close: Decimal | None
-    daily_r: list[Decimal]
-    side: int
-    kind: CallKind
-    t0: datetime
-    claimed: Decimal | None
-    stop: Decimal | None
-    target: Decimal | None
-    fee_bps: Decimal
-    horizon_hours: Decimal
     signal_id: str
     instrument: str
     made_up_feed: str | None
     """The made-up market that a synthetic call is about."""
-    ended_at: datetime | None
-    ended_by: Literal["close", "reversal"]
+    call: Call
+    ending: Ending | None
+    known: Outcome
     amendments: list[Amendment] = []
     series: PriceSeries | None = None
 
     @property
     def resumes(self) -> bool:
         """Whether scoring goes on where it stopped."""
-        return not self.stale and self.state in UNDECIDED and self.scored_to is not None
+        return not self.stale and self.known.state in UNDECIDED and self.known.scored_to is not None
 
     @property
     def start(self) -> datetime:
         """From when on candles have to be looked at."""
-        return max(self.scored_to or self.t0, self.t0) if self.resumes else self.t0
+        t0 = self.call.t0
+        return max(self.known.scored_to or t0, t0) if self.resumes else t0
 
-    def score(self, ecosystem: str) -> Score:
+    def score(self) -> Score:
         """Return the score, as far as it is known."""
-        known = None
-        if self.resumes:
-            known = Outcome(
-                state=self.state,
-                entered_at=self.entered_at,
-                entry_price=self.entry_price,
-                mfe_r=self.mfe_r,
-                mae_r=self.mae_r,
-                scored_to=self.scored_to,
-                last_close=self.last_close,
-                daily_r=tuple(self.daily_r),
-            )
-        call = Call(
-            ecosystem,
-            self.side,
-            self.kind,
-            self.t0,
-            self.claimed,
-            self.stop,
-            self.target,
-            self.fee_bps,
-            self.horizon_hours,
-        )
-        ending = Ending(self.ended_at, self.ended_by) if self.ended_at else None
-        seen = self.resumes and self.series_id is not None
-        return Score(call, self.amendments, ending, known=known, seen=seen)
+        known = self.known if self.resumes else None
+        seen = known is not None and self.series_id is not None
+        return Score(self.call, self.amendments, self.ending, known=known, seen=seen)
 
     def has_changed(self, found: Outcome) -> bool:
         """Return whether something else was decided than is on record, or may have been."""
         facts = ("state", "exit_reason", "entered_at", "entry_price", "exited_at", "exit_price")
-        return bool(self.stale) or any(getattr(self, name) != getattr(found, name) for name in facts)
+        return bool(self.stale) or any(getattr(self.known, name) != getattr(found, name) for name in facts)
+
+
+def _due_call(row: tuple[Any, ...]) -> DueCall:
+    """Return a row of `sql.DUE_CALLS`."""
+    own, call, (ended_at, ended_by), known = row[:8], row[8:17], row[17:19], row[19:]
+    ending = Ending(ended_at, ended_by) if ended_at else None
+    return DueCall(*own, Call(*call), ending, Outcome(**dict(zip(sql.KNOWN, known, strict=True))))
 
 
 Row = dict[str, Any]
-"""A call's outcome as the statements take it that write outcomes and events (`sql._RESULT`)."""
+"""A row of `outcomes`, with the cause of the event that it leaves, if any."""
 
 
 class Scorer(Follower):
@@ -135,22 +102,13 @@ class Scorer(Follower):
 
     def run_once(self, *, wait: bool = False) -> int:
         """Take in some of the ledger and score some calls of one instrument; return how much was done."""
-        taken_in = super().run_once(wait=wait)
+        done = super().run_once(wait=wait)
         with classified(), transaction.atomic(), connection.cursor() as cursor:
-            return taken_in + score_next(cursor)
-
-
-def score_next(cursor: Any) -> int:
-    """Score some calls of the next instrument that has any; return 0 where none has.
-
-    In the caller's transaction, which has to commit soon.
-    """
-    for _ in range(2):  # the first look may do no more than find an instrument that is new
-        cursor.execute(sql.NEXT_INSTRUMENT)
-        if found := cursor.fetchone():
-            ecosystem, instrument, now = found
-            return 1 + InstrumentScoring(cursor, ecosystem, instrument, now).run()
-    return 0
+            for _ in range(2):  # the first look may do no more than find an instrument that is new
+                cursor.execute(sql.NEXT_INSTRUMENT)
+                if found := cursor.fetchone():
+                    return done + 1 + InstrumentScoring(cursor, *found).run()
+        return done
 
 
 class InstrumentScoring:
@@ -158,7 +116,6 @@ class InstrumentScoring:
 
     def __init__(self, cursor: Any, ecosystem: str, instrument: str, now: datetime) -> None:
         self.cursor = cursor
-        self.ecosystem = ecosystem
         self.now = now
         self.place: dict[str, Any] = {"ecosystem": ecosystem, "instrument": instrument}
         self._steps = 0
@@ -167,7 +124,7 @@ class InstrumentScoring:
     def run(self) -> int:
         """Score up to MAX_CALLS calls; return how many were."""
         self._take_requests()
-        series = self._series()
+        series = list(PriceSeries.objects.filter(**self.place).order_by("pk"))
         due = self._due(series)
         moved = [call.position for call in due if call.instrument != self.place["instrument"]]
         if moved:
@@ -228,9 +185,6 @@ class InstrumentScoring:
         """Move calls, and what ends them, to the instrument that the ledger has for them now."""
         self.cursor.execute(sql.MOVE, {**self.place, "positions": positions})
 
-    def _series(self) -> list[PriceSeries]:
-        return list(PriceSeries.objects.filter(**self.place).order_by("pk"))
-
     def _due(self, series: list[PriceSeries]) -> list[DueCall]:
         """Return the calls that have to be scored, with their amendments."""
         if any(each.priced_to > self.now for each in series):
@@ -245,7 +199,7 @@ class InstrumentScoring:
             ),
         }
         self.cursor.execute(sql.DUE_CALLS, parameters)
-        due = {row[0]: DueCall(*row) for row in self.cursor.fetchall()}
+        due = {row[0]: _due_call(row) for row in self.cursor.fetchall()}
         wanted = {"positions": list(due), "signal_ids": [call.signal_id for call in due.values()]}
         self.cursor.execute(sql.AMENDMENTS, wanted)
         for position, *amendment in self.cursor.fetchall():
@@ -281,7 +235,7 @@ class InstrumentScoring:
     def _score(self, due: list[DueCall]) -> list[Row]:
         """Score calls that have the same series; return the results of those that were reached."""
         due.sort(key=lambda call: call.start)
-        scores = [(call, call.score(self.ecosystem)) for call in due]
+        scores = [(call, call.score()) for call in due]
         series = due[0].series
         if series is None:
             return [self._result(call, score, None) for call, score in scores]
@@ -356,7 +310,6 @@ class InstrumentScoring:
             "position": call.position,
             "series_id": call.series.pk if call.series and score.seen else None,
             "scored_to": scored_to,
-            "daily_r": f"{{{','.join(map(str, found.daily_r))}}}",
             "cause": (call.stale or "prices") if call.has_changed(found) else "",
         }
 
@@ -364,10 +317,11 @@ class InstrumentScoring:
         """Write outcomes and, last, under the lock that orders them, the events."""
         if not results:
             return
-        self.cursor.execute(sql.WRITE, {"results": _json(results)})
-        if changed := [result for result in results if result["cause"]]:
+        self.cursor.execute(sql.WRITE, {"results": msgspec.json.encode(results).decode()})
+        if changed := {result["position"]: result["cause"] for result in results if result["cause"]}:
             self.cursor.execute(sql.LOCK_EVENTS)
-            self.cursor.execute(sql.ADD_EVENTS, {"results": _json(changed), "outlier_share": OUTLIER_SHARE})
+            events = {"positions": list(changed), "causes": list(changed.values())}
+            self.cursor.execute(sql.ADD_EVENTS, events | {"outlier_share": OUTLIER_SHARE})
 
 
 def _series_id(call: DueCall) -> int:
@@ -387,7 +341,3 @@ def _merged(spans: list[tuple[datetime, datetime]]) -> list[tuple[datetime, date
         else:
             merged.append((first, last))
     return merged
-
-
-def _json(results: list[Row]) -> str:
-    return msgspec.json.encode(results).decode()

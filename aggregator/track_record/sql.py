@@ -1,5 +1,14 @@
 """The statements of the scorer, with named parameters."""
 
+from collections.abc import Iterable
+
+from ecosystems.market.scoring import Outcome
+
+
+def _columns(table: str, names: Iterable[str]) -> str:
+    return ", ".join(f"{table}.{name}" for name in names)
+
+
 NEXT_INSTRUMENT = """
     WITH requested AS (
         SELECT DISTINCT ecosystem, instrument FROM (
@@ -94,14 +103,18 @@ _OF_AGENT = """other.ecosystem = call.ecosystem AND other.agent_source = call.ag
                 AND other.instrument = call.instrument"""
 _FIRST = "ORDER BY other.t0, other.position LIMIT 1"
 
+KNOWN = (
+    "state", "exit_reason", "entered_at", "entry_price", "exited_at", "exit_price", "mfe_r", "mae_r",
+    "scored_to", "last_close", "daily_r",
+)  # fmt: skip
+"""What scoring goes on from, or compares its result with."""
+
 DUE_CALLS = f"""
-    SELECT call.position, call.simulated, call.series_id, call.chosen_series_id, call.stale, call.state,
-        call.exit_reason, call.entered_at, call.entry_price, call.exited_at,
-        call.exit_price, call.mfe_r, call.mae_r, call.scored_to, call.last_close, call.daily_r,
-        call.side, ledger.signal_type, call.t0, ledger.entry_price, ledger.stop_loss, ledger.take_profit,
-        call.fee_bps, call.horizon_hours, ledger.signal_id, ledger.instrument,
-        CASE WHEN ledger.tags ? 'synthetic' THEN {_SYNTHETIC_FEED} END,
-        ending.t0, ending.reason
+    SELECT call.position, call.simulated, call.series_id, call.chosen_series_id, call.stale,
+        ledger.signal_id, ledger.instrument, CASE WHEN ledger.tags ? 'synthetic' THEN {_SYNTHETIC_FEED} END,
+        call.ecosystem, call.side, ledger.signal_type, call.t0, ledger.entry_price, ledger.stop_loss,
+        ledger.take_profit, call.fee_bps, call.horizon_hours,
+        ending.t0, ending.reason, {_columns("call", KNOWN)}
     FROM outcomes AS call
     JOIN trading_signals AS ledger ON ledger.position = call.position
     LEFT JOIN price_series AS series ON series.id = call.series_id
@@ -164,45 +177,34 @@ CANDLES = """
         AND opened_at >= %(since)s AND opened_at <= %(until)s
     ORDER BY opened_at LIMIT %(limit)s"""
 
-_RESULT = """position bigint, series_id bigint, state text, exit_reason text, entered_at timestamptz,
-        entry_price numeric, exited_at timestamptz, exit_price numeric, gross_return numeric,
-            net_return numeric,
-        r_multiple numeric, mfe_r numeric, mae_r numeric, slippage numeric, ambiguous boolean,
-        scored_to timestamptz, last_close numeric, daily_r text, cause text"""
-
 WRITE = f"""
-    UPDATE outcomes SET series_id = result.series_id, state = result.state, exit_reason = result.exit_reason,
-        entered_at = result.entered_at, entry_price = result.entry_price, exited_at = result.exited_at,
-        exit_price = result.exit_price, gross_return = result.gross_return, net_return = result.net_return,
-        r_multiple = result.r_multiple, mfe_r = result.mfe_r, mae_r = result.mae_r,
-        slippage = result.slippage, ambiguous = result.ambiguous, scored_to = result.scored_to,
-        last_close = result.last_close, daily_r = result.daily_r::numeric[], stale = ''
-    FROM json_to_recordset(%(results)s::json) AS result ({_RESULT})
+    UPDATE outcomes SET series_id = result.series_id, stale = '',
+        {", ".join(f"{name} = result.{name}" for name in Outcome.__struct_fields__)}
+    FROM json_populate_recordset(NULL::outcomes, %(results)s::json) AS result
     WHERE outcomes.position = result.position"""
 
 LOCK_EVENTS = "LOCK TABLE outcome_lock IN EXCLUSIVE MODE"
 
 # An event is what differs from the one before: scoring again that changes nothing leaves none. It is marked
 # where a candle at which the call was entered, left or missed reaches far from the close before it.
+_TERMS = ("rule_version", "horizon_hours", "fee_bps")
+_DECIDED = ("state", "exit_reason", "entered_at", "entry_price", "exited_at", "exit_price", "ambiguous")
+_FIGURES = ("gross_return", "net_return", "r_multiple", "mfe_r", "mae_r", "scored_to")
+
 ADD_EVENTS = f"""
-    INSERT INTO outcome_events (position, cause, decided_by, feed, seconds, outlier, rule_version,
-        horizon_hours,
-        fee_bps, state, exit_reason, entered_at, entry_price, exited_at, exit_price, gross_return, net_return,
-        r_multiple, mfe_r, mae_r, ambiguous, scored_to)
-    SELECT result.position, result.cause, CASE result.cause WHEN 'feed' THEN call.chosen_by ELSE '' END,
-        coalesce(series.feed, ''), series.seconds, far.off, call.rule_version, call.horizon_hours,
-        call.fee_bps, result.state, result.exit_reason, result.entered_at, result.entry_price,
-            result.exited_at,
-        result.exit_price, result.gross_return, result.net_return, result.r_multiple, result.mfe_r,
-        result.mae_r, result.ambiguous, result.scored_to
-    FROM json_to_recordset(%(results)s::json) AS result ({_RESULT})
-    JOIN outcomes AS call ON call.position = result.position
-    LEFT JOIN price_series AS series ON series.id = result.series_id
+    INSERT INTO outcome_events (position, cause, decided_by, feed, seconds, outlier,
+        {", ".join((*_TERMS, *_DECIDED, *_FIGURES))})
+    SELECT call.position, changed.cause, CASE changed.cause WHEN 'feed' THEN call.chosen_by ELSE '' END,
+        coalesce(series.feed, ''), series.seconds, far.off,
+        {_columns("call", (*_TERMS, *_DECIDED, *_FIGURES))}
+    FROM unnest(%(positions)s::bigint[], %(causes)s::text[]) AS changed (position, cause)
+    JOIN outcomes AS call USING (position)
+    LEFT JOIN price_series AS series ON series.id = call.series_id
     CROSS JOIN LATERAL (
         SELECT coalesce(bool_or(greatest(candle.high - before.close, before.close - candle.low)
             > before.close * %(outlier_share)s), false) AS off
-        FROM unnest(ARRAY[result.entered_at, result.exited_at, CASE result.state WHEN 'missed'
-            THEN result.scored_to - series.seconds * interval '1 second' END]) AS moment (at)
+        FROM unnest(ARRAY[call.entered_at, call.exited_at, CASE call.state WHEN 'missed'
+            THEN call.scored_to - series.seconds * interval '1 second' END]) AS moment (at)
         JOIN candles AS candle ON candle.ecosystem = call.ecosystem AND candle.instrument = call.instrument
             AND candle.opened_at = at AND candle.seconds = series.seconds AND candle.feed = series.feed
         CROSS JOIN LATERAL (
@@ -211,20 +213,17 @@ ADD_EVENTS = f"""
                 AND earlier.opened_at < at AND earlier.seconds = series.seconds AND earlier.feed = series.feed
             ORDER BY earlier.opened_at DESC LIMIT 1) AS before) AS far
     LEFT JOIN LATERAL (
-        SELECT * FROM outcome_events AS event WHERE event.position = result.position
+        SELECT * FROM outcome_events AS event WHERE event.position = call.position
         ORDER BY event.id DESC LIMIT 1) AS last ON true
-    WHERE CASE WHEN last.id IS NULL THEN result.state <> 'waiting' ELSE
-        (last.state, last.exit_reason, last.entered_at, last.entry_price, last.exited_at, last.exit_price,
-            last.ambiguous, last.rule_version, last.horizon_hours, last.fee_bps, last.feed, last.seconds,
-            CASE result.state WHEN 'closed' THEN last.mfe_r END,
-                CASE result.state WHEN 'closed' THEN last.mae_r END)
+    WHERE CASE WHEN last.id IS NULL THEN call.state <> 'waiting' ELSE
+        ({_columns("last", (*_TERMS, *_DECIDED))}, last.feed, last.seconds,
+            CASE call.state WHEN 'closed' THEN last.mfe_r END,
+            CASE call.state WHEN 'closed' THEN last.mae_r END)
         IS DISTINCT FROM
-        (result.state, result.exit_reason, result.entered_at, result.entry_price, result.exited_at,
-            result.exit_price, result.ambiguous, call.rule_version, call.horizon_hours, call.fee_bps,
-            coalesce(series.feed, ''), series.seconds,
-            CASE result.state WHEN 'closed' THEN result.mfe_r END,
-            CASE result.state WHEN 'closed' THEN result.mae_r END) END
-    ORDER BY result.position"""
+        ({_columns("call", (*_TERMS, *_DECIDED))}, coalesce(series.feed, ''), series.seconds,
+            CASE call.state WHEN 'closed' THEN call.mfe_r END,
+            CASE call.state WHEN 'closed' THEN call.mae_r END) END
+    ORDER BY call.position"""
 
 FINISH = """
     UPDATE priced_instruments SET scored_at = clock_timestamp(), score_at = CASE WHEN %(more)s THEN now() ELSE
