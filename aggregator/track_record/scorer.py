@@ -7,7 +7,6 @@ concern, which are then scored from t0 again. The ledger's lock is never taken.
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import groupby
@@ -43,6 +42,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class DueCall(msgspec.Struct, gc=False):
     """A call that has to be scored, and what is known of it."""
 
+    score: Score
+    known: Outcome
+    start: datetime
+    """From when on candles have to be looked at."""
     position: int
     simulated: bool
     series_id: int | None
@@ -52,28 +55,7 @@ class DueCall(msgspec.Struct, gc=False):
     instrument: str
     made_up_feed: str | None
     """The made-up market that a synthetic call is about."""
-    call: Call
-    ending: Ending | None
-    known: Outcome
-    amendments: list[Amendment] = []
     series: PriceSeries | None = None
-
-    @property
-    def resumes(self) -> bool:
-        """Whether scoring goes on where it stopped."""
-        return not self.stale and self.known.state in UNDECIDED and self.known.scored_to is not None
-
-    @property
-    def start(self) -> datetime:
-        """From when on candles have to be looked at."""
-        t0 = self.call.t0
-        return max(self.known.scored_to or t0, t0) if self.resumes else t0
-
-    def score(self) -> Score:
-        """Return the score, as far as it is known."""
-        known = self.known if self.resumes else None
-        seen = known is not None and self.series_id is not None
-        return Score(self.call, self.amendments, self.ending, known=known, seen=seen)
 
     def has_changed(self, found: Outcome) -> bool:
         """Return whether something else was decided than is on record, or may have been."""
@@ -82,10 +64,15 @@ class DueCall(msgspec.Struct, gc=False):
 
 
 def _due_call(row: tuple[Any, ...]) -> DueCall:
-    """Return a row of `sql.DUE_CALLS`."""
-    own, call, (ended_at, ended_by), known = row[:8], row[8:17], row[17:19], row[19:]
+    """Return a row of `sql.DUE_CALLS`, whose scoring goes on where it stopped unless it is stale."""
+    own, call, (ended_at, ended_by) = row[:8], Call(*row[8:17]), row[17:19]
+    known = Outcome(**dict(zip(sql.KNOWN, row[19:], strict=True)))
     ending = Ending(ended_at, ended_by) if ended_at else None
-    return DueCall(*own, Call(*call), ending, Outcome(**dict(zip(sql.KNOWN, known, strict=True))))
+    _, _, series_id, _, stale, *_ = own
+    if stale or known.state not in UNDECIDED or known.scored_to is None:
+        return DueCall(Score(call, ending=ending), known, call.t0, *own)
+    score = Score(call, ending=ending, known=known, seen=series_id is not None)
+    return DueCall(score, known, max(known.scored_to, call.t0), *own)
 
 
 Row = dict[str, Any]
@@ -203,7 +190,7 @@ class InstrumentScoring:
         wanted = {"positions": list(due), "signal_ids": [call.signal_id for call in due.values()]}
         self.cursor.execute(sql.AMENDMENTS, wanted)
         for position, *amendment in self.cursor.fetchall():
-            due[position].amendments = [*due[position].amendments, Amendment(*amendment)]
+            due[position].score.amend(Amendment(*amendment))
         return list(due.values())
 
     def _choose_series(self, due: list[DueCall], series: list[PriceSeries]) -> None:
@@ -235,53 +222,43 @@ class InstrumentScoring:
     def _score(self, due: list[DueCall]) -> list[Row]:
         """Score calls that have the same series; return the results of those that were reached."""
         due.sort(key=lambda call: call.start)
-        scores = [(call, call.score()) for call in due]
         series = due[0].series
         if series is None:
-            return [self._result(call, score, None) for call, score in scores]
-        is_complete, reached = self._sweep(scores, series)
+            return [self._result(call, None) for call in due]
+        is_complete, reached = self._sweep(due, series)
         # Up to there nothing else was found, or not even a candle; one that is not over is still to come.
         until = series.priced_to if series.priced_to <= self.now else self.now - _length(series)
-        return [self._result(call, score, until if is_complete else None) for call, score in reached]
+        return [self._result(call, until if is_complete else None) for call in reached]
 
-    def _sweep(
-        self, scores: Sequence[tuple[DueCall, Score]], series: PriceSeries
-    ) -> tuple[bool, Sequence[tuple[DueCall, Score]]]:
-        """Run the scores, in the order of their starts, through the candles, a page at a time.
+    def _sweep(self, due: list[DueCall], series: PriceSeries) -> tuple[bool, list[DueCall]]:
+        """Run calls, in the order of their starts, through the candles, a page at a time.
 
         Returns whether all were run to the end, and those that were run at all, which MAX_STEPS may limit.
         """
-        begun, active = 0, list[tuple[DueCall, Score]]()
-        since, limit = scores[0][0].start, FIRST_CANDLES
-        while active or begun < len(scores):
+        begun, active = 0, list[DueCall]()
+        since, limit = due[0].start, FIRST_CANDLES
+        while active or begun < len(due):
             candles = self._page(series, since, limit)
             if not candles:
-                return True, scores
+                return True, due
             times = [candle.timestamp for candle in candles]
-            while begun < len(scores) and scores[begun][0].start <= times[-1]:
-                active.append(scores[begun])
+            while begun < len(due) and due[begun].start <= times[-1]:
+                active.append(due[begun])
                 begun += 1
-            active = [each for each in active if not self._run(each, candles, times, series)]
+            active = [each for each in active if not self._run(each, candles, times, _length(series))]
             if len(candles) < limit:
-                return True, scores
+                return True, due
             if self._steps >= MAX_STEPS:
-                return False, scores[:begun]
+                return False, due[:begun]
             since, limit = times[-1] + timedelta(microseconds=1), min(4 * limit, PAGE_CANDLES)
-            if not active and begun < len(scores):
-                since, limit = max(since, scores[begun][0].start), FIRST_CANDLES
-        return True, scores
+            if not active and begun < len(due):
+                since, limit = max(since, due[begun].start), FIRST_CANDLES
+        return True, due
 
-    def _run(
-        self,
-        each: tuple[DueCall, Score],
-        candles: list[Candle],
-        times: list[datetime],
-        series: PriceSeries,
-    ) -> bool:
-        """Run a score through a page; return whether it is decided."""
-        call, score = each
-        start = bisect_left(times, call.start)
-        decided = score.run(candles, _length(series), start)
+    def _run(self, call: DueCall, candles: list[Candle], times: list[datetime], length: timedelta) -> bool:
+        """Run a call through a page; return whether it is decided."""
+        score, start = call.score, bisect_left(times, call.start)
+        decided = score.run(candles, length, start)
         end = bisect_left(times, score.scored_to) if decided and score.scored_to else len(times)
         self._steps += max(end - start, 1)
         return decided
@@ -301,14 +278,14 @@ class InstrumentScoring:
             for at, opening, high, low, close in self.cursor.fetchall()
         ]
 
-    def _result(self, call: DueCall, score: Score, until: datetime | None) -> Row:
-        found = score.outcome(self.now)
+    def _result(self, call: DueCall, until: datetime | None) -> Row:
+        found = call.score.outcome(self.now)
         scored_to = found.scored_to
         if found.state in UNDECIDED and until is not None:
             scored_to = max(scored_to or until, until)
         return msgspec.structs.asdict(found) | {
             "position": call.position,
-            "series_id": call.series.pk if call.series and score.seen else None,
+            "series_id": call.series.pk if call.series and call.score.seen else None,
             "scored_to": scored_to,
             "cause": (call.stale or "prices") if call.has_changed(found) else "",
         }
