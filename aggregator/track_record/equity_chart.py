@@ -5,6 +5,7 @@ from datetime import date
 
 import msgspec
 
+from ecosystems.market import performance
 from ecosystems.market.performance import Equity
 
 WIDTH, HEIGHT, FALL_HEIGHT = 640, 160, 48
@@ -35,7 +36,7 @@ def equity_chart(equity: Equity) -> EquityChart | None:
     if len(equity) < 2:
         return None
     values = [float(value) for _, value in equity]
-    falls = _falls(values)
+    falls = [float(fall) for fall in performance.falls(equity)]
     low, high, deepest = min(0.0, *values), max(0.0, *values), max(falls)
     step, scale = WIDTH / (len(values) - 1), HEIGHT / ((high - low) or 1.0)
     fall_scale = FALL_HEIGHT / (deepest or 1.0)
@@ -51,15 +52,6 @@ def equity_chart(equity: Equity) -> EquityChart | None:
         first=equity[0][0],
         last=equity[-1][0],
     )
-
-
-def _falls(values: Sequence[float]) -> list[float]:
-    """Return how far each value lies below the highest before it, or below 0, with which an equity starts."""
-    peak, falls = 0.0, []
-    for value in values:
-        peak = max(peak, value)
-        falls.append(peak - value)
-    return falls
 
 
 def _telling(values: Sequence[float]) -> Iterator[int]:

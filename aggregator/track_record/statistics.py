@@ -6,7 +6,7 @@ that has too little behind it is None, and `absent` says why.
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -35,12 +35,10 @@ SUMS = """
             coalesce(sum(r_multiple), 0) AS r,
             coalesce(sum(r_multiple) FILTER (WHERE r_multiple > 0), 0) AS won,
             sum(exited_at - entered_at) AS held, count(slippage) AS slipped, sum(slippage) AS slippage,
-            min(entered_at) AS entered_at,
-            max(exited_at) AS exited_at
+            min(entered_at) AS entered_at, max(exited_at) AS exited_at
         FROM ({calls}) AS call GROUP BY 1, 2, 3)
     SELECT state, instrument, day, sum(calls)::bigint, sum(wins)::bigint, sum(with_r)::bigint, sum(r),
-        sum(won), sum(held), sum(slipped)::bigint, sum(slippage), min(entered_at),
-        max(exited_at)
+        sum(won), sum(held), sum(slipped)::bigint, sum(slippage), min(entered_at), max(exited_at)
     FROM cells GROUP BY GROUPING SETS ((state), (state, instrument), (state, day))
     HAVING GROUPING(day) = 1 OR day IS NOT NULL"""
 
@@ -117,8 +115,6 @@ class Record:
 
     states: dict[str, int]
     wins: int = 0
-    with_r: int = 0
-    """Closed calls that had a stop, and so an R."""
     win_rate_interval: tuple[float, float] | None = None
     mean_r: Decimal | None = None
     median_r: float | None = None
@@ -131,7 +127,6 @@ class Record:
     sharpe: float | None = None
     holding_return: Decimal | None = None
     """What holding the instruments instead would have returned, as a mean over them."""
-    absent: dict[str, str] = field(default_factory=dict)
     by_instrument: list[Group] = field(default_factory=list)
     by_month: list[Group] = field(default_factory=list)
     """Closed calls by the month of their exit (UTC)."""
@@ -153,6 +148,31 @@ class Record:
         """The equity at the end: closed calls, and open ones at their last close."""
         return self.equity[-1][1] if self.equity else Decimal(0)
 
+    @property
+    def absent(self) -> dict[str, str]:
+        """Why a figure is not shown, by its name in the API."""
+        days, closed = len(self.equity), self.closed
+        reasons = {}
+        if not self.calls:
+            reasons["median_lag_seconds"] = "there is no call yet"
+        if self.mean_slippage is None:
+            reasons["mean_slippage"] = "no market order that named a price was filled"
+        if self.holding_return is None:
+            reasons["holding_return"] = "no call was filled yet"
+        if not closed:
+            figures = ("win_rate", "win_rate_interval", "mean_holding_seconds")
+            reasons |= dict.fromkeys(figures, "no call is closed yet")
+        if self.mean_r is None:
+            reasons |= dict.fromkeys(("mean_r", "median_r"), "no closed call had a stop")
+        if self.profit_factor is None:
+            reasons["profit_factor"] = "no closed call lost"
+        if days < MIN_SHARPE_DAYS or closed < MIN_SHARPE_CALLS:
+            needed = f"from {MIN_SHARPE_DAYS} days and {MIN_SHARPE_CALLS} closed calls on"
+            reasons["sharpe"] = f"{needed}; there are {days} and {closed}"
+        elif self.sharpe is None:
+            reasons["sharpe"] = "the equity has not moved"
+        return reasons
+
 
 def record_of(calls: QuerySet[Outcome], ecosystem: str) -> Record:
     """Return the statistics of outcomes of one ecosystem: real ones, or simulated ones, never both."""
@@ -167,14 +187,12 @@ def record_of(calls: QuerySet[Outcome], ecosystem: str) -> Record:
         held[day] = held_r
         settled[day] += open_r
     equity = performance.daily_equity(settled, held)
-    sharpe = performance.sharpe_ratio(performance.daily_changes(equity), closed.calls, ecosystem)
     lost = closed.won - closed.r
     slipped = sum(each.slipped for each in by_state.values())
     slippage = sum((each.slippage or Decimal(0) for each in by_state.values()), Decimal(0))
-    record = Record(
+    return Record(
         states={name: by_state.get(name, NOTHING).calls for name in STATES},
         wins=closed.wins,
-        with_r=closed.with_r,
         win_rate_interval=performance.wilson_interval(closed.wins, closed.calls),
         mean_r=closed.r / closed.with_r if closed.with_r else None,
         median_r=median_r,
@@ -183,13 +201,12 @@ def record_of(calls: QuerySet[Outcome], ecosystem: str) -> Record:
         median_lag=median_lag,
         mean_slippage=slippage / slipped if slipped else None,
         equity=equity,
-        max_drawdown=performance.max_drawdown(equity),
-        sharpe=sharpe,
+        max_drawdown=max(performance.falls(equity), default=Decimal(0)),
+        sharpe=performance.sharpe_ratio(equity, closed.calls, ecosystem),
         holding_return=_holding_return(calls, [each for each in sums if each.instrument]),
         by_instrument=_groups((each.instrument, each) for each in sums if each.state == "closed"),
         by_month=_groups((f"{day:%Y-%m}", each) for day, each in days.items()),
     )
-    return replace(record, absent=_absent(record))
 
 
 def _groups(named: Iterable[tuple[str | None, Sums]]) -> list[Group]:
@@ -198,13 +215,12 @@ def _groups(named: Iterable[tuple[str | None, Sums]]) -> list[Group]:
     for name, sums in named:
         if name is not None:
             found[name].append(sums)
-    return [_group(name, found[name]) for name in sorted(found)]
-
-
-def _group(name: str, sums: list[Sums]) -> Group:
-    total, with_r = sum((each.r for each in sums), Decimal(0)), sum(each.with_r for each in sums)
-    calls, wins = (sum(getattr(each, field) for each in sums) for field in ("calls", "wins"))
-    return Group(name, calls, wins, total, total / with_r if with_r else None)
+    groups = []
+    for name, some in sorted(found.items()):
+        total, with_r = sum((each.r for each in some), Decimal(0)), sum(each.with_r for each in some)
+        calls, wins = sum(each.calls for each in some), sum(each.wins for each in some)
+        groups.append(Group(name, calls, wins, total, total / with_r if with_r else None))
+    return groups
 
 
 def _holding_return(calls: QuerySet[Outcome], sums: list[Sums]) -> Decimal | None:
@@ -228,32 +244,6 @@ def _holding_return(calls: QuerySet[Outcome], sums: list[Sums]) -> Decimal | Non
         for name, (entry, fee_bps) in bought.items()
     ]
     return sum(returns, Decimal(0)) / len(returns) if returns else None
-
-
-def _absent(record: Record) -> dict[str, str]:
-    """Return why a figure is not shown, by its name in the API."""
-    days, closed = len(record.equity), record.closed
-    reasons = {}
-    if not record.calls:
-        reasons["median_lag_seconds"] = "there is no call yet"
-    if record.mean_slippage is None:
-        reasons["mean_slippage"] = "no market order that named a price was filled"
-    if record.holding_return is None:
-        reasons["holding_return"] = "no call was filled yet"
-    if not closed:
-        reasons |= dict.fromkeys(
-            ("win_rate", "win_rate_interval", "mean_holding_seconds"), "no call is closed yet"
-        )
-    if not record.with_r:
-        reasons |= dict.fromkeys(("mean_r", "median_r"), "no closed call had a stop")
-    if record.profit_factor is None:
-        reasons["profit_factor"] = "no closed call lost"
-    if days < MIN_SHARPE_DAYS or closed < MIN_SHARPE_CALLS:
-        needed = f"from {MIN_SHARPE_DAYS} days and {MIN_SHARPE_CALLS} closed calls on"
-        reasons["sharpe"] = f"{needed}; there are {days} and {closed}"
-    elif record.sharpe is None:
-        reasons["sharpe"] = "the equity has not moved"
-    return reasons
 
 
 def _query(statement: str, calls: QuerySet[Outcome], *more: Any) -> list[tuple[Any, ...]]:

@@ -1,8 +1,5 @@
 """The state of the log, for an operator."""
 
-from dataclasses import dataclass
-from datetime import timedelta
-
 from django.db import connection
 from django.utils import timezone
 
@@ -14,26 +11,6 @@ from aggregator.transparency.notes import VerifierKey
 LAST_ANCHORS = """
     SELECT DISTINCT ON (authority) authority, size, stamped_at FROM log_anchors
     ORDER BY authority, stamped_at DESC"""
-
-
-@dataclass(frozen=True)
-class Badge:
-    """What the public is shown of the log's state."""
-
-    origin: str
-    size: int
-    age: timedelta
-    verifier_keys: list[str]
-    problem: str
-
-
-def badge() -> Badge | None:
-    """Return the badge of the log, None where none is kept."""
-    head = log_tables.head()
-    if head is None:
-        return None
-    age = timezone.now() - head.checkpoint_at
-    return Badge(head.origin, head.checkpoint_size, age, head.verifier_keys, head.problem)
 
 
 def lines(directory: LogDirectory) -> list[str]:

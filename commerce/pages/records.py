@@ -23,7 +23,7 @@ from aggregator.http.sign_in_limits import address_of_client
 from aggregator.models import Agent, Outcome, TradingSignal
 from aggregator.track_record import statistics
 from aggregator.track_record.equity_chart import equity_chart
-from aggregator.transparency import log_status
+from aggregator.transparency import log_tables
 from aggregator.transparency.record_csv import RecordCsv
 from commerce.api.base import json
 from commerce.api.outcomes import current_horizon, record_body
@@ -63,7 +63,7 @@ def index(request: HttpRequest) -> HttpResponse:
         record = statistics.record_of(calls, agent.ecosystem)
         slug = agent.agent_source or "-"
         rows.append({"agent": agent, "slug": slug, "record": record, "simulated": simulated})
-    page = context.page_context(request, "Track records", rows=rows, log=log_status.badge())
+    page = context.page_context(request, "Track records", rows=rows, log=log_tables.head())
     return render(request, "commerce/pages/records.html", page)
 
 
@@ -128,7 +128,7 @@ def _page(
         "calls": [(by_position[call.position], call) for call in shown if call.position in by_position],
         "delay": settings.ENVIRONMENT.record_delay,
         "horizon_hours": current_horizon(agent.ecosystem, agent.agent_source),
-        "log": log_status.badge(),
+        "log": log_tables.head(),
     }
     title = f"Track record of {content['name']}"
     return render(request, "commerce/pages/record.html", context.page_context(request, title, **content))

@@ -155,7 +155,7 @@ class Backtest:
         """The annualized Sharpe ratio of the daily changes in R; None from too few days or trades."""
         equity = performance.equity_of(trade.outcome for trade in self.trades)
         closed = sum(trade.outcome.state == "closed" for trade in self.trades)
-        return performance.sharpe_ratio(performance.daily_changes(equity), closed, self.strategy.ecosystem)
+        return performance.sharpe_ratio(equity, closed, self.strategy.ecosystem)
 
     @property
     def exposure(self) -> Decimal | None:

@@ -5,9 +5,10 @@ behind it is None.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
 from decimal import Decimal
+from itertools import accumulate, islice, pairwise
 from math import sqrt
 from statistics import fmean, stdev
 
@@ -77,27 +78,18 @@ def equity_of(outcomes: Iterable[Outcome]) -> Equity:
     return daily_equity(settled, held)
 
 
-def max_drawdown(equity: Sequence[tuple[date, Decimal]]) -> Decimal:
-    """Return the deepest fall of the equity, which starts at 0, from an earlier peak."""
-    peak = deepest = Decimal(0)
-    for _, value in equity:
-        peak = max(peak, value)
-        deepest = max(deepest, peak - value)
-    return deepest
+def falls(equity: Equity) -> list[Decimal]:
+    """Return how far the equity, which starts at 0, lies below its highest on each day."""
+    values = [value for _, value in equity]
+    peaks = accumulate(values, max, initial=Decimal(0))
+    return [peak - value for peak, value in zip(islice(peaks, 1, None), values, strict=True)]
 
 
-def daily_changes(equity: Sequence[tuple[date, Decimal]]) -> list[float]:
-    """Return by how much the equity, which starts at 0, changed on each day."""
-    before, changes = Decimal(0), []
-    for _, value in equity:
-        changes.append(float(value - before))
-        before = value
-    return changes
-
-
-def sharpe_ratio(changes: Sequence[float], calls: int, ecosystem: str) -> float | None:
+def sharpe_ratio(equity: Equity, calls: int, ecosystem: str) -> float | None:
     """Return the annualized ratio of mean to deviation of daily changes; None from too few days or calls."""
-    if len(changes) < MIN_SHARPE_DAYS or calls < MIN_SHARPE_CALLS:
+    if len(equity) < MIN_SHARPE_DAYS or calls < MIN_SHARPE_CALLS:
         return None
+    values = [Decimal(0), *(value for _, value in equity)]
+    changes = [float(after - before) for before, after in pairwise(values)]
     deviation = stdev(changes)
     return fmean(changes) / deviation * sqrt(DAYS_A_YEAR[ecosystem]) if deviation else None
