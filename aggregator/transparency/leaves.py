@@ -6,7 +6,7 @@ confidence is a number with a fraction.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -17,67 +17,55 @@ import rfc8785
 NONCE_BYTES = 32
 SALT_BYTES = 32
 
-_MICROSECONDS = "'YYYY-MM-DD\"T\"HH24:MI:SS.US'"
 
-# Text, as Postgres writes it: parsing decimals and times here would take longer than all the rest.
-SIGNALS = f"""
-    SELECT position, to_char(recorded_at AT TIME ZONE 'UTC', {_MICROSECONDS}), ecosystem, agent_source,
-        signal_id, to_char("timestamp" AT TIME ZONE 'UTC', {_MICROSECONDS}), symbol, action, refers_to,
-        signal_type, trim_scale(entry_price)::text, trim_scale(stop_loss)::text,
-        trim_scale(take_profit)::text, trim_scale(volume)::text, confidence, tags::text, raw_payload::text
-    FROM trading_signals"""
+def to_microseconds(column: str) -> str:
+    """Return the SQL of a time as leaves have it."""
+    return f"""to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
 
 
-_TIMES = ("decided_at", "entered_at", "exited_at", "scored_to")
-_DECIMALS = (
-    "horizon_hours", "fee_bps", "entry_price", "exit_price", "gross_return", "net_return", "r_multiple",
-    "mfe_r", "mae_r",
+def _columns(table: str, plain: Sequence[str], decimals: Sequence[str], times: Sequence[str]) -> str:
+    """Return the SQL of columns as readers get them.
+
+    Decimals and times are text, as Postgres writes it: parsing them here would take longer than all the rest.
+    """
+    return ", ".join(
+        [
+            *(f"{table}.{name}" for name in plain),
+            *(f"trim_scale({table}.{name})::text" for name in decimals),
+            *(f"replace({to_microseconds(f'{table}.{name}')}, '.000000Z', 'Z')" for name in times),
+        ]
+    )
+
+
+# Without `instrument`, which an operator may map later.
+_SIGNAL_PLAIN = (
+    "action", "agent_source", "confidence", "ecosystem", "refers_to", "signal_id", "signal_type", "symbol",
 )  # fmt: skip
-_PLAIN = (
+_SIGNAL_DECIMALS = ("entry_price", "stop_loss", "take_profit", "volume")
+# The payload is the database's text: its numbers may have more digits than a float.
+SIGNAL_FIELDS = (*_SIGNAL_PLAIN, *_SIGNAL_DECIMALS, "timestamp", "tags", "raw_payload")
+
+SIGNALS = f"""
+    SELECT position, {to_microseconds("recorded_at")},
+        {_columns("signal", _SIGNAL_PLAIN, _SIGNAL_DECIMALS, ["timestamp"])}, tags::text, raw_payload::text
+    FROM trading_signals AS signal"""
+
+_EVENT_PLAIN = (
     "id", "position", "cause", "decided_by", "feed", "seconds", "outlier", "rule_version", "state",
     "exit_reason", "ambiguous",
 )  # fmt: skip
+_EVENT_DECIMALS = (
+    "horizon_hours", "fee_bps", "entry_price", "exit_price", "gross_return", "net_return", "r_multiple",
+    "mfe_r", "mae_r",
+)  # fmt: skip
+_EVENT_TIMES = ("decided_at", "entered_at", "exited_at", "scored_to")
 # A leaf of version 1 commits to these columns: one that is added to the table later is not among them.
-EVENT_FIELDS = (*_PLAIN, *_DECIMALS, *_TIMES)
+EVENT_FIELDS = (*_EVENT_PLAIN, *_EVENT_DECIMALS, *_EVENT_TIMES)
 
 EVENTS = f"""
-    SELECT event.position, to_char(decided_at AT TIME ZONE 'UTC', {_MICROSECONDS}), ecosystem, agent_source,
-        {", ".join(f"event.{name}" for name in _PLAIN)},
-        {", ".join(f"trim_scale(event.{name})::text" for name in _DECIMALS)},
-        {", ".join(f"to_char(event.{name} AT TIME ZONE 'UTC', {_MICROSECONDS})" for name in _TIMES)}
+    SELECT {to_microseconds("decided_at")}, ecosystem, agent_source,
+        {_columns("event", _EVENT_PLAIN, _EVENT_DECIMALS, _EVENT_TIMES)}
     FROM outcome_events AS event JOIN trading_signals USING (position)"""
-
-
-class SignalContent(msgspec.Struct, frozen=True, kw_only=True):
-    """The signal as readers get it, without `instrument`, which an operator may map later."""
-
-    action: str
-    agent_source: str
-    confidence: msgspec.Raw
-    ecosystem: str
-    entry_price: str | None
-    raw_payload: str
-    """The database's text: its numbers may have more digits than a float."""
-    refers_to: str | None
-    signal_id: str
-    signal_type: str
-    stop_loss: str | None
-    symbol: str
-    tags: list[str]
-    take_profit: str | None
-    timestamp: str
-    volume: str | None
-
-
-class LeafData(msgspec.Struct, frozen=True, kw_only=True):
-    """What is hashed into the tree."""
-
-    agent: str
-    commitment: str
-    kind: str
-    position: int
-    recorded_at: str
-    v: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,51 +91,28 @@ _decode_tags = msgspec.json.Decoder(list[str]).decode
 def recorded_signals(cursor: Any, condition: str, parameters: Mapping[str, Any]) -> list[Recorded]:
     """Return the recorded signals for which a condition holds, in order of position."""
     cursor.execute(f"{SIGNALS} WHERE {condition} ORDER BY position", parameters)
-    return [_recorded(row) for row in cursor.fetchall()]
+    found = []
+    for position, recorded_at, *values in cursor.fetchall():
+        content = dict(zip(SIGNAL_FIELDS, values, strict=True))
+        content["confidence"] = _number(content["confidence"])
+        content["tags"] = _decode_tags(content["tags"])
+        ecosystem, agent_source = content["ecosystem"], content["agent_source"]
+        name = f"{ecosystem}/{content['signal_id']} at position {position}"
+        found.append(Recorded(position, recorded_at, ecosystem, agent_source, name, _encode(content)))
+    return found
 
 
 def recorded_events(cursor: Any, condition: str, parameters: Mapping[str, Any]) -> list[Recorded]:
     """Return the outcome events for which a condition holds, in order; at most `limit` of them."""
     cursor.execute(f"{EVENTS} WHERE {condition} ORDER BY event.id LIMIT %(limit)s", parameters)
-    return [_event(row) for row in cursor.fetchall()]
-
-
-def _event(row: tuple[Any, ...]) -> Recorded:
-    position, decided_at, ecosystem, agent_source, *values = row
-    content = dict(zip(EVENT_FIELDS, values, strict=True))
-    content |= {name: content[name] and _readers_time(content[name]) for name in _TIMES}
-    name = f"outcome event {content['id']} of position {position}"
-    encoded = _encode(content)
-    return Recorded(position, f"{decided_at}Z", ecosystem, agent_source, name, encoded, content["id"])
-
-
-def _readers_time(written: str) -> str:
-    """Return a time as readers get it."""
-    return f"{written.removesuffix('.000000')}Z"
-
-
-def _recorded(row: tuple[Any, ...]) -> Recorded:
-    position, recorded_at, ecosystem, agent_source, signal_id, timestamp, symbol, action, refers_to = row[:9]
-    signal_type, entry_price, stop_loss, take_profit, volume, confidence, tags, raw_payload = row[9:]
-    content = SignalContent(
-        action=action,
-        agent_source=agent_source,
-        confidence=_number(confidence),
-        ecosystem=ecosystem,
-        entry_price=entry_price,
-        raw_payload=raw_payload,
-        refers_to=refers_to,
-        signal_id=signal_id,
-        signal_type=signal_type,
-        stop_loss=stop_loss,
-        symbol=symbol,
-        tags=_decode_tags(tags),
-        take_profit=take_profit,
-        timestamp=_readers_time(timestamp),
-        volume=volume,
-    )
-    name = f"{ecosystem}/{signal_id} at position {position}"
-    return Recorded(position, f"{recorded_at}Z", ecosystem, agent_source, name, _encode(content))
+    found = []
+    for decided_at, ecosystem, agent_source, *values in cursor.fetchall():
+        content = dict(zip(EVENT_FIELDS, values, strict=True))
+        event, position = content["id"], content["position"]
+        name = f"outcome event {event} of position {position}"
+        encoded = _encode(content)
+        found.append(Recorded(position, decided_at, ecosystem, agent_source, name, encoded, event))
+    return found
 
 
 @lru_cache(maxsize=4096)
@@ -157,16 +122,3 @@ def _number(confidence: float | None) -> msgspec.Raw:
 
 def commitment(nonce: bytes, content: bytes) -> bytes:
     return hashlib.sha256(nonce + content).digest()
-
-
-def leaf_data(agent: bytes, committed: bytes, kind: str, position: int, recorded_at: str) -> bytes:
-    """Return what is hashed into the tree, and published."""
-    return _encode(
-        LeafData(
-            agent=agent.hex(),
-            commitment=committed.hex(),
-            kind=kind,
-            position=position,
-            recorded_at=recorded_at,
-        )
-    )

@@ -13,9 +13,9 @@ from aggregator.transparency.leaves import (
     SALT_BYTES,
     Recorded,
     commitment,
-    leaf_data,
     recorded_events,
     recorded_signals,
+    to_microseconds,
 )
 from aggregator.transparency.merkle import Range
 from aggregator.transparency.tiles import Tile
@@ -80,8 +80,7 @@ _COPY_LEAVES = """
     COPY log_leaves (index, agent_id, position, event, recorded_at, nonce, commitment) FROM STDIN"""
 
 _LEAVES = f"""
-    SELECT index, {_AGENT_HASH}, position, event,
-        to_char(recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), nonce, commitment
+    SELECT index, {_AGENT_HASH}, position, event, {to_microseconds("recorded_at")}, nonce, commitment
     FROM log_leaves JOIN log_agents ON log_agents.id = agent_id"""
 
 
@@ -98,13 +97,13 @@ class StoredLeaf:
     commitment: bytes
 
     @property
-    def kind(self) -> str:
-        return "signal" if self.event is None else "outcome"
-
-    @property
     def data(self) -> bytes:
-        """What is hashed into the tree."""
-        return leaf_data(self.agent, self.commitment, self.kind, self.position, self.recorded_at)
+        """What is hashed into the tree, and published: canonical JSON, since no value needs an escape."""
+        kind = "signal" if self.event is None else "outcome"
+        return (
+            f'{{"agent":"{self.agent.hex()}","commitment":"{self.commitment.hex()}","kind":"{kind}",'
+            f'"position":{self.position},"recorded_at":"{self.recorded_at}","v":1}}'
+        ).encode()
 
 
 def head(*, lock: bool = False) -> TransparencyLog | None:
