@@ -6,7 +6,7 @@ computed with a few look-ups.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import reduce
 from typing import NamedTuple
 
@@ -57,17 +57,7 @@ def inclusion_ranges(index: int, size: int) -> list[Range]:
     """Return the nodes whose hashes prove leaf `index` in a tree of `size` (RFC 9162, section 2.1.3.1)."""
     if not 0 <= index < size:
         raise ValueError(f"a tree of {size} leaves has no leaf {index}")
-    found = []
-    start, end = 0, size
-    while end - start > 1:
-        middle = start + _split(end - start)
-        if index < middle:
-            found.append((middle, end))
-            end = middle
-        else:
-            found.append((start, middle))
-            start = middle
-    return found[::-1]
+    return [sibling for _, sibling in _way_to(index, size)][::-1]
 
 
 def consistency_ranges(old: int, new: int) -> list[Range]:
@@ -77,44 +67,36 @@ def consistency_ranges(old: int, new: int) -> list[Range]:
     if old in {0, new}:
         return []
     found = []
-    start, end = 0, new
-    while end != old:
-        middle = start + _split(end - start)
-        if old <= middle:
-            found.append((middle, end))
-            end = middle
-        else:
-            found.append((start, middle))
-            start = middle
-    return ([(start, end)] if start else []) + found[::-1]
+    for node, sibling in _way_to(old - 1, new):
+        found.append(sibling)
+        if node[1] == old:
+            return ([node] if node[0] else []) + found[::-1]
+    raise AssertionError("the way ends at the last leaf of the old tree")
 
 
 def is_consistent(old: int, new: int, old_root: bytes, new_root: bytes, proof: Sequence[bytes]) -> bool:
-    """Return whether a proof shows that the second tree extends the first (RFC 9162, section 2.1.4.2)."""
+    """Return whether a proof shows that the second tree extends the first (RFC 9162, section 2.1.4)."""
     if old == 0:
         return old_root == EMPTY_ROOT and not proof and (new > 0 or new_root == EMPTY_ROOT)
-    if old == new:
-        return old_root == new_root and not proof
-    if not 0 < old < new or not proof:
+    if old > new or len(spans := consistency_ranges(old, new)) != len(proof):
         return False
-    hashes = list(proof) if old & (old - 1) else [old_root, *proof]
-    first, last = old - 1, new - 1
-    while first & 1:
-        first, last = first >> 1, last >> 1
-    left = right = hashes[0]
-    for sibling in hashes[1:]:
-        if last == 0:
-            return False
-        if first & 1 or first == last:
-            left, right = node_hash(sibling, left), node_hash(sibling, right)
-            while first and not first & 1:
-                first, last = first >> 1, last >> 1
+    left = right = old_root
+    for (start, end), node in zip(spans, proof, strict=True):
+        if end == old:  # where the way begins, unless that is the old root
+            left = right = node
+        elif start < old:
+            left, right = node_hash(node, left), node_hash(node, right)
         else:
-            right = node_hash(right, sibling)
-        first, last = first >> 1, last >> 1
-    return last == 0 and left == old_root and right == new_root
+            right = node_hash(right, node)
+    return left == old_root and right == new_root
 
 
-def _split(size: int) -> int:
-    """Return the largest power of two below `size`, which is above 1."""
-    return 1 << ((size - 1).bit_length() - 1)
+def _way_to(leaf: int, size: int) -> Iterator[tuple[Range, Range]]:
+    """Yield the nodes below the root on the way to a leaf, each with its sibling."""
+    start, end = 0, size
+    while end - start > 1:
+        # The left one has the largest power of two that is smaller than the tree.
+        middle = start + (1 << (end - start - 1).bit_length() - 1)
+        halves = (start, middle), (middle, end)
+        (start, end), sibling = halves if leaf < middle else halves[::-1]
+        yield (start, end), sibling
