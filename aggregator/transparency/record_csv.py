@@ -12,7 +12,6 @@ import io
 import re
 from collections import defaultdict
 from collections.abc import Container, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -20,7 +19,7 @@ from typing import Any
 from django.db import connection, transaction
 from django.db.models import QuerySet
 
-from aggregator.models import Outcome, TradingSignal
+from aggregator.models import LogAgent, Outcome, TradingSignal
 from aggregator.transparency import log_tables
 from aggregator.transparency.leaves import Recorded
 from aggregator.transparency.log_tables import StoredLeaf
@@ -45,9 +44,6 @@ HEADER = (
     *("log_size", "hidden_seconds", "salt", "leaves"),
 )
 
-_AGENT = """
-    SELECT id, salt FROM log_agents
-    WHERE ecosystem = %(ecosystem)s AND agent_source = %(agent_source)s"""
 _SIGNALS = "agent_id = %(agent)s AND event IS NULL AND index > %(after)s AND index < %(size)s"
 _EVENTS = """
     event IN (SELECT id FROM outcome_events WHERE outcome_events.position = ANY (%(positions)s))
@@ -61,18 +57,6 @@ Opening = tuple[StoredLeaf, Recorded | None]
 """A leaf and its row, None where that is hidden or not there any more."""
 
 
-@dataclass
-class RecordPart:
-    """Some of an agent's signals, from one snapshot of the tables."""
-
-    calls: dict[int, list[str]]
-    """The lines of calls, without what opens leaves, by position."""
-    openings: dict[int, list[Opening]]
-    """By position, those of a signal before those of its outcomes."""
-    last_index: int
-    last_position: int
-
-
 class RecordCsv:
     """The CSV of some calls of one agent, which are all but those that are hidden for `hidden_for`."""
 
@@ -82,19 +66,13 @@ class RecordCsv:
         # A signal that was deleted has no line, which readers find.
         self.calls = calls.filter(position__in=TradingSignal.objects.values("position")).order_by("position")
         self.hidden_since = datetime.now(UTC) - hidden_for
-        with connection.cursor() as cursor:
-            head = log_tables.head()
-            cursor.execute(_AGENT, {"ecosystem": ecosystem, "agent_source": agent_source})
-            row = cursor.fetchone()
-        self.agent: int | None = row[0] if row else None
-        salt = row[1] if row else b""
-        # Later parts may open newer leaves, too: those of what is decided in the meantime.
-        constants = (
-            head.checkpoint_size if head else 0,
-            int(hidden_for.total_seconds()),
-            base64.b64encode(salt).decode(),
-        )
-        self.constants = [str(each) for each in constants] if head else ["", "", ""]
+        agent = LogAgent.objects.filter(ecosystem=ecosystem, agent_source=agent_source).first()
+        self.agent_id = agent.pk if agent else None
+        self.constants = ["", "", ""]
+        if head := log_tables.head():
+            # Later parts may open newer leaves, too: those of what is decided in the meantime.
+            salt = base64.b64encode(agent.salt).decode() if agent else ""
+            self.constants = [str(head.checkpoint_size), str(int(hidden_for.total_seconds())), salt]
 
     def lines(self) -> Iterator[str]:
         """Yield the text, header first, in pieces that fit into memory however large a line is."""
@@ -104,44 +82,48 @@ class RecordCsv:
             return
         # The first line opens what was recorded before its call, too.
         yield self._beginning(_values_of([first])[first.position])
-        part = self._next(RecordPart({}, {}, -1, -1))
-        while part:
-            for position in sorted(part.calls.keys() | part.openings.keys()):
-                if position in part.calls and position > first.position:
-                    yield '"\r\n' + self._beginning(part.calls[position])
-                yield from map(_opening_text, part.openings.get(position, ()))
-            part = self._next(part)
+        for calls, openings in self._parts():
+            for position in sorted(calls.keys() | openings.keys()):
+                if position in calls and position > first.position:
+                    yield '"\r\n' + self._beginning(calls[position])
+                yield from map(_opening_text, openings.get(position, ()))
         yield '"\r\n'
 
     def _beginning(self, values: list[str]) -> str:
         """Return a line up to the quote that begins its last column."""
         return _csv([*values, *self.constants]).removesuffix("\r\n") + ',"'
 
-    def _next(self, before: RecordPart) -> RecordPart | None:
-        """Return the signals after those of another part, None if there are none."""
-        with transaction.atomic(), connection.cursor() as cursor:
-            if not connection.savepoint_ids:
-                cursor.execute(_SNAPSHOT)
-            head = log_tables.head()
-            size = head.checkpoint_size if head else 0
-            bounds: dict[str, Any] = {"agent": self.agent, "after": before.last_index, "size": size}
-            signals = log_tables.leaves(cursor, _SIGNALS, bounds, limit=SIGNALS_AT_A_TIME)
-            later = self.calls.filter(position__gt=before.last_position)
-            calls = list(later.select_related("series")[:SIGNALS_AT_A_TIME])
-            upto = min(
-                [each[-1].position for each in (signals, calls) if len(each) == SIGNALS_AT_A_TIME],
-                default=None,
-            )
-            if upto is not None:
-                signals = [leaf for leaf in signals if leaf.position <= upto]
-                calls = [call for call in calls if call.position <= upto]
-            if not signals and not calls:
-                return None
-            values = _values_of(calls)
-            last_index = signals[-1].index if signals else before.last_index
+    def _parts(self) -> Iterator[tuple[dict[int, list[str]], dict[int, list[Opening]]]]:
+        """Yield lines of calls, without what opens leaves, and what opens the leaves, each by position.
+
+        Each part is of some of the agent's signals, and from one snapshot of the tables. What opens a signal
+        stands before what opens its outcomes.
+        """
+        last_index = last_position = -1
+        while True:
+            with transaction.atomic(), connection.cursor() as cursor:
+                if not connection.savepoint_ids:
+                    cursor.execute(_SNAPSHOT)
+                head = log_tables.head()
+                size = head.checkpoint_size if head else 0
+                bounds = {"agent": self.agent_id, "after": last_index, "size": size}
+                signals = log_tables.leaves(cursor, _SIGNALS, bounds, limit=SIGNALS_AT_A_TIME)
+                later = self.calls.filter(position__gt=last_position)
+                calls = list(later.select_related("series")[:SIGNALS_AT_A_TIME])
+                upto = min(
+                    [each[-1].position for each in (signals, calls) if len(each) == SIGNALS_AT_A_TIME],
+                    default=None,
+                )
+                if upto is not None:
+                    signals = [leaf for leaf in signals if leaf.position <= upto]
+                    calls = [call for call in calls if call.position <= upto]
+                if not signals and not calls:
+                    return
+                values = _values_of(calls)
+                openings = self._openings(cursor, signals, size, values)
+            last_index = signals[-1].index if signals else last_index
             last_position = max([*values, *(leaf.position for leaf in signals)])
-            openings = self._openings(cursor, signals, size, values)
-            return RecordPart(values, openings, last_index, last_position)
+            yield values, openings
 
     def _openings(
         self, cursor: Any, signals: list[StoredLeaf], size: int, shown: Container[int]
