@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from django.db import connection, transaction
@@ -11,7 +12,6 @@ from aggregator.models import TransparencyLog
 from aggregator.transparency import log_tables, notes
 from aggregator.transparency.checkpoints import ADVICE, FOLLOWER, is_signed, read_copy, require_extends
 from aggregator.transparency.log_directory import CannotSeal, LogDirectory, key_ids
-from aggregator.transparency.merkle import EMPTY_ROOT
 from aggregator.transparency.notes import Checkpoint, SigningKey
 
 _LOCK = "LOCK TABLE transparency_log IN SHARE ROW EXCLUSIVE MODE"
@@ -46,10 +46,12 @@ def begin_another(directory: LogDirectory, host: str) -> list[str]:
         cursor.execute(_LOCK)
         head = log_tables.head(lock=True)
         used = {head.origin} if head else set()
-        last = _last_checkpoint(directory)
-        if last:
+        copy, name = directory.copy(), "damaged"
+        with suppress(CannotSeal):
+            last = read_copy(copy)
             used.add(last.origin)
-        directory.archive_copy(f"checkpoint-{_file_name(last)}")
+            name = f"{re.sub('[^a-z0-9.-]', '-', last.origin)}-{last.size}"
+        directory.archive_copy(f"checkpoint-{name}")
         return _sign_first(cursor, directory, next_origin(host, used), head)
 
 
@@ -82,19 +84,6 @@ def retire_key(directory: LogDirectory) -> list[str]:
     return key_ids(_keys(directory), origin)
 
 
-def _last_checkpoint(directory: LogDirectory) -> Checkpoint | None:
-    """Return the checkpoint of the copy, None where there is none or it is damaged."""
-    copy = directory.copy()
-    try:
-        return read_copy(copy)
-    except CannotSeal:
-        return None
-
-
-def _file_name(last: Checkpoint | None) -> str:
-    return f"{re.sub('[^a-z0-9.-]', '-', last.origin)}-{last.size}" if last else "damaged"
-
-
 def _sign_first(cursor: Any, directory: LogDirectory, origin: str, head: TransparencyLog | None) -> list[str]:
     """Sign the first checkpoint of a log, and keep it, also in the folder."""
     keys = directory.keys()
@@ -104,7 +93,7 @@ def _sign_first(cursor: Any, directory: LogDirectory, origin: str, head: Transpa
     if head is None:
         cursor.execute(log_tables.EMPTY_LOG, {"follower": FOLLOWER})
     size = head.size if head else 0
-    root = log_tables.read_hashes(cursor, [(0, size)])[0] if size else EMPTY_ROOT
+    [root] = log_tables.read_hashes(cursor, [(0, size)])
     note = notes.sign(Checkpoint(origin, size, root), keys)
     with directory.locked():
         directory.write_copy(note)

@@ -4,13 +4,10 @@ from django.db import connection
 from django.utils import timezone
 
 from aggregator.ledger.errors import classified
+from aggregator.models import LogAnchor
 from aggregator.transparency import log_tables
 from aggregator.transparency.log_directory import CannotSeal, LogDirectory
 from aggregator.transparency.notes import VerifierKey
-
-LAST_ANCHORS = """
-    SELECT DISTINCT ON (authority) authority, size, stamped_at FROM log_anchors
-    ORDER BY authority, stamped_at DESC"""
 
 
 def lines(directory: LogDirectory) -> list[str]:
@@ -20,8 +17,8 @@ def lines(directory: LogDirectory) -> list[str]:
         if head is None:
             raise CannotSeal("no log is kept", "to keep one: manage.py transparency init")
         waiting = log_tables.waiting(cursor).total_seconds()
-        cursor.execute(LAST_ANCHORS)
-        anchors = cursor.fetchall()
+        last = LogAnchor.objects.order_by("authority", "-stamped_at").distinct("authority")
+        anchors = list(last.values_list("authority", "size", "stamped_at"))
     age = (timezone.now() - head.checkpoint_at).total_seconds()
     problem = "; ".join(filter(None, (head.problem, head.problem_detail)))
     values = [

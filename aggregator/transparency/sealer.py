@@ -94,7 +94,8 @@ class Sealer(Follower):
             if held is not None and checkpoints.publish(cursor, self._directory, keys):
                 logger.debug("checkpoint published")
             if held is not None and head.problem:
-                _clear(cursor)
+                cursor.execute(log_tables.REPORT_PROBLEM, {"problem": "", "detail": ""})
+                logger.info("checkpoints are made again")
         return done
 
 
@@ -104,11 +105,6 @@ def _report(problem: CannotSeal) -> None:
         cursor.execute(log_tables.REPORT_PROBLEM, {"problem": problem.summary, "detail": problem.detail})
         if cursor.rowcount:
             logger.error("no checkpoint can be made: %s", problem)
-
-
-def _clear(cursor: Any) -> None:
-    cursor.execute(log_tables.REPORT_PROBLEM, {"problem": "", "detail": ""})
-    logger.info("checkpoints are made again")
 
 
 def _report_keyless() -> None:

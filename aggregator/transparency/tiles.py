@@ -13,9 +13,6 @@ from aggregator.transparency.merkle import HASH_BYTES, Range, Subtree, node_hash
 HEIGHT = 8
 WIDTH = 1 << HEIGHT
 FULL_BYTES = WIDTH * HASH_BYTES
-MAX_ENTRY_BYTES = 0xFFFF
-"""What the length before an entry can say."""
-
 MAX_LEVEL = 63
 _PATH = re.compile(r"([0-9]{1,2}|entries)/((?:x[0-9]{3}/){0,5}[0-9]{3})(?:\.p/([0-9]{1,3}))?", re.ASCII)
 

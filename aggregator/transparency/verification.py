@@ -7,7 +7,7 @@ from typing import Any
 from django.db import connection, transaction
 
 from aggregator.ledger.errors import classified
-from aggregator.models import TransparencyLog
+from aggregator.models import LogAnchor, TransparencyLog
 from aggregator.transparency import log_tables, merkle, tiles
 from aggregator.transparency.leaves import Recorded, commitment
 from aggregator.transparency.log_directory import CannotSeal, LogDirectory
@@ -30,8 +30,6 @@ WITHOUT_LEAF = {
             AND NOT EXISTS (SELECT FROM log_leaves WHERE event = outcome_events.id)
         ORDER BY id LIMIT 1""",
 }
-
-ANCHORED = "SELECT checkpoint FROM log_anchors ORDER BY size"
 
 
 class Difference(Exception):
@@ -122,29 +120,24 @@ def _first_difference(held: bytes, computed: bytes) -> int:
 
 def _require_checkpoints(cursor: Any, head: TransparencyLog, directory: LogDirectory) -> None:
     """Raise Difference unless the tree extends every checkpoint of this log that is known."""
-    cursor.execute(ANCHORED)
-    for (note,) in cursor.fetchall():
+    for note in LogAnchor.objects.order_by("size").values_list("checkpoint", flat=True):
         _require_extended(cursor, "an anchored checkpoint", head, note)
-    _require_signed("the published checkpoint", head, head.checkpoint)
-    _require_extended(cursor, "the published checkpoint", head, head.checkpoint)
+    _require_extended(cursor, "the published checkpoint", head, head.checkpoint, head.verifier_keys)
     copy = directory.copy()
     if copy is None:
         raise Difference("there is no copy of the last checkpoint")
     _require_extended(cursor, "the copy of the last checkpoint", head, copy)
 
 
-def _require_signed(what: str, head: TransparencyLog, text: str) -> None:
+def _require_extended(
+    cursor: Any, what: str, head: TransparencyLog, text: str, keys: list[str] | None = None
+) -> None:
+    """Raise Difference unless the tree extends a checkpoint, which one of the keys, if given, has signed."""
     try:
-        signed = Note.parse(text).verified_by([VerifierKey.parse(key) for key in head.verifier_keys])
-    except InvalidNote as error:
-        raise Difference(f"{what}: {error}") from error
-    if not signed:
-        raise Difference(f"{what} is not signed by the log's key")
-
-
-def _require_extended(cursor: Any, what: str, head: TransparencyLog, text: str) -> None:
-    try:
-        checkpoint = Checkpoint.parse(Note.parse(text).text)
+        note = Note.parse(text)
+        if keys is not None and not note.verified_by([VerifierKey.parse(key) for key in keys]):
+            raise Difference(f"{what} is not signed by the log's key")
+        checkpoint = Checkpoint.parse(note.text)
     except InvalidNote as error:
         raise Difference(f"{what}: {error}") from error
     if checkpoint.origin != head.origin:
