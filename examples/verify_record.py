@@ -60,44 +60,24 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return hashlib.sha256(b"\1" + left + right).digest()
 
 
+def split(size: int) -> int:
+    """Return how many leaves are below the left of the two nodes of a tree: a power of two."""
+    return 1 << (size - 1).bit_length() - 1
+
+
 def root_of_proof(index: int, size: int, leaf: bytes, proof: Sequence[bytes]) -> bytes | None:
-    """Return the root to which an inclusion proof leads (RFC 9162, 2.1.3.2); None for another's."""
+    """Return the root to which an inclusion proof leads (RFC 9162, 2.1.3); None for another's."""
     if not 0 <= index < size:
         return None
-    node, last, found = index, size - 1, leaf
-    for sibling in proof:
-        if last == 0:
-            return None
-        if node & 1 or node == last:
-            found = node_hash(sibling, found)
-            while node and not node & 1:
-                node, last = node >> 1, last >> 1
-        else:
-            found = node_hash(found, sibling)
-        node, last = node >> 1, last >> 1
-    return found if last == 0 else None
-
-
-def roots_of_proof(old: int, new: int, old_root: bytes, proof: Sequence[bytes]) -> tuple[bytes, bytes] | None:
-    """Return both roots to which a consistency proof leads (RFC 9162, 2.1.4.2); None for another's."""
-    hashes = [*([] if old & (old - 1) else [old_root]), *proof]
-    if not 0 < old < new or not proof:
+    is_left = []
+    while size > 1:
+        is_left.append(index < split(size))
+        index, size = (index, split(size)) if is_left[-1] else (index - split(size), size - split(size))
+    if len(proof) != len(is_left):
         return None
-    node, last = old - 1, new - 1
-    while node & 1:
-        node, last = node >> 1, last >> 1
-    left = right = hashes[0]
-    for sibling in hashes[1:]:
-        if last == 0:
-            return None
-        if node & 1 or node == last:
-            left, right = node_hash(sibling, left), node_hash(sibling, right)
-            while node and not node & 1:
-                node, last = node >> 1, last >> 1
-        else:
-            right = node_hash(right, sibling)
-        node, last = node >> 1, last >> 1
-    return (left, right) if last == 0 else None
+    for sibling in proof:
+        leaf = node_hash(leaf, sibling) if is_left.pop() else node_hash(sibling, leaf)
+    return leaf
 
 
 def root_of(hashes: Sequence[bytes]) -> bytes:
@@ -213,14 +193,21 @@ class Log:
             node = node_hash(found.pop(), node)
         return node
 
-    def consistency(self, old: int, new: int) -> list[bytes]:
-        """Return the proof that a tree of `new` leaves extends one of `old` (RFC 9162, 2.1.4.1)."""
-        start, end, spans = 0, new, []
-        while end != old:
-            middle = start + (1 << (end - start - 1).bit_length() - 1)
-            spans.append((middle, end) if old <= middle else (start, middle))
-            start, end = (start, middle) if old <= middle else (middle, end)
-        return [self.node(*span, new) for span in ([(start, end)] if start else []) + spans[::-1]]
+    def roots(self, old: int, end: int, size: int, start: int = 0) -> tuple[bytes, bytes]:
+        """Return the hashes over the leaves from start up to `old` and to `end`, made of the same nodes.
+
+        So the second tree extends the first, as by the consistency proof of RFC 9162, 2.1.4.
+        """
+        if old == end:
+            node = self.node(start, end, size)
+            return node, node
+        middle = start + split(end - start)
+        if old <= middle:
+            older, left = self.roots(old, middle, size, start)
+            return older, node_hash(left, self.node(middle, end, size))
+        left = self.node(start, middle, size)
+        older, newer = self.roots(old, end, size, middle)
+        return node_hash(left, older), node_hash(left, newer)
 
     def entries(self, size: int) -> Iterator[bytes]:
         """Yield the first `size` entries, in order."""
@@ -299,10 +286,10 @@ def verify_consistency(options: argparse.Namespace) -> str:
     if new.size == old.size and new.root != old.root:
         raise Wrong(f"the log was forked: two checkpoints of {new.size} leaves differ")
     if 0 < old.size < new.size:
-        if options.log.node(0, new.size, new.size) != new.root:
+        older, newer = options.log.roots(old.size, new.size, new.size)
+        if newer != new.root:
             raise Wrong(f"the copy of the log is not that of {options.new}: download it again")
-        proof = options.log.consistency(old.size, new.size)
-        if roots_of_proof(old.size, new.size, old.root, proof) != (old.root, new.root):
+        if older != old.root:
             raise Wrong(f"the log was forked: it does not extend {options.old} of {old.size} leaves")
     return f"{new.origin}: the {new.size:,} leaves of {options.new} extend the {old.size:,} of {options.old}"
 
@@ -886,15 +873,16 @@ class Scoring:
         length, close = timedelta(seconds=self.call.outcome.get("seconds") or 60), entry
         days: list[str] = []
         entered_on = candles[0].at.date()
+        found = None
         for candle in candles:
             first = candle is candles[0] and not self.at_open
             self.amend(candle.at)
             while candle.at + length > midnight(entered_on + (len(days) + 1) * DAY):
-                days.append(plain(self.r(entry, close)))
+                days.append(plain(self.in_risks(entry, self.net(entry, close))))
             low, high = (candle.low, candle.high) if self.side > 0 else (candle.high, candle.low)
             stopped = self.stop is not None and self.side * (low - self.stop) <= 0
             reached = self.target is not None and self.side * (high - self.target) > 0 and not first
-            found, ambiguous = None, False
+            ambiguous = False
             if candle.at >= due:
                 found = (candle.open, reason)
             elif stopped and self.stop is not None:
@@ -902,46 +890,44 @@ class Scoring:
             elif reached and self.target is not None:
                 found = (self.target, "target")
             if found:
-                gains = self.side * (found[0] - entry)
-                moved = self.moved(candles[0].at, entry, max(best, gains), max(worst, -gains))
-                marks = " ".join(days[: (candle.at.date() - entered_on).days])
-                closed = self.closed(entry, candle.at, *found)
-                return moved | closed | {"ambiguous": ambiguous, "daily_r": marks.strip()}
+                break
             best = best if first else max(best, self.side * (high - entry))
             worst = max(worst, -self.side * (low - entry))
             close = candle.close
-        return {"state": "open"} | self.moved(candles[0].at, entry, best, worst)
-
-    def risk(self, entry: Decimal) -> Decimal | None:
-        if self.first_stop is None:
-            return None
-        bases = [price for price in (entry, self.claimed) if price is not None]
-        return max(abs(price - self.first_stop) for price in bases) or None
+        gains = self.side * (found[0] - entry) if found else Decimal(0)
+        outcome = {
+            "state": "open",
+            "entered_at": candles[0].at,
+            "entry_price": entry,
+            "mfe_r": self.in_risks(entry, max(best, gains)),
+            "mae_r": self.in_risks(entry, max(worst, -gains)),
+        }
+        if found is None:
+            return outcome
+        price, reason = found
+        return outcome | {
+            "state": "closed",
+            "exit_reason": reason,
+            "exited_at": candle.at,
+            "exit_price": price,
+            "gross_return": rounded(gains / entry),
+            "net_return": rounded(self.net(entry, price) / entry),
+            "r_multiple": self.in_risks(entry, self.net(entry, price)),
+            "ambiguous": ambiguous,
+            "daily_r": " ".join(days[: (candle.at.date() - entered_on).days]).strip(),
+        }
 
     def net(self, entry: Decimal, price: Decimal) -> Decimal:
         bps = self.call.outcome.get("fee_bps") or FEES[self.call.signal["ecosystem"]]
         return self.side * (price - entry) - Decimal(bps) / 10_000 * (entry + price)
 
-    def r(self, entry: Decimal, price: Decimal) -> Decimal | None:
-        risk = self.risk(entry)
-        return None if risk is None else rounded(self.net(entry, price) / risk)
-
-    def moved(self, at: datetime, entry: Decimal, best: Decimal, worst: Decimal) -> dict[str, Any]:
-        risk = self.risk(entry)
-        moves = {"mfe_r": best, "mae_r": worst}
-        ratios = {name: None if risk is None else rounded(move / risk) for name, move in moves.items()}
-        return {"entered_at": at, "entry_price": entry} | ratios
-
-    def closed(self, entry: Decimal, at: datetime, price: Decimal, reason: str) -> dict[str, Any]:
-        return {
-            "state": "closed",
-            "exit_reason": reason,
-            "exited_at": at,
-            "exit_price": price,
-            "gross_return": rounded(self.side * (price - entry) / entry),
-            "net_return": rounded(self.net(entry, price) / entry),
-            "r_multiple": self.r(entry, price),
-        }
+    def in_risks(self, entry: Decimal, figure: Decimal) -> Decimal | None:
+        """Return a figure in R; None for a call without a risk."""
+        if self.first_stop is None:
+            return None
+        bases = [price for price in (entry, self.claimed) if price is not None]
+        risk = max(abs(price - self.first_stop) for price in bases)
+        return rounded(figure / risk) if risk else None
 
 
 def midnight(day: date) -> datetime:
@@ -1100,33 +1086,33 @@ class Parser(argparse.ArgumentParser):
         raise Wrong(f"{message}; see --help")
 
 
+COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], str], list[str], list[str]]] = {
+    "checkpoint": (verify_checkpoint, ["file"], ["--key"]),
+    "proof": (verify_proof, ["file"], ["--key"]),
+    "consistency": (verify_consistency, ["old", "new"], ["--key", "--log"]),
+    "record": (verify_record, ["file"], ["--key", "--log", "--statistics"]),
+    "outcomes": (verify_outcomes, ["file"], ["--prices"]),
+}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "--key": {"action": "append", "required": True, "metavar": "KEY"},
+    "--log": {"type": lambda text: Log(Path(text)), "required": True, "metavar": "DIR"},
+    "--statistics": {"metavar": "JSON"},
+    "--prices": {"type": Path, "required": True, "metavar": "DIR"},
+}
+
+
 def parser() -> Parser:
     made = Parser(
         prog="verify_record.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = made.add_subparsers(dest="command", required=True)
-
-    def command(
-        name: str, run: Callable[[argparse.Namespace], str], *names: str, log: bool = False
-    ) -> argparse.ArgumentParser:
-        each = commands.add_parser(name)
-        each.set_defaults(run=run)
-        for argument in names:
-            each.add_argument(argument)
-        each.add_argument("--key", action="append", required=True, metavar="KEY")
-        if log:
-            each.add_argument("--log", required=True, type=lambda text: Log(Path(text)), metavar="DIR")
-        return each
-
-    command("checkpoint", verify_checkpoint, "file")
-    command("proof", verify_proof, "file")
-    command("consistency", verify_consistency, "old", "new", log=True)
-    record = command("record", verify_record, "file", log=True)
-    record.add_argument("--statistics", metavar="JSON")
-    outcomes = commands.add_parser("outcomes")
-    outcomes.set_defaults(run=verify_outcomes, key=[])
-    outcomes.add_argument("file")
-    outcomes.add_argument("--prices", required=True, type=Path, metavar="DIR")
+    for name, (run, files, options) in COMMANDS.items():
+        command = commands.add_parser(name)
+        command.set_defaults(run=run, key=[])
+        for file in files:
+            command.add_argument(file)
+        for option in options:
+            command.add_argument(option, **OPTIONS[option])
     return made
 
 
