@@ -49,14 +49,7 @@ def call_context(signal: TradingSignal) -> dict[str, Any]:
         "call_words": _words(call),
         "call_facts": list(_facts(call, signal)),
         "call_chart": chart,
-        "call_drawing": chart
-        and {
-            "bars": chart.bars,
-            "lines": chart.lines,
-            "markers": chart.markers,
-            "side": chart.side,
-            "places": chart.places,
-        },
+        "call_drawing": chart and chart.drawing,
         "call_events": OutcomeEvent.objects.filter(position=call.position).order_by("-id")[:MAX_EVENTS_SHOWN],
     }
 

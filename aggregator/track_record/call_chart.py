@@ -67,17 +67,11 @@ class Level(msgspec.Struct, frozen=True):
     price: Decimal
 
 
-class CallChart(msgspec.Struct, frozen=True, kw_only=True):
-    """What a page draws of a call; times are seconds since 1970, prices floats."""
+class CallChart(msgspec.Struct, frozen=True):
+    """What a page shows of a call's prices."""
 
-    bars: list[tuple[int, float, float, float, float]]
-    lines: dict[str, Line]
-    """By name, the points of a line: one for each bar on which it stands."""
-    markers: list[tuple[int, str, str]]
-    """Time, kind (`entry` or `exit`) and text."""
-    side: int
-    places: int
-    """Decimal places of the prices."""
+    drawing: dict[str, Any]
+    """What its script draws; times are seconds since 1970, prices floats."""
     length: timedelta
     """That of a bar."""
     feed: str
@@ -117,16 +111,15 @@ def call_chart(call: Outcome, signal: TradingSignal) -> CallChart | None:
         "target": _line(times, targets, end, span),
     }
     prices = [bar[4] for bar in bars] + [level.price for level in (*claimed, *entry, *stops, *targets)]
-    return CallChart(
-        bars=[(_epoch(at), float(o), float(h), float(low), float(c)) for at, o, h, low, c in bars],
-        lines={name: points for name, points in lines.items() if points},
-        markers=_markers(call, times),
-        side=call.side,
-        places=min(MAX_PLACES, max(_places(price) for price in prices)),
-        length=span.length,
-        feed=series.feed,
-        is_cut=is_cut,
-    )
+    drawing = {
+        "bars": [(_epoch(at), float(o), float(h), float(low), float(c)) for at, o, h, low, c in bars],
+        # By name, the points of a line: one for each bar on which it stands.
+        "lines": {name: points for name, points in lines.items() if points},
+        "markers": _markers(call, times),
+        "side": call.side,
+        "places": min(MAX_PLACES, max(_places(price) for price in prices)),
+    }
+    return CallChart(drawing, span.length, series.feed, is_cut)
 
 
 def claimed_as(signal: TradingSignal) -> str:
@@ -168,6 +161,7 @@ def _line(times: Sequence[datetime], levels: list[Level], until: datetime, span:
 
 
 def _markers(call: Outcome, times: Sequence[datetime]) -> list[tuple[int, str, str]]:
+    """Return time, kind (`entry` or `exit`) and text of each marker."""
     found = []
     for kind, moment in (("entry", call.entered_at), ("exit", call.exited_at)):
         before = [at for at in times if moment and at <= moment]

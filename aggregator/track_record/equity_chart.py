@@ -1,9 +1,7 @@
 """The equity of a track record as the lines of a drawing, with its drawdown below."""
 
 from collections.abc import Iterator, Sequence
-from datetime import date
-
-import msgspec
+from typing import Any
 
 from ecosystems.market import performance
 from ecosystems.market.performance import Equity
@@ -13,26 +11,8 @@ MAX_SPANS = 320
 """A longer record is drawn by the extremes of so many spans of days, which no screen tells from all days."""
 
 
-class EquityChart(msgspec.Struct, frozen=True, kw_only=True):
-    """What a page draws; points are those of SVG."""
-
-    points: str
-    zero: str
-    falls: str
-    """The outline of the drawdown, which hangs from the top."""
-    low: float
-    high: float
-    end: float
-    deepest: float
-    first: date
-    last: date
-    width: int = WIDTH
-    height: int = HEIGHT
-    fall_height: int = FALL_HEIGHT
-
-
-def equity_chart(equity: Equity) -> EquityChart | None:
-    """Return how an equity is drawn; None for less than two days."""
+def equity_chart(equity: Equity) -> dict[str, Any] | None:
+    """Return what a page draws of an equity; None for less than two days. Points are those of SVG."""
     if len(equity) < 2:
         return None
     values = [float(value) for _, value in equity]
@@ -41,17 +21,21 @@ def equity_chart(equity: Equity) -> EquityChart | None:
     step, scale = WIDTH / (len(values) - 1), HEIGHT / ((high - low) or 1.0)
     fall_scale = FALL_HEIGHT / (deepest or 1.0)
     outline = [f"{n * step:.1f},{falls[n] * fall_scale:.1f}" for n in _telling(falls)]
-    return EquityChart(
-        points=" ".join(f"{n * step:.1f},{(high - values[n]) * scale:.1f}" for n in _telling(values)),
-        zero=f"{high * scale:.1f}",
-        falls=" ".join(["0,0", *outline, f"{WIDTH},0"]),
-        low=low,
-        high=high,
-        end=values[-1],
-        deepest=deepest,
-        first=equity[0][0],
-        last=equity[-1][0],
-    )
+    return {
+        "width": WIDTH,
+        "height": HEIGHT,
+        "fall_height": FALL_HEIGHT,
+        "points": " ".join(f"{n * step:.1f},{(high - values[n]) * scale:.1f}" for n in _telling(values)),
+        "zero": f"{high * scale:.1f}",
+        # The outline of the drawdown, which hangs from the top.
+        "falls": " ".join(["0,0", *outline, f"{WIDTH},0"]),
+        "low": low,
+        "high": high,
+        "end": values[-1],
+        "deepest": deepest,
+        "first": equity[0][0],
+        "last": equity[-1][0],
+    }
 
 
 def _telling(values: Sequence[float]) -> Iterator[int]:

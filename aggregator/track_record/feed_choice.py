@@ -1,21 +1,9 @@
 """Scoring a call from another feed: an operator's choice, which leaves an event with a name."""
 
-from typing import Any
-
-from django.db import connection, transaction
+from django.db import transaction
 
 from aggregator.ledger.errors import classified
-from aggregator.models import Outcome, PriceSeries
-
-# The row that the scorer locks: it must not be scoring the call at this moment.
-LOCK_INSTRUMENT = """
-    SELECT FROM priced_instruments
-    WHERE ecosystem = %(ecosystem)s AND instrument = %(instrument)s FOR UPDATE"""
-CHOOSE = """
-    UPDATE outcomes SET chosen_series_id = %(series)s, chosen_by = %(by)s, stale = 'feed'
-    WHERE position = %(position)s AND ecosystem = %(ecosystem)s AND instrument = %(instrument)s"""
-REQUEST_SCORING = """
-    INSERT INTO scoring_requests (ecosystem, instrument) VALUES (%(ecosystem)s, %(instrument)s)"""
+from aggregator.models import Outcome, PricedInstrument, PriceSeries, ScoringRequest
 
 
 class CannotChoose(Exception):
@@ -38,8 +26,10 @@ def choose_feed(position: int, feed: str, by: str) -> None:
     if chosen is None:
         names = ", ".join(dict.fromkeys(each.feed for each in known)) or "none"
         raise CannotChoose(f"{feed!r} has no prices of {outcome.instrument}; there are those of: {names}")
-    place: dict[str, Any] = {"ecosystem": outcome.ecosystem, "instrument": outcome.instrument}
-    with classified(), transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(LOCK_INSTRUMENT, place)
-        cursor.execute(CHOOSE, {**place, "position": position, "series": chosen.pk, "by": by})
-        cursor.execute(REQUEST_SCORING, place)
+    place = {"ecosystem": outcome.ecosystem, "instrument": outcome.instrument}
+    with classified(), transaction.atomic():
+        # The row that the scorer locks: it must not be scoring the call at this moment.
+        PricedInstrument.objects.select_for_update().filter(**place).first()
+        calls = Outcome.objects.filter(**place, position=position)
+        calls.update(chosen_series=chosen, chosen_by=by, stale="feed")
+        ScoringRequest.objects.create(**place)

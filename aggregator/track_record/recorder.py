@@ -15,8 +15,11 @@ from typing import Any, NamedTuple
 import msgspec
 from django.conf import settings
 from django.db import connection, transaction
+from django.db.models import DateTimeField, F, Value
+from django.db.models.functions import Coalesce, Greatest, Now
 
 from aggregator.ledger.errors import classified
+from aggregator.models import Outcome, PriceRecording
 from aggregator.postgres.pool import release_connections
 from aggregator.track_record import sql
 from aggregator.worker import Loop
@@ -75,21 +78,6 @@ STORE = """
         low numeric, close numeric, volume numeric)
     ON CONFLICT DO NOTHING"""
 
-SUCCEEDED = """
-    UPDATE price_recordings SET claimed_until = NULL, failures = 0, failing_since = NULL, error = %(error)s,
-        recorded_to = greatest(recorded_to, %(recorded_to)s), due_at = %(due_at)s
-    WHERE id = %(id)s"""
-FAILED = """
-    UPDATE price_recordings SET claimed_until = NULL, failures = failures + 1, error = %(error)s,
-        failing_since = coalesce(failing_since, now()), due_at = now() + make_interval(secs => %(wait)s)
-    WHERE id = %(id)s"""
-
-# The instruments of CSV files are those that have a call, decided or not, or that are pinned.
-HAS_CALLS = """
-    SELECT EXISTS (SELECT FROM outcomes WHERE ecosystem = %(ecosystem)s AND instrument = %(instrument)s)
-        OR EXISTS (SELECT FROM price_recordings WHERE ecosystem = %(ecosystem)s
-            AND instrument = %(instrument)s AND is_pinned)"""
-
 
 class Recording(msgspec.Struct, frozen=True):
     """One instrument whose prices this worker records now."""
@@ -137,27 +125,31 @@ class PriceRecorder(Loop):
         return 1
 
     def _record(self, recording: Recording) -> None:
+        row = PriceRecording.objects.filter(pk=recording.id)
         try:
             last, length, refused = self._fetch(recording)
         except FeedError as error:
             wait = min(5.0 * 2 ** min(recording.failures, 10), MAX_RETRY_S)
             if isinstance(error, FeedOutage):
                 wait = max(wait, error.after or 0.0)
-            _execute(FAILED, {"id": recording.id, "error": str(error)[:500], "wait": wait})
+            row.update(
+                claimed_until=None,
+                failures=F("failures") + 1,
+                error=str(error)[:500],
+                failing_since=Coalesce("failing_since", Now()),
+                due_at=Now() + timedelta(seconds=wait),
+            )
             logger.warning("prices=%s/%s %s", recording.ecosystem, recording.instrument, error)
             return
         now = datetime.now(UTC)
         since_close = timedelta(seconds=now.timestamp() % min(length.total_seconds(), 3600))
-        due_at = now - since_close + length + CLOSE_GRACE
-        error_text = f"{refused} candles with impossible prices were left out" if refused else ""
-        _execute(
-            SUCCEEDED,
-            {
-                "id": recording.id,
-                "error": error_text,
-                "recorded_to": last and last + length,
-                "due_at": min(due_at, now + timedelta(hours=1)),
-            },
+        row.update(
+            claimed_until=None,
+            failures=0,
+            failing_since=None,
+            error=f"{refused} candles with impossible prices were left out" if refused else "",
+            recorded_to=Greatest("recorded_to", Value(last and last + length, DateTimeField())),
+            due_at=min(now - since_close + length + CLOSE_GRACE, now + timedelta(hours=1)),
         )
 
     def _fetch(self, recording: Recording) -> tuple[datetime | None, timedelta, int]:
@@ -210,7 +202,7 @@ class CsvRecorder(Loop):
             try:
                 for ecosystem in ECOSYSTEMS:
                     for name in {instrument(ecosystem, symbol), symbol, symbol.replace("_", "/")}:
-                        if _execute(HAS_CALLS, {"ecosystem": ecosystem, "instrument": name})[0]:
+                        if _is_wanted(ecosystem, name):
                             for chunk in _chunks(CsvFeed(path).candles(symbol, timeframe)):
                                 count += store(ecosystem, name, CSV_FEED, duration(timeframe), chunk).new
             except (FeedError, ValueError) as error:
@@ -269,7 +261,11 @@ def _is_possible(candle: Candle) -> bool:
     return 0 < candle.low <= min(prices) and max(prices) <= candle.high < MAX_PRICE
 
 
-def _execute(statement: str, parameters: dict[str, Any]) -> Any:
-    with classified(), connection.cursor() as cursor:
-        cursor.execute(statement, parameters)
-        return cursor.fetchone() if cursor.description else None
+def _is_wanted(ecosystem: str, name: str) -> bool:
+    """Return whether an instrument has a call, decided or not, or is pinned."""
+    place = {"ecosystem": ecosystem, "instrument": name}
+    with classified():
+        return (
+            Outcome.objects.filter(**place).exists()
+            or PriceRecording.objects.filter(**place, is_pinned=True).exists()
+        )

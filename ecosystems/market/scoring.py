@@ -51,11 +51,6 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     fee_bps: Decimal
     horizon_hours: Decimal
 
-    @property
-    def fill_by(self) -> datetime:
-        """The time at which it is too late for a fill."""
-        return later(self.ecosystem, self.t0, hours(FILL_HOURS))
-
 
 class Amendment(msgspec.Struct, frozen=True, gc=False):
     """A new stop or target of a call; None leaves the earlier one."""
@@ -113,12 +108,13 @@ class Score:
         been given a candle within the time for a fill.
         """
         self.call = call
-        self.fill_by = call.fill_by
+        self.fill_by = later(call.ecosystem, call.t0, hours(FILL_HOURS))
         self.seen = seen
         """Whether a candle within the time for a fill was given."""
         self.scored_to: datetime | None = None
         self.state: State = "waiting"
         self._buys = call.side > 0
+        self._fills_at_open = call.kind == "MARKET" or call.claimed is None
         self._stop = -call.side * INFINITY if call.stop is None else call.stop
         self._target = call.side * INFINITY if call.target is None else call.target
         self._amendments = list(amendments)
@@ -165,7 +161,7 @@ class Score:
     def outcome(self, now: datetime) -> Outcome:
         """Return what became of the call, as of `now`."""
         if self.state == "waiting" and not self.seen and now >= self.fill_by:
-            self._decide("unpriced", self.fill_by)
+            self.state, self.scored_to = "unpriced", self.fill_by
         if self._entered_at is None:
             return Outcome(state=self.state, scored_to=self.scored_to)
         return self._entered_outcome()
@@ -184,12 +180,12 @@ class Score:
         for number, candle in enumerate(islice(candles, start, None), start):
             at = candle.timestamp
             if not self.seen and at >= self.fill_by:
-                self._decide("unpriced", self.fill_by)
+                self.state, self.scored_to = "unpriced", self.fill_by
                 return number
             if at >= self.fill_by or at >= self._ending.t0:
                 # What was withdrawn in time was so before it was too late.
-                state: State = "cancelled" if self._ending.t0 < self.fill_by else "unfilled"
-                self._decide(state, at + length)
+                self.state = "cancelled" if self._ending.t0 < self.fill_by else "unfilled"
+                self.scored_to = at + length
                 return number
             self.seen = True
             self._amend(at)
@@ -197,7 +193,7 @@ class Score:
             if price is None:
                 continue
             if self._misses(price):
-                self._decide("missed", at + length)
+                self.state, self.scored_to = "missed", at + length
                 return number
             self._open(at, price)
             if self._fills_at_open:
@@ -211,10 +207,6 @@ class Score:
         if self._buys:
             return price <= self._stop or price >= self._target
         return price >= self._stop or price <= self._target
-
-    @property
-    def _fills_at_open(self) -> bool:
-        return self.call.kind == "MARKET" or self.call.claimed is None
 
     def _fill(self, candle: Candle) -> Decimal | None:
         """Return the price at which the candle fills the call, None if it does not."""
@@ -310,10 +302,7 @@ class Score:
         self._high, self._low = max(self._high, price), min(self._low, price)
         # A candle that spans midnight was marked for the day on which it exits.
         del self._daily_r[(_day(candle.timestamp) - _day(self._entered_at)).days :]
-        self._decide("closed", candle.timestamp + length)
-
-    def _decide(self, state: State, scored_to: datetime) -> None:
-        self.state, self.scored_to = state, scored_to
+        self.state, self.scored_to = "closed", candle.timestamp + length
 
     def _entered_outcome(self) -> Outcome:
         side, entry, value = self.call.side, self._entry, self._last_close

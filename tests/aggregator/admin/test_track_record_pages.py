@@ -97,9 +97,9 @@ def test_a_long_equity_keeps_its_extremes_in_a_bounded_drawing():
     days = [(T0.date() + timedelta(days=n), Decimal(n % 7)) for n in range(20_000)]
     days[12_345] = (days[12_345][0], Decimal(-50))
     chart = equity_chart(days)
-    assert len(chart.points.split()) < 700
-    assert (chart.low, chart.deepest) == (-50, 56)
-    assert f",{160:.1f}" in chart.points
+    assert len(chart["points"].split()) < 700
+    assert (chart["low"], chart["deepest"]) == (-50, 56)
+    assert f",{160:.1f}" in chart["points"]
 
 
 def test_calls_are_paged_and_a_page_costs_the_same_number_of_queries(page, django_assert_max_num_queries):
