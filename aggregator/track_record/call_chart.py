@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 from django.db import connection
+from django.db.models import Max, Min
 
-from aggregator.models import Outcome, TradingSignal
+from aggregator.models import Outcome, StoredCandle, TradingSignal
 from aggregator.track_record import sql
 from aggregator.track_record.feed_choice import series_of
 
@@ -24,27 +25,14 @@ MAX_CANDLES = 100_000
 LENGTHS = (60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 28_800, 43_200, 86_400, 172_800, 604_800)
 MAX_PLACES = 8
 
-_SERIES = """ecosystem = %(ecosystem)s AND instrument = %(instrument)s AND feed = %(feed)s
-        AND seconds = %(seconds)s"""
-
-# Both bounds of the drawing, and how many candles lie in the life of the call.
-EXTENT = f"""
-    SELECT
-        (SELECT min(opened_at) FROM (SELECT opened_at FROM candles WHERE {_SERIES}
-            AND opened_at < %(start)s ORDER BY opened_at DESC LIMIT %(margin)s) AS before),
-        (SELECT max(opened_at) FROM (SELECT opened_at FROM candles WHERE {_SERIES}
-            AND opened_at > %(end)s ORDER BY opened_at LIMIT %(margin)s) AS after)"""
-
-LIFE = f"""
-    SELECT count(*) FROM (SELECT FROM candles WHERE {_SERIES} AND opened_at >= %(start)s
-        AND opened_at <= %(end)s LIMIT %(limit)s) AS life"""
-
-BARS = f"""
+BARS = """
     SELECT min(opened_at), (array_agg(open ORDER BY opened_at))[1], max(high), min(low),
         (array_agg(close ORDER BY opened_at DESC))[1], count(*)
-    FROM (SELECT * FROM candles WHERE {_SERIES} AND opened_at >= %(since)s AND opened_at <= %(until)s
+    FROM (SELECT * FROM candles
+        WHERE ecosystem = %(ecosystem)s AND instrument = %(instrument)s AND feed = %(feed)s
+            AND seconds = %(seconds)s AND opened_at >= %(since)s AND opened_at <= %(until)s
         ORDER BY opened_at LIMIT %(limit)s) AS part
-    GROUP BY {{bucket}} ORDER BY 1"""
+    GROUP BY {bucket} ORDER BY 1"""
 
 BUCKET = "floor(extract(epoch FROM opened_at - %(since)s) / %(length)s)"
 
@@ -130,15 +118,20 @@ def claimed_as(signal: TradingSignal) -> str:
 def _bars(place: dict[str, Any], start: datetime, end: datetime) -> tuple[Span, list[Bar], bool]:
     """Return the bars, how long they are, and whether some were cut off at the end."""
     seconds: int = place["seconds"]
+    candles = StoredCandle.objects.filter(**place)
+    count = candles.filter(opened_at__gte=start, opened_at__lte=end)[:MAX_CANDLES].count()
+    length = next((each for each in LENGTHS if each * MAX_BARS >= count * seconds), LENGTHS[-1])
+    length = max(length, seconds)
+    margin = MARGIN_BARS * max(1, length // seconds)
+    before = candles.filter(opened_at__lt=start).order_by("-opened_at")[:margin]
+    after = candles.filter(opened_at__gt=end).order_by("opened_at")[:margin]
+    given = {
+        "since": before.aggregate(at=Min("opened_at"))["at"] or start,
+        "until": after.aggregate(at=Max("opened_at"))["at"] or end,
+        "length": length,
+        "limit": MAX_CANDLES,
+    }
     with connection.cursor() as cursor:
-        cursor.execute(LIFE, {**place, "start": start, "end": end, "limit": MAX_CANDLES})
-        ((count,),) = cursor.fetchall()
-        length = next((each for each in LENGTHS if each * MAX_BARS >= count * seconds), LENGTHS[-1])
-        length = max(length, seconds)
-        margin = MARGIN_BARS * max(1, length // seconds)
-        cursor.execute(EXTENT, {**place, "start": start, "end": end, "margin": margin})
-        since, until = cursor.fetchone()
-        given = {"since": since or start, "until": until or end, "length": length, "limit": MAX_CANDLES}
         bucket = BUCKET if length > seconds else "opened_at"
         cursor.execute(BARS.format(bucket=bucket), {**place, **given})
         rows = cursor.fetchall()

@@ -185,7 +185,7 @@ class PriceRecorder(Loop):
 
 
 class CsvRecorder(Loop):
-    """Records the candles of CSV files, again when one has changed. Its methods are for one thread."""
+    """Records the candles of CSV files, also those that are added later. Its methods are for one thread."""
 
     idle_interval_s = 30.0
 

@@ -182,16 +182,11 @@ def _agents(cursor: Any, names: set[tuple[str, str]]) -> dict[tuple[str, str], t
         "ecosystems": [ecosystem for ecosystem, _ in ordered],
         "names": [name for _, name in ordered],
     }
-    known = _known_agents(cursor, parameters)
-    if len(known) < len(names):
+    cursor.execute(_AGENTS, parameters)
+    if cursor.rowcount < len(names):
         salts = [os.urandom(SALT_BYTES) for _ in ordered]
         cursor.execute(_ADD_AGENTS, parameters | {"salts": salts})
-        known = _known_agents(cursor, parameters)
-    return known
-
-
-def _known_agents(cursor: Any, parameters: Mapping[str, Any]) -> dict[tuple[str, str], tuple[int, bytes]]:
-    cursor.execute(_AGENTS, parameters)
+        cursor.execute(_AGENTS, parameters)
     return {(ecosystem, name): (number, bytes(agent)) for ecosystem, name, number, agent in cursor}
 
 

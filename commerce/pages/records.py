@@ -1,7 +1,7 @@
 """The public track records: of agents that an operator has published, with a CSV of the rows behind them."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from functools import wraps
 from typing import Any
@@ -78,7 +78,10 @@ def agent_record(request: HttpRequest, ecosystem: str, agent: str) -> HttpRespon
     if form == "csv":
         delay = settings.ENVIRONMENT.record_delay
         rows = RecordCsv(ecosystem, found.agent_source, public_calls(found), delay)
-        return _download(f"{ecosystem}-{agent}.csv", rows.lines())
+        name = re.sub(r"[^\w.-]", "_", f"{ecosystem}-{agent}.csv")
+        disposition = content_disposition_header(as_attachment=True, filename=name)
+        headers = {"Content-Disposition": disposition, "Cache-Control": "no-cache"}
+        return StreamingHttpResponse(rows.lines(), content_type="text/csv; charset=utf-8", headers=headers)
     if form not in {"", "json"}:
         raise Http404
     simulated = _wants_simulated(request, found)
@@ -101,11 +104,9 @@ def agent_record(request: HttpRequest, ecosystem: str, agent: str) -> HttpRespon
 
 def _card(request: HttpRequest, content: dict[str, Any]) -> HttpResponseBase:
     """Return the card, which pages of any origin may embed."""
-
-    def card(request: HttpRequest) -> HttpResponseBase:
-        return render(request, "commerce/pages/record_card.html", content)
-
-    return xframe_options_exempt(csp_replace({"frame-ancestors": ["*"]})(card))(request)
+    framed = csp_replace({"frame-ancestors": ["*"]})
+    card = framed(lambda request: render(request, "commerce/pages/record_card.html", content))
+    return xframe_options_exempt(card)(request)
 
 
 def _page(
@@ -156,9 +157,3 @@ def public_calls(agent: Agent) -> QuerySet[Outcome]:
 
 def _calls(agent: Agent, *, simulated: bool) -> QuerySet[Outcome]:
     return public_calls(agent).filter(simulated=simulated)
-
-
-def _download(name: str, lines: Iterator[str]) -> StreamingHttpResponse:
-    disposition = content_disposition_header(as_attachment=True, filename=re.sub(r"[^\w.-]", "_", name))
-    headers = {"Content-Disposition": disposition, "Cache-Control": "no-cache"}
-    return StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8", headers=headers)
