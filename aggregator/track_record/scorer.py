@@ -7,6 +7,7 @@ concern, which are then scored from t0 again. The ledger's lock is never taken.
 
 from bisect import bisect_left
 from collections import defaultdict
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import groupby
@@ -75,6 +76,9 @@ def _due_call(row: tuple[Any, ...]) -> DueCall:
     return DueCall(score, known, max(known.scored_to, call.t0), *own)
 
 
+Spans = Sequence[Any]
+"""Ranges of time that do not overlap, in order."""
+
 Row = dict[str, Any]
 """A row of `outcomes`, with the cause of the event that it leaves, if any."""
 
@@ -131,41 +135,30 @@ class InstrumentScoring:
     def _take_requests(self) -> None:
         """Take the requests into account: extend series, and mark what has to be scored from t0 again."""
         self.cursor.execute(sql.TAKE_REQUESTS, {**self.place, "limit": MAX_REQUESTS})
-        candles: dict[tuple[str, int], list[tuple[datetime, datetime]]] = defaultdict(list)
-        signals: dict[str, list[tuple[datetime, datetime]]] = defaultdict(list)
-        moved = []
-        for feed, seconds, agent, position, first_at, last_at in self.cursor.fetchall():
-            if position is not None:
-                moved.append(position)
+        for feed, seconds, agent, moved, spans in self.cursor.fetchall():
+            if moved:
+                self._move(moved)
             elif feed is not None:
-                candles[feed, seconds].append((first_at, last_at))
-            elif first_at is not None:
-                signals[agent].append((first_at, last_at))
-        if moved:
-            self._move(moved)
-        for (feed, seconds), spans in candles.items():
-            self._extend(feed, seconds, spans)
-        for agent, spans in signals.items():
-            parameters = {"cause": "signals", "agent_source": agent}
-            self._mark_stale(sql.STALE_BY_SIGNAL, spans, parameters)
+                self._extend(feed, seconds, spans)
+            elif spans:
+                parameters = {"cause": "signals", "agent_source": agent}
+                self._mark_stale(sql.STALE_BY_SIGNAL, spans, parameters)
 
-    def _extend(self, feed: str, seconds: int, spans: list[tuple[datetime, datetime]]) -> None:
+    def _extend(self, feed: str, seconds: int, spans: Spans) -> None:
         """Note new candles of a feed, and mark the outcomes for which they come late."""
-        priced_to = max(last for _, last in spans) + timedelta(seconds=seconds)
+        priced_to = spans[-1].upper + timedelta(seconds=seconds)
         key = {**self.place, "feed": feed, "seconds": seconds, "priced_to": priced_to}
         self.cursor.execute(sql.EXTEND_SERIES, key)
         series = PriceSeries(pk=self.cursor.fetchone()[0], feed=feed)
         parameters = {"cause": "late prices", "series": series.pk, "synthetic": series.is_synthetic}
         self._mark_stale(sql.STALE_BY_CANDLES, spans, parameters)
 
-    def _mark_stale(
-        self, statement: str, spans: list[tuple[datetime, datetime]], parameters: dict[str, Any]
-    ) -> None:
+    def _mark_stale(self, statement: str, spans: Spans, parameters: dict[str, Any]) -> None:
         kept_since = datetime.min.replace(tzinfo=UTC)
         if (days := settings.ENVIRONMENT.keep_candles) is not None:
             kept_since = self.now - timedelta(days=days)
-        for first_at, last_at in _merged(spans):
-            span = {"first_at": first_at, "last_at": last_at, "kept_since": kept_since}
+        for each in spans:
+            span = {"first_at": each.lower, "last_at": each.upper, "kept_since": kept_since}
             self.cursor.execute(statement, {**self.place, **parameters, **span})
 
     def _move(self, positions: list[int]) -> None:
@@ -307,14 +300,3 @@ def _series_id(call: DueCall) -> int:
 
 def _length(series: PriceSeries) -> timedelta:
     return timedelta(seconds=series.seconds)
-
-
-def _merged(spans: list[tuple[datetime, datetime]]) -> list[tuple[datetime, datetime]]:
-    """Return spans of time that do not overlap, in order."""
-    merged: list[tuple[datetime, datetime]] = []
-    for first, last in sorted(spans):
-        if merged and first <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(merged[-1][1], last))
-        else:
-            merged.append((first, last))
-    return merged

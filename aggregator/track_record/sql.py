@@ -33,8 +33,13 @@ TAKE_REQUESTS = """
             SELECT id FROM scoring_requests WHERE ecosystem = %(ecosystem)s AND instrument = %(instrument)s
             ORDER BY id LIMIT %(limit)s)
         RETURNING *)
-    SELECT feed, seconds, agent_source, position, first_at, last_at FROM taken ORDER BY id"""
-"""In their order: of two feeds, the one that was on record first has the better claim to a call."""
+    SELECT feed, seconds, agent_source, array_agg(position) FILTER (WHERE position IS NOT NULL),
+        range_agg(tstzrange(first_at, last_at, '[]'))
+    FROM taken GROUP BY 1, 2, 3 ORDER BY agent_source IS NOT NULL, feed IS NOT NULL, min(id)"""
+"""Return first the calls that have moved, then spans of new candles, then of signals, each in their order.
+
+Of two feeds, the one that was on record first has the better claim to a call.
+"""
 
 EXTEND_SERIES = """
     INSERT INTO price_series AS known (ecosystem, instrument, feed, seconds, priced_to)

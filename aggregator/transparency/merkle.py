@@ -6,8 +6,7 @@ computed with a few look-ups.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from functools import reduce
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 HASH_BYTES = 32
@@ -22,10 +21,6 @@ class Subtree(NamedTuple):
 
     height: int
     number: int
-
-
-HashOf = Callable[[Subtree], bytes]
-"""Looks up the hash of a complete subtree."""
 
 
 def leaf_hash(data: bytes) -> bytes:
@@ -45,12 +40,6 @@ def subtrees(span: Range) -> list[Subtree]:
         found.append(Subtree(height, start >> height))
         start += 1 << height
     return found
-
-
-def range_hash(span: Range, hash_of: HashOf) -> bytes:
-    """Return the hash of the node over a range; of no leaves the empty tree's."""
-    hashes = [hash_of(each) for each in subtrees(span)]
-    return reduce(lambda right, left: node_hash(left, right), reversed(hashes)) if hashes else EMPTY_ROOT
 
 
 def inclusion_ranges(index: int, size: int) -> list[Range]:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from aggregator.transparency.merkle import HASH_BYTES, Range, Subtree, node_hash, range_hash, subtrees
+from aggregator.transparency.merkle import EMPTY_ROOT, HASH_BYTES, Range, Subtree, node_hash, subtrees
 
 HEIGHT = 8
 WIDTH = 1 << HEIGHT
@@ -78,17 +78,22 @@ def edge(size: int) -> list[Tile]:
 
 
 def node_hashes(tiles: Mapping[Tile, bytes], spans: Iterable[Range]) -> list[bytes]:
-    """Return the hashes of nodes, from the tiles that `tiles_of` names.
+    """Return the hashes of nodes, from the tiles that `tiles_of` names; of no leaves the empty tree's.
 
     Raises KeyError or IndexError where these lack something.
     """
-
-    def hash_of(subtree: Subtree) -> bytes:
-        count = 1 << subtree.height % HEIGHT
-        start = subtree.number * count % WIDTH
-        return complete_hash(_hashes(tiles[tile_of(subtree)])[start : start + count], count)
-
-    return [range_hash(span, hash_of) for span in spans]
+    found = []
+    for span in spans:
+        hashes = []
+        for subtree in subtrees(span):
+            count = 1 << subtree.height % HEIGHT
+            start = subtree.number * count % WIDTH
+            hashes.append(complete_hash(_hashes(tiles[tile_of(subtree)])[start : start + count], count))
+        node = hashes.pop() if hashes else EMPTY_ROOT
+        while hashes:
+            node = node_hash(hashes.pop(), node)
+        found.append(node)
+    return found
 
 
 def complete_hash(hashes: Sequence[bytes], count: int) -> bytes:
