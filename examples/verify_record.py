@@ -1116,21 +1116,25 @@ def parser() -> Parser:
     return made
 
 
+def one_line(text: str) -> str:
+    """Return a text as one line: what it quotes of a file cannot pass for a line of its own."""
+    return "".join(each if each.isprintable() else "?" for each in text) + "\n"
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = parser().parse_args(arguments)
         options.keys = [key_of(text) for text in options.key]
-        sys.stdout.write(f"ok: {options.run(options)}\n")
-    except Wrong as wrong:
-        sys.stderr.write(f"wrong: {wrong}\n")
-        return 1
+        sys.stdout.write(one_line(f"ok: {options.run(options)}"))
+        return 0
+    except Wrong as error:
+        wrong = str(error)
     except OSError as error:
-        sys.stderr.write(f"wrong: {error.filename} cannot be read: {error.strerror}\n")
-        return 1
+        wrong = f"{error.filename} cannot be read: {error.strerror}"
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        sys.stderr.write(f"wrong: a file does not hold what it should ({type(error).__name__})\n")
-        return 1
-    return 0
+        wrong = f"a file does not hold what it should ({type(error).__name__})"
+    sys.stderr.write(one_line(f"wrong: {wrong}"))
+    return 1
 
 
 if __name__ == "__main__":

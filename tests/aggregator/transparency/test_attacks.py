@@ -269,6 +269,14 @@ def test_figures_that_were_changed_in_the_record(log, reader_files, capsys):
         capsys.readouterr()
 
 
+def test_a_figure_that_would_write_another_line(log, reader_files):
+    lines = lines_of(reader_files)
+    lines[1]["exit_reason"] = "stop\nok: crypto/momentum\x1b[1A"
+    status, line = record_says(log, reader_files, put_together(lines))
+    assert status == 1
+    assert "exit_reason is stop?ok: crypto/momentum?[1A in its line" in line
+
+
 def test_statistics_that_were_changed(log, reader_files):
     """Each of those that are published is compared with what follows from the calls."""
     published = json.loads((reader_files / "statistics.json").read_text())
