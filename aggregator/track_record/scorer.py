@@ -67,7 +67,7 @@ class DueCall(msgspec.Struct, gc=False):
 def _due_call(row: tuple[Any, ...]) -> DueCall:
     """Return a row of `sql.DUE_CALLS`, whose scoring goes on where it stopped unless it is stale."""
     own, call, (ended_at, ended_by) = row[:8], Call(*row[8:17]), row[17:19]
-    known = Outcome(**dict(zip(sql.KNOWN, row[19:], strict=True)))
+    known = Outcome(**dict(zip(sql.KNOWN_COLUMNS, row[19:], strict=True)))
     ending = Ending(ended_at, ended_by) if ended_at else None
     _, _, series_id, _, stale, *_ = own
     if stale or known.state not in UNDECIDED or known.scored_to is None:

@@ -108,7 +108,7 @@ _OF_AGENT = """other.ecosystem = call.ecosystem AND other.agent_source = call.ag
                 AND other.instrument = call.instrument"""
 _FIRST = "ORDER BY other.t0, other.position LIMIT 1"
 
-KNOWN = (
+KNOWN_COLUMNS = (
     "state", "exit_reason", "entered_at", "entry_price", "exited_at", "exit_price", "mfe_r", "mae_r",
     "scored_to", "last_close", "daily_r",
 )  # fmt: skip
@@ -119,7 +119,7 @@ DUE_CALLS = f"""
         ledger.signal_id, ledger.instrument, CASE WHEN ledger.tags ? 'synthetic' THEN {_SYNTHETIC_FEED} END,
         call.ecosystem, call.side, ledger.signal_type, call.t0, ledger.entry_price, ledger.stop_loss,
         ledger.take_profit, call.fee_bps, call.horizon_hours,
-        ending.t0, ending.reason, {_columns("call", KNOWN)}
+        ending.t0, ending.reason, {_columns("call", KNOWN_COLUMNS)}
     FROM outcomes AS call
     JOIN trading_signals AS ledger ON ledger.position = call.position
     LEFT JOIN price_series AS series ON series.id = call.series_id
