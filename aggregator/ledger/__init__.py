@@ -3,17 +3,3 @@
 from aggregator.ledger.entries import Entry, Fate, Result
 from aggregator.ledger.errors import Outage
 from aggregator.ledger.record import Batch, Validated, finish, record, validate, write, write_together
-
-__all__ = [
-    "Batch",
-    "Entry",
-    "Fate",
-    "Outage",
-    "Result",
-    "Validated",
-    "finish",
-    "record",
-    "validate",
-    "write",
-    "write_together",
-]

@@ -3,7 +3,7 @@
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
-from aggregator.models.choices import ECOSYSTEM_CHOICES
+from aggregator.models.signals import ECOSYSTEM_CHOICES
 
 
 class ApiKey(models.Model):

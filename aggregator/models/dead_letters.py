@@ -2,7 +2,7 @@
 
 from django.db import models
 
-from aggregator.models.choices import TRANSPORT_CHOICES
+from aggregator.models.signals import TRANSPORT_CHOICES
 
 
 class DeadLetter(models.Model):

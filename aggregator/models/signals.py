@@ -5,8 +5,10 @@ from typing import Any
 from django.db import models
 from django.db.models.functions import Now
 
-from aggregator.models.choices import ECOSYSTEM_CHOICES, TRANSPORT_CHOICES
 from ecosystems.market.feeds import REPLAY, SYNTHETIC
+
+TRANSPORT_CHOICES = (("database", "database"), ("redis", "redis"), ("webhook", "webhook"))
+ECOSYSTEM_CHOICES = (("crypto", "crypto"), ("forex", "forex"), ("stock", "stock"))
 
 
 class NumericField(models.Field):  # type: ignore[type-arg] # generic in its types only
@@ -123,3 +125,18 @@ class Sighting(models.Model):
             models.UniqueConstraint(fields=["signal", "transport", "sender"], name="sightings_key"),
         ]
         indexes = [models.Index(fields=["seen_at"], name="sightings_seen_at")]
+
+
+class LedgerGeneration(models.Model):
+    """Positions of this generation are above `floor`; see `aggregator.ledger.generations`."""
+
+    number = models.IntegerField(primary_key=True)
+    ledger = models.UUIDField(help_text="The same in all generations of a ledger, and in no other one.")
+    floor = models.BigIntegerField(help_text="No position of this generation is at or below it.")
+    head = models.BigIntegerField(help_text="The greatest position on record when it was begun.")
+    server = models.TextField(help_text="Which server and table it was begun on.")
+    began_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "ledger_generations"
+        db_table_comment = "Where positions went on after a restore or a failover"

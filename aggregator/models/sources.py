@@ -4,7 +4,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.core.validators import RegexValidator
 from django.db import models
 
-from aggregator.models.choices import ECOSYSTEM_CHOICES
+from aggregator.models.signals import ECOSYSTEM_CHOICES
 
 SOURCE_NAME = "[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 

@@ -2,7 +2,7 @@
 
 from django.db import models
 
-from aggregator.models.choices import ECOSYSTEM_CHOICES
+from aggregator.models.signals import ECOSYSTEM_CHOICES
 
 
 class SymbolAlias(models.Model):

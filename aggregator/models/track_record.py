@@ -7,8 +7,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
 
-from aggregator.models.choices import ECOSYSTEM_CHOICES
-from aggregator.models.signals import NumericField
+from aggregator.models.signals import ECOSYSTEM_CHOICES, NumericField
 
 STATE_CHOICES = tuple(
     (name, name) for name in ("waiting", "open", "closed", "unfilled", "missed", "cancelled", "unpriced")

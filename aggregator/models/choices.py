@@ -1,4 +1,0 @@
-"""Values that several tables share."""
-
-TRANSPORT_CHOICES = (("database", "database"), ("redis", "redis"), ("webhook", "webhook"))
-ECOSYSTEM_CHOICES = (("crypto", "crypto"), ("forex", "forex"), ("stock", "stock"))
