@@ -8,20 +8,16 @@ and the others skip it. Positions grow in commit order, so nothing ever appears 
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, ClassVar
 
 from django.db import connection, transaction
+from django.db.models.functions import Now
 
 from aggregator.ledger.errors import classified
+from aggregator.models import FollowerCursor
 from aggregator.worker import Loop
 
-CREATE = """
-    INSERT INTO followers (name, position, advanced_at) VALUES (%(name)s, %(position)s, now())
-    ON CONFLICT (name) DO NOTHING"""
-LOCK = "SELECT position FROM followers WHERE name = %(name)s FOR UPDATE SKIP LOCKED"
-ADVANCE = "UPDATE followers SET position = %(position)s, advanced_at = now() WHERE name = %(name)s"
 NEXT = """
     SELECT max(position) FROM (
         SELECT position FROM trading_signals WHERE position > %(after)s
@@ -33,39 +29,25 @@ LAGS = """
         ORDER BY position LIMIT 1) AS oldest ON true
     WHERE followers.name = ANY (%(names)s) ORDER BY followers.name"""
 
-AHEAD = "SELECT name FROM followers WHERE position > %(head)s ORDER BY name LIMIT 5"
-
-
-@dataclass
-class Cursor:
-    """A follower's place in the ledger, locked for one transaction; its holder may set `position`."""
-
-    name: str
-    position: int
-
 
 def create(name: str, position: int = 0) -> None:
     """Create a cursor unless it exists, in the caller's transaction if there is one."""
-    with connection.cursor() as cursor:
-        cursor.execute(CREATE, {"name": name, "position": position})
+    FollowerCursor.objects.get_or_create(name=name, defaults={"position": position, "advanced_at": Now()})
 
 
 @contextmanager
-def locked(name: str) -> Iterator[Cursor | None]:
-    """Lock a cursor for one transaction, which commits what it was set to together with all other effects.
+def locked(name: str) -> Iterator[FollowerCursor | None]:
+    """Lock a cursor for one transaction, which commits the position it is set to with all other effects.
 
     Gives None while another transaction holds it, or where there is no such cursor.
     """
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(LOCK, {"name": name})
-        row = cursor.fetchone()
-        if row is None:
-            yield None
-            return
-        held = Cursor(name, row[0])
+    with transaction.atomic():
+        held = FollowerCursor.objects.select_for_update(skip_locked=True).filter(name=name).first()
+        before = held and held.position
         yield held
-        if held.position != row[0]:
-            cursor.execute(ADVANCE, {"name": name, "position": held.position})
+        if held and held.position != before:
+            held.advanced_at = Now()
+            held.save(update_fields=["position", "advanced_at"])
 
 
 class Follower(Loop):
@@ -114,6 +96,5 @@ def lags(names: list[str]) -> dict[str, timedelta]:
 
 def ahead(head: int) -> list[str]:
     """Return the first followers that have passed `head`: they would skip signals."""
-    with connection.cursor() as cursor:
-        cursor.execute(AHEAD, {"head": head})
-        return [name for (name,) in cursor.fetchall()]
+    passed = FollowerCursor.objects.filter(position__gt=head).order_by("name")
+    return list(passed.values_list("name", flat=True)[:5])

@@ -12,7 +12,7 @@ from aggregator.worker_states import LoopState
 def run_periodic_jobs() -> None:
     """Run the jobs that are due, and note that beat and a worker are there to do it."""
     try:
-        worker_states.write_states("celery-beat", [LoopState(LOOP, 0.0)])
+        worker_states.write_states([LoopState("celery-beat", LOOP, 0.0)])
         jobs = PeriodicJobs()
         while jobs.run_once():
             pass

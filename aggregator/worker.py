@@ -103,9 +103,9 @@ class LoopThread:
         self._delay_s = FIRST_DELAY_S
         self._crashed_at: deque[float] = deque(maxlen=MAX_CRASHES)
 
-    def state(self) -> LoopState:
+    def state(self, worker: str) -> LoopState:
         """Return how the loop fares; called by another thread."""
-        return LoopState(self.name, time.monotonic() - self._ok_at, self._crashes(), self._problem)
+        return LoopState(worker, self.name, time.monotonic() - self._ok_at, self._crashes(), self._problem)
 
     def _run(self) -> None:
         try:
@@ -218,7 +218,7 @@ class Worker:
         if self.once:
             return  # a loop that was run once is not expected to go on
         try:
-            worker_states.write_states(self.name, [loop.state() for loop in self._loops])
+            worker_states.write_states([loop.state(self.name) for loop in self._loops])
         except Outage:
             pass  # the database's own check says so
         finally:

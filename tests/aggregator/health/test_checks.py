@@ -37,7 +37,7 @@ BOTH = pytest.mark.django_db(transaction=True, databases=["default", "forex"])
 
 def seen(worker, seconds_ago=5, **state):
     """Write the state of a loop as a worker did so long ago."""
-    worker_states.write_states(worker, [LoopState(**{"loop": "streams", "ok_age_s": 1.0} | state)])
+    worker_states.write_states([LoopState(worker, **{"loop": "streams", "ok_age_s": 1.0} | state)])
     rows(
         "UPDATE worker_loops SET seen_at = seen_at - make_interval(secs => %s) WHERE worker = %s RETURNING 1",
         seconds_ago,
