@@ -229,13 +229,13 @@ def configured(only: Iterable[str] = ()) -> dict[str, Callable[[], Loop]]:
     """Return what makes each loop of `settings.WORKER_LOOPS`, by name.
 
     What follows a colon in a name is the argument, as the database in `databases:forex`. `only` chooses by
-    whole names or by what stands before the colon. Raises ValueError, in one line, for an unknown one.
+    whole names or by what stands before the colon. Raises Misconfigured for an unknown one.
     """
     wanted = set(only)
     groups = {name: name.partition(":")[0] for name in settings.WORKER_LOOPS}
     if unknown := sorted(wanted.difference(groups, groups.values())):
         there = ", ".join(dict.fromkeys(groups.values()))
-        raise ValueError(f"no loop is called {', '.join(unknown)}; there are {there}")
+        raise Misconfigured(f"no loop is called {', '.join(unknown)}; there are {there}")
     chosen = [name for name, group in groups.items() if not wanted or wanted & {name, group}]
     return {name: _factory(name) for name in chosen}
 

@@ -13,7 +13,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from aggregator.ingest.databases import DatabaseConsumer
-from aggregator.management import role_limits
+from aggregator.management.commands import agent_role
 from aggregator.management.commands.agent_role import url_of
 from aggregator.models import DeadLetter, Sighting, TradingSignal
 from ecosystems.signal import RULES
@@ -340,10 +340,10 @@ def test_nothing_else_may_be_done(agent):
 
 
 def test_its_sessions_are_limited(agent):
-    shown = [agent.execute(f"SHOW {name}").fetchone()[0] for name in role_limits.SETTINGS]
-    assert shown == [*role_limits.SETTINGS.values()]
+    shown = [agent.execute(f"SHOW {name}").fetchone()[0] for name in agent_role.SETTINGS]
+    assert shown == [*agent_role.SETTINGS.values()]
     limit = agent.execute("SELECT rolconnlimit FROM pg_roles WHERE rolname = current_user").fetchone()
-    assert limit == (role_limits.MAX_CONNECTIONS,)
+    assert limit == (agent_role.MAX_CONNECTIONS,)
     with connections["default"].cursor() as cursor:
         cursor.execute("ALTER ROLE agent_test SET idle_in_transaction_session_timeout = '500ms'")
     with closing(psycopg.connect(agent.info.dsn, password=agent.info.password)) as forgetful:
@@ -372,7 +372,7 @@ def test_what_it_may_not_take_from_all_roles_it_names(make_role, capsys):
         try:
             with transaction.atomic():
                 cursor.execute("SET LOCAL ROLE owns_nothing")
-                left = role_limits.revoke_from_public(cursor, "default", database, "owns_nothing")
+                left = agent_role.revoke_from_public(cursor, "default", database, "owns_nothing")
         finally:
             cursor.execute("DROP ROLE owns_nothing")
     assert [statement.split(" ON ")[0] for statement in left] == ["REVOKE TEMPORARY", "REVOKE EXECUTE"]

@@ -1,4 +1,9 @@
-"""`manage.py agent_role`: a database role for an agent that inserts its signals itself."""
+"""`manage.py agent_role`: a database role for an agent that inserts its signals itself.
+
+A role may change its own settings, so time limits hold for agents that err rather than for those that attack;
+the ledger waits for neither. Every role may create temporary tables and large objects, which fill a disk:
+that can be taken from all of them alone, and only by the owner of the database or a superuser.
+"""
 
 import re
 import secrets
@@ -9,12 +14,11 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from django.core.management.base import CommandError
-from django.db import Error, connections, transaction
+from django.db import DatabaseError, Error, connections, transaction
 from psycopg import sql
 
 from aggregator.ledger.errors import sqlstate
 from aggregator.management.hub_command import HubCommand
-from aggregator.management.role_limits import limit_statements, revoke_from_public
 from ecosystems import ECOSYSTEMS
 from ecosystems.signal import RULES, is_agent_source
 
@@ -29,6 +33,16 @@ EXISTING = """
                 AND dbid = (SELECT oid FROM pg_database WHERE datname = current_database())))
     FROM pg_roles AS role WHERE rolname = %s"""
 
+MAX_CONNECTIONS = 10
+# A time without an offset is UTC, as over every other transport. An agent inserts and commits.
+SETTINGS = {"timezone": "UTC", "idle_in_transaction_session_timeout": "10s", "statement_timeout": "30s"}
+SINCE_17 = {"transaction_timeout": "60s"}
+LARGE_OBJECTS = ("lo_creat(integer)", "lo_create(oid)", "lo_from_bytea(oid, bytea)")
+
+LEFT = """
+    SELECT has_database_privilege(%(role)s, current_database(), 'TEMPORARY'),
+        (SELECT bool_or(has_function_privilege(%(role)s, 'pg_catalog.' || name, 'EXECUTE'))
+            FROM unnest(%(functions)s::text[]) AS name)"""
 
 TLS_OPTIONS = ("sslmode", "sslrootcert", "target_session_attrs")
 
@@ -64,9 +78,9 @@ class Command(HubCommand):
         password = secrets.token_urlsafe(24)
         try:
             with transaction.atomic(using=alias), connections[alias].cursor() as cursor:
-                for statement in statements(name, ecosystem, agents, password, self.existing(cursor, name)):
-                    cursor.execute(statement)
-                for statement in limit_statements(cursor, name):
+                verb = "ALTER" if self.existing(cursor, name) else "CREATE"
+                settings = SETTINGS | (SINCE_17 if cursor.connection.info.server_version >= 170_000 else {})
+                for statement in statements(verb, name, ecosystem, agents, password, settings):
                     cursor.execute(statement)
                 left = revoke_from_public(cursor, alias, connections[alias].settings_dict["NAME"], name)
                 cursor.execute("SELECT has_schema_privilege(%s, 'public', 'CREATE')", [name])
@@ -117,18 +131,20 @@ def _in_url(host: str) -> str:
 
 
 def statements(
-    name: str, ecosystem: str, agents: Sequence[str], password: str, exists: bool
+    verb: str, name: str, ecosystem: str, agents: Sequence[str], password: str, settings: dict[str, str]
 ) -> list[sql.Composed]:
-    """Return the DDL: a login that may insert the public columns of its agents' rows alone."""
+    """Return the DDL: a login that may insert the public columns of its agents' rows alone, within limits."""
     role = sql.Identifier(name)
     columns = sql.SQL(", ").join(map(sql.Identifier, RULES))
     policy = sql.Identifier(f"{name}_ecosystem")
-    verb = sql.SQL("ALTER" if exists else "CREATE")
     own = sql.SQL("agent_source = ANY ({})").format(sql.Literal(list(agents))) if agents else sql.SQL("true")
     return [
-        sql.SQL("{} ROLE {} LOGIN NOINHERIT PASSWORD {}").format(verb, role, sql.Literal(password)),
-        # A time without an offset is UTC, as over every other transport.
-        sql.SQL("ALTER ROLE {} SET timezone = 'UTC'").format(role),
+        sql.SQL("{} ROLE {} LOGIN NOINHERIT PASSWORD {}").format(sql.SQL(verb), role, sql.Literal(password)),
+        sql.SQL("ALTER ROLE {} CONNECTION LIMIT {}").format(role, sql.Literal(MAX_CONNECTIONS)),
+        *(
+            sql.SQL("ALTER ROLE {} SET {} = {}").format(role, sql.Identifier(setting), sql.Literal(value))
+            for setting, value in settings.items()
+        ),
         sql.SQL("REVOKE ALL ON trading_signals FROM {}").format(role),
         sql.SQL("GRANT INSERT ({}) ON trading_signals TO {}").format(columns, role),
         sql.SQL("DROP POLICY IF EXISTS {} ON trading_signals").format(policy),
@@ -137,3 +153,28 @@ def statements(
             "USING (false) WITH CHECK (ecosystem = {} AND {})"
         ).format(policy, role, sql.Literal(ecosystem), own),
     ]
+
+
+def revoke_from_public(cursor: Any, using: str, database: str, name: str) -> list[str]:
+    """Take temporary tables and large objects from every role, as far as this one may.
+
+    Returns the statements that somebody else has to run, for the role `name` to be without them.
+    """
+    revoke = sql.SQL("REVOKE {} FROM PUBLIC")
+    temporary = sql.SQL("TEMPORARY ON DATABASE {}").format(sql.Identifier(database))
+    large_objects = sql.SQL("EXECUTE ON FUNCTION {}").format(
+        sql.SQL(", ").join(sql.SQL(f"pg_catalog.{function}") for function in LARGE_OBJECTS)
+    )
+    revocations = [revoke.format(temporary), revoke.format(large_objects)]
+    # The hub itself stages large batches in a temporary table.
+    grant = sql.SQL("GRANT {} TO CURRENT_USER").format(temporary)
+    for attempt in ([grant, revocations[0]], [revocations[1]]):
+        try:
+            with transaction.atomic(using=using):
+                for statement in attempt:
+                    cursor.execute(statement)
+        except DatabaseError:
+            pass  # what is left says so
+    cursor.execute(LEFT, {"role": name, "functions": list(LARGE_OBJECTS)})
+    left = zip(cursor.fetchone(), revocations, strict=True)
+    return [revocation.as_string(cursor.connection) for is_left, revocation in left if is_left]

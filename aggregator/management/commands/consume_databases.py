@@ -3,8 +3,7 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from aggregator.management.hosting import host
-from aggregator.management.hub_command import HubCommand
+from aggregator.management.hub_command import HubCommand, host
 
 
 class Command(HubCommand):

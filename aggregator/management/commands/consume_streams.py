@@ -6,8 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandError
 
-from aggregator.management.hosting import host
-from aggregator.management.hub_command import HubCommand
+from aggregator.management.hub_command import HubCommand, host
 
 
 class Command(HubCommand):

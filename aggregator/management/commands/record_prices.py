@@ -7,8 +7,7 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from aggregator import worker
-from aggregator.management.hosting import host
-from aggregator.management.hub_command import HubCommand
+from aggregator.management.hub_command import HubCommand, host
 from aggregator.track_record.recorder import CsvRecorder
 from ecosystems.market.feeds import FeedError
 from ecosystems.shutdown import stop_on_signals

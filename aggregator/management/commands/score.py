@@ -5,8 +5,7 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from aggregator.management.hosting import host
-from aggregator.management.hub_command import HubCommand
+from aggregator.management.hub_command import HubCommand, host
 from aggregator.track_record.feed_choice import CannotChoose, choose_feed
 
 

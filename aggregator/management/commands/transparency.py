@@ -2,7 +2,6 @@
 
 import sys
 from argparse import ArgumentParser
-from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
@@ -42,15 +41,8 @@ class Command(HubCommand):
         actions.add_parser("verify", help="compute all from the tables anew; exit 1 at the first difference")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        actions: dict[str, Callable[[dict[str, Any]], None]] = {
-            "init": self._init,
-            "rotate": self._rotate,
-            "status": self._status,
-            "verify": self._verify,
-            "export": self._export,
-        }
         try:
-            actions[options["action"]](options)
+            getattr(self, f"_{options['action']}")(options)
         except (CannotSeal, Outage) as error:
             raise CommandError(str(error)) from None
 
