@@ -113,7 +113,7 @@ class LoopCommit:
     def _write_alone(self, ticket: Ticket) -> bool:
         """Begin to record a request without the thread; return whether that is so."""
         batch = ledger.Batch(ticket.validated)
-        if not 0 < len(batch.staged.inline) <= MAX_LONE_CHARS:
+        if not 0 < len(batch.inline) <= MAX_LONE_CHARS:
             return False
         connection = self._commits.acquire_connection()
         if connection is None:
@@ -131,7 +131,7 @@ class LoopCommit:
             self._loop.call_soon(self._loop.call_soon, log_lone, ticket, self._commits.transport)
 
         try:
-            LoneWrite(self._loop, connection, batch.staged, self._commits.transport, ended)
+            LoneWrite(self._loop, connection, batch, self._commits.transport, ended)
         except psycopg.Error:
             self._commits.release_connection(is_sound=False)
             return False

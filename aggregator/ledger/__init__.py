@@ -2,4 +2,5 @@
 
 from aggregator.ledger.entries import Entry, Fate, Result
 from aggregator.ledger.errors import Outage
-from aggregator.ledger.record import Batch, Validated, finish, record, validate, write, write_together
+from aggregator.ledger.record import finish, record, validate, write, write_together
+from aggregator.ledger.staging import Batch, Validated

@@ -16,7 +16,7 @@ from structlog.contextvars import bound_contextvars
 
 from aggregator import ledger
 from aggregator.ledger import Batch, Entry, Outage, Result
-from aggregator.ledger.batch_log import log_batch
+from aggregator.ledger.record import log_batch
 from aggregator.ledger.recording import NewSignals
 from aggregator.postgres.pool import Connection, is_alive, release_connections, serve_signals
 

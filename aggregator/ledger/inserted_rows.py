@@ -11,11 +11,11 @@ from typing import Any
 
 from django.db import connection, connections, transaction
 
-from aggregator.ledger import batch_log, sql, staging
+from aggregator.ledger import sql, staging
 from aggregator.ledger.dead_letters import write_dead_letters
 from aggregator.ledger.entries import Entry, Fate, Result
 from aggregator.ledger.errors import classified
-from aggregator.ledger.record import record, validate
+from aggregator.ledger.record import log_batch, record, validate
 from aggregator.ledger.unrecorded import count_unrecorded
 from ecosystems.market.symbols import instrument
 from ecosystems.signal import Refusal, Signal
@@ -49,7 +49,7 @@ def record_inserted_rows(limit: int) -> list[Result]:
         ]
         if signals:
             cursor.execute(sql.RECORD_INSERTED, {"signals": staging.as_json(signals)})
-    batch_log.log_batch(results, "database")
+    log_batch(results, "database")
     return results
 
 

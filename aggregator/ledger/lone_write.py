@@ -13,7 +13,7 @@ from psycopg.pq.abc import PGconn, PGresult
 
 from aggregator.ledger import sql
 from aggregator.ledger.recording import NewSignals
-from aggregator.ledger.staging import Staged
+from aggregator.ledger.staging import Batch
 from aggregator.postgres.pool import Connection
 
 MAX_LONE_CHARS = 16_384
@@ -30,7 +30,7 @@ class LoneWrite:
         self,
         loop: asyncio.AbstractEventLoop,
         connection: Connection,
-        staged: Staged,
+        batch: Batch,
         transport: str,
         ended: Callable[[NewSignals | None], None],
     ) -> None:
@@ -40,7 +40,7 @@ class LoneWrite:
         self._result: PGresult | None = None
         self._pgconn: PGconn = connection.pgconn
         self._pgconn.send_query_params(
-            sql.RECORD_LONE, [staged.inline.encode(), b"%d" % staged.size, transport.encode(), None]
+            sql.RECORD_LONE, [batch.inline.encode(), b"%d" % len(batch.validated), transport.encode(), None]
         )
         self._socket = self._pgconn.socket
         loop.add_reader(self._socket, self._read)

@@ -15,13 +15,15 @@ write waits for such transactions no longer than its budget, and defers what is 
 """
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 
+import structlog
 from django.db import connection, transaction
 
-from aggregator.ledger import batch_log, duplicates, recording, staging
+from aggregator.ledger import duplicates, recording
 from aggregator.ledger.dead_letters import write_dead_letters
 from aggregator.ledger.entries import (
     AGENT_FORBIDDEN,
@@ -34,19 +36,20 @@ from aggregator.ledger.entries import (
 )
 from aggregator.ledger.errors import Contended, DataFault, classified
 from aggregator.ledger.recording import NewSignals
+from aggregator.ledger.staging import Batch, Validated
 from aggregator.ledger.unrecorded import count_unrecorded
 from ecosystems.signal import Refusal, Signal, parse
 
-MAX_TRANSACTION_BYTES = 32 * 1024 * 1024
-"""Of entries in one transaction: their text is in the memory of both sides, several times over."""
 MAX_SINGLY = 64
 """Signals recorded one by one in one transaction. Each is a subtransaction, and with more of them than this
 every other transaction would have to look them up on disk."""
 CONTENTION_BUDGET_S = 0.5
 """How long a write goes on while open transactions of agents hold its signals."""
 
-Validated = tuple[Entry, Signal | Refusal, bytes]
-"""An entry, what `parse` returned for it, and the digest of its signal (b"" for a refusal)."""
+MAX_LOGGED_IDS = 5
+"""Ids in the log event of a batch, which has up to thousands. The ledger has the rest, by time."""
+
+logger = structlog.get_logger("signal_hub.ledger")
 
 
 def record(
@@ -79,35 +82,13 @@ def _validate(entry: Entry, now: datetime) -> Validated:
     return entry, signal, signal.digest()
 
 
-class Batch:
-    """Validated entries, prepared for `write`.
-
-    All that Postgres gets of them is made here: a thread may do so while another one writes, and no
-    transaction is open all the while.
-    """
-
-    def __init__(self, validated: Sequence[Validated]) -> None:
-        self.validated = validated
-        self.signals: list[staging.Numbered] = [
-            (number, signal, digest, entry.sender)
-            for number, (entry, signal, digest) in enumerate(validated, 1)
-            if isinstance(signal, Signal)
-        ]
-        self.too_large = sum(len(entry.raw) for entry, _, _ in validated) > MAX_TRANSACTION_BYTES
-        self.staged = staging.prepare([] if self.too_large else self.signals, len(validated))
-
-    @property
-    def entries(self) -> list[Entry]:
-        return [entry for entry, _, _ in self.validated]
-
-
 def write(batch: Batch, transport: str, first_received_at: datetime | None = None) -> list[Result]:
     """Record a batch; see `record`."""
     try:
         results = _write_whole(batch, transport, first_received_at)
     except (Contended, DataFault) as fault:
         return _write_singly(batch.validated, transport, first_received_at, _Budget(fault))
-    batch_log.log_batch(results, transport)
+    log_batch(results, transport)
     return results
 
 
@@ -131,13 +112,7 @@ def write_together(
     rest = iter(results)
     yield {index: list(islice(rest, len(request))) for index, request in enumerate(requests)}
     # After the answers: formatting an event takes 0.1 ms, a tenth of a lone request's time.
-    batch_log.log_batch(results, transport)
-
-
-def finish(batch: Batch, recorded: NewSignals, transport: str) -> list[Result]:
-    """Return the results of a batch whose new signals a LoneWrite has recorded; see `record`."""
-    with classified():
-        return _finish(batch, recorded, transport, None)
+    log_batch(results, transport)
 
 
 class _Budget:
@@ -159,8 +134,8 @@ def _write_whole(batch: Batch, transport: str, first_received_at: datetime | Non
     if batch.too_large:
         raise DataFault("more than one transaction takes")
     with classified():
-        recorded = recording.record_whole(batch.staged, transport, first_received_at)
-        return _finish(batch, recorded, transport, first_received_at)
+        recorded = recording.record_whole(batch, transport, first_received_at)
+    return finish(batch, recorded, transport, first_received_at)
 
 
 def _write_singly(
@@ -176,34 +151,35 @@ def _write_singly(
         began = time.monotonic()
         with classified():
             recorded = recording.record_singly(
-                batch.staged, transport, first_received_at, is_contended=budget.is_contended
+                batch, transport, first_received_at, is_contended=budget.is_contended
             )
-            results += _finish(batch, recorded, transport, first_received_at)
+        results += finish(batch, recorded, transport, first_received_at)
         if recording.HELD in recorded.problems.values():
             budget.charge(time.monotonic() - began)
-    batch_log.log_batch(results, transport)
+    log_batch(results, transport)
     return results
 
 
-def _finish(
-    batch: Batch, recorded: NewSignals, transport: str, first_received_at: datetime | None
+def finish(
+    batch: Batch, recorded: NewSignals, transport: str, first_received_at: datetime | None = None
 ) -> list[Result]:
     """Return the results of a batch whose new signals are recorded; keep what became of the others."""
     if recorded.new == len(batch.validated):
         return [Result(Fate.ACCEPTED, signal) for _, signal, _, _ in batch.signals]
-    with transaction.atomic(), connection.cursor() as cursor:
+    entries = batch.entries
+    with classified(), transaction.atomic(), connection.cursor() as cursor:
         base = recorded.base if recorded.new else None
         found = duplicates.find(cursor, batch.signals, base) if batch.signals else {}
         results = [
             _result(signal, found.get(number), recorded.problems.get(number))
             for number, (_, signal, _) in enumerate(batch.validated, 1)
         ]
-        duplicates.add_sightings(cursor, batch.entries, found, transport)
-        write_dead_letters(cursor, batch.entries, results, transport)
+        duplicates.add_sightings(cursor, entries, found, transport)
+        write_dead_letters(cursor, entries, results, transport)
         # Replayed entries were counted when they came in: else an operator's replaying would raise the alert
         # of an agent that is refused too often.
         if first_received_at is None:
-            count_unrecorded(cursor, batch.entries, results, transport)
+            count_unrecorded(cursor, entries, results, transport)
     return results
 
 
@@ -222,3 +198,18 @@ def _deferred(signal: Signal | Refusal) -> Result:
     if isinstance(signal, Refusal):
         return Result(Fate.DEFERRED, refusal=DEFERRED)
     return Result(Fate.DEFERRED, signal, DEFERRED.about(signal))
+
+
+def log_batch(results: Sequence[Result], transport: str) -> None:
+    """Log a batch that is committed: how many entries met which fate, and the first ids. Never a body."""
+    if not results:
+        return
+    counts = Counter(result.fate for result in results)
+    subjects = [subject for each in results[:MAX_LOGGED_IDS] if (subject := each.signal or each.refusal)]
+    logger.info(
+        "batch recorded",
+        transport=transport,
+        entries=len(results),
+        **{fate.value: counts[fate] for fate in Fate if counts[fate]},
+        ids=",".join(f"{each.ecosystem}/{each.signal_id}" for each in subjects if each.signal_id),
+    )

@@ -10,7 +10,7 @@ from django.db import Error, IntegrityError, OperationalError, connection, trans
 
 from aggregator.ledger import positions, sql
 from aggregator.ledger.errors import LOCK_NOT_AVAILABLE, OWN_CONSTRAINTS, Contended, constraint, sqlstate
-from aggregator.ledger.staging import Staged
+from aggregator.ledger.staging import Batch
 
 HELD = ""
 """The problem of a signal whose identity an open transaction holds."""
@@ -27,15 +27,15 @@ class NewSignals(NamedTuple):
     """By number, why a signal was not recorded: HELD, or how Postgres refuses it."""
 
 
-def record_whole(staged: Staged, transport: str, first_received_at: datetime | None) -> NewSignals:
+def record_whole(batch: Batch, transport: str, first_received_at: datetime | None) -> NewSignals:
     """Record the signals that are new, all or none. Raises Contended."""
-    if not staged.inline and not staged.copied:
+    if not batch.inline and not batch.copied:
         return NewSignals()
-    parameters = _parameters(staged, transport, first_received_at)
+    parameters = _parameters(batch, transport, first_received_at)
 
     def call() -> NewSignals:
-        if staged.copied:
-            return _record_copied(staged.copied, parameters)
+        if batch.copied:
+            return _record_copied(batch.copied, parameters)
         return NewSignals(*_fetch(sql.RECORD, parameters))
 
     try:
@@ -47,13 +47,13 @@ def record_whole(staged: Staged, transport: str, first_received_at: datetime | N
 
 
 def record_singly(
-    staged: Staged, transport: str, first_received_at: datetime | None, *, is_contended: bool
+    batch: Batch, transport: str, first_received_at: datetime | None, *, is_contended: bool
 ) -> NewSignals:
     """Record the signals that are new, each by itself."""
-    if not staged.inline:
+    if not batch.inline:
         return NewSignals()
     wait = NEXT_WAIT if is_contended else FIRST_WAIT
-    parameters = _parameters(staged, transport, first_received_at) | {"lock_timeout": wait}
+    parameters = _parameters(batch, transport, first_received_at) | {"lock_timeout": wait}
 
     def call() -> NewSignals:
         new, base, problems = _fetch(sql.RECORD_SINGLY, parameters)
@@ -62,10 +62,10 @@ def record_singly(
     return _with_true_sequences(call)
 
 
-def _parameters(staged: Staged, transport: str, first_received_at: datetime | None) -> dict[str, Any]:
+def _parameters(batch: Batch, transport: str, first_received_at: datetime | None) -> dict[str, Any]:
     return {
-        "signals": staged.inline,
-        "size": staged.size,
+        "signals": batch.inline,
+        "size": len(batch.validated),
         "transport": transport,
         "first_received_at": first_received_at,
     }

@@ -6,38 +6,55 @@ their own. Many go into a temporary table first, by COPY: three round trips, and
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
+from aggregator.ledger.entries import Entry
 from ecosystems.market.symbols import instrument
-from ecosystems.signal import Signal
+from ecosystems.signal import Refusal, Signal
 
 MAX_INLINE = 640
 """Up to so many signals travel in the statement itself; COPY pays for itself beyond."""
 
+MAX_TRANSACTION_BYTES = 32 * 1024 * 1024
+"""Of entries in one transaction: their text is in the memory of both sides, several times over."""
+
+Validated = tuple[Entry, Signal | Refusal, bytes]
+"""An entry, what `parse` returned for it, and the digest of its signal (b"" for a refusal)."""
 Numbered = tuple[int, Signal, bytes, str]
 """A number to order by, a signal, its digest and its sender."""
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
-class Staged(NamedTuple):
-    """Signals as Postgres gets them."""
+class Batch:
+    """Validated entries, prepared for `ledger.write`.
 
-    size: int
-    """The greatest number that one of them may have."""
-    inline: str = ""
-    """As JSON; empty if they are copied, or if there are none."""
-    copied: bytes = b""
-    """As COPY takes them; empty if they are inline."""
+    All that Postgres gets of them is made here: a thread may do so while another one writes, and no
+    transaction is open all the while.
+    """
 
+    def __init__(self, validated: Sequence[Validated]) -> None:
+        self.validated = validated
+        self.signals: list[Numbered] = [
+            (number, signal, digest, entry.sender)
+            for number, (entry, signal, digest) in enumerate(validated, 1)
+            if isinstance(signal, Signal)
+        ]
+        self.too_large = sum(len(entry.raw) for entry, _, _ in validated) > MAX_TRANSACTION_BYTES
+        self.inline = ""
+        """The signals as JSON; empty if they are copied, if there are none, or if they are too large."""
+        self.copied = b""
+        """The signals as COPY takes them; empty if they are inline."""
+        if not self.too_large and len(self.signals) > MAX_INLINE:
+            self.copied = b"\n".join([_line(*each) for each in self.signals])
+        elif not self.too_large and self.signals:
+            self.inline = as_json(self.signals)
 
-def prepare(signals: Sequence[Numbered], size: int) -> Staged:
-    """Return the signals as text, which needs no database."""
-    if len(signals) > MAX_INLINE:
-        return Staged(size, copied=b"\n".join([_line(*each) for each in signals]))
-    return Staged(size, inline=as_json(signals) if signals else "")
+    @property
+    def entries(self) -> list[Entry]:
+        return [entry for entry, _, _ in self.validated]
 
 
 def as_json(signals: Sequence[Numbered]) -> str:
