@@ -36,13 +36,10 @@ from aggregator.ledger.entries import (
 )
 from aggregator.ledger.errors import Contended, DataFault, classified
 from aggregator.ledger.recording import NewSignals
-from aggregator.ledger.staging import Batch, Validated
+from aggregator.ledger.staging import MAX_SINGLY, Batch, Validated
 from aggregator.ledger.unrecorded import count_unrecorded
 from ecosystems.signal import Refusal, Signal, parse
 
-MAX_SINGLY = 64
-"""Signals recorded one by one in one transaction. Each is a subtransaction, and with more of them than this
-every other transaction would have to look them up on disk."""
 CONTENTION_BUDGET_S = 0.5
 """How long a write goes on while open transactions of agents hold its signals."""
 

@@ -19,6 +19,9 @@ MAX_INLINE = 640
 
 MAX_TRANSACTION_BYTES = 32 * 1024 * 1024
 """Of entries in one transaction: their text is in the memory of both sides, several times over."""
+MAX_SINGLY = 64
+"""Signals recorded one by one in one transaction. Each is a subtransaction, and with more of them than this
+every other transaction would have to look them up on disk."""
 
 Validated = tuple[Entry, Signal | Refusal, bytes]
 """An entry, what `parse` returned for it, and the digest of its signal (b"" for a refusal)."""
@@ -42,7 +45,9 @@ class Batch:
             for number, (entry, signal, digest) in enumerate(validated, 1)
             if isinstance(signal, Signal)
         ]
-        self.too_large = sum(len(entry.raw) for entry, _, _ in validated) > MAX_TRANSACTION_BYTES
+        # What Postgres gets of a few is small, whatever space stands in their bytes.
+        are_many = len(validated) > MAX_SINGLY
+        self.too_large = are_many and sum(len(entry.raw) for entry, _, _ in validated) > MAX_TRANSACTION_BYTES
         self.inline = ""
         """The signals as JSON; empty if they are copied, if there are none, or if they are too large."""
         self.copied = b""

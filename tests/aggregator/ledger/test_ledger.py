@@ -169,6 +169,12 @@ def test_what_only_the_database_refuses_harms_no_neighbour():
     assert "no_doge" in letter.detail
 
 
+def test_signals_among_much_white_space_are_recorded_however_many_bytes_that_makes():
+    padded = [Entry(raw(f"s{number}") + b" " * 1_000_000) for number in range(70)]
+    assert fates(padded) == ["accepted"] * 70
+    assert fates(padded[:40]) == ["duplicate"] * 40
+
+
 def test_an_agents_open_transaction_holds_up_its_own_signal_and_no_other():
     with psycopg.connect(**connection.get_connection_params() | {"cursor_factory": None}) as agent:
         insert(agent.cursor(), "held")
