@@ -6,9 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, wait
 from typing import Any, Generic, TypeVar
 
-from django.db import connections
-
-from aggregator.postgres.pool import release_connections
+from aggregator.postgres.pool import call_and_release, release_connections
 
 T = TypeVar("T")
 
@@ -27,14 +25,9 @@ def run_in_thread(call: Callable[..., T], *args: Any) -> Future[T]:
 
     def run() -> None:
         try:
-            try:
-                result = call(*args)
-            finally:
-                connections.close_all()
+            future.set_result(call_and_release(call, *args))
         except BaseException as error:
             future.set_exception(error)
-        else:
-            future.set_result(result)
 
     threading.Thread(target=run, name="background", daemon=True).start()
     return future

@@ -5,7 +5,6 @@ copied and passed on more often than an environment.
 import base64
 import hashlib
 import hmac
-from functools import lru_cache
 
 from cryptography.fernet import Fernet, InvalidToken
 from django.conf import settings
@@ -17,26 +16,22 @@ class DecryptionError(Exception):
 
 def encrypt(text: str, purpose: bytes) -> bytes:
     """Return `text` encrypted with a key of its purpose alone."""
-    return _fernet(_secret(), purpose).encrypt(text.encode())
+    return _fernet(purpose).encrypt(text.encode())
 
 
 def decrypt(encrypted: bytes | memoryview, purpose: bytes) -> str:
     """Return the text. Raises DecryptionError."""
     try:
-        return _fernet(_secret(), purpose).decrypt(bytes(encrypted)).decode()
+        return _fernet(purpose).decrypt(bytes(encrypted)).decode()
     except InvalidToken:
         raise DecryptionError("encrypted under another CORE_AUTH_SECRET; enter the address again") from None
 
 
 def derive(message: bytes) -> bytes:
     """Return the 32 bytes that CORE_AUTH_SECRET makes of a message (HMAC-SHA256)."""
-    return hmac.digest(_secret(), message, hashlib.sha256)
+    secret = settings.ENVIRONMENT.auth_secret or ""
+    return hmac.digest(secret.encode(), message, hashlib.sha256)
 
 
-def _secret() -> bytes:
-    return (settings.ENVIRONMENT.auth_secret or "").encode()
-
-
-@lru_cache(maxsize=8)
-def _fernet(secret: bytes, purpose: bytes) -> Fernet:
-    return Fernet(base64.urlsafe_b64encode(hmac.digest(secret, purpose, hashlib.sha256)))
+def _fernet(purpose: bytes) -> Fernet:
+    return Fernet(base64.urlsafe_b64encode(derive(purpose)))

@@ -13,7 +13,7 @@ import msgspec
 
 from aggregator.followers import Follower
 from aggregator.ledger import rollup_writer
-from aggregator.ledger.new_names import Name, within_limits
+from aggregator.ledger.new_names import Name, beyond_limits
 from aggregator.ledger.rollup_writer import LAG_BOUNDS, OTHER, REPLAYED, Arrivals, Sent
 from ecosystems.agent import heartbeat
 from ecosystems.market.feeds import REPLAY
@@ -123,22 +123,22 @@ class RollupFollower(Follower):
         replayed = cursor.fetchall()
         names += [Name("agent", *row[:3]) for row in replayed]
         names += [Name("symbol", *row[:3]) for row in symbols]
-        limits = within_limits(cursor, names)
+        beyond, new = beyond_limits(cursor, names)
         arrivals = _arrivals(
-            row._replace(agent=OTHER) if ("agent", row.ecosystem, row.agent) in limits.beyond else row
+            row._replace(agent=OTHER) if ("agent", row.ecosystem, row.agent) in beyond else row
             for row in counted
         )
         sent = Counter[str]()
         for row in counted:
             sent[row.sender] += row.accepted
-        senders = [Sent(sender, count, new_names=limits.new[sender]) for sender, count in sent.items()]
+        senders = [Sent(sender, count, new_names=new[sender]) for sender, count in sent.items()]
         rollup_writer.add(cursor, rollup_writer.ADD_RECORDED, arrivals, senders)
-        if kept := [row[1:] for row in replayed if ("agent", *row[1:3]) not in limits.beyond]:
+        if kept := [row[1:] for row in replayed if ("agent", *row[1:3]) not in beyond]:
             self._add_replayed(cursor, kept)
         uncertain = [
             {
                 "ecosystem": ecosystem,
-                "symbol": OTHER if ("symbol", ecosystem, symbol) in limits.beyond else symbol,
+                "symbol": OTHER if ("symbol", ecosystem, symbol) in beyond else symbol,
                 "signals": signals,
             }
             for _, ecosystem, symbol, signals in symbols

@@ -15,6 +15,7 @@ from uuid import UUID
 from django.db import Error, connection, transaction
 
 from aggregator.ledger.remembered_head import RememberedHead, recall_head, remember_head
+from aggregator.models import TradingSignal
 
 _CREATE_FIRST = """
     INSERT INTO ledger_generations (number, ledger, floor, head, server)
@@ -48,8 +49,6 @@ _BEGIN = """
         (SELECT max(floor) FROM ledger_generations), (SELECT max(id) FROM outcome_events)))"""
 # Readers of outcomes remember the ids of what was decided.
 
-_DIGEST = "SELECT encode(digest, 'hex') FROM trading_signals WHERE position = %(position)s"
-
 
 class Generation(NamedTuple):
     """The latest generation of the ledger, and the ledger's greatest position."""
@@ -59,11 +58,6 @@ class Generation(NamedTuple):
     floor: int
     server: str
     head: int
-
-    @property
-    def is_empty(self) -> bool:
-        """Return whether nothing has been recorded in it."""
-        return self.number > 1 and self.head <= self.floor
 
 
 def current_generation() -> Generation:
@@ -90,10 +84,7 @@ def went_back(generation: Generation) -> RememberedHead | None:
     known = recall_head(generation.ledger)
     if known is None or known.generation < generation.number:
         return None
-    with connection.cursor() as cursor:
-        cursor.execute(_DIGEST, {"position": known.position})
-        row = cursor.fetchone()
-    return None if row and row[0] == known.digest else known
+    return None if _digest_at(known.position) == known.digest else known
 
 
 def is_elsewhere(generation: Generation) -> bool:
@@ -101,19 +92,15 @@ def is_elsewhere(generation: Generation) -> bool:
     return bool(generation.server) and _server() not in {"", generation.server}
 
 
-def keep_head() -> bool:
-    """Remember the head outside Postgres; return whether it moved. That of a ledger that went back is not."""
+def keep_head() -> None:
+    """Remember the head outside Postgres where it has moved, unless the ledger went back."""
     generation = current_generation()
-    if went_back(generation) or not generation.head:
-        return False
-    with connection.cursor() as cursor:
-        cursor.execute(_DIGEST, {"position": generation.head})
-        row = cursor.fetchone()
-    head = RememberedHead(generation.number, generation.head, row[0]) if row else None
-    if head is None or head == recall_head(generation.ledger):
-        return False
-    remember_head(generation.ledger, head)
-    return True
+    digest = _digest_at(generation.head)
+    if digest is None or went_back(generation):
+        return
+    head = RememberedHead(generation.number, generation.head, digest)
+    if head != recall_head(generation.ledger):
+        remember_head(generation.ledger, head)
 
 
 def begin_generation() -> tuple[Generation, bool]:
@@ -125,7 +112,8 @@ def begin_generation() -> tuple[Generation, bool]:
         cursor.execute(_ONE_AT_A_TIME)
         before = current_generation()
         known = recall_head(before.ledger)
-        if before.is_empty and not went_back(before) and not is_elsewhere(before):
+        is_empty = before.number > 1 and before.head <= before.floor
+        if is_empty and not went_back(before) and not is_elsewhere(before):
             return before, False
         parameters: dict[str, Any] = {
             "number": max(before.number, known.generation if known else 0) + 1,
@@ -136,6 +124,12 @@ def begin_generation() -> tuple[Generation, bool]:
         }
         cursor.execute(_BEGIN, parameters)
     return current_generation(), True
+
+
+def _digest_at(position: int) -> str | None:
+    """Return the digest of the signal at a position, None where there is none."""
+    digests = TradingSignal.objects.filter(position=position).values_list("digest", flat=True)
+    return next((bytes(digest).hex() for digest in digests if digest is not None), None)
 
 
 def _server() -> str:

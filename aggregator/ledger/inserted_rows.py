@@ -141,8 +141,7 @@ def _marks(recorded: list[tuple[int, Signal]]) -> dict[str, list[Any]]:
     }
     with connection.cursor() as cursor:
         cursor.execute(sql.FIND_POSITIONS, identities)
-        given = {number: row for number, *row in cursor.fetchall()}
-    found = [given.get(number, ("", None, None)) for number in range(1, len(recorded) + 1)]
+        found = cursor.fetchall()
     return {
         "ids": [row_id for row_id, _ in recorded],
         "digests": [signal.digest() for signal in signals],

@@ -6,7 +6,6 @@ new names again. Without the limit one sender made 61,000 agents in 30 seconds, 
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -42,17 +41,11 @@ class Name(NamedTuple):
     name: str
 
 
-@dataclass(frozen=True)
-class Limits:
-    """Which names are beyond their sender's limit, and how many new ones each sender brings."""
+def beyond_limits(cursor: Any, names: Sequence[Name]) -> tuple[set[tuple[str, str, str]], Counter[str]]:
+    """Return the names beyond their sender's limit, and how many new ones each sender brings, in one query.
 
-    beyond: frozenset[tuple[str, str, str]]
-    """Kinds, ecosystems and names."""
-    new: Counter[str]
-
-
-def within_limits(cursor: Any, names: Sequence[Name]) -> Limits:
-    """Return what becomes of the names, given in the order in which they came, in one query."""
+    `names` are in the order in which they came; those that are returned are kinds, ecosystems and names.
+    """
     limit = settings.ENVIRONMENT.sender_new_names
     asked = [{"ord": number, **name._asdict()} for number, name in enumerate(dict.fromkeys(names))]
     beyond, new = set[tuple[str, str, str]](), Counter[str]()
@@ -63,4 +56,4 @@ def within_limits(cursor: Any, names: Sequence[Name]) -> Limits:
                 beyond.add((kind, ecosystem, name))
             else:
                 new[sender] += 1
-    return Limits(frozenset(beyond), new)
+    return beyond, new

@@ -5,6 +5,7 @@ is not part of the database and of its backups.
 """
 
 import logging
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from uuid import UUID
@@ -26,7 +27,10 @@ class RememberedHead(msgspec.Struct, frozen=True, order=True):
 
 def recall_head(ledger: UUID) -> RememberedHead | None:
     """Return the greatest head that is remembered of a ledger."""
-    return max(filter(None, (_decoded(shared.get(_key(ledger))), _decoded(_read(ledger)))), default=None)
+    texts = [shared.get(_key(ledger))]
+    with suppress(OSError):
+        texts.append(_path(ledger).read_bytes())
+    return max(filter(None, map(_decoded, texts)), default=None)
 
 
 def remember_head(ledger: UUID, head: RememberedHead) -> None:
@@ -49,13 +53,6 @@ def _key(ledger: UUID) -> str:
 
 def _path(ledger: UUID) -> Path:
     return Path(settings.BASE_DIR / settings.ENVIRONMENT.log_dir / f"head-{ledger}.json")
-
-
-def _read(ledger: UUID) -> bytes | None:
-    try:
-        return _path(ledger).read_bytes()
-    except OSError:
-        return None
 
 
 def _decoded(text: bytes | None) -> RememberedHead | None:

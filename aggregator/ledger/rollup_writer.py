@@ -22,7 +22,7 @@ what is refused says nothing about the agent that it names."""
 NO_AGENTS = (REPLAYED, REFUSED)
 
 
-class Arrivals(msgspec.Struct, omit_defaults=True):
+class Arrivals(msgspec.Struct):
     """What one agent sent over one transport in one minute."""
 
     ecosystem: str
@@ -44,7 +44,7 @@ class Arrivals(msgspec.Struct, omit_defaults=True):
     lags: list[int] = msgspec.field(default_factory=list)
 
 
-class Sent(msgspec.Struct, omit_defaults=True):
+class Sent(msgspec.Struct):
     """What one sender sent."""
 
     sender: str
@@ -60,12 +60,15 @@ _ARRIVALS = """(
         SELECT coalesce(minute, date_trunc('minute', now())) AS minute, ecosystem, agent_source, transport,
             coalesce(first_at, seen_at, now()) AS first_at, coalesce(seen_at, now()) AS seen_at,
             make_interval(secs => gap) AS gap, make_interval(secs => heartbeat) AS heartbeat,
-            coalesce(accepted, 0) AS accepted, coalesce(duplicates, 0) AS duplicates,
-            coalesce(conflicts, 0) AS conflicts, coalesce(refused, 0) AS refused, coalesce(lags, '{}') AS lags
+            accepted, duplicates, conflicts, refused, lags
         FROM json_to_recordset(%(arrivals)s::json) AS each (minute timestamptz, ecosystem text,
             agent_source text, transport text, first_at timestamptz, seen_at timestamptz, gap float8,
             heartbeat float8, accepted bigint, duplicates bigint, conflicts bigint, refused bigint,
             lags bigint[])) AS arrivals"""
+
+_SUMS = """accepted = rollup.accepted + excluded.accepted,
+        duplicates = rollup.duplicates + excluded.duplicates,
+        conflicts = rollup.conflicts + excluded.conflicts, refused = rollup.refused + excluded.refused"""
 
 _ADD = f"""
     INSERT INTO arrival_hours AS rollup (hour, ecosystem, agent_source, transport, accepted, duplicates,
@@ -74,10 +77,7 @@ _ADD = f"""
         sum(duplicates), sum(conflicts), sum(refused), max(seen_at)
     FROM {_ARRIVALS}
     GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
-    ON CONFLICT (hour, ecosystem, agent_source, transport) DO UPDATE SET
-        accepted = rollup.accepted + excluded.accepted,
-        duplicates = rollup.duplicates + excluded.duplicates,
-        conflicts = rollup.conflicts + excluded.conflicts, refused = rollup.refused + excluded.refused,
+    ON CONFLICT (hour, ecosystem, agent_source, transport) DO UPDATE SET {_SUMS},
         last_at = greatest(rollup.last_at, excluded.last_at);
 
     INSERT INTO arrival_minutes AS rollup (minute, ecosystem, agent_source, transport, accepted, duplicates,
@@ -85,10 +85,7 @@ _ADD = f"""
     SELECT minute, ecosystem, agent_source, transport, accepted, duplicates, conflicts, refused, lags
     FROM {_ARRIVALS}
     ORDER BY 1, 2, 3, 4
-    ON CONFLICT (minute, ecosystem, agent_source, transport) DO UPDATE SET
-        accepted = rollup.accepted + excluded.accepted,
-        duplicates = rollup.duplicates + excluded.duplicates,
-        conflicts = rollup.conflicts + excluded.conflicts, refused = rollup.refused + excluded.refused,
+    ON CONFLICT (minute, ecosystem, agent_source, transport) DO UPDATE SET {_SUMS},
         lags = ARRAY(
             SELECT coalesce(before, 0) + coalesce(more, 0)
             FROM unnest(rollup.lags, excluded.lags) WITH ORDINALITY AS each (before, more, bucket)
@@ -126,16 +123,13 @@ _SEE_AGENTS = f"""
         last_seen = greatest(agents.last_seen, excluded.last_seen),
         last_transport = excluded.last_transport"""
 
-_ADD_SENT = """
+_ADD_SENT = f"""
     INSERT INTO sender_minutes AS rollup (minute, sender, accepted, duplicates, conflicts, refused, new_names)
-    SELECT date_trunc('minute', now()), sender, coalesce(accepted, 0), coalesce(duplicates, 0),
-        coalesce(conflicts, 0), coalesce(refused, 0), coalesce(new_names, 0)
+    SELECT date_trunc('minute', now()), sender, accepted, duplicates, conflicts, refused, new_names
     FROM json_to_recordset(%(sent)s::json) AS each (sender text, accepted bigint, duplicates bigint,
         conflicts bigint, refused bigint, new_names bigint)
     ORDER BY sender
-    ON CONFLICT (minute, sender) DO UPDATE SET accepted = rollup.accepted + excluded.accepted,
-        duplicates = rollup.duplicates + excluded.duplicates,
-        conflicts = rollup.conflicts + excluded.conflicts, refused = rollup.refused + excluded.refused,
+    ON CONFLICT (minute, sender) DO UPDATE SET {_SUMS},
         new_names = rollup.new_names + excluded.new_names"""
 
 ADD_RECORDED = ";".join((_ADD, _ADD_AGENTS, _ADD_SENT))

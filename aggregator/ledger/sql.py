@@ -125,10 +125,11 @@ DEFER_REPEATED = "UPDATE repeated_rows SET id = DEFAULT WHERE id = ANY (%(ids)s)
 DELETE_REPEATED = "DELETE FROM repeated_rows WHERE id = ANY (%(ids)s)"
 
 FIND_POSITIONS = """
-    SELECT wanted.ord, ledger.instrument, ledger.position, ledger.recorded_at
+    SELECT ledger.instrument, ledger.position, ledger.recorded_at
     FROM unnest(%(ecosystems)s::text[], %(signal_ids)s::text[]) WITH ORDINALITY
         AS wanted (ecosystem, signal_id, ord)
-    JOIN trading_signals AS ledger USING (ecosystem, signal_id)"""
+    LEFT JOIN trading_signals AS ledger USING (ecosystem, signal_id)
+    ORDER BY wanted.ord"""
 
 MARK_INSERTED = """
     UPDATE trading_signals AS source SET digest = recorded.digest, instrument = recorded.instrument,

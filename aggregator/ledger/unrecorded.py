@@ -10,7 +10,7 @@ from typing import Any
 
 from aggregator.ledger import rollup_writer
 from aggregator.ledger.entries import Entry, Fate, Result
-from aggregator.ledger.new_names import Name, within_limits
+from aggregator.ledger.new_names import Name, beyond_limits
 from aggregator.ledger.rollup_writer import OTHER, REFUSED, Arrivals, Sent
 
 
@@ -25,11 +25,11 @@ def count_unrecorded(
     ]
     if not names:
         return
-    limits = within_limits(cursor, [name for name, _ in names if name.name != REFUSED])
+    beyond, new = beyond_limits(cursor, [name for name, _ in names if name.name != REFUSED])
     agents: dict[tuple[str, str], Counter[Fate]] = {}
     senders: dict[str, Counter[Fate]] = {}
     for (kind, sender, ecosystem, agent), fate in names:
-        name = OTHER if (kind, ecosystem, agent) in limits.beyond else agent
+        name = OTHER if (kind, ecosystem, agent) in beyond else agent
         agents.setdefault((ecosystem, name), Counter())[fate] += 1
         senders.setdefault(sender, Counter())[fate] += 1
     arrivals = [
@@ -43,7 +43,7 @@ def count_unrecorded(
         for agent, fates in agents.items()
     ]
     sent = [
-        Sent(sender, 0, fates[Fate.DUPLICATE], fates[Fate.CONFLICT], fates[Fate.REFUSED], limits.new[sender])
+        Sent(sender, 0, fates[Fate.DUPLICATE], fates[Fate.CONFLICT], fates[Fate.REFUSED], new[sender])
         for sender, fates in senders.items()
     ]
     rollup_writer.add(cursor, rollup_writer.ADD_UNRECORDED, arrivals, sent)
