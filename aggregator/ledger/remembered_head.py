@@ -5,6 +5,8 @@ is not part of the database and of its backups.
 """
 
 import logging
+import os
+import socket
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -40,7 +42,8 @@ def remember_head(ledger: UUID, head: RememberedHead) -> None:
     path = _path(ledger)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft = path.with_suffix(".part")
+        # Of each process, since those that share the folder do this at the same time.
+        draft = path.with_suffix(f".{socket.gethostname()}-{os.getpid()}")
         draft.write_bytes(text)
         draft.replace(path)
     except OSError as error:

@@ -1,7 +1,10 @@
 """Positions stay true whatever the sequences say: after a restore of data alone, or a failover."""
 
+import subprocess
+import sys
 from functools import partial
 from io import StringIO
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -17,7 +20,7 @@ from aggregator.ingest.databases import DatabaseConsumer
 from aggregator.ledger import functions, generations, inserted_rows, positions
 from aggregator.models import DeadLetter, LedgerGeneration
 from tests.aggregator.ledger.samples import entry, insert, rows, value
-from tests.servers import eventually
+from tests.servers import PROJECT, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -103,3 +106,40 @@ def test_a_generation_that_two_begin_at_once_begins_once():
     for command in commands:
         command.result(30)
     assert LedgerGeneration.objects.count() == 2
+
+
+REMEMBER = """
+import uuid
+import django
+django.setup()
+from aggregator.ledger.remembered_head import RememberedHead, remember_head
+input("ready\\n")
+for position in range(1, 1000):
+    remember_head(uuid.UUID(int=1), RememberedHead(1, position, "d"))
+"""
+
+
+def test_processes_that_share_a_log_directory_remember_the_head_side_by_side(program_environment, tmp_path):
+    environment = program_environment | {
+        "DJANGO_SETTINGS_MODULE": "config.settings",
+        "CORE_LOG_DIR": str(tmp_path),
+        "CORE_REDIS_URL": "",
+    }
+    programs = [
+        subprocess.Popen(
+            [sys.executable, "-c", REMEMBER],
+            cwd=PROJECT,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    assert [program.stdout.readline() for program in programs] == ["ready\n", "ready\n"]
+    for program in programs:
+        program.stdin.write("\n")
+        program.stdin.flush()
+    assert [program.communicate(timeout=60)[1] for program in programs] == ["", ""]
+    assert [path.name for path in tmp_path.glob("head-*")] == [f"head-{UUID(int=1)}.json"]
