@@ -20,12 +20,13 @@ MAX_LETTER_BYTES = 65_536
 
 
 def write_dead_letters(
-    cursor: Any, entries: Sequence[Entry], results: Sequence[Result], transport: str
+    cursor: Any, entries: Sequence[Entry], results: Sequence[Result], transport: str, *, is_replay: bool
 ) -> None:
     """Keep the entries that were refused for good, in one query of the caller's transaction.
 
     The very same bytes from the same place for the same reason are one dead letter that counts its times:
-    a stream entry that is delivered again after a crash, or a sender that repeats itself.
+    a stream entry that is delivered again after a crash, or a sender that repeats itself. One that is refused
+    as before when it is replayed did not come in once more.
     """
     letters: dict[bytes, dict[str, Any]] = {}
     for entry, result in zip(entries, results, strict=True):
@@ -35,8 +36,12 @@ def write_dead_letters(
     if letters:
         rows = list(letters.values())
         columns = {name: [row[name] for row in rows] for name in rows[0]}
-        limit = settings.ENVIRONMENT.sender_dead_letter_bytes
-        cursor.execute(sql.WRITE_DEAD_LETTERS, {"transport": transport, "limit": limit, **columns})
+        parameters = {
+            "transport": transport,
+            "limit": settings.ENVIRONMENT.sender_dead_letter_bytes,
+            "is_replay": is_replay,
+        }
+        cursor.execute(sql.WRITE_DEAD_LETTERS, parameters | columns)
 
 
 def _letter(entry: Entry, refusal: Refusal, transport: str) -> dict[str, Any]:

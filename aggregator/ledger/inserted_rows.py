@@ -39,7 +39,7 @@ def record_inserted_rows(limit: int) -> list[Result]:
             for _, signal, _ in validated
         ]
         # The ledger's lock comes last: its holder waits for nothing else.
-        write_dead_letters(cursor, entries, results, "database")
+        write_dead_letters(cursor, entries, results, "database", is_replay=False)
         _delete_refused(cursor, entries, results)
         count_unrecorded(cursor, entries, results, "database")
         signals = [

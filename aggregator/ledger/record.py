@@ -172,10 +172,11 @@ def finish(
             for number, (_, signal, _) in enumerate(batch.validated, 1)
         ]
         duplicates.add_sightings(cursor, entries, found, transport)
-        write_dead_letters(cursor, entries, results, transport)
+        is_replay = first_received_at is not None
+        write_dead_letters(cursor, entries, results, transport, is_replay=is_replay)
         # Replayed entries were counted when they came in: else an operator's replaying would raise the alert
         # of an agent that is refused too often.
-        if first_received_at is None:
+        if not is_replay:
             count_unrecorded(cursor, entries, results, transport)
     return results
 

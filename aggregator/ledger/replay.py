@@ -7,7 +7,6 @@ from itertools import groupby, islice
 from operator import attrgetter
 from typing import NamedTuple
 
-from django.db.models import F
 from django.utils import timezone
 
 from aggregator import ledger
@@ -40,7 +39,11 @@ def replay(letters: Sequence[DeadLetter]) -> dict[int, Fate | Skipped]:
     }
     playable = [letter for letter in letters if not letter.is_cut and letter.code not in UNREPLAYABLE]
     playable.sort(key=attrgetter("transport", "pk"))
-    keys, sources = _keys(playable), _sources(playable)
+    senders = {letter.sender for letter in playable}
+    names = [sender.removeprefix(SENDER_PREFIX) for sender in senders]
+    sources = {f"{SENDER_PREFIX}{source.name}": source for source in Source.objects.filter(name__in=names)}
+    key_ids = [sender.removeprefix("key:") for sender in senders]
+    keys = {f"key:{key.key_id}": key for key in ApiKey.objects.filter(key_id__in=key_ids)}
     for transport, group in groupby(playable, key=attrgetter("transport")):
         batch = [(letter, _entries(letter, keys, sources)) for letter in group]
         # A dead agent must not look alive: its letters came in when they did.
@@ -48,7 +51,7 @@ def replay(letters: Sequence[DeadLetter]) -> dict[int, Fate | Skipped]:
         entries = [entry for _, own in batch for entry in own]
         results = iter(ledger.record(entries, transport, first_received_at))
         replayed = [_Replayed(letter, own, list(islice(results, len(own)))) for letter, own in batch if own]
-        _update_letters(replayed, transport)
+        _resolve(replayed, transport)
         fates.update({each.letter.pk: each.fate for each in replayed})
     return fates
 
@@ -93,35 +96,15 @@ def _entries(letter: DeadLetter, keys: Mapping[str, ApiKey], sources: Mapping[st
     return [Entry(raw, letter.sender, ecosystems, *place, agents=agents)]
 
 
-def _sources(letters: Sequence[DeadLetter]) -> dict[str, Source]:
-    """Return the sources that sent the letters, by sender."""
-    found = Source.objects.filter(name__in=_names(letters, SENDER_PREFIX))
-    return {f"{SENDER_PREFIX}{source.name}": source for source in found}
-
-
-def _keys(letters: Sequence[DeadLetter]) -> dict[str, ApiKey]:
-    """Return the keys that sent the letters, by sender."""
-    found = ApiKey.objects.filter(key_id__in=_names(letters, "key:"))
-    return {f"key:{key.key_id}": key for key in found}
-
-
-def _names(letters: Sequence[DeadLetter], prefix: str) -> set[str]:
-    """Return what follows the prefix in the senders that have it."""
-    return {letter.sender.removeprefix(prefix) for letter in letters if letter.sender.startswith(prefix)}
-
-
-def _update_letters(replayed: Sequence[_Replayed], transport: str) -> None:
-    """Resolve letters with final results only; one that is refused as before did not come in once more."""
+def _resolve(replayed: Sequence[_Replayed], transport: str) -> None:
+    """Resolve the letters that have final results only, and are not refused as before."""
     resolved: list[int] = []
-    refused_again: list[int] = []
     for letter, entries, results in replayed:
-        if not all(result.is_final for result in results):
-            continue
         refused = [
             fingerprint(entry, result.refusal, transport)
             for entry, result in zip(entries, results, strict=True)
             if result.refusal
         ]
-        (refused_again if bytes(letter.fingerprint) in refused else resolved).append(letter.pk)
+        if all(result.is_final for result in results) and bytes(letter.fingerprint) not in refused:
+            resolved.append(letter.pk)
     DeadLetter.objects.filter(pk__in=resolved).update(resolved_at=timezone.now())
-    DeadLetter.objects.filter(pk__in=refused_again).update(times=F("times") - 1)

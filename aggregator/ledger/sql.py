@@ -92,9 +92,11 @@ WRITE_DEAD_LETTERS = """
         signal_id, agent_source, sender, stream, entry_id, deliveries, times, now(), now()
     FROM counted
     ORDER BY fingerprint
-    ON CONFLICT (fingerprint) DO UPDATE SET times = dead_letters.times + excluded.times,
+    ON CONFLICT (fingerprint) DO UPDATE SET
+        times = dead_letters.times + CASE WHEN %(is_replay)s THEN 0 ELSE excluded.times END,
         deliveries = greatest(dead_letters.deliveries, excluded.deliveries),
-        last_at = excluded.last_at, resolved_at = NULL"""
+        last_at = CASE WHEN %(is_replay)s THEN dead_letters.last_at ELSE excluded.last_at END,
+        resolved_at = NULL"""
 
 CLAIM_INSERTED = f"""
     SELECT id, sender, {_AS_JSON} FROM trading_signals

@@ -317,6 +317,15 @@ def test_a_wrong_mapping_loses_nothing_and_replay_uses_the_corrected_one(post):
     assert (TradingSignal.objects.count(), DeadLetter.objects.filter(resolved_at=None).count()) == (5, 1)
 
 
+def test_a_body_of_two_signals_that_is_replayed_came_no_more_often(post):
+    _, path = made("own", "custom", mapping='each = "[a, b]"\n[fields]\nsymbol = "what"\naction = "do"')
+    body = b'{"a": {"what": "AAPL", "do": "up"}, "b": {"what": "AAPL", "do": "up"}}'
+    assert post(path, body).status_code == 422
+    before = letters()
+    replay(list(DeadLetter.objects.all()))
+    assert letters() == before
+
+
 def test_a_conflict_with_what_is_on_record_is_kept_and_said(post):
     _, path = made("ft", "freqtrade")
     entry = {"type": "entry", "trade_id": "7", "pair": "BTC/USDT", "direction": "Long", "order_type": "limit"}

@@ -82,6 +82,15 @@ def test_a_dead_letter_that_comes_again_is_open_again():
     assert DeadLetter.objects.get().resolved_at is None
 
 
+def test_a_letter_that_is_refused_again_when_it_is_replayed_came_in_when_it_did():
+    ledger.record([entry("s1", action="HODL")] * 2, "redis")
+    DeadLetter.objects.update(last_at=F("last_at") - timedelta(days=3), resolved_at=F("last_at"))
+    before = DeadLetter.objects.get()
+    replay.replay([before])
+    after = DeadLetter.objects.get()
+    assert (after.times, after.last_at, after.resolved_at) == (2, before.last_at, None)
+
+
 @pytest.mark.parametrize("hostile", [b"", b"\x00", b"\xff\xfe", b"[" * 60_000, b"{}", b"null", b'"' * 9])
 def test_any_bytes_become_a_dead_letter(hostile):
     assert fates([Entry(hostile)]) == ["refused"]
