@@ -54,4 +54,4 @@ def close_to_web_api(using: str, **_: Any) -> None:
 def create_ledger_functions(using: str, **_: Any) -> None:
     """Create the ledger's functions in the core database; an ecosystem's own one has no positions."""
     if using == DEFAULT_DB_ALIAS and "trading_signals" in connections[using].introspection.table_names():
-        functions.create_functions(using)
+        functions.create_functions()

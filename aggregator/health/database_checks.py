@@ -64,7 +64,7 @@ class MigrationsCheck(DatabaseDependentCheck):
             if absent:
                 commands.append("migrate" if alias == DEFAULT_DB_ALIAS else f"migrate --database {alias}")
                 missing.append(f"{alias}: {', '.join(absent)}")
-        if not missing and outdated_functions(DEFAULT_DB_ALIAS):
+        if not missing and outdated_functions():
             commands, missing = ["migrate"], ["functions that differ from the program's"]
         if missing:
             run = " and ".join(f"manage.py {command}" for command in commands)

@@ -8,7 +8,7 @@ since the call is a transaction by itself.
 programs that run an earlier version working: with the same parameters, and defaults for what they lack.
 """
 
-from django.db import connections, transaction
+from django.db import connection, transaction
 
 from aggregator.ledger.errors import OWN_CONSTRAINTS
 from aggregator.ledger.sql import COLUMNS, STAGED_COLUMNS, STAGED_TABLE
@@ -134,42 +134,43 @@ END """
 
 # JSON rather than JSONB: that one has a limit of 256 MB.
 FUNCTIONS = {
-    "record_signals(batch json, size int, via text, came_at timestamptz, "
-    "OUT recorded bigint, OUT base bigint)": _RECORD.format(
-        source=f"json_to_recordset(batch) AS staged ({STAGED_COLUMNS})"
+    "record_signals": (
+        "(batch json, size int, via text, came_at timestamptz, OUT recorded bigint, OUT base bigint)",
+        _RECORD.format(source=f"json_to_recordset(batch) AS staged ({STAGED_COLUMNS})"),
     ),
-    "record_staged_signals(size int, via text, came_at timestamptz, "
-    "OUT recorded bigint, OUT base bigint)": _RECORD.format(source=f"{STAGED_TABLE} AS staged"),
-    "record_signals_singly(batch json, size int, via text, came_at timestamptz, wait text, "
-    "OUT recorded bigint, OUT base bigint, OUT problems jsonb)": _RECORD_SINGLY.format(
-        source=f"json_to_record(signal) AS staged ({STAGED_COLUMNS})"
+    "record_staged_signals": (
+        "(size int, via text, came_at timestamptz, OUT recorded bigint, OUT base bigint)",
+        _RECORD.format(source=f"{STAGED_TABLE} AS staged"),
     ),
-    "record_inserted_signals(batch json) RETURNS void": _RECORD_INSERTED,
+    "record_signals_singly": (
+        "(batch json, size int, via text, came_at timestamptz, wait text, "
+        "OUT recorded bigint, OUT base bigint, OUT problems jsonb)",
+        _RECORD_SINGLY.format(source=f"json_to_record(signal) AS staged ({STAGED_COLUMNS})"),
+    ),
+    "record_inserted_signals": ("(batch json) RETURNS void", _RECORD_INSERTED),
 }
-"""The functions' bodies, by their names with parameters and results."""
+"""By name, the parameters and results, and the body."""
 
 
-def create_functions(using: str) -> None:
-    """Create in a database those that are missing there or differ from the code's."""
-    with transaction.atomic(using=using), connections[using].cursor() as cursor:
-        for signature in outdated_functions(using):
-            name, body = _name(signature), FUNCTIONS[signature]
+def create_functions() -> None:
+    """Create those that are missing in the core database or differ from the code's."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        for name in outdated_functions():
+            parameters, body = FUNCTIONS[name]
             cursor.execute(f"DROP FUNCTION IF EXISTS {name}")
-            cursor.execute(f"CREATE FUNCTION {signature} LANGUAGE plpgsql AS $function${body}$function$")
+            cursor.execute(
+                f"CREATE FUNCTION {name}{parameters} LANGUAGE plpgsql AS $function${body}$function$"
+            )
             cursor.execute(f"REVOKE ALL ON FUNCTION {name} FROM PUBLIC")
 
 
-def outdated_functions(using: str) -> list[str]:
-    """Return the signatures of those that are missing in a database or differ from the code's."""
-    with connections[using].cursor() as cursor:
+def outdated_functions() -> list[str]:
+    """Return the names of those that are missing in the core database or differ from the code's."""
+    with connection.cursor() as cursor:
         cursor.execute(
             "SELECT proname, prosrc FROM pg_proc "
             "WHERE proname = ANY (%s) AND pronamespace = current_schema()::regnamespace",
-            [[_name(signature) for signature in FUNCTIONS]],
+            [list(FUNCTIONS)],
         )
         found = dict(cursor.fetchall())
-    return [signature for signature, body in FUNCTIONS.items() if found.get(_name(signature)) != body]
-
-
-def _name(signature: str) -> str:
-    return signature.partition("(")[0]
+    return [name for name, (_, body) in FUNCTIONS.items() if found.get(name) != body]

@@ -99,7 +99,8 @@ class Walk:
         passed = max(limit, MAX_PASSED // len(self.values))
         queries, parameters = [], list[Any]()
         for column, value in self.values:
-            order = [f"-{name}" if self.descending else name for name in self._names(column)]
+            names = [column, self.key] if column else [self.key]
+            order = [f"-{name}" if self.descending else name for name in names]
             wanted, given = self.rows.order_by(*order)[:limit].query.sql_with_params()
             # Named like the table, so that the filters apply to this part of it.
             part, bounds = self._part("*", column, value, low, high)
@@ -136,9 +137,6 @@ class Walk:
     def _part(self, what: str, column: str, value: str, low: int, high: int) -> tuple[str, list[Any]]:
         bounds = [value, low, value, high] if column else [low, high]
         return along_index(what, self.key, column, descending=self.descending), bounds
-
-    def _names(self, column: str) -> list[str]:
-        return [column, self.key] if column else [self.key]
 
     def _key(self, row: TradingSignal) -> int:
         return int(getattr(row, self.key))

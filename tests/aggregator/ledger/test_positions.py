@@ -89,7 +89,7 @@ def test_the_databases_functions_are_the_programs():
     assert (str(found.status), found.summary) == ("failed", "not all applied")
     assert "run manage.py migrate" in found.detail
     call_command("migrate", verbosity=0)
-    assert functions.outdated_functions("default") == []
+    assert functions.outdated_functions() == []
     public = "SELECT count(*) FROM pg_proc WHERE proname ~ '^record_.*signals' AND proacl::text ~ '[{,]='"
     assert value(public) == 0
 
