@@ -3,4 +3,4 @@
 from aggregator.ledger.entries import Entry, Fate, Result
 from aggregator.ledger.errors import Outage
 from aggregator.ledger.record import finish, record, validate, write, write_together
-from aggregator.ledger.staging import Batch, Validated
+from aggregator.ledger.recording import Batch, Validated

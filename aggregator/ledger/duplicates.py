@@ -5,12 +5,13 @@ from typing import Any
 
 import msgspec
 
-from aggregator.ledger import sql, staging
+from aggregator.ledger import sql
 from aggregator.ledger.entries import Entry, Fate
+from aggregator.ledger.recording import Numbered
 from ecosystems.signal import Signal, parse
 
 
-def find(cursor: Any, signals: Sequence[staging.Numbered], base: int | None) -> dict[int, tuple[Fate, int]]:
+def find(cursor: Any, signals: Sequence[Numbered], base: int | None) -> dict[int, tuple[Fate, int]]:
     """Return each signal's fate and row by its number; of one whose row is not there, nothing.
 
     `base` is that of the batch's new signals, None if it had none.

@@ -38,16 +38,14 @@ class Contended(Exception):
 
 def sqlstate(error: BaseException) -> str:
     """Return the error's SQLSTATE, also of one that Django has wrapped; "" where it has none."""
-    for candidate in (error, error.__cause__):
-        if isinstance(candidate, psycopg.Error) and candidate.sqlstate:
-            return candidate.sqlstate
-    return ""
+    reported = _reported(error)
+    return (reported.sqlstate or "") if reported else ""
 
 
 def constraint(error: BaseException) -> str:
     """Return the name of the constraint that an error is about; "" where there is none."""
-    cause = error.__cause__
-    return (cause.diag.constraint_name or "") if isinstance(cause, psycopg.Error) else ""
+    reported = _reported(error)
+    return (reported.diag.constraint_name or "") if reported else ""
 
 
 def is_outage(error: BaseException) -> bool:
@@ -58,14 +56,14 @@ def is_outage(error: BaseException) -> bool:
         return isinstance(
             error, (OperationalError, InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)
         )
-    ended = _severity(error) in SESSION_ENDING
+    reported = _reported(error)
+    ended = reported is not None and reported.diag.severity_nonlocalized in SESSION_ENDING
     return ended or state.startswith(OUTAGE_CLASSES) or state in {READ_ONLY, LOCK_NOT_AVAILABLE}
 
 
-def _severity(error: BaseException) -> str | None:
-    """Return the error's severity in English, None where the server reported none."""
-    reported = error if isinstance(error, psycopg.Error) else error.__cause__
-    return reported.diag.severity_nonlocalized if isinstance(reported, psycopg.Error) else None
+def _reported(error: BaseException) -> psycopg.Error | None:
+    """Return the error as psycopg has it, also of one that Django has wrapped."""
+    return next((each for each in (error, error.__cause__) if isinstance(each, psycopg.Error)), None)
 
 
 @contextmanager

@@ -5,16 +5,26 @@ and the next ones would get positions that readers have passed. A new generation
 above: at the microseconds since 1970, which no ledger reaches that records less than a million signals a
 second all the while. So every cursor of before stays valid, and skips nothing that is recorded from then on.
 
-Postgres alone cannot know that it went back. The head is therefore remembered outside it (`remembered_head`)
-by its position and digest: when another row is there, or none, the ledger is not what it was.
+Postgres alone cannot know that it went back. The head is therefore remembered outside it by its position and
+digest: when another row is there, or none, the ledger is not what it was. It is kept in the cache, which is
+Redis where the hub has one, and then all processes share it; and in a file in CORE_LOG_DIR, which is not part
+of the database and of its backups.
 """
 
+import logging
+import os
+import socket
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import msgspec
+from django.conf import settings
+from django.core.cache import cache as shared
 from django.db import Error, connection, transaction
 
-from aggregator.ledger.remembered_head import RememberedHead, recall_head, remember_head
 from aggregator.models import TradingSignal
 
 _CREATE_FIRST = """
@@ -49,6 +59,8 @@ _BEGIN = """
         (SELECT max(floor) FROM ledger_generations), (SELECT max(id) FROM outcome_events)))"""
 # Readers of outcomes remember the ids of what was decided.
 
+logger = logging.getLogger("signal_hub.ledger")
+
 
 class Generation(NamedTuple):
     """The latest generation of the ledger, and the ledger's greatest position."""
@@ -58,6 +70,14 @@ class Generation(NamedTuple):
     floor: int
     server: str
     head: int
+
+
+class RememberedHead(msgspec.Struct, frozen=True, order=True):
+    """The greatest position of a ledger at some time, and the digest of its signal."""
+
+    generation: int
+    position: int
+    digest: str
 
 
 def current_generation() -> Generation:
@@ -140,3 +160,46 @@ def _server() -> str:
             return str(cursor.fetchone()[0])
     except Error:
         return ""
+
+
+def recall_head(ledger: UUID) -> RememberedHead | None:
+    """Return the greatest head that is remembered of a ledger."""
+    texts = [shared.get(_key(ledger))]
+    with suppress(OSError):
+        texts.append(_path(ledger).read_bytes())
+    return max(filter(None, map(_decoded, texts)), default=None)
+
+
+def remember_head(ledger: UUID, head: RememberedHead) -> None:
+    """Remember a head in every place that takes it."""
+    text = msgspec.json.encode(head)
+    shared.set(_key(ledger), text, timeout=None)
+    path = _path(ledger)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Of each process, since those that share the folder do this at the same time.
+        draft = path.with_suffix(f".{socket.gethostname()}-{os.getpid()}")
+        draft.write_bytes(text)
+        draft.replace(path)
+    except OSError as error:
+        _warn_once(type(error).__name__)
+
+
+def _key(ledger: UUID) -> str:
+    return f"ledger-head:{ledger}"
+
+
+def _path(ledger: UUID) -> Path:
+    return Path(settings.BASE_DIR / settings.ENVIRONMENT.log_dir / f"head-{ledger}.json")
+
+
+def _decoded(text: bytes | None) -> RememberedHead | None:
+    try:
+        return msgspec.json.decode(text, type=RememberedHead) if text else None
+    except msgspec.MsgspecError:
+        return None
+
+
+@cache
+def _warn_once(reason: str) -> None:
+    logger.warning("the ledger's head cannot be remembered in CORE_LOG_DIR: %s", reason)

@@ -11,11 +11,12 @@ from typing import Any
 
 from django.db import connection, connections, transaction
 
-from aggregator.ledger import sql, staging
+from aggregator.ledger import sql
 from aggregator.ledger.dead_letters import write_dead_letters
 from aggregator.ledger.entries import Entry, Fate, Result
 from aggregator.ledger.errors import classified
 from aggregator.ledger.record import log_batch, record, validate
+from aggregator.ledger.recording import as_json
 from aggregator.ledger.unrecorded import count_unrecorded
 from ecosystems.market.symbols import instrument
 from ecosystems.signal import Refusal, Signal
@@ -48,7 +49,7 @@ def record_inserted_rows(limit: int) -> list[Result]:
             if isinstance(signal, Signal)
         ]
         if signals:
-            cursor.execute(sql.RECORD_INSERTED, {"signals": staging.as_json(signals)})
+            cursor.execute(sql.RECORD_INSERTED, {"signals": as_json(signals)})
     log_batch(results, "database")
     return results
 

@@ -12,8 +12,7 @@ from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGconn, PGresult
 
 from aggregator.ledger import sql
-from aggregator.ledger.recording import NewSignals
-from aggregator.ledger.staging import Batch
+from aggregator.ledger.recording import Batch, NewSignals
 from aggregator.postgres.pool import Connection
 
 MAX_LONE_CHARS = 16_384

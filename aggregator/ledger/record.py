@@ -35,8 +35,7 @@ from aggregator.ledger.entries import (
     Result,
 )
 from aggregator.ledger.errors import Contended, DataFault, classified
-from aggregator.ledger.recording import NewSignals
-from aggregator.ledger.staging import MAX_SINGLY, Batch, Validated
+from aggregator.ledger.recording import MAX_SINGLY, Batch, NewSignals, Validated
 from aggregator.ledger.unrecorded import count_unrecorded
 from ecosystems.signal import Refusal, Signal, parse
 

@@ -1,6 +1,11 @@
-"""The calls that record new signals: each is a transaction that is over when it returns."""
+"""How a batch travels to Postgres, and the calls that record it; each is a transaction that is over then.
 
-from collections.abc import Callable, Iterator
+A few signals go as one JSON text in the very call that records them: no round trip, no catalogue, no
+privilege of their own. Many go into a temporary table first, by COPY: three round trips, and a third of the
+work a signal. `benchmarks/README.md` has the figures, and the ways that were slower.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -9,13 +14,89 @@ import msgspec
 from django.db import Error, IntegrityError, OperationalError, connection, transaction
 
 from aggregator.ledger import positions, sql
+from aggregator.ledger.entries import Entry
 from aggregator.ledger.errors import LOCK_NOT_AVAILABLE, OWN_CONSTRAINTS, Contended, constraint, sqlstate
-from aggregator.ledger.staging import Batch
+from ecosystems.market.symbols import instrument
+from ecosystems.signal import Refusal, Signal
 
+MAX_INLINE = 640
+"""Up to so many signals travel in the statement itself; COPY pays for itself beyond."""
+MAX_TRANSACTION_BYTES = 32 * 1024 * 1024
+"""Of entries in one transaction: their text is in the memory of both sides, several times over."""
+MAX_SINGLY = 64
+"""Signals recorded one by one in one transaction. Each is a subtransaction, and with more of them than this
+every other transaction would have to look them up on disk."""
 HELD = ""
 """The problem of a signal whose identity an open transaction holds."""
 FIRST_WAIT, NEXT_WAIT = "100ms", "1ms"
 """How long to wait for such a transaction: long enough for an INSERT to commit, then only to find out."""
+
+Validated = tuple[Entry, Signal | Refusal, bytes]
+"""An entry, what `parse` returned for it, and the digest of its signal (b"" for a refusal)."""
+Numbered = tuple[int, Signal, bytes, str]
+"""A number to order by, a signal, its digest and its sender."""
+
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+
+
+class Batch:
+    """Validated entries, prepared for `ledger.write`.
+
+    All that Postgres gets of them is made here: a thread may do so while another one writes, and no
+    transaction is open all the while.
+    """
+
+    def __init__(self, validated: Sequence[Validated]) -> None:
+        self.validated = validated
+        self.signals: list[Numbered] = [
+            (number, signal, digest, entry.sender)
+            for number, (entry, signal, digest) in enumerate(validated, 1)
+            if isinstance(signal, Signal)
+        ]
+        # What Postgres gets of a few is small, whatever space stands in their bytes.
+        are_many = len(validated) > MAX_SINGLY
+        self.too_large = are_many and sum(len(entry.raw) for entry, _, _ in validated) > MAX_TRANSACTION_BYTES
+        self.inline = ""
+        """The signals as JSON; empty if they are copied, if there are none, or if they are too large."""
+        self.copied = b""
+        """The signals as COPY takes them; empty if they are inline."""
+        if not self.too_large and len(self.signals) > MAX_INLINE:
+            self.copied = b"\n".join([_line(*each) for each in self.signals])
+        elif not self.too_large and self.signals:
+            self.inline = as_json(self.signals)
+
+    @property
+    def entries(self) -> list[Entry]:
+        return [entry for entry, _, _ in self.validated]
+
+
+def as_json(signals: Sequence[Numbered]) -> str:
+    return _encode([_row(*each) for each in signals]).decode()
+
+
+def _row(order: int, signal: Signal, digest: bytes, sender: str) -> dict[str, Any]:
+    row = msgspec.structs.asdict(signal)
+    row["ord"] = order
+    row["sender"] = sender
+    row["instrument"] = instrument(signal.ecosystem, signal.symbol)
+    row["digest"] = "\\x" + digest.hex()
+    return row
+
+
+def _line(order: int, signal: Signal, digest: bytes, sender: str) -> bytes:
+    """Return a row for COPY_STAGED: a JSON array less its brackets."""
+    *values, _, _, refers_to = msgspec.structs.astuple(signal)
+    row = (
+        order,
+        *values,
+        signal.tags_json().decode() if signal.tags else "[]",
+        signal.payload_json().decode(),
+        refers_to,
+        sender,
+        instrument(signal.ecosystem, signal.symbol),
+        f"\\x{digest.hex()}",
+    )
+    return _encode(row)[1:-1]
 
 
 class NewSignals(NamedTuple):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from aggregator import ledger
 from aggregator.ingest.databases import DatabaseConsumer
 from aggregator.ledger.entries import Entry
-from aggregator.ledger.staging import MAX_INLINE
+from aggregator.ledger.recording import MAX_INLINE
 from aggregator.models import DeadLetter, TradingSignal
 from ecosystems.bus import EventBus
 from ecosystems.bus.database import DatabaseTransport

@@ -112,7 +112,7 @@ REMEMBER = """
 import uuid
 import django
 django.setup()
-from aggregator.ledger.remembered_head import RememberedHead, remember_head
+from aggregator.ledger.generations import RememberedHead, remember_head
 input("ready\\n")
 for position in range(1, 1000):
     remember_head(uuid.UUID(int=1), RememberedHead(1, position, "d"))
