@@ -52,11 +52,14 @@ def map_symbol(alias: SymbolAlias, instrument_: str) -> None:
     `update_signals` does so, here and in the worker. Where an earlier update is not over, signals of the
     symbol may have either instrument.
     """
-    before = alias.instrument or instrument(alias.ecosystem, alias.symbol)
-    alias.update_from = "" if alias.update_cursor else before
-    alias.instrument = instrument_
-    alias.update_cursor = START
-    alias.save()
+    with transaction.atomic():
+        if alias.pk is not None:
+            alias.refresh_from_db(from_queryset=SymbolAlias.objects.select_for_update())
+        before = alias.instrument or instrument(alias.ecosystem, alias.symbol)
+        alias.update_from = "" if alias.update_cursor else before
+        alias.instrument = instrument_
+        alias.update_cursor = START
+        alias.save()
 
 
 def update_all_signals(alias: SymbolAlias) -> None:

@@ -103,6 +103,17 @@ def test_a_mapping_that_replaces_an_unfinished_one_updates_all(page, alias, monk
     assert names() == {"BTC/USD"}
 
 
+def test_a_symbol_that_two_map_at_once_keeps_its_count_and_updates_all_signals():
+    first = SymbolAlias.objects.create(ecosystem="crypto", symbol="ETHUSD1", instrument="", signals=1)
+    second = SymbolAlias.objects.get()
+    aliases.map_symbol(first, "ETH/USD")
+    SymbolAlias.objects.update(signals=2)
+    aliases.map_symbol(second, "ETH/USDT")
+    known = SymbolAlias.objects.get()
+    assert (known.instrument, known.signals) == ("ETH/USDT", 2)
+    assert (known.update_from, known.update_cursor) == ("", aliases.START), "some may be ETH/USD by now"
+
+
 def test_every_list_of_instruments_follows_a_mapping(page, alias):
     page.post(f"{LIST}{alias.pk}/map", {"map": "BTC/USD"})
     listed = reader().get("instruments").json()
