@@ -159,7 +159,9 @@ class GroupCommit:
         """Record the tickets that wait still, and answer each as soon as its results are known."""
         waiting = dict(enumerate(ticket for ticket in group if not ticket.is_withdrawn))
         try:
-            self._check_connection()
+            if time.monotonic() - self._checked_at > CONNECTION_CHECK_INTERVAL_S:
+                release_connections()
+                self._checked_at = time.monotonic()
             with bound_contextvars(**_request_ids(group)):
                 for answers in self._record(waiting):
                     for index, results in answers.items():
@@ -182,11 +184,6 @@ class GroupCommit:
         rest = [index for index in waiting if index not in partly]
         for answers in ledger.write_together([waiting[index].validated for index in rest], self.transport):
             yield {rest[number]: found for number, found in answers.items()}
-
-    def _check_connection(self) -> None:
-        if time.monotonic() - self._checked_at > CONNECTION_CHECK_INTERVAL_S:
-            release_connections()
-            self._checked_at = time.monotonic()
 
 
 def log_lone(ticket: Ticket, transport: str) -> None:

@@ -3,7 +3,7 @@
 import sys
 from typing import Any
 
-from aggregator.health.checks import CheckResult, Status
+from aggregator.health.checks import Status
 from aggregator.health.runner import check_runner
 from aggregator.management.hub_command import HubCommand
 
@@ -15,11 +15,8 @@ class Command(HubCommand):
         results = check_runner().run_all()
         width = max(len(result.name) for result in results)
         for result in results:
-            self.stdout.write(_line(result, width))
+            milliseconds = f"{result.seconds * 1000:.0f} ms"
+            line = f"{result.status:<9} {result.name:<{width}} {milliseconds:>8}  {result.text}"
+            self.stdout.write(line.rstrip())
         if any(result.status is Status.FAILED for result in results):
             sys.exit(1)
-
-
-def _line(result: CheckResult, width: int) -> str:
-    milliseconds = f"{result.seconds * 1000:.0f} ms"
-    return f"{result.status:<9} {result.name:<{width}} {milliseconds:>8}  {result.text}".rstrip()

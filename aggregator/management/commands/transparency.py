@@ -58,7 +58,7 @@ class Command(HubCommand):
             f"and from the database's backups. Never restore {directory.checkpoint_file} from a backup.\n"
             "Customers verify the log with its verifier key. Publish it where they know it to be yours:"
         )
-        self._print(keys)
+        self.stdout.write("\n".join(keys))
 
     def _rotate(self, options: dict[str, Any]) -> None:
         change = log_setup.retire_key if options["finish"] else log_setup.announce_key
@@ -68,10 +68,10 @@ class Command(HubCommand):
                 "From now on both keys sign. Publish the second verifier key, give your customers time,\n"
                 "then run: manage.py transparency rotate --finish"
             )
-        self._print(keys)
+        self.stdout.write("\n".join(keys))
 
     def _status(self, _options: dict[str, Any]) -> None:
-        self._print(log_status.lines(log_directory()))
+        self.stdout.write("\n".join(log_status.lines(log_directory())))
 
     def _verify(self, _options: dict[str, Any]) -> None:
         try:
@@ -86,7 +86,3 @@ class Command(HubCommand):
         calls = Outcome.objects.filter(ecosystem=options["ecosystem"], agent_source=agent)
         for part in RecordCsv(options["ecosystem"], agent, calls).lines():
             self.stdout.write(part, ending="")
-
-    def _print(self, lines: list[str]) -> None:
-        for line in lines:
-            self.stdout.write(line)
