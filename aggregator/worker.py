@@ -237,7 +237,12 @@ def configured(only: Iterable[str] = ()) -> dict[str, Callable[[], Loop]]:
         there = ", ".join(dict.fromkeys(groups.values()))
         raise Misconfigured(f"no loop is called {', '.join(unknown)}; there are {there}")
     chosen = [name for name, group in groups.items() if not wanted or wanted & {name, group}]
-    return {name: _factory(name) for name in chosen}
+    loops: dict[str, Callable[[], Loop]] = {}
+    for name in chosen:
+        _, colon, argument = name.partition(":")
+        make = import_string(settings.WORKER_LOOPS[name])
+        loops[name] = partial(make, argument) if colon else make
+    return loops
 
 
 def tune_process() -> None:
@@ -245,11 +250,6 @@ def tune_process() -> None:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     gc.freeze()  # Objects that stay for ever: examining them again and again took a fifth of the time.
     gc.set_threshold(50_000)  # A batch has thousands of objects, none in a circle: looking took 3 %.
-
-
-def _factory(name: str) -> Callable[[], Loop]:
-    _, colon, argument = name.partition(":")
-    return partial(import_string(settings.WORKER_LOOPS[name]), *([argument] if colon else []))
 
 
 def _is_outage(error: Exception) -> bool:

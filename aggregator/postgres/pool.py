@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Hashable
 from typing import ParamSpec, TypeVar
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 import psycopg
 from django.conf import settings
@@ -29,7 +29,13 @@ WAIT_TIMEOUT_S = 10.0
 logger = logging.getLogger("signal_hub.database")
 
 max_connections: int | None = None
-_thread = threading.local()
+
+
+class _Thread(threading.local):
+    serves_signals = False
+
+
+_thread = _Thread()
 
 
 def limit_connections(most: int | None = None) -> None:
@@ -46,10 +52,6 @@ def serve_signals() -> None:
     _thread.serves_signals = True
 
 
-def _serves_signals() -> bool:
-    return getattr(_thread, "serves_signals", False)
-
-
 class Pool:
     """The connections to one database with one login and its options. For any number of threads."""
 
@@ -57,10 +59,9 @@ class Pool:
         self._changed = threading.Condition()
         self._idle: list[tuple[Connection, float]] = []
         """With when each was released; the youngest last."""
-        self._acquired: WeakSet[Connection] = WeakSet()
-        """A thread may end without releasing its connection: it is closed with the thread's last object."""
-        self._of_others: WeakSet[Connection] = WeakSet()
-        """Those of them that threads have which do not serve signals."""
+        self._acquired: WeakKeyDictionary[Connection, bool] = WeakKeyDictionary()
+        """With whether the thread serves signals. A thread may end without releasing its connection: it is
+        closed with the thread's last object."""
         self._connecting = {True: 0, False: 0}
         """How many threads are about to have one, by whether they serve signals."""
         self._reaper: threading.Thread | None = None
@@ -80,11 +81,9 @@ class Pool:
             connection = connection or connect()
         finally:
             with self._changed:
-                self._connecting[_serves_signals()] -= 1
+                self._connecting[_thread.serves_signals] -= 1
                 if connection is not None:
-                    self._acquired.add(connection)
-                    if not _serves_signals():
-                        self._of_others.add(connection)
+                    self._acquired[connection] = _thread.serves_signals
                 else:
                     self._changed.notify_all()
         return connection
@@ -96,11 +95,12 @@ class Pool:
         else:
             connection.close()
         with self._changed:
-            self._acquired.discard(connection)
-            self._of_others.discard(connection)
+            self._acquired.pop(connection, None)
             if not connection.closed:
                 self._idle.append((connection, time.monotonic()))
-                self._start_reaper()
+                if self._reaper is None:
+                    self._reaper = threading.Thread(target=self._reap, name="idle-connections", daemon=True)
+                    self._reaper.start()
             self._changed.notify_all()  # of two kinds of threads, the first may not be allowed this one
 
     def close_idle(self, older_than_s: float = 0.0) -> None:
@@ -119,7 +119,7 @@ class Pool:
                 message = f"none of {max_connections} connections was free for {WAIT_TIMEOUT_S:g} s"
                 logger.warning("%s; CORE_DB_CONNECTIONS allows more", message)
                 raise psycopg.OperationalError(message)
-            self._connecting[_serves_signals()] += 1
+            self._connecting[_thread.serves_signals] += 1
             return self._idle.pop()[0] if self._idle else None
 
     def _has_room(self) -> bool:
@@ -127,13 +127,8 @@ class Pool:
             return True
         if len(self._acquired) + sum(self._connecting.values()) >= max_connections:
             return False
-        others = len(self._of_others) + self._connecting[False]
-        return _serves_signals() or others < max_connections - max_connections // 2
-
-    def _start_reaper(self) -> None:
-        if self._reaper is None:
-            self._reaper = threading.Thread(target=self._reap, name="idle-connections", daemon=True)
-            self._reaper.start()
+        others = list(self._acquired.values()).count(False) + self._connecting[False]
+        return _thread.serves_signals or others < max_connections - max_connections // 2
 
     def _reap(self) -> None:
         """Close what is idle for too long, until nothing is idle."""
