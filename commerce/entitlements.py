@@ -106,7 +106,7 @@ def scope(plan: Plan) -> Scope:
     )
 
 
-HIDDEN = ("digest", "first_received_at", "recorded_at", "sender", "transport")
+HIDDEN = ("digest", "first_received_at", "sender", "transport")
 """What no reader gets of a signal."""
 
 

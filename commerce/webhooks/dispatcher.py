@@ -159,7 +159,7 @@ def _next_messages(rights: Mapping[int, Entitlement]) -> Iterator[tuple[Message,
     due = Message.objects.due().filter(endpoint=OuterRef("pk"))
     next_ids = Endpoint.objects.filter(pk__in=rights).values(next=Subquery(due.values("pk")[:1]))
     by_scope: dict[Scope, list[Message]] = defaultdict(list)
-    for message in Message.objects.filter(pk__in=next_ids):
+    for message in Message.objects.filter(pk__in=next_ids).select_related("outcome_event"):
         by_scope[rights[message.endpoint_id].scope].append(message)
     for scope, messages in by_scope.items():
         visible = entitlements.visible(scope, scope.window())

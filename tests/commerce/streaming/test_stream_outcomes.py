@@ -6,10 +6,14 @@ from datetime import timedelta
 
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from aggregator.ledger.generations import begin_generation
-from commerce.feed import cursors
+from commerce import ledger_window
+from commerce.entitlements import Scope
+from commerce.feed import NO_FILTERS, cursors
 from commerce.models import UsageDay
+from commerce.streaming.broadcaster import NO_DELAY, read_events
 from tests.aggregator.track_record.recording import call, candle_rows, insert, score
 from tests.commerce.feed.reading import Reader, grant
 from tests.commerce.streaming.stream_client import EventSource, granian
@@ -172,3 +176,12 @@ def test_a_reader_that_is_cut_off_again_and_again_gets_everything_once_while_cal
     assert sorted(seen) == sorted((kind, each) for each in symbols for kind in ("signal", "outcome.decided"))
     for symbol in symbols:
         assert seen.index(("signal", symbol)) < seen.index(("outcome.decided", symbol))
+
+
+def test_a_page_of_them_takes_no_query_for_each():
+    wanted = {decide(symbol) for symbol in ("BTC/USDT", "ETH/USDT", "SOL/USDT")}
+    frontier = ledger_window.frontiers([NO_DELAY])[NO_DELAY]
+    with CaptureQueriesContext(connection) as captured:
+        page = read_events(Scope(simulated=True), NO_FILTERS, frontier._replace(decided=0), frontier)
+    assert len(page.events) == len(wanted)
+    assert len(captured) == 3, "the events, the window, and the calls"

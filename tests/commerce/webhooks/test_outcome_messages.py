@@ -8,10 +8,13 @@ from datetime import timedelta
 
 import pytest
 from django.db import connection
+from django.db.models.functions import Now
+from django.test.utils import CaptureQueriesContext
 from standardwebhooks import Webhook
 
-from commerce.models import Endpoint, Plan, UsageDay
-from commerce.webhooks import endpoints
+from commerce.models import Endpoint, Message, Plan, UsageDay
+from commerce.webhooks import attempts, endpoints
+from commerce.webhooks.dispatcher import claim_due
 from tests.aggregator.track_record.recording import call, candle_rows, insert, score
 from tests.commerce.feed.reading import pass_time
 from tests.commerce.webhooks.pushing import customer, dispatch, endpoint, message_ids
@@ -123,3 +126,21 @@ def test_a_replay_sends_what_was_decided_again(inbox):
     dispatch()
     assert len(message_ids(inbox)) == 4
     assert message_ids(inbox)[2:] == message_ids(inbox)[:2]
+
+
+def test_what_is_due_to_many_endpoints_takes_no_more_queries_than_to_one(inbox):
+    owner = customer(**SIMULATED)
+    for number in range(3):
+        endpoint(owner, inbox.url(f"/{number}"))
+    decide()
+    assert dispatch() == 6
+    queries = {}
+    for count in (1, 3):
+        Message.objects.filter(outcome_event__isnull=False).update(state="waiting", due_at=Now())
+        Endpoint.objects.update(free_at=Now())
+        with CaptureQueriesContext(connection) as captured:
+            claims, _ = claim_due(count, slow=False)
+            assert [attempts.send(claim).status for claim in claims] == [200] * count
+        assert sent(inbox)[-1]["type"] == "outcome.decided"
+        queries[count] = len(captured)
+    assert queries[1] == queries[3]
