@@ -1,18 +1,16 @@
-"""The API's parameters and, for its documentation, its responses."""
+"""The API's parameters and responses."""
 
 from typing import Any
 
 from django.core.validators import RegexValidator
 from rest_framework import serializers
 
-from aggregator.models import ECOSYSTEM_CHOICES, STATE_CHOICES
 from commerce.feed import cursors
+from commerce.feed.outcome_serializer import OUTCOME_STATES, Outcome
+from commerce.feed.signal_serializer import ECOSYSTEMS, SIGNAL_ACTIONS, Signal
 from commerce.models.subscriptions import require_instrument
 
 MAX_PAGE_ENTRIES = 500
-ECOSYSTEMS = [name for name, _ in ECOSYSTEM_CHOICES]
-SIGNAL_ACTIONS = ["BUY", "SELL", "HOLD", "CLOSE"]
-OUTCOME_STATES = [name for name, _ in STATE_CHOICES]
 SIGNAL_ID = RegexValidator(r"\A[!-~]+\Z")
 
 
@@ -106,36 +104,6 @@ class RecordQuery(serializers.Serializer[Any]):
     )
 
 
-class Outcome(serializers.Serializer[Any]):
-    cursor = serializers.CharField(help_text="The call's, as in the feed.")
-    position = serializers.IntegerField(help_text="The call's place in the ledger.")
-    signal_id = serializers.CharField()
-    ecosystem = serializers.ChoiceField(ECOSYSTEMS)
-    agent_source = serializers.CharField()
-    instrument = serializers.CharField()
-    action = serializers.ChoiceField(["BUY", "SELL"])
-    signal_type = serializers.CharField()
-    simulated = serializers.BooleanField()
-    recorded_at = serializers.DateTimeField()
-    state = serializers.ChoiceField(OUTCOME_STATES)
-    exit_reason = serializers.CharField(
-        allow_null=True, help_text="stop, target, close, reversal or expired; null until it is closed."
-    )
-    entered_at = serializers.DateTimeField(allow_null=True)
-    entry_price = serializers.CharField(allow_null=True, help_text="A decimal.")
-    exited_at = serializers.DateTimeField(allow_null=True)
-    exit_price = serializers.CharField(allow_null=True, help_text="A decimal.")
-    gross_return = serializers.CharField(allow_null=True, help_text="Of the entry price.")
-    net_return = serializers.CharField(allow_null=True, help_text="After fees.")
-    r_multiple = serializers.CharField(allow_null=True, help_text="In units of the risk, after fees.")
-    mfe_r = serializers.CharField(allow_null=True, help_text="Greatest favourable excursion, in R.")
-    mae_r = serializers.CharField(allow_null=True, help_text="Greatest adverse excursion, in R.")
-    ambiguous = serializers.BooleanField(help_text="Stop and target lay in one candle; the stop counts.")
-    scored_to = serializers.DateTimeField(allow_null=True)
-    horizon_hours = serializers.CharField(help_text="The time stop, in open hours.")
-    rule_version = serializers.IntegerField()
-
-
 class OutcomePage(serializers.Serializer[Any]):
     outcomes = Outcome(many=True)
     next = serializers.CharField(help_text="The cursor to read on from: the `after` of the next request.")
@@ -205,33 +173,6 @@ class ListingQuery(serializers.Serializer[Any]):
         help_text="The `next` of the previous page.",
     )
     limit = limit_field("entries")
-
-
-class Signal(serializers.Serializer[Any]):
-    cursor = serializers.CharField(help_text="Use it as `after` to go on behind this signal.")
-    signal_id = serializers.CharField()
-    ecosystem = serializers.ChoiceField(ECOSYSTEMS)
-    timestamp = serializers.DateTimeField(help_text="When the agent generated it.")
-    received_at = serializers.DateTimeField(help_text="When the hub received it.")
-    instrument = serializers.CharField(help_text="The canonical symbol.")
-    symbol = serializers.CharField(help_text="The symbol as the agent writes it.")
-    action = serializers.ChoiceField(
-        SIGNAL_ACTIONS,
-        help_text="CLOSE ends the call that `refers_to` names; without it, all open calls of this agent on "
-        "this instrument. BUY or SELL with `refers_to` amends that call's stop and target and opens nothing.",
-    )
-    refers_to = serializers.CharField(
-        allow_null=True, help_text="The `signal_id` of an earlier signal of the same agent and ecosystem."
-    )
-    signal_type = serializers.ChoiceField(["MARKET", "LIMIT", "STOP", "ANALYTICS", "TRADE"])
-    entry_price = serializers.CharField(allow_null=True, help_text="An exact decimal as text.")
-    stop_loss = serializers.CharField(allow_null=True, help_text="An exact decimal as text.")
-    take_profit = serializers.CharField(allow_null=True, help_text="An exact decimal as text.")
-    volume = serializers.CharField(allow_null=True, help_text="An exact decimal as text.")
-    confidence = serializers.FloatField(allow_null=True, min_value=0, max_value=1)
-    agent_source = serializers.CharField(allow_blank=True)
-    tags = serializers.ListField(child=serializers.CharField(allow_blank=True))
-    raw_payload = serializers.DictField(required=False, help_text="Only where the plan includes it.")
 
 
 class Proof(serializers.Serializer[Any]):

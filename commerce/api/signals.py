@@ -30,7 +30,7 @@ class SignalList(ReaderView):
         if matches(request, self.etag(page)):
             return HttpResponse(status=304, headers={"ETag": self.etag(page)})
         page = page.cut(self.count_signals(len(page.signals)))
-        signals = [signal_serializer.serialize(signal, self.entitlement.scope) for signal in page.signals]
+        signals = [signal_serializer.serialize(signal) for signal in page.signals]
         answer = {"signals": signals, "next": cursors.encode(page.position), "has_more": page.has_more}
         return json(answer, headers={"ETag": self.etag(page)})
 
@@ -47,7 +47,7 @@ class SignalList(ReaderView):
 
 class SignalDetail(ReaderView):
     @documented(
-        serializers.Signal,
+        signal_serializer.Signal,
         summary="Read one signal",
         description="A signal by its identity. It counts as one of the day's signals.",
         operation_id="get_signal",
@@ -59,7 +59,7 @@ class SignalDetail(ReaderView):
         if signal is None:
             raise Problem(404, "not_found", "No such signal in this subscription.")
         self.count_signals(1)
-        return json(signal_serializer.serialize(signal, self.entitlement.scope))
+        return json(signal_serializer.serialize(signal))
 
 
 class SignalProof(SignalDetail):

@@ -5,8 +5,8 @@ from typing import Any
 from rest_framework import serializers
 
 from aggregator.http.ssrf import MAX_URL_LENGTH
-from commerce.api.serializers import ECOSYSTEMS, CursorField, limit_field
-from commerce.feed import cursors
+from commerce.api.serializers import CursorField, limit_field
+from commerce.feed.signal_serializer import ECOSYSTEMS, PositionField
 from commerce.models import Endpoint, Message
 from commerce.webhooks.signing_secrets import visible_address
 
@@ -60,13 +60,6 @@ class MessageQuery(serializers.Serializer[Any]):
         required=False, min_value=1, max_value=2**63 - 1, help_text="`next` of the previous page."
     )
     limit = limit_field("messages", 50)
-
-
-class PositionField(serializers.CharField):
-    """A position of the ledger, written as a cursor."""
-
-    def to_representation(self, value: Any) -> str:
-        return cursors.encode(value)
 
 
 class EndpointResponse(serializers.Serializer[Any]):

@@ -6,7 +6,7 @@ What was decided is shown with the plan's delay, as the calls themselves are.
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import takewhile
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery, TextField, Value
 from django.db.models.functions import Coalesce
@@ -16,7 +16,7 @@ from aggregator.models import Outcome, OutcomeEvent, TradingSignal
 from commerce import entitlements, ledger_window
 from commerce.entitlements import Scope
 from commerce.feed import cursors
-from commerce.feed.outcome_serializer import PublicOutcome, serialize_outcome
+from commerce.feed.outcome_serializer import serialize_outcome
 from commerce.ledger_window import Place
 
 DECIDED = ("closed", "unfilled", "missed", "cancelled", "unpriced")
@@ -27,7 +27,7 @@ MAX_EVENTS_PASSED = 500
 class VisibleOutcomes:
     """Outcomes in the order of their calls; `position` is where the next page goes on."""
 
-    outcomes: list[PublicOutcome]
+    outcomes: list[dict[str, Any]]
     position: int
     has_more: bool
 
@@ -35,7 +35,7 @@ class VisibleOutcomes:
         """Return the page with its first `count` outcomes only."""
         if count >= len(self.outcomes):
             return self
-        return VisibleOutcomes(self.outcomes[:count], self.outcomes[count - 1].position, has_more=True)
+        return VisibleOutcomes(self.outcomes[:count], self.outcomes[count - 1]["position"], has_more=True)
 
 
 def visible_outcomes(scope: Scope) -> QuerySet[Outcome]:
@@ -76,7 +76,7 @@ def read_outcomes(scope: Scope, condition: Q, state: str | None, after: int, lim
     found = list(rows.order_by("position")[: limit + 1])
     page = serialize_outcomes(found[:limit], known_by)
     if len(found) > limit:
-        return VisibleOutcomes(page, page[-1].position, has_more=True)
+        return VisibleOutcomes(page, page[-1]["position"], has_more=True)
     return VisibleOutcomes(page, max(after, upto), has_more=False)
 
 
@@ -123,7 +123,7 @@ def _in_state(rows: QuerySet[Outcome], state: str, known_by: datetime | None) ->
     )
 
 
-def serialize_outcomes(outcomes: list[Outcome], known_by: datetime | None) -> list[PublicOutcome]:
+def serialize_outcomes(outcomes: list[Outcome], known_by: datetime | None) -> list[dict[str, Any]]:
     """Return outcomes as they are, or as they were known by a moment to a reader with a delay."""
     positions = [outcome.position for outcome in outcomes]
     calls = {

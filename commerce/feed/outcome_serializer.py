@@ -1,67 +1,54 @@
-"""An outcome as readers get it, the same over REST, streams and webhooks."""
+"""An outcome as readers get it, the same over REST, streams and webhooks, with its description for them."""
 
-from datetime import datetime
 from typing import Any
 
-import msgspec
+from rest_framework import serializers
 
-from aggregator.models import Outcome, OutcomeEvent, TradingSignal
-from commerce.feed import cursors
-from ecosystems.signal import decimal_text
+from aggregator import models
+from commerce.feed.signal_serializer import ECOSYSTEMS, DecimalTextField, FeedSerializer, PositionField
 
-
-class PublicOutcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a call. Prices and figures are decimal strings."""
-
-    cursor: str
-    """The call's, as in the feed."""
-    position: int
-    signal_id: str
-    ecosystem: str
-    agent_source: str
-    instrument: str
-    action: str
-    signal_type: str
-    simulated: bool
-    recorded_at: datetime
-    state: str
-    exit_reason: str | None
-    entered_at: datetime | None
-    entry_price: str | None
-    exited_at: datetime | None
-    exit_price: str | None
-    gross_return: str | None
-    net_return: str | None
-    r_multiple: str | None
-    mfe_r: str | None
-    mae_r: str | None
-    ambiguous: bool
-    scored_to: datetime | None
-    horizon_hours: str
-    rule_version: int
+OUTCOME_STATES = [name for name, _ in models.STATE_CHOICES]
 
 
-_AS_THEY_ARE = ("state", "exit_reason", "entered_at", "exited_at", "ambiguous", "scored_to", "rule_version")
-_NUMBERS = ("entry_price", "exit_price", "gross_return", "net_return", "r_multiple", "mfe_r", "mae_r")
+class _Call(FeedSerializer):
+    cursor = PositionField(source="position", help_text="The call's, as in the feed.")
+    position = serializers.IntegerField(help_text="The call's place in the ledger.")
+    signal_id = serializers.CharField()
+    ecosystem = serializers.ChoiceField(ECOSYSTEMS)
+    agent_source = serializers.CharField()
+    instrument = serializers.CharField()
+    action = serializers.ChoiceField(["BUY", "SELL"])
+    signal_type = serializers.CharField()
+    simulated = serializers.BooleanField(source="simulation")
+    recorded_at = serializers.DateTimeField()
 
 
-def serialize_outcome(call: TradingSignal, decided: Outcome | OutcomeEvent) -> PublicOutcome:
-    """Return what a reader gets of a call: `decided` is the outcome, or an event of it."""
-    values: dict[str, Any] = {name: getattr(decided, name) for name in _AS_THEY_ARE}
-    values |= {name: decimal_text(getattr(decided, name)) for name in _NUMBERS}
-    assert call.position is not None
-    assert call.recorded_at is not None
-    return PublicOutcome(
-        cursor=cursors.encode(call.position),
-        position=call.position,
-        signal_id=call.signal_id,
-        ecosystem=call.ecosystem,
-        agent_source=call.agent_source,
-        instrument=call.instrument,
-        action=call.action,
-        signal_type=call.signal_type,
-        simulated=bool(call.simulation),
-        recorded_at=call.recorded_at,
-        horizon_hours=decimal_text(decided.horizon_hours) or "",
-        **values,
+class _Decided(FeedSerializer):
+    state = serializers.ChoiceField(OUTCOME_STATES)
+    exit_reason = serializers.CharField(
+        allow_null=True, help_text="stop, target, close, reversal or expired; null until it is closed."
     )
+    entered_at = serializers.DateTimeField(allow_null=True)
+    entry_price = DecimalTextField(allow_null=True, help_text="A decimal.")
+    exited_at = serializers.DateTimeField(allow_null=True)
+    exit_price = DecimalTextField(allow_null=True, help_text="A decimal.")
+    gross_return = DecimalTextField(allow_null=True, help_text="Of the entry price.")
+    net_return = DecimalTextField(allow_null=True, help_text="After fees.")
+    r_multiple = DecimalTextField(allow_null=True, help_text="In units of the risk, after fees.")
+    mfe_r = DecimalTextField(allow_null=True, help_text="Greatest favourable excursion, in R.")
+    mae_r = DecimalTextField(allow_null=True, help_text="Greatest adverse excursion, in R.")
+    ambiguous = serializers.BooleanField(help_text="Stop and target lay in one candle; the stop counts.")
+    scored_to = serializers.DateTimeField(allow_null=True)
+    horizon_hours = DecimalTextField(help_text="The time stop, in open hours.")
+    rule_version = serializers.IntegerField()
+
+
+class Outcome(_Call, _Decided):
+    """What became of a call."""
+
+
+def serialize_outcome(
+    call: models.TradingSignal, decided: models.Outcome | models.OutcomeEvent
+) -> dict[str, Any]:
+    """Return what a reader gets of a call: `decided` is the outcome, or an event of it."""
+    return _Call.values(call) | _Decided.values(decided)

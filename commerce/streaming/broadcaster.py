@@ -141,7 +141,7 @@ def read_events(scope: Scope, filters: Filters, after: Place, frontier: Place) -
         if size >= MAX_PAGE_BYTES:
             break
         place = after._replace(position=signal.position or 0)
-        data = signal_serializer.encoder.encode(signal_serializer.serialize(signal, scope))
+        data = signal_serializer.encoder.encode(signal_serializer.serialize(signal))
         events.append((place, _event(place, frontier, b"signal", data)))
         size += len(events[-1][1])
     return EventPage(events, after._replace(position=page.cut(len(events)).position))

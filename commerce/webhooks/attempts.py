@@ -10,8 +10,6 @@ from django.db import connection, transaction
 from aggregator.encryption import DecryptionError
 from aggregator.http import ssrf
 from aggregator.models import TradingSignal
-from commerce.entitlements import Scope
-from commerce.feed.outcome_serializer import PublicOutcome
 from commerce.models import Attempt, Endpoint, Message
 from commerce.webhooks import chats, http_client, message_bodies, retries
 from commerce.webhooks.http_client import AttemptResult
@@ -41,10 +39,7 @@ class Claim:
     endpoint: Endpoint
     message: Message
     signal: TradingSignal | None
-    scope: Scope
     expires_at: datetime
-    outcome: PublicOutcome | None = None
-    """What was decided of the signal, where the message is about that."""
 
 
 def send(claim: Claim) -> AttemptResult:
@@ -64,14 +59,14 @@ def _send(claim: Claim) -> AttemptResult:
     except DecryptionError:
         return AttemptResult(0, "the address cannot be decrypted: CORE_AUTH_SECRET was changed")
     if endpoint.channel != Endpoint.Channel.WEBHOOK:
-        return chats.send_text(endpoint, address, claim.signal, claim.outcome)
+        return chats.send_text(endpoint, address, claim.signal, message.outcome_event)
     try:
         target = ssrf.guard().check(address)
     except ssrf.Refused as refused:
         return AttemptResult(0, f"refused: {refused.code}")
     except ssrf.Unresolved:
         return AttemptResult(0, "the host has no address")
-    body = message_bodies.body(message, claim.signal, claim.scope, claim.outcome)
+    body = message_bodies.body(message, claim.signal)
     return http_client.post(target, body, signed_headers(endpoint, message.message_id, body))
 
 

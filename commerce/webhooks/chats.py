@@ -11,13 +11,11 @@ from django.conf import settings
 from django.core.mail import EmailMessage
 from django.template.loader import render_to_string
 
-from aggregator.models import TradingSignal
-from commerce.entitlements import Scope
-from commerce.feed import signal_serializer
-from commerce.feed.outcome_serializer import PublicOutcome
+from aggregator.models import OutcomeEvent, TradingSignal
 from commerce.models import Endpoint
 from commerce.webhooks.http_client import AttemptResult
 from commerce.webhooks.unsubscribing import unsubscribe_url
+from ecosystems.signal import decimal_text
 
 TELEGRAM = re.compile(
     r"(?P<token>[0-9]{6,12}:[A-Za-z0-9_-]{30,50})/(?P<chat>-?[0-9]{1,20}|@[A-Za-z][A-Za-z0-9_]{4,31})"
@@ -111,7 +109,7 @@ def label(channel: str, address: str) -> str:
 
 
 def send_text(
-    endpoint: Endpoint, address: str, signal: TradingSignal | None, outcome: PublicOutcome | None = None
+    endpoint: Endpoint, address: str, signal: TradingSignal | None, event: OutcomeEvent | None = None
 ) -> AttemptResult:
     """Send a signal, or what became of it, or a test where there is none.
 
@@ -119,10 +117,10 @@ def send_text(
     """
     started = time.monotonic()
     if endpoint.channel == "email":
-        accepted = _mail(address, signal, outcome, unsubscribe_url(endpoint))
+        accepted = _mail(address, signal, event, unsubscribe_url(endpoint))
     else:
         service = SERVICES[endpoint.channel]
-        accepted = _notify(service, address, render(service.template, service.escape, signal, outcome))
+        accepted = _notify(service, address, render(service.template, service.escape, signal, event))
     duration_ms = round((time.monotonic() - started) * 1000)
     if accepted:
         return AttemptResult(200, duration_ms=duration_ms)
@@ -144,12 +142,10 @@ def _notify(service: ChatService, address: str, text: str) -> bool:
     return bool(sender.notify(text, body_format=service.body_format))
 
 
-def _mail(
-    address: str, signal: TradingSignal | None, outcome: PublicOutcome | None, unsubscribe: str
-) -> bool:
+def _mail(address: str, signal: TradingSignal | None, event: OutcomeEvent | None, unsubscribe: str) -> bool:
     if not settings.EMAIL_URL:
         return False  # Django's backend would report success without a server
-    text = render("commerce/chat/email.txt", str, signal, outcome)
+    text = render("commerce/chat/email.txt", str, signal, event)
     headers = {}
     if unsubscribe:
         text += f"\n\nUnsubscribe: {unsubscribe}"
@@ -158,7 +154,7 @@ def _mail(
             "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
         }
     message = EmailMessage(
-        _subject(signal, outcome), text, settings.DEFAULT_FROM_EMAIL, [address], headers=headers
+        _subject(signal, event), text, settings.DEFAULT_FROM_EMAIL, [address], headers=headers
     )
     try:
         return bool(message.send())
@@ -166,11 +162,11 @@ def _mail(
         return False
 
 
-def _subject(signal: TradingSignal | None, outcome: PublicOutcome | None = None) -> str:
+def _subject(signal: TradingSignal | None, event: OutcomeEvent | None = None) -> str:
     if signal is None:
         return "A test of your Signal Hub endpoint"
     mark = f"[{signal.simulation}] " if signal.simulation else ""
-    what = f"{OUTCOME_OF if outcome else ''}{signal.action}"
+    what = f"{OUTCOME_OF if event else ''}{signal.action}"
     return " ".join(f"{mark}{what} {signal.instrument or signal.symbol}".split())
 
 
@@ -178,47 +174,48 @@ def render(
     template: str,
     escape: Callable[[str], str],
     signal: TradingSignal | None,
-    outcome: PublicOutcome | None = None,
+    event: OutcomeEvent | None = None,
 ) -> str:
     """Return a message's text; every text of the signal goes through `escape`."""
-    texts = _texts(signal) | (_outcome_texts(outcome) if outcome else {}) if signal else {}
+    texts = _texts(signal, event) if signal else {}
     context = {"signal": {name: escape(text) for name, text in texts.items()}}
     lines = render_to_string(template, context).splitlines()
     return "\n".join(line.strip() for line in lines if line.strip())
 
 
-def _effect(public: signal_serializer.PublicSignal) -> str:
-    """Return what a signal does to earlier calls, in words; empty for a call of its own."""
-    if public.refers_to is None:
-        return "Closes all open calls of this agent" if public.action == "CLOSE" else ""
-    if public.action == "CLOSE":
-        return f"Closes call {public.refers_to}"
-    verb = "Refers to" if public.action == "HOLD" else "Changes stop and target of"
-    return f"{verb} call {public.refers_to}"
-
-
-def _outcome_texts(outcome: PublicOutcome) -> dict[str, str]:
-    """Return what a message about an outcome says in place of the call's own prices."""
-    became = outcome.state.capitalize()
-    if outcome.exit_reason:
-        gain = f", {float(outcome.r_multiple):+.2f} R" if outcome.r_multiple else ""
-        became = f"Closed by {outcome.exit_reason}: {outcome.entry_price} to {outcome.exit_price}{gain}"
-    prices = dict.fromkeys(("entry", "stop", "target", "confidence"), "")
-    return prices | {"action": f"{OUTCOME_OF}{outcome.action}", "effect": became}
-
-
-def _texts(signal: TradingSignal) -> dict[str, str]:
-    public = signal_serializer.serialize(signal, Scope())
-    return {
-        "action": public.action,
-        "effect": _effect(public),
-        "name": public.instrument or public.symbol,
+def _texts(signal: TradingSignal, event: OutcomeEvent | None) -> dict[str, str]:
+    texts = {
+        "action": signal.action,
+        "effect": _effect(signal),
+        "name": signal.instrument or signal.symbol,
         "mark": signal.simulation,
-        "ecosystem": public.ecosystem,
-        "entry": public.entry_price or "",
-        "stop": public.stop_loss or "",
-        "target": public.take_profit or "",
-        "confidence": "" if public.confidence is None else f"{public.confidence:.0%}",
-        "agent": " ".join(public.agent_source.split()),
-        "time": f"{public.timestamp:%Y-%m-%d %H:%M} UTC",
+        "ecosystem": signal.ecosystem,
+        "entry": decimal_text(signal.entry_price) or "",
+        "stop": decimal_text(signal.stop_loss) or "",
+        "target": decimal_text(signal.take_profit) or "",
+        "confidence": "" if signal.confidence is None else f"{signal.confidence:.0%}",
+        "agent": " ".join(signal.agent_source.split()),
+        "time": f"{signal.timestamp:%Y-%m-%d %H:%M} UTC",
     }
+    if event:  # whose message does not repeat the call's own prices
+        texts |= dict.fromkeys(("entry", "stop", "target", "confidence"), "")
+        texts |= {"action": f"{OUTCOME_OF}{signal.action}", "effect": _became(event)}
+    return texts
+
+
+def _effect(signal: TradingSignal) -> str:
+    """Return what a signal does to earlier calls, in words; empty for a call of its own."""
+    if signal.refers_to is None:
+        return "Closes all open calls of this agent" if signal.action == "CLOSE" else ""
+    if signal.action == "CLOSE":
+        return f"Closes call {signal.refers_to}"
+    verb = "Refers to" if signal.action == "HOLD" else "Changes stop and target of"
+    return f"{verb} call {signal.refers_to}"
+
+
+def _became(event: OutcomeEvent) -> str:
+    if not event.exit_reason:
+        return event.state.capitalize()
+    gain = f", {float(event.r_multiple):+.2f} R" if event.r_multiple is not None else ""
+    entry, left = decimal_text(event.entry_price), decimal_text(event.exit_price)
+    return f"Closed by {event.exit_reason}: {entry} to {left}{gain}"

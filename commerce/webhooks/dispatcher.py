@@ -26,7 +26,6 @@ from aggregator.postgres.pool import release_connections
 from aggregator.worker import Loop
 from commerce import entitlements
 from commerce.entitlements import Entitlement, Scope
-from commerce.feed.outcome_serializer import serialize_outcome
 from commerce.models import Endpoint, Message
 from commerce.webhooks import attempts
 from commerce.webhooks.attempts import CLAIM_TIMEOUT, Claim
@@ -126,15 +125,13 @@ def claim_due(limit: int, *, slow: bool) -> tuple[list[Claim], int]:
         unentitled = endpoints.keys() - rights.keys()
         Endpoint.objects.filter(pk__in=unentitled).update(free_at=Now() + UNENTITLED_REST)
         for message, signal in _next_messages(rights):
-            endpoint, scope = endpoints[message.endpoint_id], rights[message.endpoint_id].scope
+            endpoint = endpoints[message.endpoint_id]
             if message.signal_id is not None and signal is None:
                 withheld.append(message.pk)
             else:
                 message.attempt_count += 1
                 expires_at = endpoint.now + CLAIM_TIMEOUT
-                event = message.outcome_event
-                outcome = serialize_outcome(signal, event) if event and signal else None
-                claims.append(Claim(endpoint, message, signal, scope, expires_at, outcome))
+                claims.append(Claim(endpoint, message, signal, expires_at))
         Message.objects.filter(pk__in=withheld).update(state=Message.State.WITHHELD, finished_at=Now())
         if claims:
             Message.objects.filter(pk__in=[claim.message.pk for claim in claims]).update(

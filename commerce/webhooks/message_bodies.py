@@ -2,14 +2,12 @@
 
 import base64
 import hashlib
-from typing import Any
 
 import msgspec
 
 from aggregator.models import TradingSignal
-from commerce.entitlements import Scope
-from commerce.feed import signal_serializer
-from commerce.feed.outcome_serializer import PublicOutcome
+from commerce.feed.outcome_serializer import serialize_outcome
+from commerce.feed.signal_serializer import serialize
 from commerce.models import Endpoint, Message
 
 SIGNAL_TYPE = "signal.recorded"
@@ -23,17 +21,11 @@ def message_id(endpoint: Endpoint, subject: str) -> str:
     return "msg_" + base64.b32encode(digest[:20]).decode().lower()
 
 
-def body(
-    message: Message, signal: TradingSignal | None, scope: Scope, outcome: PublicOutcome | None = None
-) -> bytes:
+def body(message: Message, signal: TradingSignal | None) -> bytes:
     """Return a message as JSON, in the form that Standard Webhooks recommends: type, timestamp, data."""
-    content: dict[str, Any] = {"type": TEST_TYPE, "timestamp": message.created_at, "data": {"test": True}}
-    if outcome:
-        content = {"type": OUTCOME_TYPE, "timestamp": message.created_at, "data": outcome}
+    kind, timestamp, data = TEST_TYPE, message.created_at, {"test": True}
+    if signal and message.outcome_event:
+        kind, data = OUTCOME_TYPE, serialize_outcome(signal, message.outcome_event)
     elif signal:
-        content = {
-            "type": SIGNAL_TYPE,
-            "timestamp": signal.received_at,
-            "data": signal_serializer.serialize(signal, scope),
-        }
-    return msgspec.json.encode(content)
+        kind, timestamp, data = SIGNAL_TYPE, signal.received_at, serialize(signal)
+    return msgspec.json.encode({"type": kind, "timestamp": timestamp, "data": data})
