@@ -10,7 +10,7 @@ from commerce.api import serializers
 from commerce.api.base import ReaderView, json
 from commerce.api.documentation import ALWAYS, documented
 from commerce.entitlements import Entitlement
-from commerce.models import Customer, Subscription, UsageDay
+from commerce.models import Customer, UsageDay
 
 MAX_USAGE_DAYS = 30
 UNPAID = tuple(status for status in ALWAYS if status != 400)
@@ -34,7 +34,7 @@ class AccountDetail(ReaderView):
             {
                 "customer": customer.email if customer else None,
                 "key": self.reader.key_id,
-                "subscription": _state(live) if live else None,
+                "subscription": serializers.SubscriptionState(live).data if live else None,
                 "rights": _rights(entitlement) if entitlement else None,
             }
         )
@@ -59,23 +59,13 @@ class UsageDetail(ReaderView):
                 "requests": _counter(used.requests, entitlement.requests_per_day if entitlement else 0),
                 "signals": _counter(used.signals, entitlement.signals_per_day if entitlement else 0),
                 "resets_at": used.resets_at,
-                "days": [{"day": row.day, "requests": row.requests, "signals": row.signals} for row in days],
+                "days": serializers.UsageOfDay(days, many=True).data,
             }
         )
 
 
 def _counter(used: int, limit: int | None) -> dict[str, Any]:
     return {"used": used, "limit": limit, "remaining": None if limit is None else max(0, limit - used)}
-
-
-def _state(subscription: Subscription) -> dict[str, Any]:
-    return {
-        "plan": subscription.plan.slug,
-        "state": subscription.state,
-        "started_at": subscription.started_at,
-        "period_ends_at": subscription.period_ends_at,
-        "ends_at": subscription.ends_at,
-    }
 
 
 def _rights(entitlement: Entitlement) -> dict[str, Any]:

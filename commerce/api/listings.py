@@ -3,11 +3,11 @@
 from django.http import HttpResponse
 from rest_framework.request import Request
 
-from aggregator.models import ECOSYSTEM_CHOICES
 from commerce.api import serializers
 from commerce.api.base import ReaderView, json, valid
 from commerce.api.documentation import documented
 from commerce.feed import listing
+from commerce.feed.signal_serializer import ECOSYSTEMS
 
 SHORT_PAGES = "A page may have fewer entries than `limit` and still a `next`."
 
@@ -17,16 +17,17 @@ class ListingView(ReaderView):
 
     column: listing.Column
 
-    def page(self, request: Request) -> tuple[list[listing.Entry], str | None]:
-        """Return a page of entries and the `after` of the next one."""
+    def page(self, request: Request, name: str) -> HttpResponse:
+        """Return a page of entries, whose value goes by a name, and the `after` of the next one."""
         query = valid(serializers.ListingQuery, request.query_params)
         scope = self.entitlement.scope
-        known = {query["ecosystem"]} if "ecosystem" in query else {name for name, _ in ECOSYSTEM_CHOICES}
+        known = {query["ecosystem"]} if "ecosystem" in query else set(ECOSYSTEMS)
         ecosystems = known if scope.ecosystems is None else known & scope.ecosystems
         ecosystem, _, value = query.get("after", "").partition("/")
         after = (ecosystem, value) if ecosystem else None
         found, following = listing.page(scope, self.column, ecosystems, after, query["limit"])
-        return found, "/".join(following) if following else None
+        entries = [{"ecosystem": ecosystem, name: value} for ecosystem, value in found]
+        return json({f"{name}s": entries, "next": "/".join(following) if following else None})
 
 
 class InstrumentList(ListingView):
@@ -40,10 +41,7 @@ class InstrumentList(ListingView):
         parameters=[serializers.ListingQuery],
     )
     def get(self, request: Request) -> HttpResponse:
-        found, after = self.page(request)
-        return json(
-            {"instruments": [{"ecosystem": one, "instrument": name} for one, name in found], "next": after}
-        )
+        return self.page(request, "instrument")
 
 
 class AgentList(ListingView):
@@ -57,5 +55,4 @@ class AgentList(ListingView):
         parameters=[serializers.ListingQuery],
     )
     def get(self, request: Request) -> HttpResponse:
-        found, after = self.page(request)
-        return json({"agents": [{"ecosystem": one, "agent": name} for one, name in found], "next": after})
+        return self.page(request, "agent")

@@ -1,6 +1,5 @@
 """`GET outcomes` and `GET agents/<ecosystem>/<agent>/record`."""
 
-from datetime import timedelta
 from typing import Any
 
 from django.http import HttpResponse
@@ -9,7 +8,7 @@ from rest_framework.request import Request
 from aggregator.http.problems import Problem
 from aggregator.models import AgentHorizon
 from aggregator.track_record import statistics
-from aggregator.track_record.statistics import Group, Record
+from aggregator.track_record.statistics import Record
 from commerce.api import serializers
 from commerce.api.base import ReaderView, json, valid
 from commerce.api.documentation import ALWAYS, documented
@@ -61,8 +60,8 @@ class AgentRecordDetail(ReaderView):
             raise Problem(404, "not_found", f"This subscription shows no {kind} calls of this agent.")
         record = statistics.record_of(calls, ecosystem)
         body = record_body(record, ecosystem, name, simulated=query["simulated"])
-        body["by_instrument"] = [group_body(group) for group in record.by_instrument]
-        body["by_month"] = [group_body(group) for group in record.by_month]
+        body["by_instrument"] = serializers.RecordGroup(record.by_instrument, many=True).data
+        body["by_month"] = serializers.RecordGroup(record.by_month, many=True).data
         return json(body)
 
 
@@ -81,42 +80,7 @@ def record_body(record: Record, ecosystem: str, agent: str, *, simulated: bool) 
         "ecosystem": ecosystem,
         "agent": agent,
         "simulated": simulated,
-        "calls": record.calls,
-        "states": record.states,
-        "wins": record.wins,
-        "win_rate": record.win_rate,
-        "win_rate_interval": record.win_rate_interval,
-        "mean_r": _number(record.mean_r),
-        "median_r": record.median_r,
-        "total_r": _number(record.total_r),
-        "profit_factor": record.profit_factor,
-        "max_drawdown_r": _number(record.max_drawdown),
-        "sharpe": record.sharpe,
-        "mean_holding_seconds": _seconds(record.mean_holding),
-        "median_lag_seconds": _seconds(record.median_lag),
-        "mean_slippage": _number(record.mean_slippage),
-        "holding_return": _number(record.holding_return),
-        "equity": [{"day": day, "r": float(r)} for day, r in record.equity],
-        "absent": record.absent,
+        **serializers.RecordFigures(record).data,
         "horizon_hours": current_horizon(ecosystem, agent),
         "rule_version": RULE_VERSION,
     }
-
-
-def group_body(group: Group) -> dict[str, Any]:
-    """Return the closed calls of an instrument or a month as the API has them."""
-    return {
-        "name": group.name,
-        "closed": group.closed,
-        "wins": group.wins,
-        "total_r": float(group.total_r),
-        "mean_r": _number(group.mean_r),
-    }
-
-
-def _number(value: Any) -> float | None:
-    return None if value is None else float(value)
-
-
-def _seconds(value: timedelta | None) -> float | None:
-    return None if value is None else value.total_seconds()

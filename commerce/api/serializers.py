@@ -1,5 +1,7 @@
 """The API's parameters and responses."""
 
+from datetime import date
+from decimal import Decimal
 from typing import Any
 
 from django.core.validators import RegexValidator
@@ -122,11 +124,17 @@ class EquityPoint(serializers.Serializer[Any]):
     day = serializers.DateField()
     r = serializers.FloatField(help_text="The sum of R at the end of the day (UTC).")
 
+    def to_representation(self, instance: tuple[date, Decimal]) -> dict[str, Any]:
+        day, r = instance
+        return {"day": day, "r": float(r)}
 
-class AgentRecord(serializers.Serializer[Any]):
-    ecosystem = serializers.ChoiceField(ECOSYSTEMS)
-    agent = serializers.CharField()
-    simulated = serializers.BooleanField()
+
+class SecondsField(serializers.FloatField):
+    def to_representation(self, value: Any) -> Any:
+        return value.total_seconds()
+
+
+class RecordFigures(serializers.Serializer[Any]):
     calls = serializers.IntegerField()
     states = serializers.DictField(child=serializers.IntegerField(), help_text="Calls in each state.")
     wins = serializers.IntegerField()
@@ -138,16 +146,25 @@ class AgentRecord(serializers.Serializer[Any]):
     median_r = serializers.FloatField(allow_null=True)
     total_r = serializers.FloatField()
     profit_factor = serializers.FloatField(allow_null=True)
-    max_drawdown_r = serializers.FloatField()
+    max_drawdown_r = serializers.FloatField(source="max_drawdown")
     sharpe = serializers.FloatField(allow_null=True)
-    mean_holding_seconds = serializers.FloatField(allow_null=True)
-    median_lag_seconds = serializers.FloatField(allow_null=True)
+    mean_holding_seconds = SecondsField(source="mean_holding", allow_null=True)
+    median_lag_seconds = SecondsField(source="median_lag", allow_null=True)
     mean_slippage = serializers.FloatField(allow_null=True)
     holding_return = serializers.FloatField(
         allow_null=True, help_text="What holding the instruments instead would have returned."
     )
     equity = EquityPoint(many=True)
     absent = serializers.DictField(child=serializers.CharField(), help_text="Why a figure is null.")
+
+
+class RecordOfAgent(serializers.Serializer[Any]):
+    ecosystem = serializers.ChoiceField(ECOSYSTEMS)
+    agent = serializers.CharField()
+    simulated = serializers.BooleanField()
+
+
+class AgentRecord(RecordOfAgent, RecordFigures):
     horizon_hours = serializers.CharField()
     rule_version = serializers.IntegerField()
     by_instrument = RecordGroup(many=True)
@@ -232,7 +249,7 @@ class Rights(serializers.Serializer[Any]):
 
 
 class SubscriptionState(serializers.Serializer[Any]):
-    plan = serializers.CharField()
+    plan = serializers.CharField(source="plan.slug")
     state = serializers.ChoiceField(["trialing", "active", "past_due"])
     started_at = serializers.DateTimeField()
     period_ends_at = serializers.DateTimeField(allow_null=True)
