@@ -1,22 +1,17 @@
 """The URLs under `/api/v1/`."""
 
 from django.urls import path
+from rest_framework.routers import SimpleRouter
 
 from commerce.api.account import AccountDetail, UsageDetail
 from commerce.api.listings import AgentList, InstrumentList
 from commerce.api.outcomes import AgentRecordDetail, OutcomeList
 from commerce.api.signals import SignalDetail, SignalList, SignalProof
 from commerce.api.stream import Stream
-from commerce.api.webhooks import (
-    WebhookDetail,
-    WebhookList,
-    WebhookMessages,
-    WebhookPause,
-    WebhookReplay,
-    WebhookResume,
-    WebhookRotate,
-    WebhookTest,
-)
+from commerce.api.webhooks import Webhooks
+
+webhooks = SimpleRouter(trailing_slash=False, use_regex_path=False)
+webhooks.register("webhooks", Webhooks, basename="webhook")
 
 app_name = "v1"
 urlpatterns = [
@@ -30,12 +25,5 @@ urlpatterns = [
     path("usage", UsageDetail.as_view(), name="usage"),
     path("me", AccountDetail.as_view(), name="me"),
     path("stream", Stream.as_view(), name="stream"),
-    path("webhooks", WebhookList.as_view(), name="webhooks"),
-    path("webhooks/<slug:endpoint_id>", WebhookDetail.as_view(), name="webhook"),
-    path("webhooks/<slug:endpoint_id>/test", WebhookTest.as_view(), name="webhook-test"),
-    path("webhooks/<slug:endpoint_id>/rotate", WebhookRotate.as_view(), name="webhook-rotate"),
-    path("webhooks/<slug:endpoint_id>/pause", WebhookPause.as_view(), name="webhook-pause"),
-    path("webhooks/<slug:endpoint_id>/resume", WebhookResume.as_view(), name="webhook-resume"),
-    path("webhooks/<slug:endpoint_id>/replay", WebhookReplay.as_view(), name="webhook-replay"),
-    path("webhooks/<slug:endpoint_id>/messages", WebhookMessages.as_view(), name="webhook-messages"),
+    *webhooks.urls,
 ]

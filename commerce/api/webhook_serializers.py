@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from aggregator.http.ssrf import MAX_URL_LENGTH
@@ -92,6 +93,7 @@ class EndpointWithSecret(EndpointResponse):
     )
 
 
+@extend_schema_serializer(many=False)  # a list that is in an object
 class EndpointList(serializers.Serializer[Any]):
     webhooks = EndpointResponse(many=True)
 

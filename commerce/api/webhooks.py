@@ -6,7 +6,9 @@ from typing import Any
 
 from django.db.models import QuerySet
 from django.http import HttpResponse
+from rest_framework.decorators import action
 from rest_framework.request import Request
+from rest_framework.viewsets import ViewSetMixin
 
 from aggregator.http.problems import Problem
 from commerce import change_limit
@@ -16,24 +18,43 @@ from commerce.api.documentation import ALWAYS, documented
 from commerce.models import Endpoint
 from commerce.webhooks import endpoints
 
+ON_ONE = (*ALWAYS, 404)
+documented_on_one = partial(documented, problems=ON_ONE)
 
-class WebhookView(ReaderView):
+
+class Webhooks(ViewSetMixin, ReaderView):
+    """A webhook is one of your URLs, or a chat, to which signals are sent."""
+
+    # The docstring is the description, for customers, of what has none of its own.
     counted = False
     http_method_names = ["get", "head", "post", "delete"]
+    lookup_url_kwarg = "endpoint_id"
+    lookup_value_converter = "slug"
+    endpoint: Endpoint
+    """The one that the address names."""
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         if request.method not in {"GET", "HEAD"}:
             change_limit.count_change(self.reader.customer_id)
+        if "endpoint_id" in kwargs:
+            self.endpoint = self.mine().get(public_id=kwargs["endpoint_id"])
+
+    def handle_exception(self, exc: Exception) -> Any:
+        # Also for one that another request deletes at the same time.
+        if isinstance(exc, Endpoint.DoesNotExist):
+            exc = Problem(404, "not_found", "There is no such webhook.")
+        return super().handle_exception(exc)
 
     def mine(self) -> QuerySet[Endpoint]:
         """Return this customer's endpoints."""
         return Endpoint.objects.filter(customer_id=self.reader.customer_id).select_related("cursor")
 
+    def serialized(self, status: int = 200) -> HttpResponse:
+        return json(serializers.EndpointResponse(self.endpoint).data, status)
 
-class WebhookList(WebhookView):
     @documented(serializers.EndpointList, summary="List my webhooks", operation_id="list_webhooks")
-    def get(self, _request: Request) -> HttpResponse:
+    def list(self, _request: Request) -> HttpResponse:
         return json({"webhooks": serializers.EndpointResponse(self.mine().order_by("id"), many=True).data})
 
     @documented(
@@ -45,7 +66,7 @@ class WebhookList(WebhookView):
         request=serializers.EndpointInput,
         problems=(*ALWAYS, 409),
     )
-    def post(self, request: Request) -> HttpResponse:
+    def create(self, request: Request) -> HttpResponse:
         wanted = valid(serializers.EndpointInput, request.data)
         try:
             endpoint, secret = endpoints.create(
@@ -61,41 +82,15 @@ class WebhookList(WebhookView):
             raise Problem(409 if rejected.conflicts else 400, rejected.code, str(rejected)) from None
         return json({**serializers.EndpointResponse(endpoint).data, "secret": secret}, 201)
 
-
-ON_ONE = (*ALWAYS, 404)
-documented_on_one = partial(documented, problems=ON_ONE)
-
-
-class OneWebhookView(WebhookView):
-    # A docstring would be the description of each of its addresses.
-    endpoint: Endpoint
-
-    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        super().initial(request, *args, **kwargs)
-        self.endpoint = self.mine().get(public_id=kwargs["endpoint_id"])
-
-    def handle_exception(self, exc: Exception) -> Any:
-        # Also for one that another request deletes at the same time.
-        if isinstance(exc, Endpoint.DoesNotExist):
-            exc = Problem(404, "not_found", "There is no such webhook.")
-        return super().handle_exception(exc)
-
-    def serialized(self, status: int = 200) -> HttpResponse:
-        return json(serializers.EndpointResponse(self.endpoint).data, status)
-
-
-class WebhookDetail(OneWebhookView):
     @documented_on_one(serializers.EndpointResponse, summary="See a webhook", operation_id="get_webhook")
-    def get(self, _request: Request, **_: str) -> HttpResponse:
+    def retrieve(self, _request: Request, **_: str) -> HttpResponse:
         return self.serialized()
 
     @documented_on_one({204: None}, summary="Delete a webhook", operation_id="delete_webhook")
-    def delete(self, _request: Request, **_: str) -> HttpResponse:
+    def destroy(self, _request: Request, **_: str) -> HttpResponse:
         self.endpoint.delete()
         return HttpResponse(status=204)
 
-
-class WebhookTest(OneWebhookView):
     @documented_on_one(
         {202: serializers.MessageResponse},
         summary="Send a test message",
@@ -103,12 +98,11 @@ class WebhookTest(OneWebhookView):
         operation_id="test_webhook",
         request=None,
     )
-    def post(self, _request: Request, **_: str) -> HttpResponse:
+    @action(detail=True, methods=["post"])
+    def test(self, _request: Request, **_: str) -> HttpResponse:
         self.reader.require_entitlement()
         return json(serializers.MessageResponse(endpoints.send_test(self.endpoint)).data, 202)
 
-
-class WebhookRotate(OneWebhookView):
     @documented_on_one(
         serializers.SecretResponse,
         summary="Get a new signing secret",
@@ -116,23 +110,21 @@ class WebhookRotate(OneWebhookView):
         request=serializers.RotateInput,
         problems=(*ON_ONE, 409),
     )
-    def post(self, request: Request, **_: str) -> HttpResponse:
+    @action(detail=True, methods=["post"])
+    def rotate(self, request: Request, **_: str) -> HttpResponse:
         hours = valid(serializers.RotateInput, request.data)["overlap_hours"]
         if self.endpoint.channel != Endpoint.Channel.WEBHOOK:
             raise Problem(409, "no_secret", "A chat has no signing secret.")
         return json({"secret": endpoints.rotate(self.endpoint, timedelta(hours=hours))})
 
-
-class WebhookPause(OneWebhookView):
     @documented_on_one(
         serializers.EndpointResponse, summary="Pause a webhook", operation_id="pause_webhook", request=None
     )
-    def post(self, _request: Request, **_: str) -> HttpResponse:
+    @action(detail=True, methods=["post"])
+    def pause(self, _request: Request, **_: str) -> HttpResponse:
         endpoints.set_paused(self.endpoint, True)
         return self.serialized()
 
-
-class WebhookResume(OneWebhookView):
     @documented_on_one(
         serializers.EndpointResponse,
         summary="Resume a paused or disabled webhook",
@@ -140,12 +132,11 @@ class WebhookResume(OneWebhookView):
         operation_id="resume_webhook",
         request=None,
     )
-    def post(self, _request: Request, **_: str) -> HttpResponse:
+    @action(detail=True, methods=["post"])
+    def resume(self, _request: Request, **_: str) -> HttpResponse:
         endpoints.set_paused(self.endpoint, False)
         return self.serialized()
 
-
-class WebhookReplay(OneWebhookView):
     @documented_on_one(
         {202: serializers.EndpointResponse},
         summary="Send again from a cursor",
@@ -153,13 +144,12 @@ class WebhookReplay(OneWebhookView):
         operation_id="replay_webhook",
         request=serializers.ReplayInput,
     )
-    def post(self, request: Request, **_: str) -> HttpResponse:
+    @action(detail=True, methods=["post"])
+    def replay(self, request: Request, **_: str) -> HttpResponse:
         self.reader.require_entitlement()
         endpoints.replay(self.endpoint, valid(serializers.ReplayInput, request.data)["after"])
         return self.serialized(202)
 
-
-class WebhookMessages(OneWebhookView):
     @documented_on_one(
         serializers.MessagePage,
         summary="List a webhook's messages",
@@ -167,7 +157,8 @@ class WebhookMessages(OneWebhookView):
         operation_id="list_webhook_messages",
         parameters=[serializers.MessageQuery],
     )
-    def get(self, request: Request, **_: str) -> HttpResponse:
+    @action(detail=True)
+    def messages(self, request: Request, **_: str) -> HttpResponse:
         query = valid(serializers.MessageQuery, request.query_params)
         rows = self.endpoint.messages.order_by("-id").prefetch_related("attempts")
         if "before" in query:
