@@ -165,7 +165,7 @@ def notify_address_change(customer: Customer, before: str) -> bool:
     release_connections()
     try:
         send_mail("Your Signal Hub e-mail address was changed", text, settings.DEFAULT_FROM_EMAIL, [before])
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the latter where no host can have such a name
         logger.warning(
             "could not notify customer=%d of the new address: %s", customer.pk, type(error).__name__
         )

@@ -49,7 +49,7 @@ def _send(endpoint: Endpoint) -> bool:
     release_connections()  # the mail server may take its time
     try:
         send_mail(subject, text, settings.DEFAULT_FROM_EMAIL, [endpoint.customer.email])
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the latter where no host can have such a name
         logger.warning("no notification for endpoint=%s: %s", endpoint.public_id, type(error).__name__)
         return False
     Endpoint.objects.filter(pk=endpoint.pk, notify_at=endpoint.notify_at).update(notify_at=None)

@@ -267,6 +267,15 @@ def test_a_changed_address_is_logged_and_its_previous_owner_notified(operator, m
     assert "E-mail address changed from anna@example.com to new@example.com." in logged
 
 
+def test_an_address_that_no_host_can_have_can_be_corrected(operator, mailoutbox, settings):
+    settings.EMAIL_URL = "console:"
+    person = customer("a@" + "\u0131" * 63 + ".example")
+    form = {"email": "new@example.com", "subscriptions-TOTAL_FORMS": "0", "subscriptions-INITIAL_FORMS": "0"}
+    page = operator.post(f"/admin/commerce/customer/{person.pk}/change/", form, follow=True)
+    assert "no e-mail could be sent" in page.content.decode()
+    assert Customer.objects.get().email == "new@example.com"
+
+
 def test_signals_are_mailed_to_a_changed_address_and_no_more_to_the_previous(operator, mailoutbox, settings):
     local(settings)
     settings.EMAIL_URL = "console:"

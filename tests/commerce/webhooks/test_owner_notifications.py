@@ -32,6 +32,13 @@ def test_a_notification_that_cannot_be_mailed_is_due_until_it_can(inbox, setting
     assert len(mail.outbox) == 1
 
 
+def test_an_address_that_no_host_can_have_stops_no_job():
+    owned, _ = endpoint(customer("a@" + "\u0131" * 63 + ".example"), "https://93.184.215.14/")
+    Endpoint.objects.update(state="disabled", notify_at=timezone.now())
+    assert owner_notifications.send_due() == 0
+    assert Endpoint.objects.get(pk=owned.pk).notify_at > timezone.now()
+
+
 def test_an_endpoint_that_was_resumed_meanwhile_is_none_to_notify_of(inbox):
     owned, _ = endpoint(customer(), inbox.url())
     inbox.answer = answering(410)
