@@ -124,47 +124,48 @@ class Planner:
                 for signal in page.signals
             )
             cursor.position = page.position
+            if page.has_more:
+                return True
+            if rights.scope.delay:
+                self._look_again(endpoint, DELAYED_INTERVAL_S)
             # A call before its outcome.
-            decided = not page.has_more and _plan_outcomes(
-                endpoint, rights, page.position, limit - len(page.signals)
+            decided = self._plan_outcomes(endpoint, rights, page.position, limit - len(page.signals))
+            return decided or bool(page.signals)
+
+    def _plan_outcomes(self, endpoint: Endpoint, rights: Entitlement, position: int, limit: int) -> bool:
+        """Create messages of what was decided since of calls up to a position; return whether any was.
+
+        In the transaction that holds the endpoint's cursor.
+        """
+        if not endpoint.outcomes or limit <= 0:
+            return False
+        after = Endpoint.objects.values_list("outcomes_to", flat=True).get(pk=endpoint.pk)
+        delay = rights.scope.delay
+        frontier = ledger_window.frontiers([delay])[delay]._replace(position=position)
+        found, passed = outcome_pages.decisions(rights.scope, Q(), after, frontier, limit)
+        granted = usage.count_signals(rights.customer_id, len(found), rights.signals_per_day)
+        if found and not granted:
+            return self._look_again(endpoint, HELD_INTERVAL_S)
+        if granted < len(found):
+            found = found[:granted]
+            passed = found[-1].event.pk
+        _create_messages(
+            Message(
+                endpoint=endpoint,
+                message_id=message_id(endpoint, f"outcome\0{event.pk}"),
+                signal=call,
+                position=event.position,
+                outcome_event=event,
+                due_at=Now(),
             )
-        if rights.scope.delay and not page.has_more:
-            self._look_again(endpoint, DELAYED_INTERVAL_S)
-        return bool(page.signals) or page.has_more or decided
+            for event, call in found
+        )
+        Endpoint.objects.filter(pk=endpoint.pk).update(outcomes_to=passed)
+        return passed > after
 
     def _look_again(self, endpoint: Endpoint, after_s: float) -> bool:
         self._not_before[endpoint.pk] = time.monotonic() + after_s
         return False
-
-
-def _plan_outcomes(endpoint: Endpoint, rights: Entitlement, position: int, limit: int) -> bool:
-    """Create messages of what was decided since of calls up to a position; return whether there was any.
-
-    In the transaction that holds the endpoint's cursor.
-    """
-    if not endpoint.outcomes or limit <= 0:
-        return False
-    after = Endpoint.objects.values_list("outcomes_to", flat=True).get(pk=endpoint.pk)
-    delay = rights.scope.delay
-    frontier = ledger_window.frontiers([delay])[delay]._replace(position=position)
-    found, passed = outcome_pages.decisions(rights.scope, Q(), after, frontier, limit)
-    granted = usage.count_signals(rights.customer_id, len(found), rights.signals_per_day)
-    if granted < len(found):
-        found = found[:granted]
-        passed = found[-1].event.pk if found else after
-    _create_messages(
-        Message(
-            endpoint=endpoint,
-            message_id=message_id(endpoint, f"outcome\0{event.pk}"),
-            signal=call,
-            position=event.position,
-            outcome_event=event,
-            due_at=Now(),
-        )
-        for event, call in found
-    )
-    Endpoint.objects.filter(pk=endpoint.pk).update(outcomes_to=passed)
-    return passed > after
 
 
 def _create_messages(messages: Iterable[Message]) -> None:

@@ -15,6 +15,7 @@ from standardwebhooks import Webhook
 from commerce.models import Endpoint, Message, Plan, UsageDay
 from commerce.webhooks import attempts, endpoints
 from commerce.webhooks.dispatcher import claim_due
+from commerce.webhooks.planning import Planner
 from tests.aggregator.track_record.recording import call, candle_rows, insert, score
 from tests.commerce.feed.reading import pass_time
 from tests.commerce.webhooks.pushing import customer, dispatch, endpoint, message_ids
@@ -126,6 +127,17 @@ def test_a_replay_sends_what_was_decided_again(inbox):
     dispatch()
     assert len(message_ids(inbox)) == 4
     assert message_ids(inbox)[2:] == message_ids(inbox)[:2]
+
+
+def test_an_endpoint_whose_day_is_used_up_is_not_looked_at_each_time(inbox):
+    endpoint(customer(signals_per_day=1, **SIMULATED), inbox.url())
+    decide()
+    assert dispatch() == 1
+    planner = Planner()
+    planner.run()
+    with CaptureQueriesContext(connection) as captured:
+        planner.run()
+    assert not [query for query in captured if "FOR UPDATE" in query["sql"]]
 
 
 def test_what_is_due_to_many_endpoints_takes_no_more_queries_than_to_one(inbox):
