@@ -14,10 +14,12 @@ from datetime import timedelta
 from typing import Literal
 
 from django.db import connection
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from aggregator.ledger import pager
 from aggregator.ledger.bisection import first_id
+from aggregator.models import TradingSignal
 from commerce import entitlements
 from commerce.entitlements import Scope
 
@@ -49,14 +51,19 @@ def page(
 ) -> tuple[list[Entry], Entry | None]:
     """Return up to `limit` entries behind `after`, in order, and the `after` of the next page."""
     deadline = time.monotonic() + LISTING_TIMEOUT_S
-    scan = _Scan(scope, column)
+    now, window = timezone.now(), scope.window()
+    # A signal gets its id between its receipt and its recording: none above is visible yet.
+    high = first_id(now - scope.delay) if scope.delay else pager.HIGHEST
+    low = first_id(now - scope.history - MAX_UNRECORDED) - 1 if scope.history else pager.LOWEST
+    visible = entitlements.visible(scope, window)
+    patterns = scope.instruments if column == "instrument" else ()
     found: list[Entry] = []
     for ecosystem in sorted(ecosystems):
         if after and ecosystem < after[0]:
             continue
         last = after[1] if after and ecosystem == after[0] else None
-        while values := scan.values(ecosystem, last):
-            found += [(ecosystem, value) for value, visible in values if visible]
+        while values := _values(visible, column, patterns, (low, high), ecosystem, last):
+            found += [(ecosystem, value) for value, is_visible in values if is_visible]
             last = values[-1][0]
             if len(found) > limit:
                 return found[:limit], found[limit - 1]
@@ -65,33 +72,27 @@ def page(
     return found, None
 
 
-class _Scan:
-    def __init__(self, scope: Scope, column: Column) -> None:
-        self.scope = scope
-        self.column = column
-        self.window = scope.window()
-        now = timezone.now()
-        # A signal gets its id between its receipt and its recording: none above is visible yet.
-        self.high = first_id(now - scope.delay) if scope.delay else pager.HIGHEST
-        self.low = first_id(now - scope.history - MAX_UNRECORDED) - 1 if scope.history else pager.LOWEST
-
-    def values(self, ecosystem: str, after: str | None) -> list[tuple[str, bool]]:
-        """Return the next values of the index, and whether a signal of the ecosystem with each is visible."""
-        newest = pager.along_index("*", "id", self.column, "known.name", descending=True)
-        visible = entitlements.visible(self.scope, self.window).filter(ecosystem=ecosystem).values("pk")
-        wanted, parameters = visible[:1].query.sql_with_params()
-        patterns = self.scope.instruments if self.column == "instrument" else ()
-        in_time = f"clock_timestamp() < statement_timestamp() + interval '{LISTING_TIMEOUT_S} s'"
-        sql = f"""{pager.each_value(self.column, ">=" if after is None else ">", in_time)}
-            SELECT name, name ~ %s
-                AND (%s IN (SELECT ecosystem FROM ({newest} LIMIT {MAX_RECENT}) AS recent)
-                    OR {IS_KNOWN[self.column]})
-                AND EXISTS (WITH trading_signals AS ({newest} LIMIT {MAX_NEWEST}) {wanted})
-            FROM known WHERE name IS NOT NULL"""
-        matching = entitlements.patterns_regex(patterns) if patterns else ""
-        bounds = [self.low, self.high]
-        given = [after or "", MAX_VALUES, matching, ecosystem, *bounds, ecosystem, *bounds, *parameters]
-        with connection.cursor() as cursor:
-            cursor.execute(sql, given)
-            values: list[tuple[str, bool]] = cursor.fetchall()
-            return values
+def _values(
+    visible: QuerySet[TradingSignal],
+    column: Column,
+    patterns: Collection[str],
+    ids: tuple[int, int],
+    ecosystem: str,
+    after: str | None,
+) -> list[tuple[str, bool]]:
+    """Return the next values of the index, and whether a signal of the ecosystem with each is visible."""
+    newest = pager.along_index("*", "id", column, "known.name", descending=True)
+    wanted, parameters = visible.filter(ecosystem=ecosystem).values("pk")[:1].query.sql_with_params()
+    in_time = f"clock_timestamp() < statement_timestamp() + interval '{LISTING_TIMEOUT_S} s'"
+    sql = f"""{pager.each_value(column, ">=" if after is None else ">", in_time)}
+        SELECT name, name ~ %s
+            AND (%s IN (SELECT ecosystem FROM ({newest} LIMIT {MAX_RECENT}) AS recent)
+                OR {IS_KNOWN[column]})
+            AND EXISTS (WITH trading_signals AS ({newest} LIMIT {MAX_NEWEST}) {wanted})
+        FROM known WHERE name IS NOT NULL"""
+    matching = entitlements.patterns_regex(patterns) if patterns else ""
+    given = [after or "", MAX_VALUES, matching, ecosystem, *ids, ecosystem, *ids, *parameters]
+    with connection.cursor() as cursor:
+        cursor.execute(sql, given)
+        values: list[tuple[str, bool]] = cursor.fetchall()
+        return values

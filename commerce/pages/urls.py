@@ -1,5 +1,6 @@
 """URLs of the customers' pages."""
 
+from django.contrib.auth.views import LogoutView
 from django.urls import path
 
 from commerce.pages import actions, payment, records, views
@@ -16,7 +17,7 @@ urlpatterns = [
     path("account/sign-in/link", views.send_link, name="send-link"),
     path("account/sign-in/<str:token>", views.sign_in_by_link, name="sign-in-link"),
     path("account/sign-up", views.sign_up, name="sign-up"),
-    path("account/sign-out", views.sign_out, name="sign-out"),
+    path("account/sign-out", LogoutView.as_view(next_page="shop:plans"), name="sign-out"),
     path("account/password", views.set_password, name="password"),
     path("account/portal", payment.portal, name="portal"),
     path("account/keys", actions.create_key, name="create-key"),

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import messages
-from django.contrib.auth import authenticate, login, logout, update_session_auth_hash
+from django.contrib.auth import authenticate, login, update_session_auth_hash
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -147,12 +147,6 @@ def sign_up(request: HttpRequest) -> HttpResponse:
             return _sign_in_page(request, known)
     page = context.page_context(request, "Create account", form=form)
     return render(request, "commerce/pages/sign_up.html", page, status=400 if form.errors else 200)
-
-
-@require_POST
-def sign_out(request: HttpRequest) -> HttpResponse:
-    logout(request)
-    return redirect("shop:plans")
 
 
 @require_POST

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
+from django.core import signing
 from django.core.mail import EmailMessage
 from django.template.loader import render_to_string
+from django.urls import reverse
 
 from aggregator.models import OutcomeEvent, TradingSignal
 from commerce.models import Endpoint
 from commerce.webhooks.http_client import AttemptResult
-from commerce.webhooks.unsubscribing import unsubscribe_url
 from ecosystems.signal import decimal_text
 
 TELEGRAM = re.compile(
@@ -32,7 +33,7 @@ EMAIL = re.compile(
     r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z0-9-]{2,63}"
 )
 
-
+UNSUBSCRIBE_SALT = "commerce.unsubscribe"
 OUTCOME_OF = "Outcome of "
 """Before the action in a message that is about a call's outcome: it must not read like another call."""
 
@@ -117,7 +118,7 @@ def send_text(
     """
     started = time.monotonic()
     if endpoint.channel == "email":
-        accepted = _mail(address, signal, event, unsubscribe_url(endpoint))
+        accepted = _mail(endpoint, address, signal, event)
     else:
         service = SERVICES[endpoint.channel]
         accepted = _notify(service, address, render(service.template, service.escape, signal, event))
@@ -142,15 +143,17 @@ def _notify(service: ChatService, address: str, text: str) -> bool:
     return bool(sender.notify(text, body_format=service.body_format))
 
 
-def _mail(address: str, signal: TradingSignal | None, event: OutcomeEvent | None, unsubscribe: str) -> bool:
+def _mail(endpoint: Endpoint, address: str, signal: TradingSignal | None, event: OutcomeEvent | None) -> bool:
     if not settings.EMAIL_URL:
         return False  # Django's backend would report success without a server
     text = render("commerce/chat/email.txt", str, signal, event)
     headers = {}
-    if unsubscribe:
-        text += f"\n\nUnsubscribe: {unsubscribe}"
-        headers = {
-            "List-Unsubscribe": f"<{unsubscribe}>",
+    if settings.PUBLIC_ORIGIN:
+        token = signing.dumps(endpoint.public_id, salt=UNSUBSCRIBE_SALT)
+        link = settings.PUBLIC_ORIGIN + reverse("shop:unsubscribe", args=[token])
+        text += f"\n\nUnsubscribe: {link}"
+        headers = {  # a mail program's own button (RFC 8058)
+            "List-Unsubscribe": f"<{link}>",
             "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
         }
     message = EmailMessage(

@@ -21,7 +21,7 @@ def delete_old_messages() -> int:
     Those of deleted endpoints go even if they wait, and those endpoints' cursors with them. Any number of
     workers may do it at once; each ends after DELETE_TIMEOUT_S, and the next call goes on.
     """
-    _delete_cursors()
+    FollowerCursor.objects.filter(name__startswith=Endpoint.CURSOR_PREFIX, endpoint=None).delete()
     until = time.monotonic() + DELETE_TIMEOUT_S
     kept_for = timedelta(days=settings.ENVIRONMENT.delivery_days)
     old = Message.objects.filter(created_at__lt=timezone.now() - kept_for)
@@ -35,8 +35,3 @@ def delete_old_messages() -> int:
                 break
             deleted += Message.objects.filter(pk__in=batch).delete()[1].get("commerce.Message", 0)
     return deleted
-
-
-def _delete_cursors() -> None:
-    """Delete the cursors that deleted endpoints leave behind."""
-    FollowerCursor.objects.filter(name__startswith=Endpoint.CURSOR_PREFIX, endpoint=None).delete()
