@@ -102,10 +102,7 @@ class ReaderView(APIView):
             self.used = usage.count_request(self.reader.customer_id, limit)
 
     def http_method_not_allowed(self, *_args: Any, **_kwargs: Any) -> Any:
-        allowed = ", ".join(name.upper() for name in self.http_method_names if hasattr(self, name))
-        raise Problem(
-            405, "method_not_allowed", "The method is not allowed here.", headers={"Allow": allowed}
-        )
+        raise Problem(405, "method_not_allowed", "The method is not allowed here.")
 
     def require_signals_left(self) -> None:
         """Raise LimitReached if the day's signals are used up.

@@ -1,7 +1,8 @@
-"""`GET signals`, `GET signals/<ecosystem>/<signal_id>` and its `proof`."""
+"""`GET signals`, `GET signals/<ecosystem>/<signal_id>`, its `proof`, and what documents `GET stream`."""
 
 from django.http import HttpResponse
 from django.utils.crypto import salted_hmac
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 
 from aggregator.http.problems import Problem
@@ -9,7 +10,7 @@ from aggregator.transparency.proofs import signal_proof
 from commerce import feed
 from commerce.api import serializers
 from commerce.api.base import ReaderView, json, matches, valid
-from commerce.api.documentation import ALWAYS, IF_NONE_MATCH, NOT_MODIFIED, documented
+from commerce.api.documentation import ALWAYS, EVENT_STREAM, IF_NONE_MATCH, NOT_MODIFIED, documented
 from commerce.feed import cursors, signal_serializer
 
 
@@ -83,3 +84,30 @@ class SignalProof(SignalDetail):
             raise Problem(404, "not_in_log", "No checkpoint covers this signal yet, or no log is kept.")
         self.count_signals(1)
         return json(proof)
+
+
+class Stream(ReaderView):
+    """The documentation of the stream, which `config.asgi` serves without a view; others answer 421."""
+
+    counted = False
+
+    @documented(
+        EVENT_STREAM,
+        summary="Follow the feed",
+        description="Server-Sent Events: `event: signal`, with a cursor as `id` and the signal as `data`; "
+        "`event: outcome.decided` with an outcome as `data`, behind its call, and again where late prices "
+        "change it. An `id` without data moves the cursor. `event: end` holds the problem that ends it.",
+        operation_id="stream_signals",
+        parameters=[
+            serializers.StreamQuery,
+            OpenApiParameter(
+                "Last-Event-ID", str, OpenApiParameter.HEADER, description="A cursor to go on from."
+            ),
+        ],
+        problems=(*ALWAYS, 410, 421),
+    )
+    def get(self, request: Request) -> HttpResponse:
+        valid(serializers.StreamQuery, request.query_params)
+        raise Problem(
+            421, "not_the_stream", "Streams are served by the hub's stream process, not by this one."
+        )

@@ -6,8 +6,7 @@ from rest_framework.routers import SimpleRouter
 from commerce.api.account import AccountDetail, UsageDetail
 from commerce.api.listings import AgentList, InstrumentList
 from commerce.api.outcomes import AgentRecordDetail, OutcomeList
-from commerce.api.signals import SignalDetail, SignalList, SignalProof
-from commerce.api.stream import Stream
+from commerce.api.signals import SignalDetail, SignalList, SignalProof, Stream
 from commerce.api.webhooks import Webhooks
 
 webhooks = SimpleRouter(trailing_slash=False, use_regex_path=False)

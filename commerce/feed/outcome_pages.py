@@ -68,7 +68,9 @@ def read_outcomes(scope: Scope, condition: Q, state: str | None, after: int, lim
     """
     frontier = scope.window().frontier
     cursors.require_on_record(after, frontier)
-    upto = min(frontier, _head())
+    # Up to the last outcome that has begun, so that none is skipped that is to come.
+    begun = Outcome.objects.order_by("-position").values_list("position", flat=True).first() or 0
+    upto = min(frontier, begun)
     rows = visible_outcomes(scope).filter(condition, position__gt=after, position__lte=upto)
     known_by = timezone.now() - scope.delay if scope.delay else None
     if state is not None:
@@ -147,8 +149,3 @@ def serialize_outcomes(outcomes: list[Outcome], known_by: datetime | None) -> li
         )
         for each in outcomes
     ]
-
-
-def _head() -> int:
-    """Return the position up to which all outcomes have begun, so that none is skipped that is to come."""
-    return Outcome.objects.order_by("-position").values_list("position", flat=True).first() or 0
