@@ -68,18 +68,15 @@ class Webhooks(ViewSetMixin, ReaderView):
     )
     def create(self, request: Request) -> HttpResponse:
         wanted = valid(serializers.EndpointInput, request.data)
-        try:
-            endpoint, secret = endpoints.create(
-                self.entitlement,
-                wanted["channel"],
-                wanted["url"],
-                description=wanted["description"],
-                after=wanted.get("after"),
-                ecosystems=self.reader.ecosystems,
-                outcomes=wanted["outcomes"],
-            )
-        except endpoints.Rejected as rejected:
-            raise Problem(409 if rejected.conflicts else 400, rejected.code, str(rejected)) from None
+        endpoint, secret = endpoints.create(
+            self.entitlement,
+            wanted["channel"],
+            wanted["url"],
+            description=wanted["description"],
+            after=wanted.get("after"),
+            ecosystems=self.reader.ecosystems,
+            outcomes=wanted["outcomes"],
+        )
         return json({**serializers.EndpointResponse(endpoint).data, "secret": secret}, 201)
 
     @documented_on_one(serializers.EndpointResponse, summary="See a webhook", operation_id="get_webhook")

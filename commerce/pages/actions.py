@@ -71,8 +71,8 @@ def create_endpoint(request: HttpRequest, customer: Customer) -> HttpResponse:
                 form.cleaned_data["url"],
                 outcomes=form.cleaned_data["outcomes"],
             )
-        except endpoints.Rejected as rejected:
-            form.add_error("url", str(rejected))
+        except Problem as refusal:
+            form.add_error("url", refusal.detail)
         else:
             if secret:
                 return _show_secret(request, f"Webhook {endpoint.label}", "secret", secret)

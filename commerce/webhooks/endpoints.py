@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from aggregator import followers
 from aggregator.http import ssrf
+from aggregator.http.problems import Problem
 from aggregator.models import FollowerCursor
 from commerce import ledger_window
 from commerce.entitlements import Entitlement
@@ -22,19 +23,6 @@ from commerce.webhooks.signing_secrets import encrypt_address, known_address, si
 
 OVERLAP = timedelta(hours=24)
 """How long after a rotation the previous secret signs as well."""
-
-
-class Rejected(Exception):
-    """An endpoint cannot be created or used like that; `code` for programs, the text for the customer."""
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(detail)
-        self.code = code
-
-    @property
-    def conflicts(self) -> bool:
-        """Return whether it contradicts what is there; what was asked for is well-formed."""
-        return self.code in {"too_many_endpoints", "duplicate_endpoint"}
 
 
 def create(
@@ -51,10 +39,11 @@ def create(
 
     It gets outcomes, too, if `outcomes` says so; where it is None, a webhook does and a chat does not.
 
-    Returns it with the signing secret of a webhook, which is shown this once. Raises Rejected.
+    Returns it with the signing secret of a webhook, which is shown this once. Raises Problem 400 for an
+    address that the hub does not send to, 409 for what contradicts the plan or another endpoint.
     """
     if not rights.webhooks:
-        raise Rejected("too_many_endpoints", "Push endpoints are not included.")
+        raise Problem(409, "too_many_endpoints", "Push endpoints are not included.")
     label = check_address(channel, address)
     restriction = sorted(ecosystems)
     delay = rights.scope.delay
@@ -66,12 +55,12 @@ def create(
         # Two requests at once must not exceed the plan together: the customer's row orders them.
         customer = Customer.objects.select_for_update().get(pk=rights.customer_id)
         if channel == Endpoint.Channel.EMAIL and address.lower() != customer.email.lower():
-            raise Rejected("bad_address", "E-mail goes to the customer's own address.")
+            raise Problem(400, "bad_address", "E-mail goes to the customer's own address.")
         if customer.endpoints.count() >= rights.webhooks:
-            raise Rejected("too_many_endpoints", f"The plan allows {rights.webhooks} push endpoints.")
+            raise Problem(409, "too_many_endpoints", f"The plan allows {rights.webhooks} push endpoints.")
         same = customer.endpoints.filter(channel=channel, ecosystems=restriction)
         if address in map(known_address, same):
-            raise Rejected("duplicate_endpoint", "There is an endpoint with this address already.")
+            raise Problem(409, "duplicate_endpoint", "There is an endpoint with this address already.")
         endpoint = Endpoint(
             customer=customer,
             channel=channel,
@@ -89,18 +78,18 @@ def create(
 
 
 def check_address(channel: str, address: str) -> str:
-    """Return the label of an address. Raises Rejected for one that the hub does not send to."""
+    """Return the label of an address. Raises Problem 400 for one that the hub does not send to."""
     if channel != Endpoint.Channel.WEBHOOK:
         try:
             return chats.label(channel, address)
         except ValueError as error:
-            raise Rejected("bad_address", str(error)) from None
+            raise Problem(400, "bad_address", str(error)) from None
     try:
         target = ssrf.guard().check(address)
     except ssrf.Refused as refused:
-        raise Rejected(refused.code, str(refused)) from None
+        raise Problem(400, refused.code, str(refused)) from None
     except ssrf.Unresolved:
-        raise Rejected("unresolved", "The URL's host has no address.") from None
+        raise Problem(400, "unresolved", "The URL's host has no address.") from None
     return f"{target.scheme}://{target.host}{'' if target.port in {80, 443} else f':{target.port}'}/…"
 
 

@@ -10,10 +10,6 @@ from commerce.feed.outcome_serializer import serialize_outcome
 from commerce.feed.signal_serializer import serialize
 from commerce.models import Endpoint, Message
 
-SIGNAL_TYPE = "signal.recorded"
-OUTCOME_TYPE = "outcome.decided"
-TEST_TYPE = "webhook.test"
-
 
 def message_id(endpoint: Endpoint, subject: str) -> str:
     """Return the `webhook-id` of `subject` for an endpoint: derived, so it outlives the message's row."""
@@ -23,9 +19,9 @@ def message_id(endpoint: Endpoint, subject: str) -> str:
 
 def body(message: Message, signal: TradingSignal | None) -> bytes:
     """Return a message as JSON, in the form that Standard Webhooks recommends: type, timestamp, data."""
-    kind, timestamp, data = TEST_TYPE, message.created_at, {"test": True}
+    kind, timestamp, data = "webhook.test", message.created_at, {"test": True}
     if signal and message.outcome_event:
-        kind, data = OUTCOME_TYPE, serialize_outcome(signal, message.outcome_event)
+        kind, data = "outcome.decided", serialize_outcome(signal, message.outcome_event)
     elif signal:
-        kind, timestamp, data = SIGNAL_TYPE, signal.received_at, serialize(signal)
+        kind, timestamp, data = "signal.recorded", signal.received_at, serialize(signal)
     return msgspec.json.encode({"type": kind, "timestamp": timestamp, "data": data})

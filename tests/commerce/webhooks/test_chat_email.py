@@ -10,9 +10,9 @@ import trustme
 from django.core import mail
 from django.test import Client
 
+from aggregator.http.problems import Problem
 from commerce.models import Attempt, Message
 from commerce.webhooks import endpoints
-from commerce.webhooks.endpoints import Rejected
 from tests.commerce.pages.mail_server import PASSWORD, USER, mail_over, mail_server
 from tests.commerce.webhooks.pushing import customer, dispatch, endpoint, hurry, record
 
@@ -139,7 +139,7 @@ def test_a_hub_without_a_mail_server_makes_no_such_endpoint_and_reports_no_succe
     settings.EMAIL_URL = "console:"
     made = mailing()
     settings.EMAIL_URL, settings.EMAIL_BACKEND = None, "django.core.mail.backends.dummy.EmailBackend"
-    with pytest.raises(Rejected, match="sends no e-mail"):
+    with pytest.raises(Problem, match="sends no e-mail"):
         mailing("you@example.com")
     endpoints.send_test(made)
     assert dispatch() == 1

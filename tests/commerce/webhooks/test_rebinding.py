@@ -6,8 +6,8 @@ import socket
 
 import pytest
 
+from aggregator.http.problems import Problem
 from commerce.models import Attempt, Endpoint, Message
-from commerce.webhooks.endpoints import Rejected
 from tests.commerce.webhooks.pushing import customer, dispatch, endpoint, hurry, ids, local, record
 from tests.commerce.webhooks.receiver import receiver
 from tests.resolving import HERE, Names
@@ -37,7 +37,7 @@ def test_no_socket_is_opened_to_an_address_that_is_refused(names, settings, conn
     with receiver(GOOD, port=free_port) as good, receiver(INSIDE, port=free_port) as inside:
         url = f"http://customer.example:{good.port}/hook"
         names.answers = [[INSIDE]]
-        with pytest.raises(Rejected, match="public"):
+        with pytest.raises(Problem, match="public"):
             endpoint(customer(), url)
         assert not Endpoint.objects.exists()
 
