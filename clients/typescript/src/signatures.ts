@@ -12,7 +12,7 @@ const encoder = new TextEncoder();
 export interface Delivery<Data = unknown> {
   /** The `webhook-id`: the same in all attempts of a message. */
   id: string;
-  /** `signal.recorded`, with a `FeedSignal` as its data, or `webhook.test`. */
+  /** `signal.recorded`, with a `FeedSignal` as its data, `outcome.decided`, or `webhook.test`. */
   type: string;
   timestamp: string;
   data: Data;
