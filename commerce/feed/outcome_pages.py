@@ -3,10 +3,10 @@
 What was decided is shown with the plan's delay, as the calls themselves are.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import takewhile
-from typing import Any, NamedTuple
+from typing import Any
 
 from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery, TextField, Value
 from django.db.models.functions import Coalesce
@@ -82,17 +82,10 @@ def read_outcomes(scope: Scope, condition: Q, state: str | None, after: int, lim
     return VisibleOutcomes(page, max(after, upto), has_more=False)
 
 
-class Decision(NamedTuple):
-    """Something that was decided, and the call that it is about."""
-
-    event: OutcomeEvent
-    call: TradingSignal
-
-
 def decisions(
     scope: Scope, condition: Q, after: int, frontier: Place, limit: int
-) -> tuple[list[Decision], int]:
-    """Return the next decisions behind `after` that a reader may see, and up to which was looked.
+) -> tuple[list[tuple[OutcomeEvent, TradingSignal]], int]:
+    """Return a reader's next decisions behind `after`, each with its call, and up to which was looked.
 
     `frontier` is how far this reader has come in the ledger, since a call comes before its outcome, and up to
     which decision it may look. Ids grow in commit order: none below appears later.
@@ -101,16 +94,13 @@ def decisions(
     passed = list(takewhile(lambda event: event.position <= frontier.position, rows[:MAX_EVENTS_PASSED]))
     if not passed:
         return [], after
-    positions = {event.position for event in passed if event.state in DECIDED}
-    signals = entitlements.visible(scope, scope.window()).filter(condition, position__in=positions)
-    calls = {signal.position: signal for signal in signals.defer("raw_payload")}
-    found = [
-        Decision(event, calls[event.position])
-        for event in passed
-        if event.state in DECIDED and event.position in calls
-    ]
+    decided = [event for event in passed if event.state in DECIDED]
+    signals = entitlements.visible(replace(scope, payload=False), scope.window()).filter(condition)
+    positions = {event.position for event in decided}
+    calls = {signal.position: signal for signal in signals.filter(position__in=positions)}
+    found = [(event, calls[event.position]) for event in decided if event.position in calls]
     if len(found) > limit:
-        return found[:limit], found[limit - 1].event.pk
+        return found[:limit], found[limit - 1][0].pk
     return found, passed[-1].pk
 
 

@@ -148,7 +148,7 @@ class Planner:
             return self._look_again(endpoint, HELD_INTERVAL_S)
         if granted < len(found):
             found = found[:granted]
-            passed = found[-1].event.pk
+            passed = found[-1][0].pk
         _create_messages(
             Message(
                 endpoint=endpoint,
