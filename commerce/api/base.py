@@ -27,7 +27,6 @@ from aggregator.ledger.errors import classified
 from commerce import readers, usage
 from commerce.api import quota_headers
 from commerce.entitlements import Entitlement
-from commerce.feed.cursors import CursorAhead
 from commerce.readers import Reader
 from commerce.usage import LimitReached
 
@@ -150,21 +149,9 @@ def problem_of(error: Exception) -> Problem:
     match error:
         case LimitReached():
             return quota_headers.limit_reached_problem(error)
-        case CursorAhead():
-            return cursor_ahead()
         case SuspiciousOperation():
             return Problem(400, "bad_request", "The request is malformed.")
     return as_problem(error)
-
-
-def cursor_ahead() -> Problem:
-    """Return the Problem for a reader whose cursor the ledger has not reached."""
-    return Problem(
-        410,
-        "cursor_ahead",
-        "The cursor is ahead of the ledger, which was restored to an earlier state. Read again from the "
-        "start or from an older cursor, and skip by ecosystem and signal_id what you have.",
-    )
 
 
 def valid(serializer: type[Serializer[Any]], data: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import struct
 import zlib
 from typing import NamedTuple
 
+from aggregator.http.problems import Problem
 from aggregator.ledger.generations import ledger_head
 from commerce.ledger_window import Place
 
@@ -25,10 +26,6 @@ _BODY, _PLACE = struct.Struct(">Bq"), struct.Struct(">Bqq")
 
 class InvalidCursor(ValueError):
     """The text is not a cursor of this feed."""
-
-
-class CursorAhead(Exception):
-    """The cursor is ahead of the ledger, which was restored to an earlier state since."""
 
 
 class Cursor(NamedTuple):
@@ -76,6 +73,16 @@ def decode_place(text: str) -> Cursor:
 
 
 def require_on_record(position: int, frontier: int) -> None:
-    """Raise CursorAhead for a position that the ledger has not reached; `frontier` is one that it has."""
+    """Raise a Problem for a position that the ledger has not reached; `frontier` is one that it has."""
     if position > frontier and position > ledger_head():
-        raise CursorAhead
+        raise cursor_ahead()
+
+
+def cursor_ahead() -> Problem:
+    """Return the Problem for a reader whose cursor the ledger has not reached."""
+    return Problem(
+        410,
+        "cursor_ahead",
+        "The cursor is ahead of the ledger, which was restored to an earlier state. Read again from the "
+        "start or from an older cursor, and skip by ecosystem and signal_id what you have.",
+    )

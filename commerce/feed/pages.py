@@ -81,7 +81,7 @@ class Page:
 def read(scope: Scope, filters: Filters, after: int, limit: int) -> Page:
     """Return the next page behind position `after` (0: the start), of at most `limit` signals.
 
-    Its cost does not depend on the ledger's size. Its position is never below `after`. Raises CursorAhead.
+    Its cost does not depend on the ledger's size. Its position is never below `after`. Raises Problem 410.
     """
     since = max(filters.since, EARLIEST) - MAX_AHEAD if filters.since else None
     window = scope.window(since)

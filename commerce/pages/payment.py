@@ -4,7 +4,7 @@ import logging
 
 import stripe
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 from django.views.decorators.http import require_POST
@@ -25,16 +25,20 @@ def subscribe(request: HttpRequest, customer: Customer, slug: str) -> HttpRespon
     """Start a free plan; redirect to Stripe for a paid one."""
     plan = get_object_or_404(Plan, slug=slug, is_public=True)
     if not stripe_is_configured():
-        return _without_stripe(request, customer, plan)
+        live = context.live_subscription(customer)
+        if live is None or not live.stripe_subscription_id:
+            return _start(request, customer, plan)
+        messages.error(
+            request, "This plan is paid at Stripe, which this hub cannot reach. Contact the operator."
+        )
+        return redirect("shop:account")
     try:
         if stripe_sync.has_open_subscription(customer):
-            return HttpResponseRedirect(
-                _portal_url(request, customer)
-            )  # rather than a second paid subscription
+            return _open_portal(request, customer)  # rather than a second paid subscription
         if plan.price == 0:
             return _start(request, customer, plan)
         paid, prices = (public_url(request, reverse(f"shop:{name}")) for name in ("account", "plans"))
-        return HttpResponseRedirect(checkout.checkout_url(customer, plan, f"{paid}?paid=1", prices))
+        return redirect(checkout.checkout_url(customer, plan, f"{paid}?paid=1", prices))
     except (stripe.StripeError, stripe_sync.NoMatchingPlan) as error:
         return _payment_error(request, error)
 
@@ -46,23 +50,13 @@ def portal(request: HttpRequest, customer: Customer) -> HttpResponse:
     if not (stripe_is_configured() and customer.stripe_customer_id):
         return redirect("shop:account")
     try:
-        return HttpResponseRedirect(_portal_url(request, customer))
+        return _open_portal(request, customer)
     except stripe.StripeError as error:
         return _payment_error(request, error)
 
 
-def _portal_url(request: HttpRequest, customer: Customer) -> str:
-    return checkout.portal_url(customer, public_url(request, reverse("shop:account")))
-
-
-def _without_stripe(request: HttpRequest, customer: Customer, plan: Plan) -> HttpResponse:
-    live = context.live_subscription(customer)
-    if live and live.stripe_subscription_id:
-        messages.error(
-            request, "This plan is paid at Stripe, which this hub cannot reach. Contact the operator."
-        )
-        return redirect("shop:account")
-    return _start(request, customer, plan)
+def _open_portal(request: HttpRequest, customer: Customer) -> HttpResponse:
+    return redirect(checkout.portal_url(customer, public_url(request, reverse("shop:account"))))
 
 
 def _start(request: HttpRequest, customer: Customer, plan: Plan) -> HttpResponse:

@@ -22,7 +22,6 @@ from aggregator.ledger.errors import Outage, classified
 from aggregator.ledger.generations import ledger_head
 from aggregator.postgres.pool import call_and_release, serve_signals
 from commerce import feed, ledger_window, readers
-from commerce.api.base import cursor_ahead
 from commerce.entitlements import Entitlement, Scope
 from commerce.feed import Filters, cursors, outcome_pages, signal_serializer
 from commerce.feed.outcome_serializer import serialize_outcome
@@ -244,7 +243,7 @@ class Broadcaster:
         head = await self.in_database_thread(ledger_head)
         for subscriber in self.subscribers:
             if subscriber.place.position > head:
-                subscriber.end(cursor_ahead())
+                subscriber.end(cursors.cursor_ahead())
 
     async def _recheck(self) -> None:
         checked = list(self.subscribers)

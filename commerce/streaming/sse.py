@@ -107,7 +107,7 @@ def admit(headers: Mapping[str, str], query: bytes, address: str, process: UUID)
 
 
 def _place_of(cursor: Cursor, frontier: Place) -> Place:
-    """Return from where a reader goes on. Raises CursorAhead."""
+    """Return from where a reader goes on. Raises Problem 410."""
     cursors.require_on_record(cursor.position, frontier.position)
     decided = ledger_window.decided_by(cursor.position) if cursor.decided is None else cursor.decided
     return Place(cursor.position, decided)
