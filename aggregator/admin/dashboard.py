@@ -18,7 +18,7 @@ from django.utils.http import urlencode
 from aggregator import followers
 from aggregator.admin import transport_guides
 from aggregator.arrivals import liveness, queries
-from aggregator.arrivals.silence import Liveness
+from aggregator.arrivals.silence import Liveness, Silence
 from aggregator.background import BackgroundValue
 from aggregator.health.checks import CheckResult, Status
 from aggregator.health.freshness_check import FreshnessCheck
@@ -139,21 +139,22 @@ def _may_view(request: HttpRequest) -> bool:
 
 def _live(request: HttpRequest) -> dict[str, Any]:
     now = timezone.now()
-    hub = liveness.current_liveness(now, rollup_cache, lambda _: background_agents().latest())
-    agents = hub.agents.urgent if hub.agents else []
-    agent_count = sum(each.total for each in hub.agents.counts.values()) if hub.agents else 0
-    results = [_as_of_now(each, hub) for each in check_runner().latest_results(SERVERS_TIMEOUT_S) or []]
+    agents = background_agents().latest()
+    urgent = agents.urgent if agents else []
+    agent_count = sum(each.total for each in agents.counts.values()) if agents else 0
+    ecosystems = liveness.current_liveness(now, rollup_cache, agents)
+    results = [
+        _as_of_now(each, ecosystems) for each in check_runner().latest_results(SERVERS_TIMEOUT_S) or []
+    ]
     checks = {result.name: result for result in results}
     shown = {
         "now": now,
         "chart_options": CHART_OPTIONS,
-        "cards": [_card(each, now) for each in hub.ecosystems],
-        "transports": [
-            _transport(each, name, checks) for each in hub.ecosystems for name in liveness.TRANSPORTS
-        ],
-        "agents": [_agent(agent) for agent in agents],
-        "knows_agents": hub.agents is not None,
-        "more_agents": max(0, agent_count - len(agents)),
+        "cards": [_card(each, now) for each in ecosystems],
+        "transports": [_transport(each, name, checks) for each in ecosystems for name in liveness.TRANSPORTS],
+        "agents": [_agent(*each) for each in urgent],
+        "knows_agents": agents is not None,
+        "more_agents": max(0, agent_count - len(urgent)),
         "streams": background_streams().latest() or [],
         "checks": [(result, *_check_label(result)) for result in results],
         "problems": _problems(results),
@@ -161,29 +162,24 @@ def _live(request: HttpRequest) -> dict[str, Any]:
         "letters": _counted(DeadLetter.objects.filter(resolved_at=None)),
         "unmapped": _counted(SymbolAlias.objects.filter(instrument="")),
     }
-    came = {name for each in hub.ecosystems for name, part in each.transports.items() if part.last_at}
-    if len(came) < len(liveness.TRANSPORTS) and _is_new(hub, now):
+    came = {name for each in ecosystems for name, part in each.transports.items() if part.last_at}
+    if len(came) < len(liveness.TRANSPORTS) and _is_new(ecosystems, now):
         shown |= {"came": came, "first_use": transport_guides.all_guides(request, came)}
     return shown
 
 
-def _is_new(hub: liveness.HubLiveness, now: datetime) -> bool:
+def _is_new(ecosystems: list[liveness.EcosystemLiveness], now: datetime) -> bool:
     """Return whether the hub got its first signal lately or not yet: other transports may still be tried."""
-    firsts = [each.total.first_at for each in hub.ecosystems if each.total.first_at]
-    return all(at > now - NEW_FOR for at in [*firsts, *_last_seen(hub)])
+    seen = [at for each in ecosystems for at in (each.total.first_at, each.agents and each.agents.last_seen)]
+    return all(at > now - NEW_FOR for at in seen if at)
 
 
-def _last_seen(hub: liveness.HubLiveness) -> list[datetime]:
-    counts = hub.agents.counts.values() if hub.agents else ()
-    return [each.last_seen for each in counts if each.last_seen]
-
-
-def _as_of_now(result: CheckResult, hub: liveness.HubLiveness) -> CheckResult:
+def _as_of_now(result: CheckResult, ecosystems: list[liveness.EcosystemLiveness]) -> CheckResult:
     """Return a check result, that of an ecosystem's freshness as the page's own figures have it.
 
     The check ran some seconds ago: a card would be live above one that calls its ecosystem silent.
     """
-    for each in hub.ecosystems:
+    for each in ecosystems:
         check = FreshnessCheck(each.ecosystem)
         if result.name == check.name and each.agents is not None:
             return check.result_of(each.agents)
@@ -253,11 +249,10 @@ def _transport(each: liveness.EcosystemLiveness, name: str, checks: dict[str, Ch
     }
 
 
-def _agent(agent: liveness.AgentLiveness) -> dict[str, Any]:
-    silence = agent.silence
+def _agent(silence: Silence, day: queries.AgentDay) -> dict[str, Any]:
     variant, icon = LIVENESS_LABELS[silence.state]
     query = urlencode({"ecosystem": silence.ecosystem, "agent": silence.agent_source or "-"})
-    return {"silence": silence, "day": agent.day, "variant": variant, "icon": icon, "query": query}
+    return {"silence": silence, "day": day, "variant": variant, "icon": icon, "query": query}
 
 
 def _problems(results: list[CheckResult]) -> dict[str, Any]:

@@ -58,17 +58,13 @@ def learn_cadences(now: datetime | None = None) -> int:
         learned = []
         for agent_id, ecosystem, latest in news:
             minutes = sorted({*latest, *known.get(agent_id, ())})[-MAX_ACTIVE_MINUTES:]
-            moments = [moment for minute in minutes if (moment := _moment(minute)) > oldest]
+            # A cadence keeps minutes as their number since 1970.
+            moments = [at for each in minutes if (at := datetime.fromtimestamp(each * 60, UTC)) > oldest]
             gap, gaps = usual_gap(clocks[ecosystem], moments)
             learned.append((agent_id, gap, gaps, f"{{{','.join(map(str, minutes))}}}"))
         if learned:
             cursor.execute(KEEP, list(map(list, zip(*learned, strict=True))))
     return sum(gap is not None for _, gap, *_ in learned)
-
-
-def _moment(minute: int) -> datetime:
-    """Return the start of a minute that is counted from 1970, as a cadence keeps them."""
-    return datetime.fromtimestamp(minute * 60, UTC)
 
 
 def usual_gap(clock: OpenTime, minutes: Iterable[datetime]) -> tuple[timedelta | None, int]:

@@ -1,49 +1,22 @@
 """Liveness of agents and ecosystems, from the rollups, the agents' cadences and the trading hours."""
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from aggregator.arrivals import queries
 from aggregator.arrivals.open_hours import OpenTime
+from aggregator.arrivals.queries import ArrivalFigures
 from aggregator.arrivals.silence import BY_URGENCY, AgentCounts, Judge, Liveness, Silence
 from aggregator.background import BackgroundValue
 from ecosystems import ECOSYSTEMS
 from ecosystems.market import calendars
 
 TRANSPORTS = ("database", "redis", "webhook")
-CHART_PERIOD = timedelta(days=1)
-TYPICAL_PERIOD = timedelta(days=7)
-"""The typical rate is the mean of so much time, counting the hours in which the market was open."""
 MIN_OPEN_TIME = timedelta(hours=1)
 """How much open time must have passed before a rate is called typical."""
 RECENT = timedelta(minutes=15)
 """How long after an arrival an ecosystem counts as live while its agents are not known yet."""
-
-
-@dataclass(frozen=True)
-class AgentLiveness:
-    """One of the most urgent agents."""
-
-    silence: Silence
-    day: queries.AgentDay
-
-
-@dataclass
-class ArrivalFigures:
-    """What one ecosystem got, over one transport or over all."""
-
-    minute: int = 0
-    hour: int = 0
-    day: int = 0
-    duplicates: int = 0
-    refused: int = 0
-    first_at: datetime | None = None
-    """The hour of the first arrival within TYPICAL_PERIOD."""
-    last_at: datetime | None = None
-    lags: list[int] = field(default_factory=lambda: queries.Recent().lags)
-    by_hour: dict[datetime, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -72,15 +45,8 @@ class KnownAgents:
     """How the agents fare."""
 
     counts: dict[str, AgentCounts]
-    urgent: list[AgentLiveness]
+    urgent: list[tuple[Silence, queries.AgentDay]]
     """The most urgent ones."""
-
-
-@dataclass
-class HubLiveness:
-    ecosystems: list[EcosystemLiveness]
-    agents: KnownAgents | None
-    """None while they are being read, or the trading calendars are being loaded."""
 
 
 def _load_calendars() -> bool:
@@ -99,54 +65,38 @@ def read_agents(now: datetime | None = None, detailed: int = 50) -> KnownAgents 
     urgent = judge.most_urgent(detailed)
     days = queries.agent_days([(each.ecosystem, each.agent_source) for each in urgent], judge.at)
     shown = [
-        AgentLiveness(each, days.get((each.ecosystem, each.agent_source), queries.AgentDay()))
+        (each, days[each.ecosystem, each.agent_source])
         for each in urgent
+        if (each.ecosystem, each.agent_source) in days
     ]
     return KnownAgents(judge.counts(), shown)
 
 
 def current_liveness(
-    now: datetime,
-    cache: queries.RollupCache | None = None,
-    agents_at: Callable[[datetime], KnownAgents | None] = read_agents,
-) -> HubLiveness:
-    """Return how everything stands at `now`."""
-    cache = cache or queries.RollupCache()
-    recent = cache.recent(now)
-    week = cache.by_hour(now - TYPICAL_PERIOD, now)
-    agents = agents_at(now)
-    ecosystems = [
-        _ecosystem(name, now, recent, week, agents.counts.get(name, AgentCounts()) if agents else None)
-        for name in ECOSYSTEMS
-    ]
-    return HubLiveness(ecosystems, agents)
+    now: datetime, cache: queries.RollupCache, agents: KnownAgents | None
+) -> list[EcosystemLiveness]:
+    """Return how each ecosystem stands at `now`.
 
-
-def _ecosystem(
-    name: str,
-    now: datetime,
-    recent: dict[queries.Origin, queries.Recent],
-    week: dict[queries.Origin, list[queries.Hour]],
-    agents: AgentCounts | None,
-) -> EcosystemLiveness:
-    figures = {
-        transport: _figures(
-            recent.get((name, transport), queries.Recent()), week.get((name, transport), []), now
+    `agents` is None while they are being read, or the trading calendars are being loaded.
+    """
+    figures = cache.figures(now)
+    found = []
+    for name in ECOSYSTEMS:
+        total = figures[name, queries.ALL]
+        counts = agents.counts.get(name, AgentCounts()) if agents else None
+        found.append(
+            EcosystemLiveness(
+                name,
+                _together(counts, total, now),
+                total,
+                {transport: figures[name, transport] for transport in TRANSPORTS},
+                _typical_hour(name, total, now) if agents else None,
+                calendars.is_market_open(name, now) if agents else True,
+                calendars.next_market_change(name, now) if agents else None,
+                counts,
+            )
         )
-        for transport in TRANSPORTS
-    }
-    total = _sum(list(figures.values()))
-    all_hours = [hour for transport in TRANSPORTS for hour in week.get((name, transport), [])]
-    return EcosystemLiveness(
-        name,
-        _together(agents, total, now),
-        total,
-        figures,
-        _typical_hour(name, all_hours, now) if agents is not None else None,
-        agents is None or calendars.is_market_open(name, now),
-        calendars.next_market_change(name, now) if agents is not None else None,
-        agents,
-    )
+    return found
 
 
 def _together(agents: AgentCounts | None, total: ArrivalFigures, now: datetime) -> Liveness:
@@ -161,47 +111,19 @@ def _together(agents: AgentCounts | None, total: ArrivalFigures, now: datetime) 
     return Liveness.SILENT if agents.all_silent else Liveness.LATE
 
 
-def _figures(recent: queries.Recent, week: list[queries.Hour], now: datetime) -> ArrivalFigures:
-    day = [hour for hour in week if hour.since > now - CHART_PERIOD]
-    return ArrivalFigures(
-        minute=recent.minute,
-        hour=recent.hour,
-        day=sum(hour.accepted for hour in day),
-        duplicates=sum(hour.duplicates for hour in day),
-        refused=sum(hour.refused for hour in day),
-        first_at=min((hour.since for hour in week), default=None),
-        last_at=max((hour.last_at for hour in week if hour.last_at), default=None),
-        lags=recent.lags,
-        by_hour={hour.since: hour.accepted for hour in day},
-    )
-
-
-def _sum(parts: list[ArrivalFigures]) -> ArrivalFigures:
-    return ArrivalFigures(
-        minute=sum(part.minute for part in parts),
-        hour=sum(part.hour for part in parts),
-        day=sum(part.day for part in parts),
-        duplicates=sum(part.duplicates for part in parts),
-        refused=sum(part.refused for part in parts),
-        first_at=min((part.first_at for part in parts if part.first_at), default=None),
-        last_at=max((part.last_at for part in parts if part.last_at), default=None),
-        lags=[sum(bucket) for bucket in zip(*(part.lags for part in parts), strict=True)],
-    )
-
-
-def _typical_hour(ecosystem: str, week: list[queries.Hour], now: datetime) -> float | None:
+def _typical_hour(ecosystem: str, total: ArrivalFigures, now: datetime) -> float | None:
     """Return the mean rate of the past week's open hours, without the current one and the first.
 
     Of both a part may be missing: a new hub began within its first hour.
     """
-    this_hour = now.replace(minute=0, second=0, microsecond=0)
-    if not week:
+    if total.first_at is None:
         return None
-    start = min(hour.since for hour in week) + timedelta(hours=1)
-    past = [hour for hour in week if start <= hour.since < this_hour]
+    this_hour = now.replace(minute=0, second=0, microsecond=0)
+    start = total.first_at + timedelta(hours=1)
+    past = [accepted for hour, accepted in total.by_hour.items() if start <= hour < this_hour]
     if not past:
         return None
     open_time = OpenTime(ecosystem, start, this_hour).until(this_hour)
     if open_time < MIN_OPEN_TIME:
         return None
-    return sum(hour.accepted for hour in past) / (open_time / timedelta(hours=1))
+    return sum(past) / (open_time / timedelta(hours=1))

@@ -6,7 +6,8 @@ three transports each: without the cache a page reads 100,000 rows by hour and 3
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,6 +17,10 @@ from django.db import connection
 from aggregator.arrivals.rollups import UNCOUNTED_SINCE
 from aggregator.ledger.rollup_writer import LAG_BOUNDS, NO_AGENTS
 
+HOUR = timedelta(hours=1)
+CHART_PERIOD = timedelta(days=1)
+TYPICAL_PERIOD = timedelta(days=7)
+"""The typical rate is the mean of so much time, counting the hours in which the market was open."""
 FINAL_AFTER = timedelta(minutes=5)
 """How long after its end something may be added to a minute or an hour: transactions are shorter."""
 CACHE_TIMEOUT_S = 3600.0
@@ -60,52 +65,56 @@ AgentKey = tuple[str, str]
 """An ecosystem and an agent's name."""
 Origin = tuple[str, str]
 """An ecosystem and a transport."""
+ALL = ""
+"""Stands for the transport where all of them are summed up."""
 RollupRow = tuple[Any, ...]
-"""An ecosystem, a transport, and what a query sums up."""
+"""When a slot began, whether it changes no more, an ecosystem, a transport, and what a query sums up."""
 
 
 @dataclass
-class Recent:
-    """What one ecosystem got over one transport within the last hour."""
+class ArrivalFigures:
+    """What one ecosystem got, over one transport or over all."""
 
     minute: int = 0
     """In the last sixty seconds, taking the minute before the current one to have been even."""
     hour: int = 0
-    lags: list[int] = field(default_factory=lambda: [0] * (len(LAG_BOUNDS) + 1))
-
-
-@dataclass(frozen=True)
-class Hour:
-    """What one ecosystem got over one transport in one hour; `last_at` is when it last got anything."""
-
-    since: datetime
-    accepted: int
-    duplicates: int
-    refused: int
+    day: int = 0
+    duplicates: int = 0
+    """Within CHART_PERIOD, as `day` and `refused`."""
+    refused: int = 0
     """Conflicts too: what became a dead letter."""
-    last_at: datetime | None
+    last_at: datetime | None = None
+    lags: list[int] = field(default_factory=lambda: [0] * (len(LAG_BOUNDS) + 1))
+    """Of the last hour, by bucket."""
+    by_hour: Counter[datetime] = field(default_factory=Counter)
+    """What was accepted in each hour within TYPICAL_PERIOD in which anything came."""
+
+    @property
+    def first_at(self) -> datetime | None:
+        """Return the hour of the first arrival within TYPICAL_PERIOD."""
+        return min(self.by_hour, default=None)
 
 
 @dataclass(frozen=True)
 class AgentDay:
     """What one agent sent within the last day, and how often it is expected to."""
 
-    id: int = 0
-    cadence: timedelta | None = None
+    id: int
+    cadence: timedelta | None
     """The longest usual time between two signals; None while it is not known."""
-    set_by_hand: bool = False
-    accepted: int = 0
-    duplicates: int = 0
-    transports: Sequence[str] = ()
+    set_by_hand: bool
+    accepted: int
+    duplicates: int
+    transports: Sequence[str]
 
 
 @dataclass(frozen=True)
 class _Known:
-    """The slots after `start`, of which those up to `through` change no more."""
+    """The rows of the slots after `start`, of which those up to `through` change no more."""
 
     start: datetime
     through: datetime
-    slots: dict[datetime, list[RollupRow]]
+    rows: list[RollupRow]
     read_at: float
 
 
@@ -116,27 +125,18 @@ class PeriodCache:
         self._query = query
         self._known: _Known | None = None
 
-    def after(self, start: datetime, now: datetime) -> dict[datetime, list[RollupRow]]:
-        """Return the rows of each slot that began after `start`, until `now`, in one query."""
+    def after(self, start: datetime, now: datetime) -> list[RollupRow]:
+        """Return the rows of the slots that began after `start`, until `now`, in one query."""
         known = self._known
         if known is None or start < known.start or time.monotonic() - known.read_at > CACHE_TIMEOUT_S:
-            known = _Known(start, start, {}, time.monotonic())
-        slots, through = self._read(max(start, known.through), now)
-        slots |= {slot: rows for slot, rows in known.slots.items() if start < slot <= known.through}
-        self._known = _Known(start, max(through, known.through), slots, known.read_at)
-        return slots
-
-    def _read(self, after: datetime, now: datetime) -> tuple[dict[datetime, list[RollupRow]], datetime]:
-        """Return the slots that began after `after`, and the last that changes no more."""
-        slots: dict[datetime, list[RollupRow]] = {}
-        through = after
+            known = _Known(start, start, [], time.monotonic())
         with connection.cursor() as cursor:
-            cursor.execute(self._query, {"after": after, "now": now})
-            for slot, final, *row in cursor.fetchall():
-                slots.setdefault(slot, []).append(tuple(row))
-                if final:
-                    through = max(through, slot)
-        return slots, through
+            cursor.execute(self._query, {"after": max(start, known.through), "now": now})
+            read: list[RollupRow] = cursor.fetchall()
+        rows = [row for row in known.rows if start < row[0] <= known.through] + read
+        through = max([known.through, *(slot for slot, is_final, *_ in read if is_final)])
+        self._known = _Known(start, through, rows, known.read_at)
+        return rows
 
 
 class RollupCache:
@@ -145,33 +145,27 @@ class RollupCache:
     def __init__(self) -> None:
         self._minutes, self._hours = PeriodCache(MINUTES), PeriodCache(HOURS)
 
-    def recent(self, now: datetime) -> dict[Origin, Recent]:
-        """Return the last hour's arrivals, in one query."""
-        found: dict[Origin, Recent] = {}
+    def figures(self, now: datetime) -> dict[Origin, ArrivalFigures]:
+        """Return what each ecosystem got over each transport and over ALL, in two queries."""
+        found: dict[Origin, ArrivalFigures] = defaultdict(ArrivalFigures)
         current = now.replace(second=0, microsecond=0)
-        before, share = current - timedelta(minutes=1), 1 - now.second / 60
-        for minute, place, (accepted, *lags) in _rows(self._minutes.after(now - timedelta(hours=1), now)):
-            recent = found.setdefault(place, Recent())
-            recent.hour += accepted
-            recent.lags = [sum(bucket) for bucket in zip(recent.lags, lags, strict=True)]
-            if minute == current:
-                recent.minute += accepted
-            elif minute == before:
-                recent.minute += round(accepted * share)
+        shares = {current: 1.0, current - timedelta(minutes=1): 1 - now.second / 60}
+        for minute, _, ecosystem, transport, accepted, *lags in self._minutes.after(now - HOUR, now):
+            for each in (found[ecosystem, transport], found[ecosystem, ALL]):
+                each.hour += accepted
+                each.minute += round(accepted * shares.get(minute, 0))
+                each.lags = [sum(bucket) for bucket in zip(each.lags, lags, strict=True)]
+        for hour, _, ecosystem, transport, accepted, duplicates, refused, last_at in self._hours.after(
+            now - TYPICAL_PERIOD, now
+        ):
+            for each in (found[ecosystem, transport], found[ecosystem, ALL]):
+                each.by_hour[hour] += accepted
+                each.last_at = max(filter(None, (each.last_at, last_at)), default=None)
+                if hour > now - CHART_PERIOD:
+                    each.day += accepted
+                    each.duplicates += duplicates
+                    each.refused += refused
         return found
-
-    def by_hour(self, since: datetime, now: datetime) -> dict[Origin, list[Hour]]:
-        """Return the arrivals of each hour that began after `since`, in one query."""
-        found: dict[Origin, list[Hour]] = {}
-        for hour, place, sums in _rows(self._hours.after(since, now)):
-            found.setdefault(place, []).append(Hour(hour, *sums))
-        return found
-
-
-def _rows(slots: dict[datetime, list[RollupRow]]) -> Iterator[tuple[datetime, Origin, RollupRow]]:
-    for slot, rows in slots.items():
-        for ecosystem, transport, *sums in rows:
-            yield slot, (ecosystem, transport), tuple(sums)
 
 
 def agent_days(agents: Sequence[AgentKey], now: datetime) -> dict[AgentKey, AgentDay]:

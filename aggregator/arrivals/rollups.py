@@ -7,9 +7,9 @@ of agents and symbols a sender may bring CORE_SENDER_NEW_NAMES an hour. What the
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
-import msgspec
+from msgspec.structs import replace
 
 from aggregator.followers import Follower
 from aggregator.ledger import rollup_writer
@@ -63,8 +63,8 @@ REPLAYED_AGENTS = f"""
 ADD_REPLAYED_AGENTS = """
     INSERT INTO agents (ecosystem, agent_source, first_seen, last_seen, last_transport, signals)
     SELECT ecosystem, agent_source, min(seen_at), min(seen_at), min(transport), 0
-    FROM json_to_recordset(%(agents)s::json) AS each (ecosystem text, agent_source text,
-        seen_at timestamptz, transport text)
+    FROM unnest(%s::text[], %s::text[], %s::timestamptz[], %s::text[])
+        AS each (ecosystem, agent_source, seen_at, transport)
     GROUP BY 1, 2 ORDER BY 1, 2
     ON CONFLICT (ecosystem, agent_source) DO NOTHING"""
 
@@ -75,7 +75,7 @@ SYMBOLS = """
 ADD_SYMBOLS = """
     INSERT INTO symbol_aliases AS known (ecosystem, symbol, instrument, first_seen, last_seen, signals)
     SELECT ecosystem, symbol, '', now(), now(), sum(signals)
-    FROM json_to_recordset(%(symbols)s::json) AS uncertain (ecosystem text, symbol text, signals bigint)
+    FROM unnest(%s::text[], %s::text[], %s::bigint[]) AS uncertain (ecosystem, symbol, signals)
     GROUP BY 1, 2 ORDER BY 1, 2
     ON CONFLICT (ecosystem, symbol) DO UPDATE SET last_seen = excluded.last_seen,
         first_seen = coalesce(known.first_seen, excluded.first_seen),
@@ -89,22 +89,6 @@ UNCOUNTED_SINCE = """(
 """When the oldest signal was recorded that is not counted yet; null if all are."""
 
 
-class _Counted(NamedTuple):
-    """A row of COUNT."""
-
-    sender: str
-    ecosystem: str
-    agent: str
-    transport: str
-    minute: str
-    first_at: str
-    seen_at: str
-    gap: float | None
-    heartbeat: float | None
-    accepted: int
-    lags: list[int]
-
-
 class RollupFollower(Follower):
     """Counts recorded signals by minute, hour and agent, and the symbols whose spelling is ambiguous."""
 
@@ -113,68 +97,52 @@ class RollupFollower(Follower):
     def apply(self, cursor: Any, after: int, upto: int) -> None:
         between = {"after": after, "upto": upto}
         cursor.execute(COUNT, between)
-        counted = [_Counted(*row) for row in cursor.fetchall()]
+        rows = cursor.fetchall()
+        counted = [(sender, replace(Arrivals(*recorded), lags=lags)) for sender, *recorded, lags in rows]
+        cursor.execute(REPLAYED_AGENTS, between)
+        replayed = cursor.fetchall()
         cursor.execute(SYMBOLS, between)
         symbols = [row for row in cursor.fetchall() if not has_certain_name(row[1], row[2])]
         names = [
-            Name("agent", row.sender, row.ecosystem, row.agent) for row in counted if row.agent != REPLAYED
+            Name("agent", sender, one.ecosystem, one.agent_source)
+            for sender, one in counted
+            if one.agent_source != REPLAYED
         ]
-        cursor.execute(REPLAYED_AGENTS, between)
-        replayed = cursor.fetchall()
         names += [Name("agent", *row[:3]) for row in replayed]
         names += [Name("symbol", *row[:3]) for row in symbols]
         beyond, new = beyond_limits(cursor, names)
-        arrivals = _arrivals(
-            row._replace(agent=OTHER) if ("agent", row.ecosystem, row.agent) in beyond else row
-            for row in counted
-        )
         sent = Counter[str]()
-        for row in counted:
-            sent[row.sender] += row.accepted
+        for sender, one in counted:
+            sent[sender] += one.accepted
+            if ("agent", one.ecosystem, one.agent_source) in beyond:
+                one.agent_source = OTHER
         senders = [Sent(sender, count, new_names=new[sender]) for sender, count in sent.items()]
-        rollup_writer.add(cursor, rollup_writer.ADD_RECORDED, arrivals, senders)
+        rollup_writer.add(cursor, rollup_writer.ADD_RECORDED, _summed(one for _, one in counted), senders)
         if kept := [row[1:] for row in replayed if ("agent", *row[1:3]) not in beyond]:
-            self._add_replayed(cursor, kept)
+            cursor.execute(ADD_REPLAYED_AGENTS, _columns(kept))
         uncertain = [
-            {
-                "ecosystem": ecosystem,
-                "symbol": OTHER if ("symbol", ecosystem, symbol) in beyond else symbol,
-                "signals": signals,
-            }
+            (ecosystem, OTHER if ("symbol", ecosystem, symbol) in beyond else symbol, signals)
             for _, ecosystem, symbol, signals in symbols
         ]
         if uncertain:
-            cursor.execute(ADD_SYMBOLS, {"symbols": msgspec.json.encode(uncertain).decode()})
-
-    def _add_replayed(self, cursor: Any, agents: list[tuple[str, ...]]) -> None:
-        columns = ("ecosystem", "agent_source", "seen_at", "transport")
-        rows = [dict(zip(columns, agent, strict=True)) for agent in agents]
-        cursor.execute(ADD_REPLAYED_AGENTS, {"agents": msgspec.json.encode(rows).decode()})
+            cursor.execute(ADD_SYMBOLS, _columns(uncertain))
 
 
-def _arrivals(counted: Iterable[_Counted]) -> list[Arrivals]:
-    """Return the rows as arrivals, those of several senders or agents that count as one added up."""
-    found: dict[tuple[str, str, str, str], Arrivals] = {}
-    for row in counted:
-        key = (row.ecosystem, row.agent, row.transport, row.minute)
-        one = found.get(key)
-        if one is None:
-            found[key] = Arrivals(
-                row.ecosystem,
-                row.agent,
-                row.transport,
-                row.minute,
-                row.first_at,
-                row.seen_at,
-                row.gap,
-                row.heartbeat,
-                accepted=row.accepted,
-                lags=row.lags,
-            )
+def _columns(rows: list[tuple[Any, ...]]) -> list[list[Any]]:
+    return list(map(list, zip(*rows, strict=True)))
+
+
+def _summed(parts: Iterable[Arrivals]) -> list[Arrivals]:
+    """Return the arrivals with those of one agent, transport and minute added up, of all its senders."""
+    found: dict[tuple[str | None, ...], Arrivals] = {}
+    for part in parts:
+        one = found.setdefault((part.ecosystem, part.agent_source, part.transport, part.minute), part)
+        if one is part:
             continue
-        one.first_at, one.seen_at = min(one.first_at or "", row.first_at), max(one.seen_at or "", row.seen_at)
-        one.gap = max(filter(None, (one.gap, row.gap)), default=None)
-        one.heartbeat = row.heartbeat or one.heartbeat
-        one.accepted += row.accepted
-        one.lags = [sum(bucket) for bucket in zip(one.lags, row.lags, strict=True)]
+        one.first_at = min(filter(None, (one.first_at, part.first_at)))
+        one.seen_at = max(filter(None, (one.seen_at, part.seen_at)))
+        one.gap = max(filter(None, (one.gap, part.gap)), default=None)
+        one.heartbeat = part.heartbeat or one.heartbeat
+        one.accepted += part.accepted
+        one.lags = [sum(bucket) for bucket in zip(one.lags, part.lags, strict=True)]
     return list(found.values())

@@ -185,6 +185,10 @@ NOW = datetime(2026, 11, 25, 15, 0, tzinfo=UTC)  # a Wednesday: all three market
 SUNDAY = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
 
+def ecosystems_at(now):
+    return liveness.current_liveness(now, queries.RollupCache(), liveness.read_agents(now))
+
+
 @pytest.mark.parametrize(
     ("ecosystem", "now", "silent_for", "allowed", "expected"),
     [
@@ -204,8 +208,8 @@ def test_an_agents_state(db, ecosystem, now, silent_for, allowed, expected):
         ecosystem=ecosystem, agent_source="a", first_seen=seen, last_seen=seen, signals=1,
         last_transport="redis", expected_cadence=allowed,
     )  # fmt: skip
-    [agent] = liveness.current_liveness(now).agents.urgent
-    assert agent.silence.state is expected
+    [(silence, _)] = liveness.read_agents(now).urgent
+    assert silence.state is expected
 
 
 def test_one_live_agent_makes_its_ecosystem_live(db):
@@ -215,10 +219,10 @@ def test_one_live_agent_makes_its_ecosystem_live(db):
             ecosystem="crypto", agent_source=name, first_seen=seen, last_seen=seen, signals=5,
             last_transport="redis", expected_cadence=timedelta(minutes=10),
         )  # fmt: skip
-    crypto, forex, _ = liveness.current_liveness(NOW).ecosystems
+    crypto, forex, _ = ecosystems_at(NOW)
     assert (crypto.state, forex.state) == (Liveness.LIVE, Liveness.NEVER)
     Agent.objects.filter(agent_source="alive").delete()
-    assert liveness.current_liveness(NOW).ecosystems[0].state is Liveness.SILENT
+    assert ecosystems_at(NOW)[0].state is Liveness.SILENT
 
 
 def test_a_silent_agent_comes_first_beside_a_newcomer(db):
@@ -228,10 +232,9 @@ def test_a_silent_agent_comes_first_beside_a_newcomer(db):
             ecosystem="crypto", agent_source=name, first_seen=seen, last_seen=seen, signals=5,
             last_transport="redis", expected_cadence=cadence,
         )  # fmt: skip
-    hub = liveness.current_liveness(NOW)
-    crypto = hub.ecosystems[0]
+    crypto, *_ = ecosystems_at(NOW)
     assert (crypto.state, crypto.agents_in_words) == (Liveness.LIVE, "1 silent, 1 live")
-    assert [agent.silence.agent_source for agent in hub.agents.urgent] == ["late", "newcomer"]
+    assert [silence.agent_source for silence, _ in liveness.read_agents(NOW).urgent] == ["late", "newcomer"]
 
 
 def test_the_page_shows_its_own_figures_in_the_check_of_freshness(page, record):
@@ -254,6 +257,6 @@ def test_the_usual_rate_counts_open_hours_only(db):
         ArrivalHour.objects.create(
             hour=hour, ecosystem="stock", agent_source="a", transport="redis", accepted=30, last_at=hour
         )
-    stock = liveness.current_liveness(NOW).ecosystems[2]
+    stock = ecosystems_at(NOW)[2]
     # Open from 18:00 to 21:00, and from 14:30 to 15:00 on the day: three hours and a half.
     assert stock.typical_hour == pytest.approx(60 / 3.5)

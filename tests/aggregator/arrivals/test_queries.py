@@ -36,12 +36,13 @@ def test_the_questions_see_what_was_recorded(record):
     same = {"signal_id": "twice", "timestamp": ago(1)}
     record(same, same, transport="webhook")
     now = datetime.now(UTC)
-    memory = queries.RollupCache()
-    recent = memory.recent(now)
-    assert recent["crypto", "database"].hour == 2
-    assert sum(recent["crypto", "database"].lags) == 2
-    [hour] = memory.by_hour(now - timedelta(days=7), now)["crypto", "webhook"]
-    assert (hour.accepted, hour.duplicates) == (1, 1)
+    figures = queries.RollupCache().figures(now)
+    assert figures["crypto", "database"].hour == 2
+    assert sum(figures["crypto", "database"].lags) == 2
+    assert (figures["crypto", "webhook"].day, figures["crypto", "webhook"].duplicates) == (1, 1)
+    assert [*figures["crypto", "webhook"].by_hour.values()] == [1]
+    together = figures["crypto", queries.ALL]
+    assert (together.hour, together.day, together.duplicates, sum(together.lags)) == (3, 3, 1, 3)
     day = queries.agent_days([("crypto", "momentum")], now)["crypto", "momentum"]
     assert (day.accepted, day.duplicates, day.transports) == (3, 1, ["database", "webhook"])
 
@@ -53,7 +54,7 @@ def test_the_last_minute_slides(db):
             minute=now.replace(second=0) - timedelta(minutes=minutes),
             ecosystem="crypto", agent_source="a", transport="redis", accepted=count,
         )  # fmt: skip
-    assert queries.RollupCache().recent(now)["crypto", "redis"].minute == 10 + 25
+    assert queries.RollupCache().figures(now)["crypto", "redis"].minute == 10 + 25
 
 
 def test_what_is_past_is_read_once(db):
@@ -65,17 +66,16 @@ def test_what_is_past_is_read_once(db):
         )
     memory = queries.RollupCache()
 
-    def read():
+    def read(at=now):
         with CaptureQueriesContext(connection) as captured:
-            hours = memory.by_hour(now - timedelta(days=7), now)["stock", "redis"]
-        assert len(captured) == 1
-        return {hour.accepted for hour in hours}
+            figures = memory.figures(at)["stock", "redis"]
+        assert len(captured) == 2
+        return {*figures.by_hour.values()}
 
     assert read() == {0, 30, 40}
     ArrivalHour.objects.update(accepted=F("accepted") + 1)
     assert read() == {1, 30, 40}
-    later = memory.by_hour(now - timedelta(hours=35), now)["stock", "redis"]
-    assert {hour.accepted for hour in later} == {1, 30}
+    assert read(now + queries.TYPICAL_PERIOD - timedelta(hours=35)) == {1, 30}
 
 
 def test_symbols_without_a_certain_name_are_noted_once(record):

@@ -8,7 +8,8 @@ from django.conf import settings
 
 from aggregator import ledger
 from aggregator.alerts.rules import evaluate
-from aggregator.arrivals.liveness import calendars_loaded, current_liveness
+from aggregator.arrivals.liveness import calendars_loaded, current_liveness, read_agents
+from aggregator.arrivals.queries import RollupCache
 from aggregator.arrivals.rollups import RollupFollower
 from aggregator.arrivals.silence import Liveness
 from aggregator.health import metrics
@@ -167,8 +168,8 @@ def test_a_replay_is_outside_of_lag_and_liveness():
     )
     assert (Agent.objects.get().agent_source, Agent.objects.get().signals) == ("replayer", 0)
     assert sum(sum(minute.lags) for minute in ArrivalMinute.objects.all()) == 0
-    [card] = [each for each in current_liveness(datetime.now(UTC)).ecosystems if each.ecosystem == "stock"]
-    assert (card.state, card.total.last_at, card.total.day) == (Liveness.NEVER, None, 42)
+    *_, stock = current_liveness(datetime.now(UTC), RollupCache(), read_agents())
+    assert (stock.state, stock.total.last_at, stock.total.day) == (Liveness.NEVER, None, 42)
     Agent.objects.update(first_seen=long_ago(), last_seen=long_ago())
     send(("live", {"agent_source": "replayer", "ecosystem": "stock", "symbol": "GOOG"}))
     seen = Agent.objects.get().last_seen
