@@ -20,9 +20,8 @@ from aggregator.admin import transport_guides
 from aggregator.arrivals import liveness, queries
 from aggregator.arrivals.silence import Liveness, Silence
 from aggregator.background import BackgroundValue
-from aggregator.health.checks import CheckResult, Status
+from aggregator.health.checks import NOT_CONFIGURED, CheckResult, Status
 from aggregator.health.freshness_check import FreshnessCheck
-from aggregator.health.redis_check import NOT_CONFIGURED
 from aggregator.health.runner import check_runner
 from aggregator.ingest import stream_state
 from aggregator.models import DeadLetter, SymbolAlias

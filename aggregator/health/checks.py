@@ -3,6 +3,7 @@
 import logging
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
@@ -12,6 +13,7 @@ from aggregator.background import BackgroundValue, NotReady
 logger = logging.getLogger("signal_hub.health")
 
 NOT_RUN = "not run yet"
+NOT_CONFIGURED = "not configured"
 
 
 class Status(StrEnum):
@@ -68,6 +70,7 @@ class Failed(CheckError):
 class Check(ABC):
     """One question about the hub, asked by `run`; any number of threads may ask for the result."""
 
+    name: str
     timeout_s = 3.0
     """How long an answer may take. A run that takes longer counts as hung until it returns."""
     fresh_s = 0.0
@@ -77,11 +80,10 @@ class Check(ABC):
     max_status = Status.FAILED
     """The worst status that this check can give the hub, also when it hangs."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self) -> None:
         stale_s = float("inf") if self.in_background else 0.0
         self._result = BackgroundValue(
-            self._run, fresh_s=self.fresh_s, stale_s=stale_s, timeout_s=self.timeout_s
+            lambda: self._result_of(self.run), fresh_s=self.fresh_s, stale_s=stale_s, timeout_s=self.timeout_s
         )
 
     @abstractmethod
@@ -114,10 +116,10 @@ class Check(ABC):
                     return CheckResult(self.name, Status.OK, NOT_RUN)
         return self._as_result(self.hung(f"no answer within {self.timeout_s:g} s"), self.timeout_s)
 
-    def _run(self) -> CheckResult:
+    def _result_of(self, run: Callable[[], tuple[str, str] | None]) -> CheckResult:
         began = time.monotonic()
         try:
-            summary, detail = self.run() or ("", "")
+            summary, detail = run() or ("", "")
         except Exception as error:
             known = error if isinstance(error, CheckError) else self.crashed(error)
             return self._as_result(known, time.monotonic() - began)

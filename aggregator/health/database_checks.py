@@ -21,7 +21,8 @@ class DatabaseCheck(Check):
     fresh_s = 2.0
 
     def __init__(self, alias: str) -> None:
-        super().__init__("database" if alias == DEFAULT_DB_ALIAS else f"database:{alias}")
+        super().__init__()
+        self.name = "database" if alias == DEFAULT_DB_ALIAS else f"database:{alias}"
         self.alias = alias
 
     def run(self) -> None:
@@ -49,10 +50,8 @@ class DatabaseDependentCheck(Check):
 class MigrationsCheck(DatabaseDependentCheck):
     """Every database has the tables and functions that this program expects."""
 
+    name = "migrations"
     fresh_s = 5.0
-
-    def __init__(self) -> None:
-        super().__init__("migrations")
 
     def run(self) -> None:
         commands, missing = [], []

@@ -19,20 +19,16 @@ class FreshnessCheck(DatabaseDependentCheck):
     timeout_s = 11.0
 
     def __init__(self, ecosystem: str) -> None:
-        super().__init__(f"freshness:{ecosystem}")
-        self.ecosystem = ecosystem
+        super().__init__()
+        self.name, self.ecosystem = f"freshness:{ecosystem}", ecosystem
 
     def run(self) -> tuple[str, str]:
-        counts = Judge(ecosystems=[self.ecosystem]).counts().get(self.ecosystem)
-        return found(counts or AgentCounts())
+        counts = Judge(ecosystems=[self.ecosystem]).counts()
+        return found(counts.get(self.ecosystem, AgentCounts()))
 
-    def result_of(self, counts: AgentCounts | None) -> CheckResult:
+    def result_of(self, counts: AgentCounts) -> CheckResult:
         """Return the result that follows from counts which are known already."""
-        try:
-            summary, detail = found(counts or AgentCounts())
-        except Degraded as error:
-            return CheckResult(self.name, error.status, error.summary, error.detail)
-        return CheckResult(self.name, Status.OK, summary, detail)
+        return self._result_of(lambda: found(counts))
 
 
 def found(counts: AgentCounts) -> tuple[str, str]:

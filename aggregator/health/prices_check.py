@@ -36,12 +36,10 @@ class PricesCheck(DatabaseDependentCheck):
     Only degrades, and that only for what a published record or a pin relies on: many a hub keeps no record.
     """
 
+    name = "prices"
     max_status = Status.DEGRADED
     in_background = True
     fresh_s = 15.0
-
-    def __init__(self) -> None:
-        super().__init__("prices")
 
     def run(self) -> tuple[str, str] | None:
         with connection.cursor() as cursor:

@@ -3,18 +3,13 @@
 from django.conf import settings
 from django.db import connections
 
-from aggregator.health.channel_check import AlertChannelsCheck
 from aggregator.health.checks import Check
 from aggregator.health.database_checks import DatabaseCheck, MigrationsCheck
-from aggregator.health.follower_check import FollowersCheck
 from aggregator.health.freshness_check import FreshnessCheck
-from aggregator.health.ledger_check import LedgerCheck
+from aggregator.health.ledger_checks import FollowersCheck, LedgerCheck, TransparencyCheck
 from aggregator.health.prices_check import PricesCheck
-from aggregator.health.program_checks import DiskCheck, EndpointCheck
-from aggregator.health.redis_check import RedisCheck
-from aggregator.health.stream_checks import StreamCheck
-from aggregator.health.transparency_check import TransparencyCheck
-from aggregator.health.worker_check import WorkerCheck
+from aggregator.health.program_checks import AlertChannelsCheck, DiskCheck, EndpointCheck, WorkerCheck
+from aggregator.health.redis_checks import RedisCheck, StreamCheck
 from ecosystems import ECOSYSTEMS
 
 FOLLOWERS = ("rollups", "outcomes")

@@ -6,7 +6,7 @@ import pytest
 import redis
 from django.conf import settings
 
-from aggregator.health.redis_check import RedisCheck
+from aggregator.health.redis_checks import RedisCheck
 from aggregator.http.rate_limits import RateLimiter
 from aggregator.models import DeadLetter, TradingSignal
 from config.cache import ConnectionFactory

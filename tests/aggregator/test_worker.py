@@ -12,8 +12,8 @@ from django.conf import settings
 from django.db import connection
 
 from aggregator.health.checks import Status
+from aggregator.health.program_checks import WorkerCheck
 from aggregator.health.runner import CheckRunner
-from aggregator.health.worker_check import WorkerCheck
 from aggregator.ingest.streams import GROUP
 from aggregator.models import DeadLetter, Sighting, TradingSignal
 from tests.aggregator.ledger.samples import insert, raw, rows
@@ -276,7 +276,7 @@ def test_what_waiting_cannot_repair_ends_the_worker_in_one_line(run_manage, redi
 
 
 def test_a_loop_that_waits_for_an_outage_to_end_is_reported(monkeypatch, run_manage, redis_client, own_redis):
-    monkeypatch.setattr("aggregator.health.worker_check.STALLED_S", 0.5)
+    monkeypatch.setattr("aggregator.health.program_checks.STALLED_S", 0.5)
     worker = run_manage("run_worker", "--only", "streams")
     worker.until(hosted)
     own_redis.stop()

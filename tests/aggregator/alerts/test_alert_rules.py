@@ -9,8 +9,8 @@ from django.db import connection, transaction
 
 from aggregator.alerts import delivery, messages, transitions, watcher
 from aggregator.alerts.rules import Condition, Conditions, evaluate
-from aggregator.health.channel_check import AlertChannelsCheck
 from aggregator.health.checks import CheckResult, Status
+from aggregator.health.program_checks import AlertChannelsCheck
 from aggregator.ledger import Entry
 from aggregator.models import Agent, Alert, AlertChannel, AlertNotification, AlertPolicy
 from tests.aggregator.alerts.chat_service import TOKEN, passes, send_due

@@ -15,10 +15,9 @@ from django.db import connections
 
 from aggregator import followers, ledger, worker_states
 from aggregator.health.checks import Status
-from aggregator.health.follower_check import FollowersCheck
 from aggregator.health.freshness_check import FreshnessCheck
-from aggregator.health.program_checks import DiskCheck, EndpointCheck
-from aggregator.health.worker_check import WorkerCheck
+from aggregator.health.ledger_checks import FollowersCheck
+from aggregator.health.program_checks import DiskCheck, EndpointCheck, WorkerCheck
 from aggregator.ingest.databases import DatabaseConsumer
 from aggregator.models import Agent, WorkerLoop
 from aggregator.worker_states import LoopState

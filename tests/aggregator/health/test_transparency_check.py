@@ -8,9 +8,9 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.utils import floatToGoString
 
 from aggregator.health.checks import Status
+from aggregator.health.ledger_checks import TransparencyCheck
 from aggregator.health.metrics import REGISTRY
 from aggregator.health.runner import CheckRunner
-from aggregator.health.transparency_check import TransparencyCheck
 from aggregator.models import TradingSignal, TransparencyLog
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "forex"])

@@ -9,8 +9,7 @@ import pytest
 import redis
 from django.conf import settings
 
-from aggregator.health.redis_check import RedisCheck
-from aggregator.health.stream_checks import StreamCheck
+from aggregator.health.redis_checks import RedisCheck, StreamCheck
 from aggregator.ingest.streams import StreamConsumer
 from aggregator.models import TradingSignal
 from tests.aggregator.ingest.redis_versions import any_redis, any_server  # noqa: F401 - fixtures

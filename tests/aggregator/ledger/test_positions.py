@@ -15,7 +15,7 @@ from aggregator import ledger
 from aggregator.background import run_in_thread
 from aggregator.health.checks import Status
 from aggregator.health.database_checks import MigrationsCheck
-from aggregator.health.ledger_check import LedgerCheck
+from aggregator.health.ledger_checks import LedgerCheck
 from aggregator.ingest.databases import DatabaseConsumer
 from aggregator.ledger import functions, generations, inserted_rows, positions
 from aggregator.models import DeadLetter, LedgerGeneration

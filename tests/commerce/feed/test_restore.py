@@ -13,7 +13,7 @@ from django.db import connection, connections
 
 from aggregator.head_keeper import HeadKeeper
 from aggregator.health.checks import Status
-from aggregator.health.ledger_check import LedgerCheck
+from aggregator.health.ledger_checks import LedgerCheck
 from tests.commerce.feed.reading import Reader, grant, record
 from tests.commerce.streaming.stream_client import EventSource, stream_process
 from tests.commerce.webhooks.pushing import customer, dispatch, endpoint, ids
