@@ -5,20 +5,23 @@ One that dies later leaves a notification that may or may not have arrived: it i
 schedule would repeat an alert. Sooner, it could arrive twice in a row; never, a recovery could be lost.
 """
 
+import ipaddress
 import logging
 from collections.abc import Sequence
 from concurrent.futures import Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
+from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
 from aggregator import encryption
 from aggregator.alerts import messages
-from aggregator.alerts.destinations import may_reach
 from aggregator.alerts.messages import Notification
 from aggregator.background import run_in_thread
+from aggregator.http.ssrf import is_public, resolve
 from aggregator.models import AlertChannel
 from aggregator.postgres.pool import release_connections
 
@@ -87,10 +90,7 @@ class ChannelTarget:
     """A channel that can be used without the database."""
 
     name: str
-    url: str
-
-    def __repr__(self) -> str:
-        return f"ChannelTarget({self.name})"
+    url: str = field(repr=False)
 
 
 class NotificationSender:
@@ -201,17 +201,30 @@ def post(target: ChannelTarget, notification: Notification) -> bool:
         return False
 
 
+def may_reach(service: Any) -> bool:
+    """Return whether all addresses of a service's host are public, or in networks that the operator named.
+
+    `service` is one of Apprise's; those with a fixed host have none here.
+    """
+    host = getattr(service, "host", None)
+    if not host:
+        return True
+    try:
+        found = [ipaddress.ip_address(text) for text in resolve(host, service.port or 443)]
+    except (OSError, ValueError, UnicodeError):
+        return True  # it has no address: the attempt fails, and is made again
+    networks = settings.ENVIRONMENT.alert_networks
+    return all(is_public(address) or any(address in network for network in networks) for address in found)
+
+
 def broadcast(targets: Sequence[ChannelTarget], notification: Notification) -> None:
     """Send a notification to all targets at once, without the database, and log the results."""
     running = {target: run_in_thread(post, target, notification) for target in targets}
     wait(running.values(), SEND_TIMEOUT_S)
     for target, each in running.items():
-        state = "not answered yet" if not each.done() else "sent" if _is_sent(each) else "not sent"
+        is_sent = each.done() and each.exception() is None and each.result()
+        state = "sent" if is_sent else "not sent" if each.done() else "not answered yet"
         logger.warning("alert channel=%s %s: %s", target.name, state, notification.title)
-
-
-def _is_sent(posted: Future[bool]) -> bool:
-    return posted.exception() is None and posted.result()
 
 
 def usable_targets() -> list[ChannelTarget]:

@@ -1,13 +1,15 @@
 """The texts of notifications."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import groupby
 
 from django.template.defaultfilters import pluralize
 
-from aggregator.alerts.rules import AlertChange, Transitions, format_duration
+from aggregator.alerts.rules import AlertChange, format_duration
 from aggregator.models import Alert
 
 MAX_LINES = 20
@@ -20,6 +22,8 @@ MENTIONS = re.compile(r"@(?=everyone|here|channel|all)|<(?=[@!#])", re.IGNORECAS
 MARKUP = re.compile(r"[\\*_~`|\[\]<>#]")
 
 RULES = dict(Alert.RULES)
+KIND_WORDS = {"fired": "new", "repeated": "still open", "resolved": "resolved", "open": "open"}
+"""How the kind of a change is called in a message."""
 
 
 @dataclass(frozen=True)
@@ -47,37 +51,33 @@ def as_retry(notification: Notification, at: datetime) -> Notification:
     return replace(notification, body=f"{notification.body}\n{note}")
 
 
-def of_transitions(transitions: Transitions, now: datetime) -> Notification:
-    """Return one message about all transitions."""
-    kinds = {"new": transitions.fired, "still open": transitions.repeated, "resolved": transitions.resolved}
-    title = _subject_of_one(kinds) or ", ".join(f"{len(each)} {word}" for word, each in kinds.items() if each)
-    lines = [line for word, alerts in kinds.items() for line in _lines(word.upper(), alerts, now)]
-    severity = "failure" if transitions.fired else "warning" if transitions.repeated else "success"
+def of_changes(changes: Sequence[AlertChange]) -> Notification:
+    """Return one message about changes, those of a kind together."""
+    kinds = Counter(each.kind for each in changes)
+    title = ", ".join(f"{count} {KIND_WORDS[kind]}" for kind, count in kinds.items())
+    if len(changes) == 1:
+        [only] = changes
+        title = _subject(only) if only.kind == "fired" else f"{KIND_WORDS[only.kind]}: {_subject(only)}"
+    lines = [line for _, alerts in groupby(changes, lambda each: each.kind) for line in _lines([*alerts])]
+    severity = "failure" if "fired" in kinds else "warning" if "repeated" in kinds else "success"
     return Notification(severity, f"Signal Hub: {title}", "\n".join(lines))
 
 
-def _subject_of_one(kinds: dict[str, list[AlertChange]]) -> str:
-    """Return the title where there is one transition only, else ""."""
-    words = [(word, alert) for word, alerts in kinds.items() for alert in alerts]
-    if len(words) != 1:
-        return ""
-    word, alert = words[0]
-    return f"{'' if word == 'new' else f'{word}: '}{_subject(alert)}"
-
-
-def _lines(word: str, alerts: Sequence[AlertChange], now: datetime) -> list[str]:
+def _lines(alerts: Sequence[AlertChange]) -> list[str]:
+    """Return a line for each alert of a kind, up to MAX_LINES."""
     lines = []
     for alert in alerts[:MAX_LINES]:
-        duration = format_duration(now - alert.since)
-        match word:
-            case "NEW":
-                lines.append(f"NEW {_subject(alert)}: {alert.text}")
-            case "RESOLVED":
-                lines.append(f"RESOLVED {_subject(alert)}, after {duration}")
+        duration = format_duration(alert.duration)
+        match alert.kind:
+            case "repeated":
+                said = f", for {duration}: {alert.text}"
+            case "resolved":
+                said = f", after {duration}"
             case _:
-                lines.append(f"{word} {_subject(alert)}, for {duration}: {alert.text}")
+                said = f": {alert.text}"
+        lines.append(f"{KIND_WORDS[alert.kind].upper()} {_subject(alert)}{said}")
     if len(alerts) > MAX_LINES:
-        lines.append(f"{word}: {len(alerts) - MAX_LINES} more, see the admin")
+        lines.append(f"{KIND_WORDS[alerts[0].kind].upper()}: {len(alerts) - MAX_LINES} more, see the admin")
     return lines
 
 
@@ -94,14 +94,11 @@ def all_clear(alerts: Sequence[AlertChange], arrivals: Sequence[tuple[str, int, 
         f"{ecosystem}: {signals:,} signal{pluralize(signals)} from {agents} agent{pluralize(agents)} in 24 h"
         for ecosystem, signals, agents in arrivals
     ]
-    lines = lines or ["No signal in 24 h."]
+    body = "\n".join([*(lines or ["No signal in 24 h."]), *_lines(alerts)])
     if not alerts:
-        return Notification("success", "Signal Hub: all clear", "\n".join(lines))
-    lines += [f"OPEN {_subject(alert)}: {alert.text}" for alert in alerts[:MAX_LINES]]
-    if len(alerts) > MAX_LINES:
-        lines.append(f"OPEN: {len(alerts) - MAX_LINES} more, see the admin")
+        return Notification("success", "Signal Hub: all clear", body)
     count = f"{len(alerts)} alert{pluralize(len(alerts))}"
-    return Notification("warning", f"Signal Hub: {count} open", "\n".join(lines))
+    return Notification("warning", f"Signal Hub: {count} open", body)
 
 
 DATABASE_DOWN = Notification(

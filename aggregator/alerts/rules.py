@@ -29,20 +29,13 @@ REFUSED_SENDERS = """
 
 @dataclass(frozen=True)
 class AlertChange:
+    kind: str
+    """fired, repeated or resolved; open for one that has not changed."""
     rule: str
     subject: str
     text: str
-    since: datetime
-
-
-@dataclass(frozen=True)
-class Transitions:
-    fired: list[AlertChange]
-    repeated: list[AlertChange]
-    resolved: list[AlertChange]
-
-    def __len__(self) -> int:
-        return len(self.fired) + len(self.repeated) + len(self.resolved)
+    duration: timedelta
+    """For how long its condition has been there."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 from django.db import connection, transaction
 
 from aggregator.alerts import messages
-from aggregator.alerts.rules import AlertChange, Condition, Conditions, Transitions
+from aggregator.alerts.rules import AlertChange, Condition, Conditions
 
 HOLD = timedelta(seconds=40)
 """How long a check or a stream must be bad before its alert fires: longer than a restart takes."""
@@ -36,7 +36,7 @@ SAVE_PAUSED = """
 
 KEEP_UNKNOWN = "UPDATE alerts SET found_at = now() WHERE resolved_at IS NULL AND rule = ANY (%s)"
 
-CHANGED = "RETURNING rule, subject, text, since"
+CHANGED = "RETURNING rule, subject, text, now() - since"
 
 FIRE = f"""
     UPDATE alerts SET fired_at = now(), notifications = 1,
@@ -62,21 +62,20 @@ NOTIFY = """
     SELECT id, %s, %s, %s, now(), now(), 0 FROM alert_channels WHERE enabled ORDER BY id"""
 
 
-def record_conditions(conditions: Conditions) -> Transitions | None:
+def record_conditions(conditions: Conditions) -> list[AlertChange] | None:
     """Bring the alerts up to the conditions, write notifications of the transitions and return these.
 
-    Returns None while another worker does the same.
+    They are in the order fired, repeated, resolved. Returns None while another worker does the same.
     """
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(LOCK_POLICY)
         locked = cursor.fetchone()
         if locked is None:
             return None
-        transitions = _update(cursor, conditions, locked[0] or [24])
-        if transitions:
-            cursor.execute("SELECT now()")
-            create_notifications(cursor, messages.of_transitions(transitions, cursor.fetchone()[0]))
-    return transitions
+        changes = _update(cursor, conditions, locked[0] or [24])
+        if changes:
+            create_notifications(cursor, messages.of_changes(changes))
+    return changes
 
 
 def create_notifications(cursor: Any, notification: messages.Notification) -> None:
@@ -84,7 +83,7 @@ def create_notifications(cursor: Any, notification: messages.Notification) -> No
     cursor.execute(NOTIFY, [notification.severity, notification.title, notification.body])
 
 
-def _update(cursor: Any, conditions: Conditions, hours: list[int]) -> Transitions:
+def _update(cursor: Any, conditions: Conditions, hours: list[int]) -> list[AlertChange]:
     active = _columns(each for each in conditions.found if not each.is_paused)
     values: dict[str, Any] = {
         "first": hours[0],
@@ -99,9 +98,12 @@ def _update(cursor: Any, conditions: Conditions, hours: list[int]) -> Transition
     cursor.execute(SAVE_FOUND, active)
     cursor.execute(SAVE_PAUSED, _columns(each for each in conditions.found if each.is_paused))
     cursor.execute(KEEP_UNKNOWN, [list(conditions.unknown_rules)])
-    transitions = Transitions(*(_changed(cursor, query, values) for query in (FIRE, REPEAT, RESOLVE)))
+    changes = []
+    for kind, query in (("fired", FIRE), ("repeated", REPEAT), ("resolved", RESOLVE)):
+        cursor.execute(query, values)
+        changes += [AlertChange(kind, *row) for row in sorted(cursor.fetchall())]
     cursor.execute(DELETE_UNFIRED, values)
-    return transitions
+    return changes
 
 
 def _columns(conditions: Iterable[Condition]) -> list[list[str]]:
@@ -109,8 +111,3 @@ def _columns(conditions: Iterable[Condition]) -> list[list[str]]:
     texts = {(each.rule, each.subject): each.text for each in conditions}
     ordered = sorted(texts)
     return [[rule for rule, _ in ordered], [subject for _, subject in ordered], [texts[k] for k in ordered]]
-
-
-def _changed(cursor: Any, query: str, values: dict[str, Any]) -> list[AlertChange]:
-    cursor.execute(query, values)
-    return [AlertChange(*row) for row in sorted(cursor.fetchall())]

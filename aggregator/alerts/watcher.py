@@ -4,11 +4,14 @@ Not a task of Celery's: those stop with the broker, with beat and with the worke
 """
 
 import logging
+import time
+from collections.abc import Sequence
 
 from django.db import DEFAULT_DB_ALIAS, Error, connection, transaction
+from django.db.models import F
+from django.db.models.functions import Now
 
 from aggregator.alerts import delivery, messages, rules, transitions
-from aggregator.alerts.database_outage import DatabaseOutage
 from aggregator.background import BackgroundValue, NotReady
 from aggregator.health.checks import Status
 from aggregator.health.database_checks import DatabaseCheck
@@ -22,6 +25,9 @@ logger = logging.getLogger("signal_hub.alerts")
 EVALUATION_TIMEOUT_S = 15.0
 """How long an evaluation may take before the database is asked whether it still answers."""
 CLOSE_TIMEOUT_S = 30.0
+REPEAT_INTERVAL_S = 3600.0
+HOLD_S = 40.0
+"""How long the database must be down before anything is sent: longer than a restart takes."""
 
 CLAIM_ALL_CLEAR = """
     UPDATE alert_policy SET all_clear_on = (now() AT TIME ZONE 'UTC')::date
@@ -32,6 +38,35 @@ CLAIM_ALL_CLEAR = """
 LAST_DAY = """
     SELECT ecosystem, sum(accepted)::bigint, count(DISTINCT agent_source) FROM arrival_hours
     WHERE hour > now() - interval '24 hours' AND accepted > 0 GROUP BY ecosystem ORDER BY ecosystem"""
+
+
+class DatabaseOutage:
+    """Notifies that the core database itself is down, which cannot be recorded in the database.
+
+    Each process does so by itself, so that several which watch one hub send it several times: nothing that
+    they could use to agree is sure to work during an outage. For one thread.
+    """
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+        self._sent_at = float("-inf")
+        self._is_announced = False
+
+    def continues(self, targets: Sequence[delivery.ChannelTarget]) -> None:
+        """Note that the database is down; notify once it has been for HOLD_S, and every REPEAT_INTERVAL_S."""
+        now = time.monotonic()
+        if self._since is None:
+            self._since = now
+        if now - self._since >= HOLD_S and now - self._sent_at >= REPEAT_INTERVAL_S:
+            self._sent_at, self._is_announced = now, True
+            delivery.broadcast(targets, messages.DATABASE_DOWN)
+
+    def is_over(self, targets: Sequence[delivery.ChannelTarget]) -> None:
+        """Note that the database answers; notify if this process had announced that it did not."""
+        self._since = None
+        if self._is_announced:
+            self._is_announced = False
+            delivery.broadcast(targets, messages.DATABASE_BACK)
 
 
 class AlertWatcher(Loop):
@@ -75,8 +110,8 @@ class AlertWatcher(Loop):
         policy = AlertPolicy.current()
         self._targets = delivery.usable_targets()
         changes = transitions.record_conditions(rules.evaluate(policy, check_runner().run_all()))
-        if changes:
-            _log(changes)
+        for each in changes or ():
+            logger.warning("alert %s rule=%s subject=%s: %s", each.kind, each.rule, each.subject, each.text)
         create_all_clear()
         self._sender.send_due()
         return len(changes or ())
@@ -89,14 +124,7 @@ def create_all_clear() -> None:
         if cursor.fetchone() is None:
             return
         open_alerts = Alert.objects.filter(resolved_at=None).exclude(fired_at=None).order_by("since", "id")
-        rows = open_alerts.values_list("rule", "subject", "text", "since")
+        rows = open_alerts.values_list("rule", "subject", "text", Now() - F("since"))
         cursor.execute(LAST_DAY)
-        message = messages.all_clear([rules.AlertChange(*row) for row in rows], cursor.fetchall())
+        message = messages.all_clear([rules.AlertChange("open", *row) for row in rows], cursor.fetchall())
         transitions.create_notifications(cursor, message)
-
-
-def _log(changes: rules.Transitions) -> None:
-    kinds = {"fired": changes.fired, "repeated": changes.repeated, "resolved": changes.resolved}
-    for word, alerts in kinds.items():
-        for alert in alerts:
-            logger.warning("alert %s rule=%s subject=%s: %s", word, alert.rule, alert.subject, alert.text)

@@ -33,8 +33,8 @@ def policy():
 def record(*conditions, unknown=()):
     """Record conditions; what changed, as (fired, repeated, resolved) subjects."""
     changes = transitions.record_conditions(Conditions(list(conditions), frozenset(unknown)))
-    kinds = (changes.fired, changes.repeated, changes.resolved)
-    return tuple([each.subject for each in kind] for kind in kinds)
+    kinds = ("fired", "repeated", "resolved")
+    return tuple([each.subject for each in changes if each.kind == kind] for kind in kinds)
 
 
 def test_an_alert_fires_once_repeats_by_its_schedule_and_resolves(channel, receiver):

@@ -7,7 +7,7 @@ import threading
 import pytest
 from django.db import connection
 
-from aggregator.alerts import database_outage, delivery, watcher
+from aggregator.alerts import delivery, watcher
 from aggregator.background import run_in_thread
 from aggregator.health.runner import check_runner
 from aggregator.models import AlertChannel, AlertPolicy
@@ -20,9 +20,9 @@ BACK = "Signal Hub: resolved: the core database answers again"
 PROCESS = """
 import django, sys
 django.setup()
-from aggregator.alerts import database_outage, delivery
+from aggregator.alerts import delivery, watcher
 from aggregator.alerts.watcher import AlertWatcher
-database_outage.HOLD_S = 0
+watcher.HOLD_S = 0
 delivery.SEND_TIMEOUT_S = 60
 watcher = AlertWatcher()
 for _ in sys.stdin:
@@ -65,7 +65,7 @@ def processes(program_environment, redis_client):
 
 @pytest.fixture
 def no_hold(monkeypatch):
-    monkeypatch.setattr(database_outage, "HOLD_S", 0)
+    monkeypatch.setattr(watcher, "HOLD_S", 0)
 
 
 @pytest.fixture
@@ -124,25 +124,25 @@ def test_a_database_that_hangs_is_reported(
 
 
 def test_nothing_is_sent_before_it_has_lasted(monkeypatch, receiver, targets):
-    monkeypatch.setattr(database_outage, "HOLD_S", 60)
-    outage = database_outage.DatabaseOutage()
+    monkeypatch.setattr(watcher, "HOLD_S", 60)
+    outage = watcher.DatabaseOutage()
     outage.continues(targets)
     outage.is_over(targets)
     assert receiver.titles == []
 
 
 def test_it_is_repeated_by_the_hour(monkeypatch, no_hold, receiver, targets):
-    outage = database_outage.DatabaseOutage()
+    outage = watcher.DatabaseOutage()
     outage.continues(targets)
     outage.continues(targets)
     assert receiver.titles == [DOWN]
-    monkeypatch.setattr(database_outage, "REPEAT_INTERVAL_S", 0.0)
+    monkeypatch.setattr(watcher, "REPEAT_INTERVAL_S", 0.0)
     outage.continues(targets)
     assert receiver.titles == [DOWN, DOWN]
 
 
 def test_a_database_that_goes_again_and_again_is_reported_once_an_hour(no_hold, receiver, targets):
-    outage = database_outage.DatabaseOutage()
+    outage = watcher.DatabaseOutage()
     for _ in range(3):
         outage.continues(targets)
         outage.is_over(targets)
