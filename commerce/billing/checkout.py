@@ -1,5 +1,6 @@
 """Stripe's hosted pages: Checkout and the customer portal, a session for each visit."""
 
+import hashlib
 import logging
 from typing import Any
 
@@ -37,10 +38,12 @@ def _create_at_stripe(customer: Customer, instead_of: str = "") -> None:
 
     A checkout without one creates one each time, and the portal shows the invoices of only one.
     """
+    # Hashed: a header takes Latin-1 alone, and an address may have a domain in any script.
+    state = hashlib.sha256(f"{instead_of} {customer.email}".encode()).hexdigest()
     created = api_client().v1.customers.create(
         {"email": customer.email, "metadata": {"customer": str(customer.pk)}},
         # Two tabs at once get the same answer, for a day. https://docs.stripe.com/api/idempotent_requests
-        {"idempotency_key": f"signal-hub customer {customer.pk} {instead_of} {customer.email}"[:255]},
+        {"idempotency_key": f"signal-hub customer {customer.pk} {state}"},
     )
     customer.stripe_customer_id = created.id
     customer.save(update_fields=["stripe_customer_id"])

@@ -55,6 +55,16 @@ def test_checkout_creates_a_subscription_that_names_its_customer_and_plan(local,
     assert "subscription_data[trial_period_days]" not in asked
 
 
+@pytest.mark.parametrize("email", ["buyer@bücher.example", "buyer@例え.jp"])
+def test_an_address_in_any_script_can_check_out(local, plan, buyer, email):
+    local.price("price_pro", 2999)
+    Customer.objects.filter(pk=buyer.pk).update(email=email)
+    buyer.refresh_from_db()
+    assert checkout.checkout_url(buyer, plan, "https://hub.example/ok", "https://hub.example/no")
+    [created] = local.customers.values()
+    assert created["email"] == email
+
+
 def test_a_plan_without_a_price_at_stripe_is_priced_in_the_session(local, buyer):
     plan = Plan.objects.create(
         slug="basic", name="Basic", price=Decimal("9.99"), interval="year", trial_days=14
