@@ -19,9 +19,10 @@ PERCENTILE = 0.95
 OVERLAP_MINUTES = 10
 """How long after it was read a minute may get its first arrival: longer than any transaction."""
 
-# What came since it was learned last. The first time, a month: seconds on a hub with hundreds of agents.
+# What is known of agents, and came since it was learned last. The first time, a month: seconds on a hub with
+# hundreds of agents.
 NEWS = """
-    SELECT id, ecosystem, array_agg(minute ORDER BY minute DESC) FROM (
+    SELECT id, ecosystem, array_agg(minute) || coalesce(minutes, '{}') FROM (
         SELECT agents.id, agents.ecosystem, (extract(epoch FROM minute) / 60)::int AS minute,
             row_number() OVER (PARTITION BY agents.id ORDER BY minute DESC) AS recency
         FROM agents JOIN (
@@ -29,9 +30,8 @@ NEWS = """
             WHERE accepted > 0 AND minute > greatest(
                 %s, (SELECT max(learned_at) FROM agent_cadences) - make_interval(mins => %s))
         ) AS active USING (ecosystem, agent_source)) AS latest
-    WHERE recency <= %s AND ecosystem = ANY (%s) GROUP BY id, ecosystem"""
-
-KNOWN = "SELECT agent_id, minutes FROM agent_cadences WHERE agent_id = ANY (%s)"
+    LEFT JOIN agent_cadences ON agent_id = id
+    WHERE recency <= %s AND ecosystem = ANY (%s) GROUP BY id, ecosystem, minutes"""
 
 # Minutes that the follower of the ledger has yet to count are read the next time.
 KEEP = f"""
@@ -52,12 +52,10 @@ def learn_cadences(now: datetime | None = None) -> int:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(NEWS, [oldest, OVERLAP_MINUTES, MAX_ACTIVE_MINUTES, list(ECOSYSTEMS)])
         news = cursor.fetchall()
-        cursor.execute(KNOWN, [[agent_id for agent_id, *_ in news]])
-        known: dict[int, list[int]] = dict(cursor.fetchall())
         clocks = {name: OpenTime(name, oldest, now) for name in {row[1] for row in news}}
         learned = []
-        for agent_id, ecosystem, latest in news:
-            minutes = sorted({*latest, *known.get(agent_id, ())})[-MAX_ACTIVE_MINUTES:]
+        for agent_id, ecosystem, known in news:
+            minutes = sorted(set(known))[-MAX_ACTIVE_MINUTES:]
             # A cadence keeps minutes as their number since 1970.
             moments = [at for each in minutes if (at := datetime.fromtimestamp(each * 60, UTC)) > oldest]
             gap, gaps = usual_gap(clocks[ecosystem], moments)

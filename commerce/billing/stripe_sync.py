@@ -124,7 +124,8 @@ def sync_subscription(subscription_id: str, observed_at: datetime) -> str:
     ours = Subscription.objects.filter(stripe_subscription_id=subscription_id).first()
     if ours is None:
         ours = Subscription(customer=customer, stripe_subscription_id=subscription_id)
-    if state in Subscription.LIVE and (other := _other_paid_subscription(ours)):
+    paid = customer.subscriptions.filter(state__in=Subscription.LIVE, stripe_subscription_id__isnull=False)
+    if state in Subscription.LIVE and (other := paid.exclude(pk=ours.pk).first()):
         logger.error(
             "customer=%d pays for two subscriptions at Stripe, cancel one of them there: %s, %s",
             customer.pk,
@@ -188,14 +189,6 @@ def _record_price(
         ours.prices.filter(pk=last.pk).update(**values, since=since)
     elif last is None or any(getattr(last, name) != value for name, value in values.items()):
         ours.prices.create(**values, since=max(since, observed_at) if last else since)
-
-
-def _other_paid_subscription(ours: Subscription) -> Subscription | None:
-    """Return another live subscription of the customer that Stripe bills."""
-    rows = ours.customer.subscriptions.filter(
-        state__in=Subscription.LIVE, stripe_subscription_id__isnull=False
-    )
-    return rows.exclude(pk=ours.pk).first()
 
 
 def _customer(fetched: Mapping[str, Any]) -> Customer | None:

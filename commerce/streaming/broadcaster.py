@@ -11,6 +11,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -73,15 +74,12 @@ class Subscriber:
         """Why the stream has to end; None while it may go on."""
         self._changed = asyncio.Event()
 
-    async def wait(self, seconds: float) -> bool:
-        """Return whether the frontier moved or the stream has to end, waiting for that at most `seconds`."""
-        try:
+    async def wait(self, seconds: float) -> None:
+        """Wait until the frontier moves or the stream has to end, at most `seconds`."""
+        with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._changed.wait()
-        except TimeoutError:
-            return False
         self._changed.clear()
-        return True
 
     def _wanted_of(self, place: Place) -> Place:
         """Return a place as far as it concerns the stream."""

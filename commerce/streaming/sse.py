@@ -30,7 +30,6 @@ from commerce.ledger_window import Place
 from commerce.streaming import slots
 from commerce.streaming.broadcaster import (
     Broadcaster,
-    EventPage,
     Subscriber,
     cursor_event,
     streaming_entitlement,
@@ -146,7 +145,10 @@ class _Stream:
             return False  # the broadcaster logs it; the next frontier or keep-alive tries again
         chunk = b"".join(event for _, event in page.events[:granted])
         before = self.subscriber.place
-        self.subscriber.place = _place_behind(page, granted, before)
+        if granted == len(page.events):
+            self.subscriber.place = page.place
+        elif granted:
+            self.subscriber.place = page.events[granted - 1][0]
         if chunk:
             await self._write(chunk)
         return self.subscriber.place != before
@@ -181,13 +183,6 @@ class _Stream:
         async with asyncio.timeout(SEND_TIMEOUT_S):
             await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
         self._sent_place, self._sent_at = self.subscriber.place, time.monotonic()
-
-
-def _place_behind(page: EventPage, granted: int, before: Place) -> Place:
-    """Return the place behind the events that were granted."""
-    if granted == len(page.events):
-        return page.place
-    return page.events[granted - 1][0] if granted else before
 
 
 def _end_event(problem: Problem) -> bytes:

@@ -9,7 +9,7 @@ from prometheus_client.utils import floatToGoString
 
 from aggregator.health.checks import Status
 from aggregator.health.ledger_checks import TransparencyCheck
-from aggregator.health.metrics import REGISTRY
+from aggregator.health.metrics import HubCollector
 from aggregator.health.runner import CheckRunner
 from aggregator.models import TradingSignal, TransparencyLog
 
@@ -65,13 +65,13 @@ def test_that_no_worker_has_the_key_is_reported_when_signals_wait(log, log_dir, 
 def test_metrics_show_size_age_and_lag(log, record, seal):
     record()
     head = seal()
-    lines = generate_latest(REGISTRY).decode().splitlines()
+    lines = generate_latest(HubCollector()).decode().splitlines()
     assert dict(line.split() for line in lines if line.startswith("signal_hub_log_")) == {
         "signal_hub_log_size": "1.0",
         "signal_hub_log_lag_seconds": "0.0",
         "signal_hub_log_checkpoint_timestamp_seconds": floatToGoString(head.checkpoint_at.timestamp()),
     }
     TransparencyLog.objects.all().delete()
-    lines = generate_latest(REGISTRY).decode().splitlines()
+    lines = generate_latest(HubCollector()).decode().splitlines()
     assert not [line for line in lines if line.startswith("signal_hub_log_")]
     assert 'signal_hub_scrape_failed{part="transparency"} 0.0' in lines
