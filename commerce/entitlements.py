@@ -67,11 +67,8 @@ class Entitlement:
 OPERATOR = 0
 """Stands for the customer where an operator reads, who has no subscription and no limits."""
 
-
-def operators_entitlement() -> Entitlement:
-    """Return what an operator's key with the scope to read allows: all of the feed, and no endpoints."""
-    everything = Scope(payload=True, simulated=True)
-    return Entitlement(OPERATOR, everything, None, None, streams=1, webhooks=0)
+OPERATORS_ENTITLEMENT = Entitlement(OPERATOR, Scope(payload=True, simulated=True), None, None, 1, 0)
+"""What an operator's key with the scope to read allows: all of the feed, and no endpoints."""
 
 
 def entitlement(subscription: Subscription) -> Entitlement:
@@ -128,15 +125,10 @@ def scope_condition(scope: Scope) -> Q:
     if scope.ecosystems is not None:
         condition &= Q(ecosystem__in=sorted(scope.ecosystems))
     if scope.instruments:
-        condition &= instrument_condition(scope.instruments)
+        wild = {pattern for pattern in scope.instruments if "*" in pattern or "?" in pattern}
+        named = Q(instrument__in=[name for name in scope.instruments if name not in wild])
+        condition &= named | Q(instrument__regex=patterns_regex(sorted(wild))) if wild else named
     return condition
-
-
-def instrument_condition(patterns: Collection[str]) -> Q:
-    """Return the condition that the instrument matches one of the patterns."""
-    wild = [pattern for pattern in patterns if "*" in pattern or "?" in pattern]
-    condition = Q(instrument__in=[pattern for pattern in patterns if pattern not in wild])
-    return condition | Q(instrument__regex=patterns_regex(wild)) if wild else condition
 
 
 def patterns_regex(patterns: Iterable[str]) -> str:

@@ -80,7 +80,7 @@ def _customer_of(key: ApiKey) -> int:
 
 def _reader(key: ApiKey, digest: bytes, entitled: Mapping[int, Entitlement]) -> Reader:
     customer = _customer_of(key)
-    entitlement = entitlements.operators_entitlement() if customer == OPERATOR else entitled.get(customer)
+    entitlement = entitlements.OPERATORS_ENTITLEMENT if customer == OPERATOR else entitled.get(customer)
     entitlement = entitlement and entitlement.within(key.ecosystems)
     return Reader(key.key_id, digest, customer, entitlement, tuple(key.ecosystems))
 

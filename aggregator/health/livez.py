@@ -17,17 +17,13 @@ def livez(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest],
     """
     if iscoroutinefunction(get_response):
 
-        async def answer_async(request: HttpRequest) -> HttpResponse:
-            response: HttpResponse = (
-                alive(request) if request.path == LIVEZ_PATH else await get_response(request)
-            )
-            return response
+        async def answer_async(request: HttpRequest) -> Any:
+            return alive(request) if request.path == LIVEZ_PATH else await get_response(request)
 
         return answer_async
 
-    def answer(request: HttpRequest) -> HttpResponse:
-        response: HttpResponse = alive(request) if request.path == LIVEZ_PATH else get_response(request)
-        return response
+    def answer(request: HttpRequest) -> Any:
+        return alive(request) if request.path == LIVEZ_PATH else get_response(request)
 
     return answer
 

@@ -5,7 +5,7 @@ Everything is read from Postgres and Redis at the scrape, so that every process 
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection
@@ -39,7 +39,26 @@ LOG_GAUGES = {
     "lag_seconds": "For how long the oldest signal without a checkpoint has been on record.",
 }
 
+STREAM_GAUGES = {
+    "length": "Entries in the stream.",
+    "lag": "Entries that no consumer has read.",
+    "pending": "Entries read and not acknowledged.",
+    "oldest_pending_seconds": "Age of the oldest of these.",
+    "consumers": "Consumers that are alive.",
+    "trimmed_unread": "Entries that were trimmed unread, unresolved.",
+}
+
 Families = Iterator[Metric]
+
+
+def _gauge(
+    name: str, text: str, labels: Sequence[str] = (), samples: Iterable[tuple[Sequence[str], float]] = ()
+) -> GaugeMetricFamily:
+    """Return a gauge with a value for each sample, which has the labels' values."""
+    family = GaugeMetricFamily(f"signal_hub_{name}", text, labels=labels)
+    for values, value in samples:
+        family.add_metric(values, value)
+    return family
 
 
 def arrivals() -> Families:
@@ -68,11 +87,9 @@ def _buckets(measures: dict[str, int]) -> Iterator[tuple[str, float]]:
 
 def dead_letters() -> Families:
     """Yield how many dead letters wait for an operator, by code."""
-    waiting = GaugeMetricFamily("signal_hub_dead_letters", "Unresolved dead letters.", labels=["code"])
     rows = DeadLetter.objects.filter(resolved_at=None).order_by("code").values_list("code")
-    for code, count in rows.annotate(Count("id")):
-        waiting.add_metric([code], count)
-    yield waiting
+    counts = (([code], count) for code, count in rows.annotate(Count("id")))
+    yield _gauge("dead_letters", "Unresolved dead letters.", ["code"], counts)
 
 
 def agents() -> Families:
@@ -80,37 +97,22 @@ def agents() -> Families:
 
     By age, since by last sight they would take turns, and Prometheus keeps every series it was ever given.
     """
-    seen = GaugeMetricFamily(
-        "signal_hub_agent_last_seen_timestamp_seconds",
-        f"When an agent last sent something; of the {MAX_AGENTS} known longest, and of all others.",
-        labels=["ecosystem", "agent"],
-    )
     heard_of = Agent.objects.filter(signals__gt=0)
     own = heard_of.exclude(agent_source=OTHER).order_by("id")[:MAX_AGENTS]
     rows = list(own.values_list("ecosystem", "agent_source", "last_seen", "id"))
-    for ecosystem, agent, last_seen, _ in rows:
-        seen.add_metric([ecosystem, agent], last_seen.timestamp())
+    seen = [([ecosystem, agent], last_seen.timestamp()) for ecosystem, agent, last_seen, _ in rows]
     last_id = rows[-1][-1] if rows else 0
     others = heard_of.filter(Q(agent_source=OTHER) | Q(id__gt=last_id)).values_list("ecosystem")
     for ecosystem, last_seen in others.annotate(Max("last_seen")).order_by("ecosystem"):
-        seen.add_metric([ecosystem, OTHER], last_seen.timestamp())
-    yield seen
-    yield GaugeMetricFamily("signal_hub_agents", "Agents that are known.", value=heard_of.count())
+        seen.append(([ecosystem, OTHER], last_seen.timestamp()))
+    text = f"When an agent last sent something; of the {MAX_AGENTS} known longest, and of all others."
+    yield _gauge("agent_last_seen_timestamp_seconds", text, ["ecosystem", "agent"], seen)
+    yield _gauge("agents", "Agents that are known.", samples=[((), heard_of.count())])
 
 
 def streams() -> Families:
     """Yield what waits in each stream; nothing for a stream that cannot be read."""
-    gauges = {
-        name: GaugeMetricFamily(f"signal_hub_stream_{name}", text, labels=["stream"])
-        for name, text in {
-            "length": "Entries in the stream.",
-            "lag": "Entries that no consumer has read.",
-            "pending": "Entries read and not acknowledged.",
-            "oldest_pending_seconds": "Age of the oldest of these.",
-            "consumers": "Consumers that are alive.",
-            "trimmed_unread": "Entries that were trimmed unread, unresolved.",
-        }.items()
-    }
+    gauges = {name: _gauge(f"stream_{name}", text, ["stream"]) for name, text in STREAM_GAUGES.items()}
     for state in stream_state.stream_states(settings.ENVIRONMENT, ask_postgres=not core_is_down()):
         if state.trimmed_unread is not None:
             gauges["trimmed_unread"].add_metric([state.stream], state.trimmed_unread)
@@ -128,24 +130,16 @@ def transparency() -> Families:
         head, waiting = log_tables.head(), log_tables.waiting(cursor)
     values = (head.checkpoint_size, head.checkpoint_at.timestamp(), waiting.total_seconds()) if head else None
     for number, (name, text) in enumerate(LOG_GAUGES.items()):
-        family = GaugeMetricFamily(f"signal_hub_log_{name}", text)
-        if values:
-            family.add_metric([], values[number])
-        yield family
+        yield _gauge(f"log_{name}", text, samples=[((), values[number])] if values else ())
 
 
 def checks() -> Families:
     """Yield the status of each check, as one series of value 1 among three, and how long it took."""
-    statuses = GaugeMetricFamily(
-        "signal_hub_check", "Whether a check has a status.", labels=["check", "status"]
-    )
-    seconds = GaugeMetricFamily("signal_hub_check_seconds", "How long a check took.", labels=["check"])
-    for result in check_runner().results():
-        seconds.add_metric([result.name], result.seconds)
-        for status in Status:
-            statuses.add_metric([result.name, status], float(result.status is status))
-    yield statuses
-    yield seconds
+    results = check_runner().results()
+    statuses = (([each.name, status], float(each.status is status)) for each in results for status in Status)
+    yield _gauge("check", "Whether a check has a status.", ["check", "status"], statuses)
+    seconds = (([each.name], each.seconds) for each in results)
+    yield _gauge("check_seconds", "How long a check took.", ["check"], seconds)
 
 
 def core_is_down() -> bool:
@@ -160,10 +154,8 @@ class HubCollector(Collector):
     PARTS = (checks, streams, *OF_THE_DATABASE)
 
     def collect(self) -> Iterable[Metric]:
-        failed = GaugeMetricFamily(
-            "signal_hub_scrape_failed", "Whether a part could not be read.", labels=["part"]
-        )
-        seconds = GaugeMetricFamily("signal_hub_scrape_seconds", "How long a part took.", labels=["part"])
+        failed = _gauge("scrape_failed", "Whether a part could not be read.", ["part"])
+        seconds = _gauge("scrape_seconds", "How long a part took.", ["part"])
         # Each attempt to connect may take seconds, which a scrape does not have.
         down = core_is_down()
         for part in self.PARTS:

@@ -19,10 +19,9 @@ class StripeNotConfigured(Exception):
 
 def api_client() -> stripe.StripeClient:
     """Return the client of this hub's Stripe account. Raises StripeNotConfigured."""
-    found = _client(settings.ENVIRONMENT)
-    if found is None:
+    if not stripe_is_configured():
         raise StripeNotConfigured
-    return found
+    return _client(settings.ENVIRONMENT)
 
 
 def stripe_is_configured() -> bool:
@@ -38,12 +37,10 @@ class _HttpClient(stripe.RequestsClient):
 
 
 @lru_cache(maxsize=4)
-def _client(environment: Environment) -> stripe.StripeClient | None:
-    if not environment.stripe_api_key:
-        return None
+def _client(environment: Environment) -> stripe.StripeClient:
     base = environment.stripe_api_base
     return stripe.StripeClient(
-        environment.stripe_api_key,
+        str(environment.stripe_api_key),
         base_addresses={"api": base.rstrip("/")} if base else {},
         max_network_retries=MAX_RETRIES,
         http_client=_HttpClient(timeout=STRIPE_TIMEOUT_S),

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from typing import ParamSpec, TypeVar
@@ -48,31 +48,25 @@ signal may have 64 KiB."""
 MAX_PAGES_KEPT = 64
 
 
+@dataclass(eq=False)
 class Subscriber:
     """An open stream, as far as the broadcaster knows it."""
 
-    def __init__(
-        self,
-        key_digest: bytes,
-        slot: UUID,
-        entitlement: Entitlement,
-        filters: Filters,
-        place: Place,
-        frontier: Place,
-        *,
-        outcomes: bool,
-    ) -> None:
-        self.key_digest = key_digest
-        self.slot = slot
-        self.entitlement = entitlement
-        self.filters = filters
-        self._outcomes = outcomes
-        self.place = self._wanted_of(place)
-        """Up to where the stream has read."""
-        self.frontier = self._wanted_of(frontier)
-        self.end_reason: Problem | None = None
-        """Why the stream has to end; None while it may go on."""
-        self._changed = asyncio.Event()
+    key_digest: bytes
+    slot: UUID
+    entitlement: Entitlement
+    filters: Filters
+    place: Place
+    """Up to where the stream has read."""
+    frontier: Place
+    outcomes: bool
+    """Whether it gets what is decided of calls, too."""
+    end_reason: Problem | None = None
+    """Why the stream has to end; None while it may go on."""
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.place, self.frontier = self._wanted_of(self.place), self._wanted_of(self.frontier)
 
     async def wait(self, seconds: float) -> None:
         """Wait until the frontier moves or the stream has to end, at most `seconds`."""
@@ -83,7 +77,7 @@ class Subscriber:
 
     def _wanted_of(self, place: Place) -> Place:
         """Return a place as far as it concerns the stream."""
-        return place if self._outcomes else place._replace(decided=0)
+        return place if self.outcomes else place._replace(decided=0)
 
     def advance(self, frontier: Place) -> None:
         frontier = self._wanted_of(frontier)
@@ -192,9 +186,6 @@ class Broadcaster:
         self.subscribers.add(subscriber)
         if self._poller is None or self._poller.done():
             self._poller = asyncio.create_task(self._poll())
-
-    def remove(self, subscriber: Subscriber) -> None:
-        self.subscribers.discard(subscriber)
 
     async def page(self, subscriber: Subscriber) -> EventPage:
         """Return the next page for `subscriber`, read once for all that need the same. Raises Outage."""

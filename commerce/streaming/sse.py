@@ -79,7 +79,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
         logger.debug("a client disconnected or does not read; its cursor says where to go on")
     finally:
         watcher.cancel()
-        shared.remove(subscriber)
+        shared.subscribers.discard(subscriber)
         with suppress(Outage):  # the slot expires by itself
             await shared.in_database_thread(slots.release, subscriber.slot)
 
@@ -102,7 +102,7 @@ def admit(headers: Mapping[str, str], query: bytes, address: str, process: UUID)
     slot = slots.acquire(entitlement.customer_id, process, entitlement.streams)
     if slot is None:
         raise too_many_streams(entitlement.streams)
-    return Subscriber(reader.digest, slot, entitlement, filters, place, frontier, outcomes=outcomes), used
+    return Subscriber(reader.digest, slot, entitlement, filters, place, frontier, outcomes), used
 
 
 def _place_of(cursor: Cursor, frontier: Place) -> Place:
