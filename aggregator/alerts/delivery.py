@@ -12,6 +12,7 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.db import connection
@@ -39,6 +40,8 @@ SERVICE_TIMEOUT_S = 30.0
 """How long a service may take to answer: Apprise's own 4 s would send again to one that is only slow."""
 MARKDOWN_ONLY = ("Discord", "Guilded", "Mattermost", "Zulip")
 """Services that know no other kind of text, one of which Apprise passes on unescaped."""
+HOSTS = ("host", "smtp_host", "xmpp_host")
+"""Where services keep the hosts that they call: of e-mail and XMPP, that of the address may be another."""
 REJECTED = "the service rejected it or could not be reached"
 
 NOT_PUBLIC = "its address is not public; CORE_ALERT_NETWORKS may allow it"
@@ -202,19 +205,21 @@ def post(target: ChannelTarget, notification: Notification) -> bool:
 
 
 def may_reach(service: Any) -> bool:
-    """Return whether all addresses of a service's host are public, or in networks that the operator named.
+    """Return whether all addresses that a service calls are public, or in networks that the operator named.
 
     `service` is one of Apprise's; those with a fixed host have none here.
     """
-    host = getattr(service, "host", None)
-    if not host:
-        return True
-    try:
-        found = [ipaddress.ip_address(text) for text in resolve(host, service.port or 443)]
-    except (OSError, ValueError, UnicodeError):
-        return True  # it has no address: the attempt fails, and is made again
+    hosts = {getattr(service, name, None) for name in HOSTS}
+    hosts |= {urlsplit(relay).hostname for relay in getattr(service, "relays", ())}
     networks = settings.ENVIRONMENT.alert_networks
-    return all(is_public(address) or any(address in network for network in networks) for address in found)
+    for host in filter(None, hosts):
+        try:
+            found = [ipaddress.ip_address(text) for text in resolve(host, service.port or 443)]
+        except (OSError, ValueError, UnicodeError):
+            continue  # it has no address: the attempt fails, and is made again
+        if not all(is_public(address) or any(address in each for each in networks) for address in found):
+            return False
+    return True
 
 
 def broadcast(targets: Sequence[ChannelTarget], notification: Notification) -> None:

@@ -276,3 +276,16 @@ def test_a_redirect_is_not_followed(channel, receiver):
         assert other.messages == []
     channel.refresh_from_db()
     assert channel.last_error
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mailto://user:password@example.com?smtp=127.0.0.1",
+        f"nostr://{'1' * 64}/?relay=ws://127.0.0.1:7777",
+    ],
+)
+def test_no_parameter_of_a_channel_leads_to_this_machine(settings, url):
+    settings.ENVIRONMENT = dataclasses.replace(settings.ENVIRONMENT, alert_networks=())
+    with pytest.raises(delivery.NotAllowed):
+        delivery.post(delivery.ChannelTarget("hidden", url), messages.Notification("info", "t", "b"))
