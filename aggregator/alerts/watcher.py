@@ -57,7 +57,7 @@ class DatabaseOutage:
         now = time.monotonic()
         if self._since is None:
             self._since = now
-        if now - self._since >= HOLD_S and now - self._sent_at >= REPEAT_INTERVAL_S:
+        if targets and now - self._since >= HOLD_S and now - self._sent_at >= REPEAT_INTERVAL_S:
             self._sent_at, self._is_announced = now, True
             delivery.broadcast(targets, messages.DATABASE_DOWN)
 

@@ -147,3 +147,11 @@ def test_a_database_that_goes_again_and_again_is_reported_once_an_hour(no_hold, 
         outage.continues(targets)
         outage.is_over(targets)
     assert receiver.titles == [DOWN, BACK]
+
+
+def test_an_end_is_reported_by_no_process_that_could_not_report_the_outage(no_hold, receiver, targets):
+    """It started during the outage, and has read no channels."""
+    outage = watcher.DatabaseOutage()
+    outage.continues([])
+    outage.is_over(targets)
+    assert receiver.titles == []
