@@ -65,10 +65,14 @@ def find_readers(digests: Iterable[bytes]) -> dict[bytes, Reader]:
         entitled = entitlements.live_entitlements({_customer_of(key) for key in keys} - {OPERATOR})
     found: dict[bytes, Reader] = {}
     for key in keys:
+        customer = _customer_of(key)
+        allowed = entitlements.OPERATORS_ENTITLEMENT if customer == OPERATOR else entitled.get(customer)
+        allowed = allowed and allowed.within(key.ecosystems)
         passing = {bytes(key.digest)}
         if key.previous_digest and key.previous_until and key.previous_until > now:
             passing.add(bytes(key.previous_digest))
-        found |= {digest: _reader(key, digest, entitled) for digest in passing & wanted}
+        for digest in passing & wanted:
+            found[digest] = Reader(key.key_id, digest, customer, allowed, tuple(key.ecosystems))
     return found
 
 
@@ -76,13 +80,6 @@ def _customer_of(key: ApiKey) -> int:
     """Return whose key it is, OPERATOR for none of a customer's."""
     reader = getattr(key, "reader", None)
     return reader.customer_id if reader else OPERATOR
-
-
-def _reader(key: ApiKey, digest: bytes, entitled: Mapping[int, Entitlement]) -> Reader:
-    customer = _customer_of(key)
-    entitlement = entitlements.OPERATORS_ENTITLEMENT if customer == OPERATOR else entitled.get(customer)
-    entitlement = entitlement and entitlement.within(key.ecosystems)
-    return Reader(key.key_id, digest, customer, entitlement, tuple(key.ecosystems))
 
 
 def unauthenticated() -> Problem:

@@ -21,7 +21,7 @@ from aggregator.arrivals import liveness, queries
 from aggregator.arrivals.silence import Liveness, Silence
 from aggregator.background import BackgroundValue
 from aggregator.health.checks import NOT_CONFIGURED, CheckResult, Status
-from aggregator.health.freshness_check import FreshnessCheck
+from aggregator.health.market_checks import FreshnessCheck
 from aggregator.health.runner import check_runner
 from aggregator.ingest import stream_state
 from aggregator.models import DeadLetter, SymbolAlias

@@ -49,12 +49,12 @@ HOURS = SLOTS.format(
 # By the index, an hour of an agent after the other.
 AGENT_DAYS = """
     SELECT ecosystem, agent_source, agents.id, coalesce(expected_cadence, gap), expected_cadence IS NOT NULL,
-        coalesce(day.accepted, 0), coalesce(day.duplicates, 0), coalesce(day.transports, '{}')
+        coalesce(day.accepted, 0), coalesce(day.transports, '{}')
     FROM unnest(%(ecosystems)s::text[], %(agents)s::text[]) AS asked (ecosystem, agent_source)
     JOIN agents USING (ecosystem, agent_source)
     LEFT JOIN agent_cadences ON agent_id = agents.id
     CROSS JOIN LATERAL (
-        SELECT sum(accepted)::bigint AS accepted, sum(duplicates)::bigint AS duplicates,
+        SELECT sum(accepted)::bigint AS accepted,
             array_agg(DISTINCT transport ORDER BY transport) AS transports
         FROM generate_series(date_trunc('hour', %(after)s), %(now)s, interval '1 hour') AS slot
         JOIN arrival_hours AS rollup ON rollup.hour = slot AND rollup.ecosystem = agents.ecosystem
@@ -104,7 +104,6 @@ class AgentDay:
     """The longest usual time between two signals; None while it is not known."""
     set_by_hand: bool
     accepted: int
-    duplicates: int
     transports: Sequence[str]
 
 

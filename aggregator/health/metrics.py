@@ -160,20 +160,17 @@ class HubCollector(Collector):
         down = core_is_down()
         for part in self.PARTS:
             began = time.monotonic()
-            families = [] if down and part in self.OF_THE_DATABASE else _read(part)
+            families: list[Metric] = []
+            try:
+                if not (down and part in self.OF_THE_DATABASE):
+                    families = list(part())
+            except (DatabaseError, InterfaceError) as error:
+                logger.warning("metrics part=%s cannot be read: %s", part.__name__, type(error).__name__)
             yield from families
             failed.add_metric([part.__name__], float(not families))
             seconds.add_metric([part.__name__], time.monotonic() - began)
         yield failed
         yield seconds
-
-
-def _read(part: Callable[[], Families]) -> list[Metric]:
-    try:
-        return list(part())
-    except (DatabaseError, InterfaceError) as error:
-        logger.warning("metrics part=%s cannot be read: %s", part.__name__, type(error).__name__)
-        return []
 
 
 class MetricsView(View):
@@ -226,20 +223,17 @@ def require_reader(request: HttpRequest) -> None:
         identify, fresh_s=0.0, stale_s=READER_KNOWN_FOR_S, timeout_s=IDENTIFY_TIMEOUT_S
     )
     try:
-        _require_scope(reader.get())
+        sender = reader.get()
+        if sender is None:
+            raise api_keys.Unauthenticated
+        if api_keys.METRICS not in sender.scopes or sender.ecosystems is not None:
+            raise Problem(403, "scope_missing", "The API key may not read the hub's metrics.")
     except NotReady as error:
         raise Outage("the database cannot be asked whose key this is") from error
     except (Problem, api_keys.Unauthenticated):
         _readers.pop(digest, None)
         raise
     _readers[digest] = reader
-
-
-def _require_scope(sender: api_keys.Principal | None) -> None:
-    if sender is None:
-        raise api_keys.Unauthenticated
-    if api_keys.METRICS not in sender.scopes or sender.ecosystems is not None:
-        raise Problem(403, "scope_missing", "The API key may not read the hub's metrics.")
 
 
 def _require_staff(request: HttpRequest) -> None:

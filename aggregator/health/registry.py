@@ -5,9 +5,8 @@ from django.db import connections
 
 from aggregator.health.checks import Check
 from aggregator.health.database_checks import DatabaseCheck, MigrationsCheck
-from aggregator.health.freshness_check import FreshnessCheck
 from aggregator.health.ledger_checks import FollowersCheck, LedgerCheck, TransparencyCheck
-from aggregator.health.prices_check import PricesCheck
+from aggregator.health.market_checks import FreshnessCheck, PricesCheck
 from aggregator.health.program_checks import AlertChannelsCheck, DiskCheck, EndpointCheck, WorkerCheck
 from aggregator.health.redis_checks import RedisCheck, StreamCheck
 from ecosystems import ECOSYSTEMS

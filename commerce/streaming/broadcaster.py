@@ -222,17 +222,14 @@ class Broadcaster:
         frontiers = await self.in_database_thread(ledger_window.frontiers, delays)
         newest = frontiers[NO_DELAY].position
         if any(subscriber.place.position > newest for subscriber in self.subscribers):
-            await self._end_those_ahead()
+            # The ledger may have been restored to an earlier state, of which they have passed the end.
+            head = await self.in_database_thread(ledger_head)
+            for subscriber in self.subscribers:
+                if subscriber.place.position > head:
+                    subscriber.end(cursors.cursor_ahead())
         for subscriber in self.subscribers:
             if (frontier := frontiers.get(subscriber.entitlement.scope.delay)) is not None:
                 subscriber.advance(frontier)
-
-    async def _end_those_ahead(self) -> None:
-        """End the streams that have passed the ledger's end: it was restored to an earlier state."""
-        head = await self.in_database_thread(ledger_head)
-        for subscriber in self.subscribers:
-            if subscriber.place.position > head:
-                subscriber.end(cursors.cursor_ahead())
 
     async def _recheck(self) -> None:
         checked = list(self.subscribers)

@@ -95,21 +95,17 @@ def admit(headers: Mapping[str, str], query: bytes, address: str, process: UUID)
         after = valid(serializers.CursorQuery, {"cursor": last})["cursor"]
     outcomes, filters = wanted.pop("outcomes"), Filters(**wanted)
     delay = entitlement.scope.delay
-    frontier = ledger_window.frontiers([delay])[delay]
-    place = frontier if after is None else _place_of(after, frontier)
+    place = frontier = ledger_window.frontiers([delay])[delay]
+    if after is not None:
+        cursors.require_on_record(after.position, frontier.position)
+        decided = ledger_window.decided_by(after.position) if after.decided is None else after.decided
+        place = Place(after.position, decided)
     used = usage.count_request(entitlement.customer_id, entitlement.requests_per_day)
     usage.require_signals_left(used, entitlement.signals_per_day)
     slot = slots.acquire(entitlement.customer_id, process, entitlement.streams)
     if slot is None:
         raise too_many_streams(entitlement.streams)
     return Subscriber(reader.digest, slot, entitlement, filters, place, frontier, outcomes), used
-
-
-def _place_of(cursor: Cursor, frontier: Place) -> Place:
-    """Return from where a reader goes on. Raises Problem 410."""
-    cursors.require_on_record(cursor.position, frontier.position)
-    decided = ledger_window.decided_by(cursor.position) if cursor.decided is None else cursor.decided
-    return Place(cursor.position, decided)
 
 
 class _Stream:

@@ -7,7 +7,7 @@ import pytest
 from aggregator.alerts import transitions
 from aggregator.alerts.rules import evaluate
 from aggregator.arrivals.silence import Judge
-from aggregator.health.freshness_check import FreshnessCheck
+from aggregator.health.market_checks import FreshnessCheck
 from aggregator.models import Agent, Alert, AlertPolicy
 from tests.aggregator.alerts.chat_service import passes, send_due
 from tests.aggregator.ledger.samples import entry, record_and_count, rows

@@ -13,7 +13,7 @@ from aggregator.arrivals import cadence
 from aggregator.arrivals.liveness import calendars_loaded, current_liveness, read_agents
 from aggregator.arrivals.queries import RollupCache
 from aggregator.arrivals.silence import LOOKBACK, Judge, Liveness
-from aggregator.health.freshness_check import FreshnessCheck
+from aggregator.health.market_checks import FreshnessCheck
 from aggregator.models import Agent, AlertPolicy
 from tests.aggregator.arrivals.test_cadence import MONDAY, arrive
 from tests.aggregator.ledger.samples import entry, record_and_count, rows

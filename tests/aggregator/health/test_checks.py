@@ -15,8 +15,8 @@ from django.db import connections
 
 from aggregator import followers, ledger, worker_states
 from aggregator.health.checks import Status
-from aggregator.health.freshness_check import FreshnessCheck
 from aggregator.health.ledger_checks import FollowersCheck
+from aggregator.health.market_checks import FreshnessCheck
 from aggregator.health.program_checks import DiskCheck, EndpointCheck, WorkerCheck
 from aggregator.ingest.databases import DatabaseConsumer
 from aggregator.models import Agent, WorkerLoop

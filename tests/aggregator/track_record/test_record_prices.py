@@ -6,7 +6,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from aggregator.health.checks import Status
-from aggregator.health.prices_check import PricesCheck
+from aggregator.health.market_checks import PricesCheck
 from aggregator.ledger import aliases
 from aggregator.models import Agent, Outcome, PriceRecording, StoredCandle, SymbolAlias
 from aggregator.track_record.recorder import PriceRecorder
