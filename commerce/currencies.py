@@ -1,26 +1,15 @@
-"""Currencies that can be charged, and how their amounts are written.
-
-The list and its special cases are Stripe's (https://docs.stripe.com/currencies, as of 2026-11).
-"""
+"""Currencies that can be charged, and how their amounts are written."""
 
 from decimal import Decimal
 
+from ecosystems.market.tables import read_table, words
 
-def _codes(text: str) -> frozenset[str]:
-    return frozenset(text.split())
+_TABLE = read_table(__file__, "currencies.toml")
 
-
-ZERO_DECIMALS = _codes("BIF CLP DJF GNF ISK JPY KMF KRW MGA PYG RWF UGX VND VUV XAF XOF XPF")
-TWO_DECIMALS = _codes("""
-    AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BMD BND BOB BRL BSD BWP BYN BZD CAD CDF CHF CNY
-    COP CRC CVE CZK DKK DOP DZD EGP ETB EUR FJD FKP GBP GEL GIP GMD GTQ GYD HKD HNL HTG HUF IDR ILS INR JMD
-    KES KGS KHR KYD KZT LAK LBP LKR LRD LSL MAD MDL MKD MMK MNT MOP MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK
-    NPR NZD PAB PEN PGK PHP PKR PLN QAR RON RSD RUB SAR SBD SCR SEK SGD SHP SLE SOS SRD STD SZL THB TJS TOP
-    TRY TTD TWD TZS UAH USD UYU UZS WST XCD XCG YER ZAR ZMW""")
-THREE_DECIMALS = _codes("BHD JOD KWD OMR TND")
-HUNDREDTHS_OF_WHOLE = _codes("ISK UGX")
-"""Currencies without decimals that Stripe counts in hundredths all the same, which must be zero."""
-CURRENCIES = ZERO_DECIMALS | TWO_DECIMALS | THREE_DECIMALS
+ZERO_DECIMALS = words(_TABLE["zero_decimals"])
+THREE_DECIMALS = words(_TABLE["three_decimals"])
+HUNDREDTHS_OF_WHOLE = words(_TABLE["hundredths_of_whole"])
+CURRENCIES = ZERO_DECIMALS | THREE_DECIMALS | words(_TABLE["two_decimals"])
 
 
 def decimals(currency: str) -> int:

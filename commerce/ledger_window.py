@@ -71,9 +71,8 @@ def window(delay: timedelta, history: timedelta | None, since: datetime | None =
 def frontiers(delays: Iterable[timedelta]) -> dict[timedelta, Place]:
     """Return the frontier of each delay, in one query."""
     wanted = list(delays)
-    parameters: list[Any] = [wanted]
     with connection.cursor() as cursor:
-        cursor.execute(FRONTIERS, parameters)
+        cursor.execute(FRONTIERS, [wanted])
         return {delay: Place(*row) for delay, row in zip(wanted, cursor.fetchall(), strict=True)}
 
 
