@@ -10,7 +10,6 @@ from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
-from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
@@ -19,7 +18,7 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from aggregator.admin.base import confirmation_page
+from aggregator.admin.base import AddedByHand, confirmation_page
 from aggregator.admin.client_snippets import snippets_for_key
 from aggregator.admin.transport_guides import signal_endpoint
 from aggregator.http import api_keys
@@ -127,7 +126,7 @@ class RotateKeyForm(forms.Form):
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
+class ApiKeyAdmin(AddedByHand):
     form = ApiKeyForm
     list_display = ("key_id", "name", "state", "may", "where", "who", "used", "expires_at")
     search_fields = ("key_id", "name")

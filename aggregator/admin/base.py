@@ -1,15 +1,19 @@
 """Base classes and helpers of the admin's pages."""
 
 import unicodedata
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 from django import forms
 from django.contrib.admin.models import LogEntry
 from django.contrib.admin.options import IncorrectLookupParameters
-from django.core.exceptions import BadRequest
+from django.contrib.admin.widgets import AutocompleteSelect
+from django.core.exceptions import BadRequest, ValidationError
 from django.core.paginator import Paginator
-from django.db.models import QuerySet
+from django.db.models import DateTimeField, ForeignKey, QuerySet
+from django.forms.utils import to_current_timezone
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.html import format_html
@@ -41,6 +45,32 @@ class Uncounted(ModelAdmin):  # type: ignore[misc]
         if queryset.model is LogEntry:
             return Paginator(queryset, *args, **kwargs)
         return super().get_paginator(request, queryset, *args, **kwargs)
+
+
+class IdAutocomplete(AutocompleteSelect):
+    """Django's own asks the database for whatever was sent, and fails where that is no id."""
+
+    def optgroups(self, name: str, value: Sequence[str], attr: Any = None) -> Any:
+        return super().optgroups(name, [each for each in value if url_number(each) is not None], attr)
+
+
+class AddedByHand(ModelAdmin):  # type: ignore[misc]
+    """Rows that an operator adds by a form, to which a URL or a request may send anything."""
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """Return the values that a URL sets, without what is no time: its widget would fail."""
+        initial: dict[str, Any] = super().get_changeform_initial_data(request)
+        for field in self.opts.fields:
+            if isinstance(field, DateTimeField) and field.name in initial:
+                text = initial.pop(field.name)
+                with suppress(ValidationError, OverflowError):
+                    initial[field.name] = to_current_timezone(field.to_python(text))
+        return initial
+
+    def formfield_for_foreignkey(self, db_field: ForeignKey[Any], request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name in self.autocomplete_fields:
+            kwargs["widget"] = IdAutocomplete(db_field, self.admin_site)
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
 
 def selected_list(admin: ModelAdmin, request: HttpRequest) -> Any:

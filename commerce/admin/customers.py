@@ -8,9 +8,9 @@ from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 
+from aggregator.admin.base import AddedByHand
 from aggregator.admin.dashboard import CHART_OPTIONS
 from commerce.admin import revenue
 from commerce.admin.lists import STATE_LABELS, ReadOnlyInline
@@ -29,7 +29,7 @@ class SubscriptionInline(ReadOnlyInline):
 
 
 @admin.register(Customer)
-class CustomerAdmin(ModelAdmin):  # type: ignore[misc]
+class CustomerAdmin(AddedByHand):
     list_display = ("email", "name", "plan", "state", "created_at")
     search_fields = ("email", "name", "stripe_customer_id")
     list_filter = (("subscriptions__plan", admin.RelatedOnlyFieldListFilter),)
