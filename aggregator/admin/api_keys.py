@@ -19,8 +19,7 @@ from unfold.widgets import (
 )
 
 from aggregator.admin.base import AddedByHand, confirmation_page
-from aggregator.admin.client_snippets import snippets_for_key
-from aggregator.admin.transport_guides import signal_endpoint
+from aggregator.admin.transport_guides import clients_for_key, signal_endpoint
 from aggregator.http import api_keys
 from aggregator.models import ECOSYSTEM_CHOICES, ApiKey
 from aggregator.templatetags.hub import ago
@@ -199,7 +198,7 @@ class ApiKeyAdmin(AddedByHand):
             **self.admin_site.each_context(request),
             "title": f"Key {issued.key.key_id}",
             "issued": issued,
-            "snippets": snippets_for_key(signal_endpoint(request), issued) if publishes else [],
+            "clients": clients_for_key(signal_endpoint(request), issued) if publishes else [],
             "opts": self.opts,
         }
         response = render(request, "admin/hub/key_created.html", context)

@@ -163,7 +163,7 @@ def _live(request: HttpRequest) -> dict[str, Any]:
     }
     came = {name for each in hub.ecosystems for name, part in each.transports.items() if part.last_at}
     if len(came) < len(liveness.TRANSPORTS) and _is_new(hub, now):
-        shown |= {"came": came, "first_use": transport_guides.all_guides(request, came)}
+        shown |= {"came": came, "first_use": transport_guides.all_guides(request)}
     return shown
 
 
