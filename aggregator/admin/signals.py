@@ -19,13 +19,13 @@ from unfold.utils import parse_datetime_str
 from unfold.views import ChangeList
 
 from aggregator.admin.base import ReadOnlyAdmin, raw_json, selected_list, url_number
-from aggregator.admin.call_pages import call_context
 from aggregator.admin.export import FORMATS
 from aggregator.admin.filters import AgentFilter, ChoiceFilter, EcosystemFilter, TransportFilter, agent_name
 from aggregator.ledger import pager
 from aggregator.ledger.bisection import first_id
-from aggregator.models import TradingSignal
+from aggregator.models import Agent, Outcome, OutcomeEvent, TradingSignal
 from aggregator.templatetags.hub import ago, span
+from aggregator.track_record.call_chart import call_chart, claimed_as, stops_and_targets
 from aggregator.transparency.proofs import signal_proof
 from ecosystems import ECOSYSTEMS
 from ecosystems.signal import Action, decimal_text
@@ -34,6 +34,7 @@ CURSORS = ("before", "after")
 PER_PAGE = 50
 MAX_SIGHTINGS = 200
 MAX_REFERRING = 50
+MAX_EVENTS_SHOWN = 50
 MAX_CLOCK_DIFFERENCE = timedelta(seconds=1)
 """Two machines' clocks may differ by as much without a fault."""
 MAX_ID_DELAY = timedelta(minutes=5)
@@ -234,14 +235,11 @@ class SignalAdmin(ReadOnlyAdmin):
             },
         )
 
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
-    ) -> Any:
-        signal = self.get_object(request, object_id)
-        extra = {}
-        if signal:
-            extra = _around(signal) | call_context(signal) | {"proof": signal_proof(signal.position or 0)}
-        return super().change_view(request, object_id, form_url, extra | (extra_context or {}))
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, obj: TradingSignal, **kwargs: Any
+    ) -> HttpResponse:
+        context |= _around(obj) | _outcome(obj) | {"proof": signal_proof(obj.position or 0)}
+        return super().render_change_form(request, context, *args, obj=obj, **kwargs)  # type: ignore[no-any-return]
 
     @admin.display(description="received")
     def time(self, signal: TradingSignal) -> str:
@@ -278,6 +276,30 @@ class SignalAdmin(ReadOnlyAdmin):
     def payload(self, signal: TradingSignal) -> str:
         written = TradingSignal.objects.filter(pk=signal.pk).values_list(Cast("raw_payload", TextField()))
         return raw_json(written.get()[0])
+
+
+def _outcome(signal: TradingSignal) -> dict[str, Any]:
+    """Return what became of a call; nothing for a signal that is no call."""
+    if signal.action not in {"BUY", "SELL"} or signal.refers_to is not None:
+        return {}
+    if signal.signal_type not in {"MARKET", "LIMIT", "STOP"}:
+        return {}
+    call = Outcome.objects.select_related("series").filter(position=signal.position or 0).first()
+    if call is None:
+        return {"is_call": True}
+    chart = call_chart(call, signal)
+    agent = Agent.objects.filter(ecosystem=signal.ecosystem, agent_source=signal.agent_source).first()
+    return {
+        "is_call": True,
+        "call": call,
+        "call_agent": agent,
+        "call_claim": claimed_as(signal),
+        "call_levels": zip(("Stop", "Target"), stops_and_targets(call, signal), strict=True),
+        "call_worst": None if call.mae_r is None else -call.mae_r,
+        "call_chart": chart,
+        "call_drawing": chart and msgspec.structs.asdict(chart),
+        "call_events": OutcomeEvent.objects.filter(position=call.position).order_by("-id")[:MAX_EVENTS_SHOWN],
+    }
 
 
 def _around(signal: TradingSignal) -> dict[str, Any]:
