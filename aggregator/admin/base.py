@@ -113,9 +113,16 @@ def raw_bytes(raw: bytes) -> str:
     return format_html(element, f"{len(raw):,}", more, seen)
 
 
+def admin_page(
+    admin: ModelAdmin, request: HttpRequest, template: str, title: str, **context: Any
+) -> HttpResponse:
+    """Return a page of a model's admin that Django itself does not have."""
+    shared = {**admin.admin_site.each_context(request), "opts": admin.opts, "title": title}
+    return render(request, template, shared | context)
+
+
 def confirmation_page(
     admin: ModelAdmin, request: HttpRequest, title: str, text: str, form: forms.Form | None = None
 ) -> HttpResponse:
     """Return a page whose button sends a POST to the same address."""
-    context = {**admin.admin_site.each_context(request), "title": title, "text": text, "form": form}
-    return render(request, "admin/hub/confirm.html", context | {"opts": admin.opts})
+    return admin_page(admin, request, "admin/hub/confirm.html", title, text=text, form=form)

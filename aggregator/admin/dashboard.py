@@ -128,9 +128,7 @@ def live(request: HttpRequest) -> HttpResponse:
     """Return the part of the index page that changes. Raises PermissionDenied."""
     if not _may_view(request):
         raise PermissionDenied
-    response = render(request, "admin/hub/live.html", _live(request))
-    response["Cache-Control"] = "no-store"
-    return response
+    return render(request, "admin/hub/live.html", _live(request))
 
 
 def _may_view(request: HttpRequest) -> bool:

@@ -13,10 +13,10 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Length
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import render
 from django.utils import timezone
 from unfold.admin import ModelAdmin
 
+from aggregator.admin.base import admin_page
 from aggregator.ledger import replay
 from aggregator.ledger.entries import Fate
 from aggregator.ledger.errors import Outage, classified
@@ -65,16 +65,16 @@ class DeadLetterAction(ABC):
                 return JsonResponse({"error": str(outage)}, status=503)
         total = self.selected.count()
         last = self.selected.order_by("-pk").values_list("pk", flat=True).first() or 0
-        context = {
-            **admin.admin_site.each_context(request),
-            "title": self.title,
-            "opts": admin.opts,
-            "button": self.button,
-            "question": self.question[total != 1].format(f"{total:,}"),
-            "total": total,
-            "cursor": f"0-{last}",
-        }
-        return render(request, "admin/hub/bulk_action.html", context)
+        return admin_page(
+            admin,
+            request,
+            "admin/hub/bulk_action.html",
+            self.title,
+            button=self.button,
+            question=self.question[total != 1].format(f"{total:,}"),
+            total=total,
+            cursor=f"0-{last}",
+        )
 
     def _step(self, cursor: str) -> dict[str, Any]:
         """Handle the next letters; return how many, their results, and the next cursor: None after the last.

@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from unfold.widgets import UnfoldAdminTextareaWidget
 
+from aggregator.admin.base import admin_page
 from aggregator.admin.source_bodies import find_body, last_bodies
 from aggregator.ingest.hooks import MAX_HOOK_BYTES
 from aggregator.ingest.source_preview import preview
@@ -57,19 +58,19 @@ def mapping_page(admin: Any, request: HttpRequest, source: Source) -> HttpRespon
         admin.log_change(request, source, "Changed the mapping.")
         messages.success(request, "The mapping is saved. Dead letters can be replayed with it now.")
         return redirect("admin:aggregator_source_change", source.pk)
-    context = {
-        **admin.admin_site.each_context(request),
-        "title": f"Mapping of {source.name}",
-        "opts": admin.opts,
-        "source": source,
-        "form": form,
-        "preset_mapping": own,
-        "bodies": last_bodies(source),
-        "chosen": chosen,
-        "may_change": may_change,
-        "found": _preview(source, form["mapping"].value(), form["body"].value()),
-    }
-    return render(request, "admin/hub/source_mapping.html", context)
+    return admin_page(
+        admin,
+        request,
+        "admin/hub/source_mapping.html",
+        f"Mapping of {source}",
+        source=source,
+        form=form,
+        preset_mapping=own,
+        bodies=last_bodies(source),
+        chosen=chosen,
+        may_change=may_change,
+        found=_preview(source, form["mapping"].value(), form["body"].value()),
+    )
 
 
 def preview_page(request: HttpRequest, pk: int, **_: Any) -> HttpResponse:

@@ -6,11 +6,11 @@ from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import redirect
 from django.urls import reverse
 from unfold.decorators import action, display
 
-from aggregator.admin.base import AddedByHand
+from aggregator.admin.base import AddedByHand, admin_page
 from aggregator.admin.dashboard import CHART_OPTIONS
 from commerce.admin import revenue
 from commerce.admin.lists import STATE_LABELS, ReadOnlyInline
@@ -101,9 +101,8 @@ class CustomerAdmin(AddedByHand):
     )
     def overview(self, request: HttpRequest) -> HttpResponse:
         """Show monthly recurring revenue, subscriptions, usage and deliveries."""
-        page = {**self.admin_site.each_context(request), "title": "Revenue and usage", "opts": self.opts}
-        page |= revenue.revenue_overview() | {"chart_options": CHART_OPTIONS}
-        return render(request, "admin/commerce/overview.html", page)
+        context = revenue.revenue_overview() | {"chart_options": CHART_OPTIONS}
+        return admin_page(self, request, "admin/commerce/overview.html", "Revenue and usage", **context)
 
     @action(  # type: ignore[untyped-decorator]
         description="View account", icon="visibility", url_path="account", permissions=["view"]
@@ -116,9 +115,8 @@ class CustomerAdmin(AddedByHand):
         LogEntry.objects.log_actions(
             int(request.user.pk or 0), [customer], CHANGE, change_message="Viewed the account page."
         )
-        page = {**self.admin_site.each_context(request), "opts": self.opts, "acts": False}
-        page |= {"title": f"Account of {customer.email}", **context.account_context(customer)}
-        return render(request, "admin/commerce/account.html", page)
+        page, title = "admin/commerce/account.html", f"Account of {customer.email}"
+        return admin_page(self, request, page, title, acts=False, **context.account_context(customer))
 
     @action(  # type: ignore[untyped-decorator]
         description="Add subscription", icon="add", permissions=["add_subscription"]
