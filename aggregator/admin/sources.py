@@ -61,10 +61,10 @@ class SourceForm(forms.ModelForm):  # type: ignore[type-arg]
     def clean(self) -> dict[str, Any]:
         given = super().clean() or self.cleaned_data
         try:
-            if given.get("agent") and given.get("agents"):
-                check_agents(given["agents"], given["agent"])
+            if given.get("agent"):
+                check_agents(given.get("agents") or [], given["agent"])
         except InvalidSource as error:
-            self.add_error("agents", str(error))
+            self.add_error(error.field, str(error))
         return given
 
     def clean_allow(self) -> list[str]:

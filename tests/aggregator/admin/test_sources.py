@@ -53,6 +53,17 @@ def text_of(response):
     return html.unescape(re.sub(r"\s+", " ", response.content.decode()))
 
 
+@pytest.mark.parametrize("agent", ["a\u200bb", "x" * 129])
+def test_a_sources_agent_is_a_name_also_after_a_change(page, agent):
+    _, source = create(page)
+    response = page.post(
+        f"{LIST}{source.pk}/change/", {"agent": agent, "agents": "", "allow": "", "rate": ""}
+    )
+    assert "a name is a" in text_of(response)
+    source.refresh_from_db()
+    assert source.agent == "tv"
+
+
 def test_a_new_sources_url_is_shown_once_with_what_to_do_at_the_producer(page):
     response, source = create(page, agent="scout")
     url, *instructions = copied(response)
