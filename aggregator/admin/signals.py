@@ -116,15 +116,16 @@ class KeysetChangeList(ChangeList):  # type: ignore[misc]
                 raise
             messages.warning(request, "The search took too long. Narrow it, for instance by time.")
             self.page = pager.Page([])
+        self.newer, self.older = self._link("after", self.page.newer), self._link("before", self.page.older)
         self.result_list = self.page.rows
         self.result_count = self.full_result_count = len(self.page.rows)
         self.show_full_result_count = self.show_admin_actions = False
         self.can_show_all = self.multi_page = False
         self.paginator = _NoPages()
 
-    def link(self, **cursor: int | None) -> str:
-        """Return the URL of another page of this list."""
-        return self.get_query_string(cursor, remove=list(CURSORS))  # type: ignore[no-any-return]
+    def _link(self, name: str, cursor: int | None) -> str:
+        """Return the URL of another page of this list; empty where there is none."""
+        return "" if cursor is None else self.get_query_string({name: cursor}, remove=list(CURSORS))
 
     def searched_back_to(self) -> datetime | None:
         """Return when the oldest signal that an unfinished page looked at was received."""

@@ -11,7 +11,6 @@ from django.urls import reverse
 from unfold.decorators import action, display
 
 from aggregator.admin.base import AddedByHand, admin_page
-from aggregator.admin.dashboard import CHART_OPTIONS
 from commerce.admin import revenue
 from commerce.admin.lists import STATE_LABELS, ReadOnlyInline
 from commerce.models import Customer, Subscription
@@ -101,8 +100,8 @@ class CustomerAdmin(AddedByHand):
     )
     def overview(self, request: HttpRequest) -> HttpResponse:
         """Show monthly recurring revenue, subscriptions, usage and deliveries."""
-        context = revenue.revenue_overview() | {"chart_options": CHART_OPTIONS}
-        return admin_page(self, request, "admin/commerce/overview.html", "Revenue and usage", **context)
+        page, figures = "admin/commerce/overview.html", revenue.revenue_overview()
+        return admin_page(self, request, page, "Revenue and usage", **figures)
 
     @action(  # type: ignore[untyped-decorator]
         description="View account", icon="visibility", url_path="account", permissions=["view"]
