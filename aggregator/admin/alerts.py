@@ -60,13 +60,8 @@ class AlertChannelAdmin(ModelAdmin):  # type: ignore[misc]
     actions = ("send_test",)
     actions_submit_line = ("save_and_test",)
 
-    def get_fields(
-        self,
-        request: HttpRequest,
-        obj: AlertChannel | None = None,
-    ) -> tuple[str, ...]:
-        new = ("name", "url", "enabled")
-        return ("name", "address", "url", "enabled", "last_sent_at", "last_error") if obj else new
+    fields = ("name", "address", "url", "enabled", "last_sent_at", "last_error")
+    add_fieldsets = ((None, {"fields": ("name", "url", "enabled")}),)
 
     @admin.display(description="address")
     def address(self, channel: AlertChannel) -> str:

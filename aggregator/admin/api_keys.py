@@ -86,9 +86,14 @@ class ApiKeyAdmin(CredentialAdmin):
     search_fields = ("key_id", "name")
     names = (None, {"fields": ("name", "key_id")})
     rights = ("scopes", "ecosystems", "expires_at", "agents")
-    history = (
-        "State",
-        {"fields": (("state", "used"), ("created_at", "rotated_at"), ("previous_until", "revoked_at"))},
+    add_fieldsets = (names, ("Permissions", {"fields": (*rights, "suffix")}))
+    fieldsets = (
+        names,
+        ("Permissions", {"fields": rights}),
+        (
+            "State",
+            {"fields": (("state", "used"), ("created_at", "rotated_at"), ("previous_until", "revoked_at"))},
+        ),
     )
     shown_once = "value"
     rotate_text = "The key gets a new value and a new signing secret, shown once on the next page."
@@ -102,10 +107,6 @@ class ApiKeyAdmin(CredentialAdmin):
         clients = clients_for_key(signal_endpoint(request), issued) if publishes else []
         page, title = "admin/hub/key_created.html", f"Key {issued.key}"
         return admin_page(self, request, page, title, issued=issued, clients=clients)
-
-    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        rights = ("Permissions", {"fields": self.rights if obj else (*self.rights, "suffix")})
-        return (self.names, rights, self.history) if obj else (self.names, rights)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         history = ("state", "used", "created_at", "rotated_at", "previous_until", "revoked_at")

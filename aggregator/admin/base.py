@@ -1,6 +1,5 @@
 """Base classes and helpers of the admin's pages."""
 
-import unicodedata
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -93,17 +92,13 @@ def raw_json(written: str) -> str:
 
 
 MAX_SHOWN_BYTES = 65_536
-INVISIBLE_CATEGORIES = {"Cc", "Cf", "Co", "Cs", "Zl", "Zp"}
-"""Unicode's categories of characters that are invisible, or reverse the text."""
 
 
 def raw_bytes(raw: bytes) -> str:
     """Return an element with untrusted bytes as text; invisible and misleading characters are escaped."""
     text = raw[:MAX_SHOWN_BYTES].decode("utf-8", "backslashreplace")
     seen = "".join(
-        character
-        if character == "\n" or unicodedata.category(character) not in INVISIBLE_CATEGORIES
-        else f"\\u{ord(character):04x}"
+        character if character == "\n" or character.isprintable() else f"\\u{ord(character):04x}"
         for character in text
     )
     more = f" Showing the first {MAX_SHOWN_BYTES:,}." if len(raw) > MAX_SHOWN_BYTES else ""

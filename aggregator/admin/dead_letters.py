@@ -185,4 +185,4 @@ class DeadLetterAdmin(Uncounted, ReadOnlyAdmin):
 def _groups() -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(GROUPS_SQL, [MAX_GROUPED])
-        return cursor.fetchall()
+        return list(cursor.fetchall())

@@ -35,18 +35,18 @@ class MappingForm(forms.Form):
     )
 
     def clean_mapping(self) -> str:
-        """Return the mapping with one kind of line break, empty where it is the preset's own."""
-        text = str(self.cleaned_data["mapping"]).replace("\r\n", "\n")
+        mapping = _written(self.cleaned_data["mapping"])
         try:
-            check_mapping(text if text.strip() else "")
+            check_mapping(mapping)
         except InvalidSource as error:
             raise forms.ValidationError(str(error)) from None
-        return text if text.strip() else ""
+        return mapping
 
 
 def mapping_page(admin: Any, request: HttpRequest, source: Source) -> HttpResponse:
     """Show the editor; save the mapping that is posted."""
-    own = preset_mapping(source)
+    preset = presets().get(source.preset)
+    own = preset.mapping if preset else ""
     may_change = admin.has_change_permission(request, source)
     chosen = find_body(source, request.GET.get("body", ""))
     initial = {"mapping": source.mapping or own, "body": chosen.text if chosen else ""}
@@ -82,21 +82,19 @@ def preview_page(request: HttpRequest, pk: int, **_: Any) -> HttpResponse:
     return render(request, "admin/hub/source_preview.html", {"found": found})
 
 
-def preset_mapping(source: Source) -> str:
-    """Return the mapping of the source's preset."""
-    known = presets().get(source.preset)
-    return known.mapping if known else ""
+def _written(mapping: str) -> str:
+    """Return a mapping with one kind of line break, empty where it is the preset's own."""
+    return mapping.replace("\r\n", "\n") if mapping.strip() else ""
 
 
 def _preview(source: Source, mapping: str, body: str) -> dict[str, Any]:
     """Return what is wrong with a mapping, or what the body would become by it."""
-    mapping = mapping.replace("\r\n", "\n")[: MAX_MAPPING_LENGTH + 1]
+    source.mapping = _written(mapping)[: MAX_MAPPING_LENGTH + 1]
     try:
-        check_mapping(mapping if mapping.strip() else "")
+        check_mapping(source.mapping)
     except InvalidSource as error:
         return {"error": str(error)}
     if not body.strip():
         return {"is_empty": True}
     encoded = body.encode(errors="replace")[:MAX_HOOK_BYTES]
-    source.mapping = mapping if mapping.strip() else ""
     return {"previews": preview(source, encoded)}

@@ -140,12 +140,12 @@ class SourceAdmin(CredentialAdmin):
     search_fields = ("name", "agent")
     actions_detail = ("edit_mapping", "rotate", "revoke")
     change_form_after_template = "admin/hub/source_after.html"
-    new = (
+    add_fieldsets = (
         (None, {"fields": ("name", "preset", "ecosystem", "agent")}),
         ("Limits", {"fields": ("agents", "allow", "rate")}),
         ("Stream", {"fields": ("stream",)}),
     )
-    known = (
+    fieldsets = (
         (None, {"fields": (("name", "producer"), ("where", "ecosystem"), "agent")}),
         ("Limits", {"fields": ("agents", "allow", "rate")}),
         ("State", {"fields": (("state", "used"), ("created_at", "rotated_at"), "previous_until")}),
@@ -167,9 +167,6 @@ class SourceAdmin(CredentialAdmin):
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         return super().get_form(request, obj, change, form=SourceForm if obj else NewSourceForm, **kwargs)
-
-    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        return self.known if obj else self.new
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         shown = ("name", "producer", "where", "ecosystem", "state", "used")

@@ -40,10 +40,7 @@ class SubscriptionAdmin(StateColumn, AddedByHand):
         (None, {"fields": ("customer", "plan", "state", "started_at", "ends_at")}),
         ("Set by Stripe", {"fields": STRIPE_FIELDS}),
     )
-
-    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        fieldsets = super().get_fieldsets(request, obj)
-        return fieldsets if obj else fieldsets[:1]
+    add_fieldsets = fieldsets[:1]
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> Any:  # noqa: ARG002
         return (PriceInline,) if obj else ()
