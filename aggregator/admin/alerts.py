@@ -79,13 +79,8 @@ class AlertChannelAdmin(ModelAdmin):  # type: ignore[misc]
             obj.encrypted_url = encryption.encrypt(url, delivery.PURPOSE)
         super().save_model(request, obj, form, change)
 
-    def response_add(
-        self, request: HttpRequest, obj: AlertChannel, post_url_continue: str | None = None
-    ) -> HttpResponse:
+    def response_post_save_add(self, request: HttpRequest, obj: AlertChannel) -> HttpResponse:
         """Stay on the new channel's page, which has the test button."""
-        response: HttpResponse = super().response_add(request, obj, post_url_continue)
-        if "_addanother" in request.POST:
-            return response
         return redirect("admin:aggregator_alertchannel_change", obj.pk)
 
     def response_change(self, request: HttpRequest, obj: AlertChannel) -> HttpResponse:

@@ -86,15 +86,12 @@ def _live(request: HttpRequest) -> dict[str, Any]:
     hub = liveness.current_liveness(now, rollup_cache, lambda _: background_agents().latest())
     agents = hub.agents.urgent if hub.agents else []
     agent_count = sum(each.total for each in hub.agents.counts.values()) if hub.agents else 0
-    # The checks ran some seconds ago: a card would be live above one that calls its ecosystem silent.
-    fresh = {
-        check.name: check.result_of(each.agents)
-        for each in hub.ecosystems
-        for check in [FreshnessCheck(each.ecosystem)]
-        if each.agents is not None
-    }
-    results = check_runner().latest_results(SERVERS_TIMEOUT_S) or []
-    checks = {result.name: fresh.get(result.name, result) for result in results}
+    checks = {result.name: result for result in check_runner().latest_results(SERVERS_TIMEOUT_S) or []}
+    for each in hub.ecosystems:
+        freshness = FreshnessCheck(each.ecosystem)
+        if freshness.name in checks and each.agents is not None:
+            # The check ran some seconds ago: a card would be live above one that calls its ecosystem silent.
+            checks[freshness.name] = freshness.result_of(each.agents)
     shown = {
         "now": now,
         "cards": [_card(each, now) for each in hub.ecosystems],

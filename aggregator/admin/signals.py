@@ -11,9 +11,7 @@ from django.db import OperationalError
 from django.db.models import QuerySet, TextField
 from django.db.models.functions import Cast
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
-from django.urls import reverse
 from django.utils import timezone
-from django.utils.html import format_html
 from unfold.contrib.filters.admin import RangeDateTimeFilter
 from unfold.utils import parse_datetime_str
 from unfold.views import ChangeList
@@ -165,33 +163,13 @@ class SignalAdmin(ReadOnlyAdmin):
     show_full_result_count = False
     list_before_template = "admin/hub/signals_before.html"
     change_form_after_template = "admin/hub/signal_after.html"
+    identity = (("ecosystem", "signal_id"), ("instrument", "symbol"), ("action", "signal_type"), "refers_to")
+    values = (("entry_price", "volume"), ("stop_loss", "take_profit"), ("confidence", "tags"))
+    origin = (("agent_source", "sender"), ("transport", "position"), ("timestamp", "received_at"), "number")
     fieldsets = (
-        (
-            None,
-            {
-                "fields": (
-                    ("ecosystem", "signal_id"),
-                    ("instrument", "symbol"),
-                    ("action", "signal_type"),
-                    "refers_to",
-                )
-            },
-        ),
-        (
-            "Values",
-            {"fields": (("entry_price", "volume"), ("stop_loss", "take_profit"), ("confidence", "tags"))},
-        ),
-        (
-            "Origin",
-            {
-                "fields": (
-                    ("agent_source", "sender"),
-                    ("transport", "position"),
-                    ("timestamp", "received_at"),
-                    "number",
-                )
-            },
-        ),
+        (None, {"fields": identity}),
+        ("Values", {"fields": values}),
+        ("Origin", {"fields": origin}),
         ("Raw payload", {"fields": ("payload",)}),
     )
 
@@ -311,43 +289,20 @@ def _around(signal: TradingSignal) -> dict[str, Any]:
         ("of this agent", rows.filter(agent_source=signal.agent_source)),
         ("of this instrument", rows.filter(instrument=signal.instrument)),
     )
+    refers_here = rows.filter(
+        refers_to=signal.signal_id, ecosystem=signal.ecosystem, agent_source=signal.agent_source
+    )
+    named = rows.filter(ecosystem=signal.ecosystem, signal_id=signal.refers_to)
     return {
-        "referred_to": _referred_to(signal),
-        "referring": [_link(other) for other in _referring(signal)],
+        "target": None if signal.refers_to is None else named.first(),
+        "referring": refers_here.order_by("-pk")[:MAX_REFERRING],
         "sightings": signal.sightings.order_by("seen_at")[:MAX_SIGHTINGS],
         "adjacent": [
             (
                 words,
-                _link(line.filter(pk__lt=signal.pk).order_by("-pk").first()),
-                _link(line.filter(pk__gt=signal.pk).order_by("pk").first()),
+                line.filter(pk__lt=signal.pk).order_by("-pk").first(),
+                line.filter(pk__gt=signal.pk).order_by("pk").first(),
             )
             for words, line in lines
         ],
     }
-
-
-def _referred_to(signal: TradingSignal) -> str:
-    """Return a link to the signal that a signal refers to; empty if it refers to none."""
-    if signal.refers_to is None:
-        return ""
-    target = TradingSignal.objects.filter(ecosystem=signal.ecosystem, signal_id=signal.refers_to).first()
-    if target is None:
-        return "No such signal is on record: the reference has no effect."
-    if target.agent_source != signal.agent_source:
-        return format_html("{}. It is another agent's: the reference has no effect.", _link(target))
-    return _link(target)
-
-
-def _referring(signal: TradingSignal) -> QuerySet[TradingSignal]:
-    """Return the newest signals that close or amend a signal."""
-    return TradingSignal.objects.filter(
-        refers_to=signal.signal_id, ecosystem=signal.ecosystem, agent_source=signal.agent_source
-    ).order_by("-pk")[:MAX_REFERRING]
-
-
-def _link(signal: TradingSignal | None) -> str:
-    if signal is None:
-        return "—"
-    address = reverse("admin:aggregator_tradingsignal_change", args=[signal.pk])
-    summary = f"{signal.action} {signal.instrument or signal.symbol}, {signal.agent_source or '(unnamed)'}"
-    return format_html('<a href="{}"><bdi>{}</bdi></a> {}', address, summary, ago(signal.received_at))
