@@ -19,8 +19,8 @@ from ecosystems.signal import RULES, is_agent_source
 MAX_OVERLAP_HOURS = 24 * 30
 
 
-class AgentNamesField(forms.CharField):
-    """Names of agents, one a line."""
+class LinesField(forms.CharField):
+    """Texts, one a line."""
 
     widget = UnfoldAdminTextareaWidget
 
@@ -28,15 +28,17 @@ class AgentNamesField(forms.CharField):
         return "\n".join(value) if isinstance(value, list) else value
 
     def to_python(self, value: Any) -> list[str]:  # type: ignore[override] # its own value is a list
-        names = [line.strip() for line in (super().to_python(value) or "").splitlines()]
-        return list(dict.fromkeys(filter(None, names)))
+        lines = [line.strip() for line in (super().to_python(value) or "").splitlines()]
+        return list(dict.fromkeys(filter(None, lines)))
 
+    def run_validators(self, value: Any) -> None:
+        """Leave out the checks of one text."""
+
+
+class AgentNamesField(LinesField):
     def validate(self, value: list[str]) -> None:
         if not all(map(is_agent_source, value)):
             raise forms.ValidationError(f"A name is a {RULES['agent_source']}, without invisible ones.")
-
-    def run_validators(self, value: Any) -> None:
-        """Leave out the checks of one text: `validate` has checked each name."""
 
 
 class RotateForm(forms.Form):

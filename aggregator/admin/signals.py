@@ -194,7 +194,7 @@ class SignalAdmin(ReadOnlyAdmin):
         return StreamingHttpResponse(
             lines(search),
             content_type=content_type,
-            headers={"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"},
+            headers={"Content-Disposition": f'attachment; filename="{name}"'},
         )
 
     def proof(self, request: HttpRequest, signal_id: int, **_: Any) -> HttpResponse:
@@ -208,10 +208,7 @@ class SignalAdmin(ReadOnlyAdmin):
         return HttpResponse(
             msgspec.json.format(msgspec.json.encode(proof), indent=2),
             content_type="application/json",
-            headers={
-                "Content-Disposition": f'attachment; filename="proof-{signal_id}.json"',
-                "Cache-Control": "no-store",
-            },
+            headers={"Content-Disposition": f'attachment; filename="proof-{signal_id}.json"'},
         )
 
     def render_change_form(

@@ -10,7 +10,7 @@ from unfold.decorators import action
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from aggregator.admin.base import admin_page
-from aggregator.admin.credentials import AgentNamesField, CredentialAdmin
+from aggregator.admin.credentials import AgentNamesField, CredentialAdmin, LinesField
 from aggregator.admin.source_bodies import last_bodies, received_counts
 from aggregator.admin.source_mappings import mapping_page, preview_page
 from aggregator.admin.transport_guides import signal_endpoint
@@ -35,7 +35,7 @@ class SourceForm(forms.ModelForm):  # type: ignore[type-arg]
         widget=UnfoldAdminTextareaWidget({"rows": 3}),
         help_text="The agents its signals may name, one a line. Leave empty to allow all.",
     )
-    allow = forms.CharField(
+    networks = LinesField(
         label="Allowed addresses",
         required=False,
         widget=UnfoldAdminTextareaWidget({"rows": 3}),
@@ -50,13 +50,8 @@ class SourceForm(forms.ModelForm):  # type: ignore[type-arg]
 
     class Meta:
         model = Source
-        fields = ("agent", "agents", "rate")
+        fields: tuple[str, ...] = ("agent", "agents", "networks", "rate")
         widgets = {"agent": UnfoldAdminTextInputWidget()}
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if self.instance.pk and "allow" in self.fields:
-            self.initial["allow"] = "\n".join(self.instance.networks)
 
     def clean(self) -> dict[str, Any]:
         given = super().clean() or self.cleaned_data
@@ -67,9 +62,10 @@ class SourceForm(forms.ModelForm):  # type: ignore[type-arg]
             self.add_error(error.field, str(error))
         return given
 
-    def clean_allow(self) -> list[str]:
+    def clean_networks(self) -> list[str]:
+        given = " ".join(self.cleaned_data["networks"]).replace(",", " ").split()
         try:
-            return [checked_network(line) for line in self.cleaned_data["allow"].replace(",", "\n").split()]
+            return [checked_network(network) for network in given]
         except InvalidSource as error:
             raise forms.ValidationError(str(error)) from None
 
@@ -106,15 +102,9 @@ class NewSourceForm(SourceForm):
         help_text="For NautilusTrader: the stream to read. The source then has no hook.",
     )
 
-    class Meta:
-        model = Source
-        fields = ("name", "preset", "ecosystem", "agent", "agents", "rate", "stream")
-        widgets = {"agent": UnfoldAdminTextInputWidget()}
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.fields["agent"].required = False
-        self.fields["agent"].help_text = "Appears as the agent of its signals. Default: the source's name."
+    class Meta(SourceForm.Meta):
+        fields = ("name", "preset", "ecosystem", *SourceForm.Meta.fields, "stream")
+        help_texts = {"agent": "Appears as the agent of its signals. Default: the source's name."}
 
     def clean(self) -> dict[str, Any]:
         given = super().clean() or self.cleaned_data
@@ -123,7 +113,7 @@ class NewSourceForm(SourceForm):
         texts = {name: str(given.get(name) or "") for name in ("ecosystem", "agent", "stream")}
         try:
             self.instance = new_source(
-                given["name"], given["preset"], networks=given["allow"], agents=given["agents"], **texts
+                given["name"], given["preset"], networks=given["networks"], agents=given["agents"], **texts
             )
         except InvalidSource as error:
             self.add_error(error.field if error.field in self.fields else None, str(error))
@@ -142,12 +132,12 @@ class SourceAdmin(CredentialAdmin):
     change_form_after_template = "admin/hub/source_after.html"
     add_fieldsets = (
         (None, {"fields": ("name", "preset", "ecosystem", "agent")}),
-        ("Limits", {"fields": ("agents", "allow", "rate")}),
+        ("Limits", {"fields": ("agents", "networks", "rate")}),
         ("Stream", {"fields": ("stream",)}),
     )
     fieldsets = (
         (None, {"fields": (("name", "producer"), ("where", "ecosystem"), "agent")}),
-        ("Limits", {"fields": ("agents", "allow", "rate")}),
+        ("Limits", {"fields": ("agents", "networks", "rate")}),
         ("State", {"fields": (("state", "used"), ("created_at", "rotated_at"), "previous_until")}),
     )
 
@@ -174,11 +164,6 @@ class SourceAdmin(CredentialAdmin):
 
     def get_custom_urls(self) -> tuple[Any, ...]:
         return (("<int:pk>/preview", "aggregator_source_preview", preview_page),)
-
-    def save_model(self, request: HttpRequest, obj: Source, form: Any, change: bool) -> None:
-        if change:
-            obj.networks = form.cleaned_data["allow"]
-        super().save_model(request, obj, form, change)
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, obj: Any = None, **kwargs: Any
