@@ -59,7 +59,6 @@ class AlertChannelAdmin(ModelAdmin):  # type: ignore[misc]
     readonly_fields = ("address", "last_sent_at", "last_error")
     actions = ("send_test",)
     actions_submit_line = ("save_and_test",)
-
     fields = ("name", "address", "url", "enabled", "last_sent_at", "last_error")
     add_fieldsets = ((None, {"fields": ("name", "url", "enabled")}),)
 

@@ -3,7 +3,6 @@
 from typing import Any
 
 from django.contrib import admin, messages
-from django.contrib.admin.models import CHANGE, LogEntry
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -52,8 +51,7 @@ class CustomerAdmin(AddedByHand):
             return
         endpoints.follow_address(obj)
         before = form.initial["email"]
-        message = f"E-mail address changed from {before} to {obj.email}."
-        LogEntry.objects.log_actions(int(request.user.pk or 0), [obj], CHANGE, change_message=message)
+        self.log_change(request, obj, f"E-mail address changed from {before} to {obj.email}.")
         if not authentication.notify_address_change(obj, before):
             messages.warning(request, f"Could not notify {before} of the change: no e-mail could be sent.")
 
@@ -111,9 +109,7 @@ class CustomerAdmin(AddedByHand):
         customer = self.get_object(request, object_id)
         if customer is None:
             raise Http404
-        LogEntry.objects.log_actions(
-            int(request.user.pk or 0), [customer], CHANGE, change_message="Viewed the account page."
-        )
+        self.log_change(request, customer, "Viewed the account page.")
         page, title = "admin/commerce/account.html", f"Account of {customer.email}"
         return admin_page(self, request, page, title, acts=False, **context.account_context(customer))
 
