@@ -7,7 +7,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.db.models import F, QuerySet
-from django.http import HttpRequest, QueryDict
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -83,12 +83,11 @@ class AgentAdmin(ModelAdmin):  # type: ignore[misc] # the package has no types
     change_form_after_template = "admin/hub/agent_after.html"
     fields = (*readonly_fields, "expected_cadence", "is_published", "horizon_hours")
 
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
-    ) -> Any:
-        agent = self.get_object(request, object_id)
-        extra = _record_context(agent, request.GET) if agent else {}
-        return super().change_view(request, object_id, form_url, extra | (extra_context or {}))
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, obj: Agent, **kwargs: Any
+    ) -> HttpResponse:
+        context |= _record_context(obj, request.GET)
+        return super().render_change_form(request, context, *args, obj=obj, **kwargs)  # type: ignore[no-any-return]
 
     def save_model(self, request: HttpRequest, obj: Agent, form: Any, change: bool) -> None:
         """Save it: since when it is public, and a time stop that is new, with the operator's name."""
@@ -148,7 +147,6 @@ def _record_context(agent: Agent, query: QueryDict) -> dict[str, Any]:
     calls = outcomes.filter(simulated=simulated)
     record = statistics.record_of(calls, agent.ecosystem)
     state = query.get("state") if query.get("state") in record.states else None
-    kept = {"simulated": str(int(simulated))} | ({"state": state} if state else {})
     return {
         "record": record,
         "simulated": simulated,
@@ -156,15 +154,15 @@ def _record_context(agent: Agent, query: QueryDict) -> dict[str, Any]:
         "has_simulated": has[True],
         "chart": equity_chart(record.equity),
         "state": state,
-        "calls": _page(calls.filter(state=state) if state else calls, query, kept),
+        "calls": _page(calls.filter(state=state) if state else calls, query),
     }
 
 
-def _page(calls: QuerySet[Outcome], query: QueryDict, kept: dict[str, str]) -> dict[str, Any]:
+def _page(calls: QuerySet[Outcome], query: QueryDict) -> dict[str, Any]:
     """Return the calls before or after the position in `query`; without one the newest.
 
     `rows` are the calls, newest first, each with its signal, which may have been deleted; `older` and `newer`
-    are the queries of the next pages, empty where there is none.
+    are the positions from which the next pages go on, None where there is none.
     """
     before, after = url_number(query.get("before")), url_number(query.get("after"))
     if after is not None:
@@ -180,12 +178,6 @@ def _page(calls: QuerySet[Outcome], query: QueryDict, kept: dict[str, str]) -> d
     by_position = {signal.position: signal for signal in signals.defer("raw_payload")}
     return {
         "rows": [(call, by_position.get(call.position)) for call in shown],
-        "older": _query(kept, "before", shown[-1].position) if has_older else "",
-        "newer": _query(kept, "after", shown[0].position if shown else before or 0) if has_newer else "",
+        "older": shown[-1].position if has_older else None,
+        "newer": (shown[0].position if shown else before or 0) if has_newer else None,
     }
-
-
-def _query(kept: dict[str, str], name: str, position: int) -> str:
-    query = QueryDict(mutable=True)
-    query.update(kept | {name: str(position)})
-    return f"?{query.urlencode()}#calls"

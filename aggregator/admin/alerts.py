@@ -59,14 +59,8 @@ class AlertChannelAdmin(ModelAdmin):  # type: ignore[misc]
     readonly_fields = ("address", "last_sent_at", "last_error")
     actions = ("send_test",)
     actions_submit_line = ("save_and_test",)
-
-    def get_fields(
-        self,
-        request: HttpRequest,
-        obj: AlertChannel | None = None,
-    ) -> tuple[str, ...]:
-        new = ("name", "url", "enabled")
-        return ("name", "address", "url", "enabled", "last_sent_at", "last_error") if obj else new
+    fields = ("name", "address", "url", "enabled", "last_sent_at", "last_error")
+    add_fieldsets = ((None, {"fields": ("name", "url", "enabled")}),)
 
     @admin.display(description="address")
     def address(self, channel: AlertChannel) -> str:
@@ -84,13 +78,8 @@ class AlertChannelAdmin(ModelAdmin):  # type: ignore[misc]
             obj.encrypted_url = encryption.encrypt(url, delivery.PURPOSE)
         super().save_model(request, obj, form, change)
 
-    def response_add(
-        self, request: HttpRequest, obj: AlertChannel, post_url_continue: str | None = None
-    ) -> HttpResponse:
+    def response_post_save_add(self, request: HttpRequest, obj: AlertChannel) -> HttpResponse:
         """Stay on the new channel's page, which has the test button."""
-        response: HttpResponse = super().response_add(request, obj, post_url_continue)
-        if "_addanother" in request.POST:
-            return response
         return redirect("admin:aggregator_alertchannel_change", obj.pk)
 
     def response_change(self, request: HttpRequest, obj: AlertChannel) -> HttpResponse:

@@ -41,15 +41,6 @@ class MappedFilter(ChoiceFilter):
         return queryset.exclude(instrument="") if self.value() == "yes" else queryset
 
 
-def validate_instrument(ecosystem: str, text: str) -> str:
-    """Return an instrument as the hub writes it; raises ValidationError for none of its ecosystem."""
-    name = valid_instrument(ecosystem, text)
-    if name is None:
-        example = EXAMPLES[ecosystem]
-        raise forms.ValidationError(f"This is no instrument of {ecosystem}. Write it like {example}.")
-    return name
-
-
 class InstrumentForm(forms.ModelForm):  # type: ignore[type-arg]
     """The editable field of a row of the list."""
 
@@ -64,9 +55,15 @@ class InstrumentForm(forms.ModelForm):  # type: ignore[type-arg]
         fields = ("instrument",)
 
     def clean_instrument(self) -> str:
-        name = str(self.cleaned_data["instrument"])
+        text = str(self.cleaned_data["instrument"])
         ecosystem = self.cleaned_data.get("ecosystem") or self.instance.ecosystem
-        return validate_instrument(ecosystem, name) if name and ecosystem else name
+        if not (text and ecosystem):
+            return text
+        name = valid_instrument(ecosystem, text)
+        if name is None:
+            example = EXAMPLES[ecosystem]
+            raise forms.ValidationError(f"This is no instrument of {ecosystem}. Write it like {example}.")
+        return name
 
 
 class AliasForm(InstrumentForm):

@@ -2,30 +2,29 @@
 
 import json
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
 from django.conf import settings
-from django.core.exceptions import PermissionDenied
+from django.contrib.auth.decorators import permission_required
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
-from django.utils.http import urlencode
 
 from aggregator import followers
 from aggregator.admin import transport_guides
 from aggregator.arrivals import liveness, queries
-from aggregator.arrivals.silence import Liveness, Silence
 from aggregator.background import BackgroundValue
-from aggregator.health.checks import NOT_CONFIGURED, CheckResult, Status
+from aggregator.health.checks import CheckResult, Status
 from aggregator.health.market_checks import FreshnessCheck
 from aggregator.health.runner import check_runner
 from aggregator.ingest import stream_state
 from aggregator.models import DeadLetter, SymbolAlias
 
+VIEW_SIGNALS = "aggregator.view_tradingsignal"
 MAX_TASKS_COUNTED = 1000
 """Dead letters and symbols are counted up to this."""
 MAX_AGENTS_SHOWN = 50
@@ -41,38 +40,6 @@ NEW_FOR = timedelta(hours=2)
 """How long after the hour of the first signal the page still shows how to use the other transports."""
 MIN_LAG_SHOWN = timedelta(seconds=2)
 """Rollups are usually less than a second behind the ledger."""
-
-LIVENESS_LABELS = {
-    Liveness.LIVE: ("success", "sensors"),
-    Liveness.LATE: ("warning", "hourglass_top"),
-    Liveness.SILENT: ("danger", "sensors_off"),
-    Liveness.CLOSED: ("info", "bedtime"),
-    Liveness.NEVER: ("default", "pending"),
-}
-"""A label's colour and icon: colour is never the only sign."""
-
-STATUS_LABELS = {
-    Status.OK: ("success", "check_circle"),
-    Status.DEGRADED: ("warning", "warning"),
-    Status.FAILED: ("danger", "error"),
-}
-
-CHART_OPTIONS = json.dumps(
-    {
-        "animation": False,
-        "responsive": True,
-        "maintainAspectRatio": False,
-        "plugins": {"legend": {"display": False}},
-        "scales": {
-            "x": {
-                "stacked": True,
-                "grid": {"display": False},
-                "ticks": {"maxTicksLimit": 6, "maxRotation": 0},
-            },
-            "y": {"stacked": True, "beginAtZero": True, "ticks": {"precision": 0, "maxTicksLimit": 4}},
-        },
-    }
-)
 
 rollup_cache = queries.RollupCache()
 
@@ -99,41 +66,19 @@ def background_streams() -> BackgroundValue[list[stream_state.StreamState]]:
     )
 
 
-@dataclass
-class Card:
-    """An ecosystem as the page shows it."""
-
-    liveness: liveness.EcosystemLiveness
-    variant: str
-    icon: str
-    p50: float | None
-    p95: float | None
-    compared: str
-    """The rate of the last hour, compared with the typical one."""
-    chart: str
-    chart_in_words: str
-
-
 def context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Return the index page's context with all that `live` renders again every few seconds.
 
     Staff that may not see signals get the page without it.
     """
-    shown = _live(request) if _may_view(request) else {}
+    shown = _live(request) if request.user.has_perm(VIEW_SIGNALS) else {}
     return context | {"title": "Dashboard", "every_ms": int(REFRESH_INTERVAL_S * 1000)} | shown
 
 
+@permission_required(VIEW_SIGNALS, raise_exception=True)
 def live(request: HttpRequest) -> HttpResponse:
     """Return the part of the index page that changes. Raises PermissionDenied."""
-    if not _may_view(request):
-        raise PermissionDenied
-    response = render(request, "admin/hub/live.html", _live(request))
-    response["Cache-Control"] = "no-store"
-    return response
-
-
-def _may_view(request: HttpRequest) -> bool:
-    return bool(request.user.has_perm("aggregator.view_tradingsignal"))
+    return render(request, "admin/hub/live.html", _live(request))
 
 
 def _live(request: HttpRequest) -> dict[str, Any]:
@@ -142,28 +87,29 @@ def _live(request: HttpRequest) -> dict[str, Any]:
     urgent = agents.urgent if agents else []
     agent_count = sum(each.total for each in agents.counts.values()) if agents else 0
     ecosystems = liveness.current_liveness(now, rollup_cache, agents)
-    results = [
-        _as_of_now(each, ecosystems) for each in check_runner().latest_results(SERVERS_TIMEOUT_S) or []
-    ]
-    checks = {result.name: result for result in results}
+    checks = {result.name: result for result in check_runner().latest_results(SERVERS_TIMEOUT_S) or []}
+    for each in ecosystems:
+        freshness = FreshnessCheck(each.ecosystem)
+        if freshness.name in checks and each.agents is not None:
+            # The check ran some seconds ago: a card would be live above one that calls its ecosystem silent.
+            checks[freshness.name] = freshness.result_of(each.agents)
     shown = {
         "now": now,
-        "chart_options": CHART_OPTIONS,
         "cards": [_card(each, now) for each in ecosystems],
         "transports": [_transport(each, name, checks) for each in ecosystems for name in liveness.TRANSPORTS],
-        "agents": [_agent(*each) for each in urgent],
+        "agents": urgent,
         "knows_agents": agents is not None,
         "more_agents": max(0, agent_count - len(urgent)),
         "streams": background_streams().latest() or [],
-        "checks": [(result, *_check_label(result)) for result in results],
-        "problems": _problems(results),
+        "checks": checks.values(),
+        "problems": _problems(checks.values()),
         "lag": _lag(),
         "letters": _counted(DeadLetter.objects.filter(resolved_at=None)),
         "unmapped": _counted(SymbolAlias.objects.filter(instrument="")),
     }
     came = {name for each in ecosystems for name, part in each.transports.items() if part.last_at}
     if len(came) < len(liveness.TRANSPORTS) and _is_new(ecosystems, now):
-        shown |= {"came": came, "first_use": transport_guides.all_guides(request, came)}
+        shown |= {"came": came, "first_use": transport_guides.all_guides(request)}
     return shown
 
 
@@ -173,29 +119,15 @@ def _is_new(ecosystems: list[liveness.EcosystemLiveness], now: datetime) -> bool
     return all(at > now - NEW_FOR for at in seen if at)
 
 
-def _as_of_now(result: CheckResult, ecosystems: list[liveness.EcosystemLiveness]) -> CheckResult:
-    """Return a check result, that of an ecosystem's freshness as the page's own figures have it.
-
-    The check ran some seconds ago: a card would be live above one that calls its ecosystem silent.
-    """
-    for each in ecosystems:
-        check = FreshnessCheck(each.ecosystem)
-        if result.name == check.name and each.agents is not None:
-            return check.result_of(each.agents)
-    return result
-
-
-def _card(each: liveness.EcosystemLiveness, now: datetime) -> Card:
-    total = each.total
-    return Card(
-        each,
-        *LIVENESS_LABELS[each.state],
-        queries.percentile(total.lags, 0.5),
-        queries.percentile(total.lags, 0.95),
-        _compared(total.hour, each.typical_hour),
-        _chart(each, now),
-        ", ".join(f"{figures.day:,} by {name}" for name, figures in each.transports.items()),
-    )
+def _card(each: liveness.EcosystemLiveness, now: datetime) -> dict[str, Any]:
+    """Return an ecosystem as the page shows it: `compared` is its last hour beside a typical one."""
+    return {
+        "liveness": each,
+        "p50": queries.percentile(each.total.lags, 0.5),
+        "p95": queries.percentile(each.total.lags, 0.95),
+        "compared": _compared(each.total.hour, each.typical_hour),
+        "chart": _chart(each, now),
+    }
 
 
 def _compared(hour: int, usual: float | None) -> str:
@@ -225,36 +157,20 @@ def _chart(each: liveness.EcosystemLiveness, now: datetime) -> str:
     )
 
 
-def _check_label(result: CheckResult, unset: str = NOT_CONFIGURED) -> tuple[str, str, str]:
-    """Return a check's word, colour and icon; `unset` is the word for what is not configured."""
-    if result.summary == NOT_CONFIGURED:
-        return unset, "default", "remove"
-    return result.status, *STATUS_LABELS[result.status]
-
-
 def _transport(each: liveness.EcosystemLiveness, name: str, checks: dict[str, CheckResult]) -> dict[str, Any]:
     """Return a row of the table of transports; `check` is that of the server it goes over."""
     own = f"database:{each.ecosystem}"
     database = own if own in checks else "database"
-    result = checks.get({"database": database, "redis": "redis", "webhook": "endpoint"}[name])
+    server = {"database": database, "redis": "redis", "webhook": "endpoint"}[name]
     return {
         "ecosystem": each.ecosystem,
         "name": name,
         "figures": each.transports[name],
-        "check": result,
-        "label": _check_label(result, "not checked" if name == "webhook" else NOT_CONFIGURED)
-        if result
-        else None,
+        "check": checks.get(server),
     }
 
 
-def _agent(silence: Silence, day: queries.AgentDay) -> dict[str, Any]:
-    variant, icon = LIVENESS_LABELS[silence.state]
-    query = urlencode({"ecosystem": silence.ecosystem, "agent": silence.agent_source or "-"})
-    return {"silence": silence, "day": day, "variant": variant, "icon": icon, "query": query}
-
-
-def _problems(results: list[CheckResult]) -> dict[str, Any]:
+def _problems(results: Collection[CheckResult]) -> dict[str, Any]:
     """Return the checks that are not ok, failed ones first, and their counts in words."""
     found = [each for status in (Status.FAILED, Status.DEGRADED) for each in results if each.status is status]
     counts = Counter(each.status for each in found)

@@ -4,7 +4,7 @@ The browser asks for one step after the other, so that no request lasts long.
 """
 
 import re
-from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib.admin.models import CHANGE, LogEntry
@@ -13,10 +13,10 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Length
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import render
 from django.utils import timezone
 from unfold.admin import ModelAdmin
 
+from aggregator.admin.base import admin_page
 from aggregator.ledger import replay
 from aggregator.ledger.entries import Fate
 from aggregator.ledger.errors import Outage, classified
@@ -37,112 +37,74 @@ HISTORY_MESSAGES: dict[Fate | replay.Skipped, str] = {
 }
 
 
-class DeadLetterAction(ABC):
-    """An action on the selected letters, by id; its cursor is `<last one handled>-<last of all>`.
+Apply = Callable[[list[int], int], dict[str, int]]
+"""Acts on the letters of some ids for a user; returns how many had which result. Raises Outage."""
 
-    A step that was interrupted may be done again.
+
+def action_response(
+    admin: ModelAdmin, request: HttpRequest, name: str, selected: QuerySet[DeadLetter]
+) -> HttpResponse:
+    """Answer a GET with an action's page, and a POST of its script with what the next step did."""
+    if request.method == "POST":
+        try:
+            return JsonResponse(_step(ACTIONS[name], request, selected))
+        except Outage as outage:
+            return JsonResponse({"error": str(outage)}, status=503)
+    last = selected.order_by("-pk").values_list("pk", flat=True).first() or 0
+    page, title = "admin/hub/bulk_action.html", f"{name.capitalize()} dead letters"
+    return admin_page(admin, request, page, title, action=name, total=selected.count(), cursor=f"0-{last}")
+
+
+def _step(apply: Apply, request: HttpRequest, selected: QuerySet[DeadLetter]) -> dict[str, Any]:
+    """Handle the next letters; return how many, their results, and the next cursor: None after the last.
+
+    A cursor is `<last one handled>-<last of all>`; a step that was interrupted may be done again. Raises
+    BadRequest for a cursor that no step has returned, and Outage.
     """
-
-    title: str
-    button: str
-    question: tuple[str, str]
-    """What the page asks about one letter, and about several."""
-
-    def __init__(self, selected: QuerySet[DeadLetter], user_id: int) -> None:
-        self.selected = selected
-        self.user_id = user_id
-
-    @abstractmethod
-    def apply(self, ids: list[int]) -> dict[str, int]:
-        """Act on the letters of these ids; return how many had which result. Raises Outage."""
-
-    def response(self, admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
-        """Answer a GET with the action's page, and a POST of its script with what the next step did."""
-        if request.method == "POST":
-            try:
-                return JsonResponse(self._step(request.POST.get("cursor", "")))
-            except Outage as outage:
-                return JsonResponse({"error": str(outage)}, status=503)
-        total = self.selected.count()
-        last = self.selected.order_by("-pk").values_list("pk", flat=True).first() or 0
-        context = {
-            **admin.admin_site.each_context(request),
-            "title": self.title,
-            "opts": admin.opts,
-            "button": self.button,
-            "question": self.question[total != 1].format(f"{total:,}"),
-            "total": total,
-            "cursor": f"0-{last}",
-        }
-        return render(request, "admin/hub/bulk_action.html", context)
-
-    def _step(self, cursor: str) -> dict[str, Any]:
-        """Handle the next letters; return how many, their results, and the next cursor: None after the last.
-
-        Raises BadRequest for a cursor that no step has returned, and Outage.
-        """
-        if not re.fullmatch(r"[0-9]{1,18}-[0-9]{1,18}", cursor):
-            raise BadRequest("not a cursor")
-        done, last = map(int, cursor.split("-"))
-        with classified():
-            ids, finished = self._next(done, last)
-            results = self.apply(ids)
-        return {
-            "count": len(ids),
-            "results": results,
-            "cursor": None if finished else f"{ids[-1]}-{last}",
-        }
-
-    def _next(self, done: int, last: int) -> tuple[list[int], bool]:
-        """Return the ids of one step's letters, and whether they are the last ones."""
-        selected = self.selected.filter(pk__gt=done, pk__lte=last).order_by("pk")
-        ids, size = list[int](), 0
-        for pk, length in selected.values_list("pk", Length("raw"))[:MAX_STEP_LETTERS]:
-            size += length
-            if ids and size > MAX_STEP_BYTES:
-                return ids, False
-            ids.append(pk)
-        return ids, len(ids) < MAX_STEP_LETTERS
-
-    def _log(self, ids: list[int], message: str) -> list[LogEntry]:
-        letters = DeadLetter.objects.filter(pk__in=ids).defer("raw")
-        return LogEntry.objects.log_actions(self.user_id, letters, CHANGE, change_message=message)
+    cursor = request.POST.get("cursor", "")
+    if not re.fullmatch(r"[0-9]{1,18}-[0-9]{1,18}", cursor):
+        raise BadRequest("not a cursor")
+    done, last = map(int, cursor.split("-"))
+    with classified():
+        ids, finished = _next(selected.filter(pk__gt=done, pk__lte=last).order_by("pk"))
+        results = apply(ids, int(request.user.pk or 0))
+    return {"count": len(ids), "results": results, "cursor": None if finished else f"{ids[-1]}-{last}"}
 
 
-class Replay(DeadLetterAction):
-    title = "Replay dead letters"
-    button = "Replay"
-    question = (
-        "Replay 1 dead letter? If accepted, it is marked resolved.",
-        "Replay {} dead letters? Accepted ones are marked resolved.",
-    )
-
-    def apply(self, ids: list[int]) -> dict[str, int]:
-        """Record the letters' entries. The history says who did it before it is done."""
-        letters = list(DeadLetter.objects.filter(pk__in=ids).order_by("pk"))
-        entries = {int(entry.object_id or 0): entry.pk for entry in self._log(ids, "Replay started.")}
-        fates = replay.replay(letters)
-        for fate in set(fates.values()):
-            changed = [entries[pk] for pk, each in fates.items() if each is fate]
-            LogEntry.objects.filter(pk__in=changed).update(change_message=HISTORY_MESSAGES[fate])
-        return replay.replay_counts(fates)
+def _next(letters: QuerySet[DeadLetter]) -> tuple[list[int], bool]:
+    """Return the ids of one step's letters, and whether they are the last ones."""
+    ids, size = list[int](), 0
+    for pk, length in letters.values_list("pk", Length("raw"))[:MAX_STEP_LETTERS]:
+        size += length
+        if ids and size > MAX_STEP_BYTES:
+            return ids, False
+        ids.append(pk)
+    return ids, len(ids) < MAX_STEP_LETTERS
 
 
-class Resolve(DeadLetterAction):
-    title = "Resolve dead letters"
-    button = "Mark as resolved"
-    question = (
-        "Resolve 1 dead letter without recording it?",
-        "Resolve {} dead letters without recording them?",
-    )
-
-    def apply(self, ids: list[int]) -> dict[str, int]:
-        with transaction.atomic():
-            unresolved = DeadLetter.objects.filter(pk__in=ids, resolved_at=None)
-            found = list(unresolved.select_for_update().order_by("pk").values_list("pk", flat=True))
-            unresolved.update(resolved_at=timezone.now())
-            self._log(found, "Marked as resolved.")
-        return {"resolved": len(found)}
+def _log(ids: list[int], user_id: int, message: str) -> list[LogEntry]:
+    letters = DeadLetter.objects.filter(pk__in=ids).defer("raw")
+    return LogEntry.objects.log_actions(user_id, letters, CHANGE, change_message=message)
 
 
-ACTIONS: dict[str, type[DeadLetterAction]] = {"replay": Replay, "resolve": Resolve}
+def _replay(ids: list[int], user_id: int) -> dict[str, int]:
+    """Record the letters' entries. The history says who did it before it is done."""
+    letters = list(DeadLetter.objects.filter(pk__in=ids).order_by("pk"))
+    entries = {int(entry.object_id or 0): entry.pk for entry in _log(ids, user_id, "Replay started.")}
+    fates = replay.replay(letters)
+    for fate in set(fates.values()):
+        changed = [entries[pk] for pk, each in fates.items() if each is fate]
+        LogEntry.objects.filter(pk__in=changed).update(change_message=HISTORY_MESSAGES[fate])
+    return replay.replay_counts(fates)
+
+
+def _resolve(ids: list[int], user_id: int) -> dict[str, int]:
+    with transaction.atomic():
+        unresolved = DeadLetter.objects.filter(pk__in=ids, resolved_at=None)
+        found = list(unresolved.select_for_update().order_by("pk").values_list("pk", flat=True))
+        unresolved.update(resolved_at=timezone.now())
+        _log(found, user_id, "Marked as resolved.")
+    return {"resolved": len(found)}
+
+
+ACTIONS: dict[str, Apply] = {"replay": _replay, "resolve": _resolve}

@@ -8,7 +8,7 @@ from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db import connection
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils.html import format_html
@@ -17,7 +17,7 @@ from unfold.contrib.filters.admin import TextFilter
 from unfold.decorators import action
 
 from aggregator.admin.base import ReadOnlyAdmin, Uncounted, raw_bytes, selected_list, url_number
-from aggregator.admin.dead_letter_actions import ACTIONS
+from aggregator.admin.dead_letter_actions import ACTIONS, action_response
 from aggregator.admin.filters import AgentFilter, ChoiceFilter, EcosystemFilter, TransportFilter
 from aggregator.ledger import replay
 from aggregator.models import DeadLetter, TradingSignal
@@ -99,15 +99,8 @@ class DeadLetterAdmin(Uncounted, ReadOnlyAdmin):
             (name, f"aggregator_deadletter_{name}", partial(self.bulk_action, name)) for name in ACTIONS
         )
 
-    def get_actions(self, request: HttpRequest) -> Any:
-        """Show the actions although rows cannot be edited."""
-        return {name: self.get_action(name) for name in self.actions} if self.may_act(request) else {}
-
-    def may_act(self, request: HttpRequest) -> bool:
-        return bool(request.user.has_perm("aggregator.change_deadletter"))
-
     def has_replay_permission(self, request: HttpRequest, _object_id: Any = None) -> bool:
-        return self.may_act(request)
+        return bool(request.user.has_perm("aggregator.change_deadletter"))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[DeadLetter]:
         """Leave out the raw bytes, up to a megabyte each, until the page of one letter reads them."""
@@ -118,15 +111,16 @@ class DeadLetterAdmin(Uncounted, ReadOnlyAdmin):
         context = {
             "groups": [] if filters else _groups(),
             "filters": filters,
-            "may_act": self.may_act(request),
+            "unreplayable": replay.UNREPLAYABLE,
+            "may_act": self.has_replay_permission(request),
         }
         return super().changelist_view(request, context | (extra_context or {}))
 
     def bulk_action(self, name: str, request: HttpRequest, **_: Any) -> HttpResponse:
         """Replay or resolve what the request's query selects."""
-        if not self.may_act(request):
+        if not self.has_replay_permission(request):
             raise PermissionDenied
-        return ACTIONS[name](self._selected(request), int(request.user.pk or 0)).response(self, request)
+        return action_response(self, request, name, self._selected(request))
 
     def _selected(self, request: HttpRequest) -> QuerySet[DeadLetter]:
         """Return the letters that a query selects: by `ids`, else by the list's filters."""
@@ -136,11 +130,11 @@ class DeadLetterAdmin(Uncounted, ReadOnlyAdmin):
         found: QuerySet[DeadLetter] = selected_list(self, request).queryset
         return found
 
-    @admin.action(description="Replay")
+    @admin.action(description="Replay", permissions=["replay"])
     def replay_selected(self, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> HttpResponse:
         return self._redirect("replay", queryset.values_list("pk", flat=True)[:MAX_SELECTED])
 
-    @admin.action(description="Mark as resolved")
+    @admin.action(description="Mark as resolved", permissions=["replay"])
     def resolve_selected(self, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> HttpResponse:
         return self._redirect("resolve", queryset.values_list("pk", flat=True)[:MAX_SELECTED])
 
@@ -188,22 +182,7 @@ class DeadLetterAdmin(Uncounted, ReadOnlyAdmin):
         return format_html(cut, f"{letter.length:,}", bytes(letter.sha256).hex(), shown)
 
 
-def _groups() -> list[dict[str, Any]]:
+def _groups() -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(GROUPS_SQL, [MAX_GROUPED])
-        return [_group(*row) for row in cursor.fetchall()]
-
-
-def _group(code: str, agent: str, ecosystem: str, letters: int, times: int, last_at: Any) -> dict[str, Any]:
-    query = QueryDict(mutable=True)
-    query["code"], query["agent"], query["ecosystem"] = code, agent or "-", ecosystem or "-"
-    return {
-        "code": code,
-        "agent": agent or "(unnamed)",
-        "ecosystem": ecosystem or "—",
-        "letters": letters,
-        "times": times,
-        "last_at": last_at,
-        "query": query.urlencode(),
-        "playable": code not in replay.UNREPLAYABLE,
-    }
+        return list(cursor.fetchall())

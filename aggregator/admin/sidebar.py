@@ -13,22 +13,13 @@ FIRST_MODELS = ("TradingSignal", "Agent", "DeadLetter", "SymbolAlias", "ApiKey",
 
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     """Return the pages that this operator may see, grouped by app."""
-    apps = sorted(admin.site.get_app_list(request), key=lambda app: _rank(APP_ORDER, app["app_label"]))
-    groups = [
-        {"title": app["name"], "items": [_item(model["name"], model["admin_url"]) for model in _models(app)]}
-        for app in apps
-    ]
-    return [{"items": [_item("Dashboard", reverse("admin:index"))]}, *groups]
-
-
-def _models(app: dict[str, Any]) -> list[dict[str, Any]]:
-    visible = [model for model in app["models"] if model["admin_url"]]
-    return sorted(visible, key=lambda model: _rank(FIRST_MODELS, model["object_name"]))
+    groups: list[dict[str, Any]] = [{"items": [{"title": "Dashboard", "link": reverse("admin:index")}]}]
+    for app in sorted(admin.site.get_app_list(request), key=lambda app: _rank(APP_ORDER, app["app_label"])):
+        models = sorted(app["models"], key=lambda model: _rank(FIRST_MODELS, model["object_name"]))
+        items = [{"title": each["name"], "link": each["admin_url"]} for each in models if each["admin_url"]]
+        groups.append({"title": app["name"], "items": items})
+    return groups
 
 
 def _rank(order: tuple[str, ...], name: str) -> int:
     return order.index(name) if name in order else len(order)
-
-
-def _item(title: Any, link: str) -> dict[str, Any]:
-    return {"title": title, "link": link}

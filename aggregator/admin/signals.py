@@ -11,21 +11,19 @@ from django.db import OperationalError
 from django.db.models import QuerySet, TextField
 from django.db.models.functions import Cast
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
-from django.urls import reverse
 from django.utils import timezone
-from django.utils.html import format_html
 from unfold.contrib.filters.admin import RangeDateTimeFilter
 from unfold.utils import parse_datetime_str
 from unfold.views import ChangeList
 
 from aggregator.admin.base import ReadOnlyAdmin, raw_json, selected_list, url_number
-from aggregator.admin.call_pages import call_context
 from aggregator.admin.export import FORMATS
 from aggregator.admin.filters import AgentFilter, ChoiceFilter, EcosystemFilter, TransportFilter, agent_name
 from aggregator.ledger import pager
 from aggregator.ledger.bisection import first_id
-from aggregator.models import TradingSignal
+from aggregator.models import Agent, Outcome, OutcomeEvent, TradingSignal
 from aggregator.templatetags.hub import ago, span
+from aggregator.track_record.call_chart import call_chart, claimed_as, stops_and_targets
 from aggregator.transparency.proofs import signal_proof
 from ecosystems import ECOSYSTEMS
 from ecosystems.signal import Action, decimal_text
@@ -34,6 +32,7 @@ CURSORS = ("before", "after")
 PER_PAGE = 50
 MAX_SIGHTINGS = 200
 MAX_REFERRING = 50
+MAX_EVENTS_SHOWN = 50
 MAX_CLOCK_DIFFERENCE = timedelta(seconds=1)
 """Two machines' clocks may differ by as much without a fault."""
 MAX_ID_DELAY = timedelta(minutes=5)
@@ -115,15 +114,16 @@ class KeysetChangeList(ChangeList):  # type: ignore[misc]
                 raise
             messages.warning(request, "The search took too long. Narrow it, for instance by time.")
             self.page = pager.Page([])
+        self.newer, self.older = self._link("after", self.page.newer), self._link("before", self.page.older)
         self.result_list = self.page.rows
         self.result_count = self.full_result_count = len(self.page.rows)
         self.show_full_result_count = self.show_admin_actions = False
         self.can_show_all = self.multi_page = False
         self.paginator = _NoPages()
 
-    def link(self, **cursor: int | None) -> str:
-        """Return the URL of another page of this list."""
-        return self.get_query_string(cursor, remove=list(CURSORS))  # type: ignore[no-any-return]
+    def _link(self, name: str, cursor: int | None) -> str:
+        """Return the URL of another page of this list; empty where there is none."""
+        return "" if cursor is None else self.get_query_string({name: cursor}, remove=list(CURSORS))
 
     def searched_back_to(self) -> datetime | None:
         """Return when the oldest signal that an unfinished page looked at was received."""
@@ -163,33 +163,13 @@ class SignalAdmin(ReadOnlyAdmin):
     show_full_result_count = False
     list_before_template = "admin/hub/signals_before.html"
     change_form_after_template = "admin/hub/signal_after.html"
+    identity = (("ecosystem", "signal_id"), ("instrument", "symbol"), ("action", "signal_type"), "refers_to")
+    values = (("entry_price", "volume"), ("stop_loss", "take_profit"), ("confidence", "tags"))
+    origin = (("agent_source", "sender"), ("transport", "position"), ("timestamp", "received_at"), "number")
     fieldsets = (
-        (
-            None,
-            {
-                "fields": (
-                    ("ecosystem", "signal_id"),
-                    ("instrument", "symbol"),
-                    ("action", "signal_type"),
-                    "refers_to",
-                )
-            },
-        ),
-        (
-            "Values",
-            {"fields": (("entry_price", "volume"), ("stop_loss", "take_profit"), ("confidence", "tags"))},
-        ),
-        (
-            "Origin",
-            {
-                "fields": (
-                    ("agent_source", "sender"),
-                    ("transport", "position"),
-                    ("timestamp", "received_at"),
-                    "number",
-                )
-            },
-        ),
+        (None, {"fields": identity}),
+        ("Values", {"fields": values}),
+        ("Origin", {"fields": origin}),
         ("Raw payload", {"fields": ("payload",)}),
     )
 
@@ -214,7 +194,7 @@ class SignalAdmin(ReadOnlyAdmin):
         return StreamingHttpResponse(
             lines(search),
             content_type=content_type,
-            headers={"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"},
+            headers={"Content-Disposition": f'attachment; filename="{name}"'},
         )
 
     def proof(self, request: HttpRequest, signal_id: int, **_: Any) -> HttpResponse:
@@ -228,20 +208,14 @@ class SignalAdmin(ReadOnlyAdmin):
         return HttpResponse(
             msgspec.json.format(msgspec.json.encode(proof), indent=2),
             content_type="application/json",
-            headers={
-                "Content-Disposition": f'attachment; filename="proof-{signal_id}.json"',
-                "Cache-Control": "no-store",
-            },
+            headers={"Content-Disposition": f'attachment; filename="proof-{signal_id}.json"'},
         )
 
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
-    ) -> Any:
-        signal = self.get_object(request, object_id)
-        extra = {}
-        if signal:
-            extra = _around(signal) | call_context(signal) | {"proof": signal_proof(signal.position or 0)}
-        return super().change_view(request, object_id, form_url, extra | (extra_context or {}))
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, obj: TradingSignal, **kwargs: Any
+    ) -> HttpResponse:
+        context |= _around(obj) | _outcome(obj) | {"proof": signal_proof(obj.position or 0)}
+        return super().render_change_form(request, context, *args, obj=obj, **kwargs)  # type: ignore[no-any-return]
 
     @admin.display(description="received")
     def time(self, signal: TradingSignal) -> str:
@@ -280,6 +254,30 @@ class SignalAdmin(ReadOnlyAdmin):
         return raw_json(written.get()[0])
 
 
+def _outcome(signal: TradingSignal) -> dict[str, Any]:
+    """Return what became of a call; nothing for a signal that is no call."""
+    if signal.action not in {"BUY", "SELL"} or signal.refers_to is not None:
+        return {}
+    if signal.signal_type not in {"MARKET", "LIMIT", "STOP"}:
+        return {}
+    call = Outcome.objects.select_related("series").filter(position=signal.position or 0).first()
+    if call is None:
+        return {"is_call": True}
+    chart = call_chart(call, signal)
+    agent = Agent.objects.filter(ecosystem=signal.ecosystem, agent_source=signal.agent_source).first()
+    return {
+        "is_call": True,
+        "call": call,
+        "call_agent": agent,
+        "call_claim": claimed_as(signal),
+        "call_levels": zip(("Stop", "Target"), stops_and_targets(call, signal), strict=True),
+        "call_worst": None if call.mae_r is None else -call.mae_r,
+        "call_chart": chart,
+        "call_drawing": chart and chart.drawing,
+        "call_events": OutcomeEvent.objects.filter(position=call.position).order_by("-id")[:MAX_EVENTS_SHOWN],
+    }
+
+
 def _around(signal: TradingSignal) -> dict[str, Any]:
     """Return how a signal arrived, and the signals before and after it, each by one look-up in an index."""
     rows = TradingSignal.objects.order_by()
@@ -288,43 +286,20 @@ def _around(signal: TradingSignal) -> dict[str, Any]:
         ("of this agent", rows.filter(agent_source=signal.agent_source)),
         ("of this instrument", rows.filter(instrument=signal.instrument)),
     )
+    refers_here = rows.filter(
+        refers_to=signal.signal_id, ecosystem=signal.ecosystem, agent_source=signal.agent_source
+    )
+    named = rows.filter(ecosystem=signal.ecosystem, signal_id=signal.refers_to)
     return {
-        "referred_to": _referred_to(signal),
-        "referring": [_link(other) for other in _referring(signal)],
+        "target": None if signal.refers_to is None else named.first(),
+        "referring": refers_here.order_by("-pk")[:MAX_REFERRING],
         "sightings": signal.sightings.order_by("seen_at")[:MAX_SIGHTINGS],
         "adjacent": [
             (
                 words,
-                _link(line.filter(pk__lt=signal.pk).order_by("-pk").first()),
-                _link(line.filter(pk__gt=signal.pk).order_by("pk").first()),
+                line.filter(pk__lt=signal.pk).order_by("-pk").first(),
+                line.filter(pk__gt=signal.pk).order_by("pk").first(),
             )
             for words, line in lines
         ],
     }
-
-
-def _referred_to(signal: TradingSignal) -> str:
-    """Return a link to the signal that a signal refers to; empty if it refers to none."""
-    if signal.refers_to is None:
-        return ""
-    target = TradingSignal.objects.filter(ecosystem=signal.ecosystem, signal_id=signal.refers_to).first()
-    if target is None:
-        return "No such signal is on record: the reference has no effect."
-    if target.agent_source != signal.agent_source:
-        return format_html("{}. It is another agent's: the reference has no effect.", _link(target))
-    return _link(target)
-
-
-def _referring(signal: TradingSignal) -> QuerySet[TradingSignal]:
-    """Return the newest signals that close or amend a signal."""
-    return TradingSignal.objects.filter(
-        refers_to=signal.signal_id, ecosystem=signal.ecosystem, agent_source=signal.agent_source
-    ).order_by("-pk")[:MAX_REFERRING]
-
-
-def _link(signal: TradingSignal | None) -> str:
-    if signal is None:
-        return "—"
-    address = reverse("admin:aggregator_tradingsignal_change", args=[signal.pk])
-    summary = f"{signal.action} {signal.instrument or signal.symbol}, {signal.agent_source or '(unnamed)'}"
-    return format_html('<a href="{}"><bdi>{}</bdi></a> {}', address, summary, ago(signal.received_at))

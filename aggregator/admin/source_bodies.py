@@ -39,8 +39,8 @@ class ReceivedBody:
 
 def last_bodies(source: Source) -> list[ReceivedBody]:
     """Return the newest bodies of a source, from the ledger and the dead letters."""
-    signals = _signals(source).order_by("-received_at")[:MAX_BODIES]
-    letters = _letters(source).order_by("-last_at")[:MAX_BODIES]
+    signals = TradingSignal.objects.filter(_sent_by(source)).order_by("-received_at")[:MAX_BODIES]
+    letters = DeadLetter.objects.filter(_sent_by(source)).order_by("-last_at")[:MAX_BODIES]
     bodies = [*map(_recorded, _with_payload(signals)), *map(_refused, letters)]
     return sorted(bodies, key=lambda body: body.at, reverse=True)[:MAX_BODIES]
 
@@ -52,9 +52,9 @@ def find_body(source: Source, key: str) -> ReceivedBody | None:
     if pk is None:
         return None
     if kind == "letter":
-        letter = _letters(source).filter(pk=pk).first()
+        letter = DeadLetter.objects.filter(_sent_by(source), pk=pk).first()
         return _refused(letter) if letter else None
-    found = _with_payload(_signals(source).filter(pk=pk))
+    found = _with_payload(TradingSignal.objects.filter(_sent_by(source), pk=pk))
     return _recorded(found[0]) if found else None
 
 
@@ -63,18 +63,13 @@ def received_counts(source: Source) -> dict[str, int]:
     now = timezone.now()
     spans = {"minute": timedelta(minutes=1), "hour": timedelta(hours=1), "day": timedelta(days=1)}
     counts = {name: Count("pk", filter=Q(received_at__gt=now - span)) for name, span in spans.items()}
-    return _signals(source).filter(received_at__gt=now - spans["day"]).aggregate(**counts)
+    day = TradingSignal.objects.filter(_sent_by(source), received_at__gt=now - spans["day"])
+    return day.aggregate(**counts)
 
 
-def _signals(source: Source) -> QuerySet[TradingSignal]:
+def _sent_by(source: Source) -> Q:
     # The prefix by itself, which is what the index is for.
-    sender = f"{SENDER_PREFIX}{source.name}"
-    return TradingSignal.objects.filter(sender=sender, sender__startswith=SENDER_PREFIX)
-
-
-def _letters(source: Source) -> QuerySet[DeadLetter]:
-    sender = f"{SENDER_PREFIX}{source.name}"
-    return DeadLetter.objects.filter(sender=sender, sender__startswith=SENDER_PREFIX)
+    return Q(sender=f"{SENDER_PREFIX}{source.name}", sender__startswith=SENDER_PREFIX)
 
 
 def _with_payload(signals: QuerySet[TradingSignal]) -> Sequence[Any]:

@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from unfold.widgets import UnfoldAdminTextareaWidget
 
+from aggregator.admin.base import admin_page
 from aggregator.admin.source_bodies import find_body, last_bodies
 from aggregator.ingest.hooks import MAX_HOOK_BYTES
 from aggregator.ingest.source_preview import preview
@@ -34,18 +35,18 @@ class MappingForm(forms.Form):
     )
 
     def clean_mapping(self) -> str:
-        """Return the mapping with one kind of line break, empty where it is the preset's own."""
-        text = str(self.cleaned_data["mapping"]).replace("\r\n", "\n")
+        mapping = _written(self.cleaned_data["mapping"])
         try:
-            check_mapping(text if text.strip() else "")
+            check_mapping(mapping)
         except InvalidSource as error:
             raise forms.ValidationError(str(error)) from None
-        return text if text.strip() else ""
+        return mapping
 
 
 def mapping_page(admin: Any, request: HttpRequest, source: Source) -> HttpResponse:
     """Show the editor; save the mapping that is posted."""
-    own = preset_mapping(source)
+    preset = presets().get(source.preset)
+    own = preset.mapping if preset else ""
     may_change = admin.has_change_permission(request, source)
     chosen = find_body(source, request.GET.get("body", ""))
     initial = {"mapping": source.mapping or own, "body": chosen.text if chosen else ""}
@@ -57,19 +58,19 @@ def mapping_page(admin: Any, request: HttpRequest, source: Source) -> HttpRespon
         admin.log_change(request, source, "Changed the mapping.")
         messages.success(request, "The mapping is saved. Dead letters can be replayed with it now.")
         return redirect("admin:aggregator_source_change", source.pk)
-    context = {
-        **admin.admin_site.each_context(request),
-        "title": f"Mapping of {source.name}",
-        "opts": admin.opts,
-        "source": source,
-        "form": form,
-        "preset_mapping": own,
-        "bodies": last_bodies(source),
-        "chosen": chosen,
-        "may_change": may_change,
-        "found": _preview(source, form["mapping"].value(), form["body"].value()),
-    }
-    return render(request, "admin/hub/source_mapping.html", context)
+    return admin_page(
+        admin,
+        request,
+        "admin/hub/source_mapping.html",
+        f"Mapping of {source}",
+        source=source,
+        form=form,
+        preset_mapping=own,
+        bodies=last_bodies(source),
+        chosen=chosen,
+        may_change=may_change,
+        found=_preview(source, form["mapping"].value(), form["body"].value()),
+    )
 
 
 def preview_page(request: HttpRequest, pk: int, **_: Any) -> HttpResponse:
@@ -81,21 +82,19 @@ def preview_page(request: HttpRequest, pk: int, **_: Any) -> HttpResponse:
     return render(request, "admin/hub/source_preview.html", {"found": found})
 
 
-def preset_mapping(source: Source) -> str:
-    """Return the mapping of the source's preset."""
-    known = presets().get(source.preset)
-    return known.mapping if known else ""
+def _written(mapping: str) -> str:
+    """Return a mapping with one kind of line break, empty where it is the preset's own."""
+    return mapping.replace("\r\n", "\n") if mapping.strip() else ""
 
 
 def _preview(source: Source, mapping: str, body: str) -> dict[str, Any]:
     """Return what is wrong with a mapping, or what the body would become by it."""
-    mapping = mapping.replace("\r\n", "\n")[: MAX_MAPPING_LENGTH + 1]
+    source.mapping = _written(mapping)[: MAX_MAPPING_LENGTH + 1]
     try:
-        check_mapping(mapping if mapping.strip() else "")
+        check_mapping(source.mapping)
     except InvalidSource as error:
         return {"error": str(error)}
     if not body.strip():
         return {"is_empty": True}
     encoded = body.encode(errors="replace")[:MAX_HOOK_BYTES]
-    source.mapping = mapping if mapping.strip() else ""
     return {"previews": preview(source, encoded)}

@@ -1,8 +1,7 @@
 """How figures and times read on the operator's pages."""
 
 from datetime import datetime, timedelta
-from functools import lru_cache
-from typing import Any
+from functools import cache
 
 from django import template
 from django.template.loader import render_to_string
@@ -12,6 +11,26 @@ from django.utils.safestring import SafeString
 
 register = template.Library()
 
+LABELS = {
+    "live": ("success", "sensors"),
+    "late": ("warning", "hourglass_top"),
+    "silent": ("danger", "sensors_off"),
+    "closed market": ("info", "bedtime"),
+    "no signals yet": ("default", "pending"),
+    "ok": ("success", "check_circle"),
+    "degraded": ("warning", "warning"),
+    "failed": ("danger", "error"),
+    "not configured": ("default", "remove"),
+    "not checked": ("default", "remove"),
+    "read": ("success", "check_circle"),
+    "behind": ("warning", "warning"),
+    "no consumers": ("warning", "warning"),
+    "lost entries": ("danger", "error"),
+    "not readable": ("danger", "error"),
+    "received": ("success", "check_circle"),
+    "waiting": ("default", "pending"),
+}
+"""Words with a label's colour and icon: colour is never the only sign."""
 UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -59,19 +78,9 @@ def per_hour(rate: float | None) -> str:
 
 
 @register.simple_tag
-@lru_cache(maxsize=256)
-def label(text: str, variant: str, icon: str, size: str = "md") -> SafeString:
-    """Return the admin's label: rendered once, for a page has a hundred of few kinds."""
-    context = {"text": text, "variant": variant, "icon": icon, "size": size}
+@cache
+def label(word: str, size: str = "md") -> SafeString:
+    """Return the admin's label of one of LABELS: rendered once, for a page has a hundred of few kinds."""
+    variant, icon = LABELS[word]
+    context = {"text": word, "variant": variant, "icon": icon, "size": size}
     return render_to_string("unfold/helpers/label.html", context)
-
-
-@register.simple_tag
-def keyset_links(changes: Any) -> dict[str, Any]:
-    """Return the URLs of the pages around one of `KeysetChangeList`; empty where there is none."""
-    page = changes.page
-    return {
-        "newer": changes.link(after=page.newer) if page.newer is not None else "",
-        "older": changes.link(before=page.older) if page.older is not None else "",
-        "searched_back_to": changes.searched_back_to() if page.unfinished else None,
-    }

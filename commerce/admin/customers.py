@@ -3,15 +3,13 @@
 from typing import Any
 
 from django.contrib import admin, messages
-from django.contrib.admin.models import CHANGE, LogEntry
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import redirect
 from django.urls import reverse
-from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 
-from aggregator.admin.dashboard import CHART_OPTIONS
+from aggregator.admin.base import AddedByHand, admin_page
 from commerce.admin import revenue
 from commerce.admin.lists import STATE_LABELS, ReadOnlyInline
 from commerce.models import Customer, Subscription
@@ -29,7 +27,7 @@ class SubscriptionInline(ReadOnlyInline):
 
 
 @admin.register(Customer)
-class CustomerAdmin(ModelAdmin):  # type: ignore[misc]
+class CustomerAdmin(AddedByHand):
     list_display = ("email", "name", "plan", "state", "created_at")
     search_fields = ("email", "name", "stripe_customer_id")
     list_filter = (("subscriptions__plan", admin.RelatedOnlyFieldListFilter),)
@@ -53,8 +51,7 @@ class CustomerAdmin(ModelAdmin):  # type: ignore[misc]
             return
         endpoints.follow_address(obj)
         before = form.initial["email"]
-        message = f"E-mail address changed from {before} to {obj.email}."
-        LogEntry.objects.log_actions(int(request.user.pk or 0), [obj], CHANGE, change_message=message)
+        self.log_change(request, obj, f"E-mail address changed from {before} to {obj.email}.")
         if not authentication.notify_address_change(obj, before):
             messages.warning(request, f"Could not notify {before} of the change: no e-mail could be sent.")
 
@@ -101,9 +98,8 @@ class CustomerAdmin(ModelAdmin):  # type: ignore[misc]
     )
     def overview(self, request: HttpRequest) -> HttpResponse:
         """Show monthly recurring revenue, subscriptions, usage and deliveries."""
-        page = {**self.admin_site.each_context(request), "title": "Revenue and usage", "opts": self.opts}
-        page |= revenue.revenue_overview() | {"chart_options": CHART_OPTIONS}
-        return render(request, "admin/commerce/overview.html", page)
+        page, figures = "admin/commerce/overview.html", revenue.revenue_overview()
+        return admin_page(self, request, page, "Revenue and usage", **figures)
 
     @action(  # type: ignore[untyped-decorator]
         description="View account", icon="visibility", url_path="account", permissions=["view"]
@@ -113,12 +109,9 @@ class CustomerAdmin(ModelAdmin):  # type: ignore[misc]
         customer = self.get_object(request, object_id)
         if customer is None:
             raise Http404
-        LogEntry.objects.log_actions(
-            int(request.user.pk or 0), [customer], CHANGE, change_message="Viewed the account page."
-        )
-        page = {**self.admin_site.each_context(request), "opts": self.opts, "acts": False}
-        page |= {"title": f"Account of {customer.email}", **context.account_context(customer)}
-        return render(request, "admin/commerce/account.html", page)
+        self.log_change(request, customer, "Viewed the account page.")
+        page, title = "admin/commerce/account.html", f"Account of {customer.email}"
+        return admin_page(self, request, page, title, acts=False, **context.account_context(customer))
 
     @action(  # type: ignore[untyped-decorator]
         description="Add subscription", icon="add", permissions=["add_subscription"]

@@ -4,10 +4,9 @@ from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest
-from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
-from aggregator.admin.base import ReadOnlyAdmin
+from aggregator.admin.base import AddedByHand, ReadOnlyAdmin
 from commerce.admin.lists import ReadOnlyInline, StateColumn
 from commerce.billing.stripe_client import stripe_is_configured
 from commerce.models import StripeEvent, Subscription, SubscriptionPrice
@@ -29,7 +28,7 @@ STRIPE_FIELDS = (
 
 
 @admin.register(Subscription)
-class SubscriptionAdmin(StateColumn, ModelAdmin):  # type: ignore[misc]
+class SubscriptionAdmin(StateColumn, AddedByHand):
     list_display = ("customer", "plan", "state_label", "started_at", "period_ends_at", "ends_at", "billing")
     list_filter = ("state", "plan")
     list_select_related = ("customer", "plan")
@@ -41,10 +40,7 @@ class SubscriptionAdmin(StateColumn, ModelAdmin):  # type: ignore[misc]
         (None, {"fields": ("customer", "plan", "state", "started_at", "ends_at")}),
         ("Set by Stripe", {"fields": STRIPE_FIELDS}),
     )
-
-    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        fieldsets = super().get_fieldsets(request, obj)
-        return fieldsets if obj else fieldsets[:1]
+    add_fieldsets = fieldsets[:1]
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> Any:  # noqa: ARG002
         return (PriceInline,) if obj else ()

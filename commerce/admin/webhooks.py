@@ -1,9 +1,6 @@
 """Endpoints of customers, and the messages that were sent there."""
 
-from datetime import datetime
-
 from django.contrib import admin
-from unfold.decorators import display
 
 from aggregator.admin.base import ReadOnlyAdmin, Uncounted
 from commerce.admin.lists import ReadOnlyInline, StateColumn
@@ -27,15 +24,11 @@ class AttemptInline(ReadOnlyInline):
 
 @admin.register(Message)
 class MessageAdmin(StateColumn, Uncounted, ReadOnlyAdmin):
-    list_display = ("message_id", "endpoint", "state_label", "attempt_count", "created_at", "next_attempt")
+    list_display = ("message_id", "endpoint", "state_label", "attempt_count", "created_at", "next_attempt_at")
     list_filter = ("state",)
     list_select_related = ("endpoint",)
     search_fields = ("=message_id", "=endpoint__public_id")
     ordering = ("-id",)
     exclude = ("due_at",)
-    readonly_fields = ("next_attempt",)
+    readonly_fields = ("next_attempt_at",)
     inlines = (AttemptInline,)
-
-    @display(description="Next attempt")  # type: ignore[untyped-decorator]
-    def next_attempt(self, message: Message) -> datetime | None:
-        return message.next_attempt_at

@@ -9,7 +9,6 @@ from django.db.models import Prefetch
 from django.http import HttpRequest
 from django.utils import timezone
 
-from aggregator.admin.dashboard import CHART_OPTIONS
 from commerce import usage
 from commerce.billing.stripe_client import stripe_is_configured
 from commerce.models import Customer, Endpoint, Message, Plan, Subscription, UsageDay
@@ -89,7 +88,6 @@ def account_context(customer: Customer) -> dict[str, Any]:
         ]
         if plan
         else [],
-        "chart_options": CHART_OPTIONS,
         "usage_charts": customer_usage_charts(customer, now.date()),
         "keys": _keys(customer, now),
         "endpoints": _endpoints(customer),

@@ -18,8 +18,10 @@ from django.utils import timezone
 from aggregator.admin import dashboard
 from aggregator.arrivals import liveness, queries
 from aggregator.arrivals.silence import Liveness
+from aggregator.health.checks import Status
 from aggregator.health.runner import check_runner
 from aggregator.models import Agent, ArrivalHour, FollowerCursor
+from aggregator.templatetags.hub import label
 from tests.servers import eventually
 from tests.servers import free_port as find_free_port
 
@@ -58,6 +60,11 @@ def test_first_use_shows_a_command_for_each_transport(page):
     assert "redis-cli" in seen
     assert "curl -sS &quot;http://localhost/api/signals&quot;" in page.get("/admin/").content.decode()
     assert "no signals yet" in seen
+
+
+@pytest.mark.parametrize("word", [*Liveness, *Status])
+def test_every_state_has_a_label(word):
+    assert word in label(word)
 
 
 def test_arrivals_replace_the_first_use_page(page, record):

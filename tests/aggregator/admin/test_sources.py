@@ -27,7 +27,7 @@ def create(page, **fields):
         "preset": "tradingview",
         "ecosystem": "",
         "agent": "",
-        "allow": "",
+        "networks": "",
         "rate": "",
         "stream": "",
     }
@@ -51,6 +51,17 @@ def send(page, url, content):
 def text_of(response):
     assert response.status_code == 200
     return html.unescape(re.sub(r"\s+", " ", response.content.decode()))
+
+
+@pytest.mark.parametrize("agent", ["a\u200bb", "x" * 129])
+def test_a_sources_agent_is_a_name_also_after_a_change(page, agent):
+    _, source = create(page)
+    response = page.post(
+        f"{LIST}{source.pk}/change/", {"agent": agent, "agents": "", "networks": "", "rate": ""}
+    )
+    assert "a name is a" in text_of(response)
+    source.refresh_from_db()
+    assert source.agent == "tv"
 
 
 def test_a_new_sources_url_is_shown_once_with_what_to_do_at_the_producer(page):
@@ -88,7 +99,7 @@ def test_every_preset_has_a_page_of_its_own(page, preset):
         ({"name": "there"}, "exists already"),
         ({"preset": "myspace"}, "not one of the available choices"),
         ({"preset": "nautilustrader"}, "reads a stream"),
-        ({"allow": "192.0.2.0/33"}, "neither an address nor a network"),
+        ({"networks": "192.0.2.0/33"}, "neither an address nor a network"),
         ({"rate": "often"}, "a rate is written as"),
     ],
 )
@@ -100,11 +111,11 @@ def test_what_cannot_be_a_source_says_why(page, fields, words):
 
 
 def test_a_source_is_limited_and_shows_what_it_is(page):
-    _, source = create(page, allow="192.0.2.7\n2001:db8::/32", rate="60/minute")
+    _, source = create(page, networks="192.0.2.7\n2001:db8::/32", rate="60/minute")
     assert source.networks == ["192.0.2.7/32", "2001:db8::/32"]
     change = f"{LIST}{source.pk}/change/"
     assert "60/minute" in text_of(page.get(change))
-    response = page.post(change, {"agent": "other", "allow": "192.0.2.0/24", "rate": ""})
+    response = page.post(change, {"agent": "other", "networks": "192.0.2.0/24", "rate": ""})
     assert response.status_code == 302
     source.refresh_from_db()
     assert (source.agent, source.networks, source.rate, source.preset) == (

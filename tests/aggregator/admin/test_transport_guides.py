@@ -6,6 +6,7 @@ import dataclasses
 import html
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,6 @@ from urllib.parse import urlsplit
 import pytest
 from django.test import Client
 
-from aggregator.admin import transport_guides
 from aggregator.http import api_keys
 from aggregator.ingest.streams import configured_consumer
 from aggregator.ledger import inserted_rows
@@ -116,11 +116,19 @@ def test_from_a_database_client(shown, program_environment, settings):
     assert TradingSignal.objects.get().transport == "database"
 
 
-def test_a_url_is_shown_without_its_secrets():
-    url = "postgres://hub:hush@db.example:5432/hub?sslmode=verify-full&sslpassword=hush"
-    assert transport_guides.url_for_psql(url) == "postgres://hub@db.example:5432/hub?sslmode=verify-full"
-
-
-def test_a_url_without_a_host_is_shown_as_psql_reads_it():
-    url = "postgres:///hub?host=/run/postgresql&password=hush"
-    assert transport_guides.url_for_psql(url) == "postgres:///hub?host=%2Frun%2Fpostgresql"
+@pytest.mark.parametrize(
+    ("url", "options"),
+    [
+        (
+            "postgres://hub:hush@db.example:5432/hub?sslmode=verify-full&sslpassword=hush",
+            "user=hub dbname=hub host=db.example port=5432 sslmode=verify-full",
+        ),
+        ("postgres:///hub?host=/run/postgresql&password=hush", "dbname=hub host=/run/postgresql"),
+        ("postgres://a%20b:hush@[::1]/hub", "user='a b' dbname=hub host=::1"),
+    ],
+)
+def test_a_url_of_postgres_is_shown_as_psql_reads_it_without_its_secrets(page, settings, url, options):
+    settings.ENVIRONMENT = dataclasses.replace(settings.ENVIRONMENT, core_db_url=url)
+    seen = html.unescape(page.get("/admin/").content.decode())
+    assert f"psql {shlex.quote(options)} -c" in seen
+    assert "hush" not in seen

@@ -123,6 +123,29 @@ def test_an_operator_adds_a_subscription(operator):
     assert Subscription.objects.count() == 1
 
 
+@pytest.mark.parametrize("sent", ["nobody", "'", "1.5", "9" * 30])
+@pytest.mark.parametrize(("model", "field"), [("subscription", "customer"), ("customer", "user")])
+def test_a_choice_that_is_no_number_is_no_valid_choice(operator, model, field, sent):
+    page = operator.post(f"/admin/commerce/{model}/add/", {field: sent})
+    assert page.status_code == 200
+    assert "Select a valid choice" in page.content.decode()
+    assert operator.get(f"/admin/commerce/{model}/add/", {field: sent}).status_code == 200
+
+
+def test_a_link_to_an_add_form_sets_what_its_fields_can_hold(operator):
+    person = Customer.objects.create(email="a@example.com")
+    given = {"customer": person.pk, "prices": "x", "started_at": "tomorrow", "ends_at": "2030-01-01 10:00"}
+    page = operator.get("/admin/commerce/subscription/add/", given).content.decode()
+    assert f'<option value="{person.pk}" selected' in page
+    assert 'value="2030-01-01"' in page
+    assert "tomorrow" not in page
+    for odd in ("x", "1.5", "", "9999-12-31T23:59:59-14:00"):
+        query = {"expires_at": odd, "agents": odd, "scopes": odd, "reader": odd}
+        assert operator.get("/admin/aggregator/apikey/add/", query).status_code == 200
+    page = operator.get("/admin/aggregator/apikey/add/?scopes=read")
+    assert page.context["adminform"].form["scopes"].value() == "read"
+
+
 def test_a_plan_is_changed(operator):
     plan = Plan.objects.create(slug="pro", name="Pro", price=10)
     form = {
