@@ -64,7 +64,7 @@ class EventBus:
         self.topic = topic
         self._carried = frozenset[str]().union(*(transport.ecosystems for transport in transports))
         self._clock = clock
-        self._sending = threading.Lock()
+        self._sending = threading.RLock()  # a subscriber may publish, within the call that calls it
         through = [transport for transport in transports if outbox is not None and not transport.local]
         self._direct = [transport for transport in transports if transport not in through]
         self._routes = {
