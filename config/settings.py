@@ -317,7 +317,8 @@ def broker_url(url: str) -> str:
         target = SentinelUrl.parse(url)
         login = url.partition("://")[2].partition("/")[0].rpartition("@")[0]
         at, database = f"{login}@" if login else "", target.server_options["db"]
-        return ";".join(f"sentinel://{at}{host}:{port}/{database}" for host, port in target.addresses)
+        addresses = ((f"[{host}]" if ":" in host else host, port) for host, port in target.addresses)
+        return ";".join(f"sentinel://{at}{host}:{port}/{database}" for host, port in addresses)
     parts = urlsplit(url)
     options = dict(parse_qsl(parts.query))
     database, netloc = options.pop("db", ""), parts.netloc
