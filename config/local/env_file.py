@@ -24,7 +24,11 @@ class DotEnv:
 
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
-        text = self.path.read_text() if self.path.exists() else ""
+        try:
+            text = self.path.read_text("utf-8") if self.path.exists() else ""
+        except UnicodeDecodeError as error:
+            reason = f"{self.path} cannot be read: it may hold lines of NAME=value in UTF-8"
+            raise OSError(reason) from error
         before, _, rest = text.partition(BEGIN)
         _, _, after = rest.partition(END)
         self._text = (before.rstrip() + "\n" + after.strip()).strip()
@@ -57,7 +61,7 @@ class DotEnv:
         ]
         handle, draft = tempfile.mkstemp(dir=self.path.parent, prefix=".env.")
         try:
-            with os.fdopen(handle, "w") as stream:
+            with os.fdopen(handle, "w", encoding="utf-8") as stream:
                 stream.write("\n".join(lines).lstrip())
             Path(draft).replace(self.path)
         finally:

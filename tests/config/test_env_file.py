@@ -1,5 +1,6 @@
 """The `.env` file that `make run` keeps: the user's lines stay as they are."""
 
+import pytest
 from dotenv import dotenv_values
 
 from config.local.env_file import DotEnv
@@ -29,6 +30,21 @@ def test_an_empty_value_counts_as_not_set(tmp_path):
     path = tmp_path / ".env"
     path.write_text("A=\n")
     assert written(path, A="1")["A"] == "1"
+
+
+def test_a_byte_order_mark_belongs_to_no_name(tmp_path):
+    """Editors of Windows write one, and the hub's programs read such a file."""
+    path = tmp_path / ".env"
+    path.write_bytes(b"\xef\xbb\xbfA=mine\n")
+    assert written(path, A="new", B="2") == {"A": "mine", "B": "2"}
+
+
+def test_a_file_that_is_not_utf_8_is_left_alone(tmp_path):
+    path = tmp_path / ".env"
+    path.write_bytes(b"A=\xe9\n")
+    with pytest.raises(OSError, match="cannot be read: it may hold lines of NAME=value in UTF-8"):
+        DotEnv(path)
+    assert path.read_bytes() == b"A=\xe9\n"
 
 
 def test_a_secret_in_a_file_counts_as_set(tmp_path):
