@@ -15,10 +15,11 @@ import signal
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from config.local import Postgres, Redis, ServerError, data_home
-from config.local.announcement import Announcer, print_line, startup_message
+from config.local.announcement import announce_when_live, print_line, startup_message
 from config.local.env_file import DotEnv
 from config.local.processes import (
     DATA,
@@ -84,9 +85,9 @@ def run(stack: ExitStack) -> int:
     if demo:
         manage(environment, "seed_plans", "--simulated")
     password = operator_password(environment)
-    announcer = Announcer(port, startup_message(environment, OPERATOR, password, demo=demo))
+    message = startup_message(environment, OPERATOR, password, demo=demo)
     agents = ROOT / "Procfile.demo" if demo else None
-    failure = supervise(ROOT / "Procfile", agents, environment, announcer.start, announcer.cancel)
+    failure = supervise(ROOT / "Procfile", agents, environment, partial(announce_when_live, port, message))
     print_line(failure or "Stopping …", error=bool(failure))
     return 1 if failure else 0
 
