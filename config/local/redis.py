@@ -20,7 +20,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from config.local.server import Server
-from config.local.server_home import SHARED_HOME, ServerError, copy_once, server_account
+from config.local.server_home import SHARED_HOME, ServerError, copy_once, give_to_server, is_root
 
 PROGRAMS = ("redis-server", "valkey-server")
 PACKAGED = {
@@ -92,7 +92,7 @@ class Redis(Server):
     def _prepare(self) -> None:
         if not self.data.exists():
             self.data.mkdir(mode=0o700)
-            server_account().own(self.data)
+            give_to_server(self.data)
 
     def _launch(self) -> subprocess.Popen[bytes]:
         settings = {
@@ -160,7 +160,7 @@ def reachable_copy(program: Program) -> Path:
     """
     path = program.path
     target = path.resolve()
-    if server_account().user is None or all(
+    if not is_root() or all(
         each.stat().st_mode & 0o001 for each in (target, *target.parents, *path.absolute().parents)
     ):
         return path

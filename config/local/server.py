@@ -98,13 +98,10 @@ class Server(ABC):
 
     def stop(self) -> None:
         """Stop the server and wait for its end; harsher signals follow when it does not end in time."""
-        self._end(self.stop_signal)
-
-    def _end(self, first: signal.Signals) -> None:
         process, self._process = self._process, None
         if process is None:
             return
-        for step in (first, signal.SIGQUIT, signal.SIGKILL):
+        for step in (self.stop_signal, signal.SIGQUIT, signal.SIGKILL):
             process.send_signal(step)
             try:
                 process.wait(STOP_TIMEOUT_S)
@@ -164,7 +161,7 @@ class Server(ABC):
 
         It gets a session of its own: a terminal's Ctrl-C must not stop the server before its clients.
         """
-        owner = server_account()
+        account = server_account()
         self.log.touch(mode=0o600)
         self.log.chmod(0o600)  # it may be of a version that left it readable, and holds what clients sent
         with self.log.open("wb") as log:
@@ -177,9 +174,9 @@ class Server(ABC):
                 env=_clean_environment(),
                 start_new_session=True,
                 preexec_fn=_end_with_parent(self.stop_signal),
-                user=owner.user,
-                group=owner.group,
-                extra_groups=owner.extra_groups,
+                user=account.pw_uid if account else None,
+                group=account.pw_gid if account else None,
+                extra_groups=() if account else None,
             )
         if stdin is not None and process.stdin is not None:
             with process.stdin:
