@@ -85,10 +85,12 @@ def _databases(environment: "Environment", ecosystems: Sequence[str]) -> list[Tr
         return []
     from ecosystems.bus.database import DatabaseTransport
 
-    if len(homes) == 1:
-        return [DatabaseTransport(url, ecosystems=names) for url, names in homes.items()]
     return [
-        DatabaseTransport(url, ecosystems=names, name=f"database:{'+'.join(names)}")
+        DatabaseTransport(
+            url,
+            ecosystems=names,
+            name="database" if len(homes) == 1 else f"database:{'+'.join(names)}",
+        )
         for url, names in homes.items()
     ]
 
