@@ -15,7 +15,7 @@ import requests
 from ecosystems.bus.configuration import webhook_transport
 from ecosystems.bus.redis import make_client
 from ecosystems.bus.transport import BusError
-from ecosystems.bus.webhook_answers import problem_of
+from ecosystems.bus.webhook import problem_of
 from ecosystems.http_errors import error_chain
 from ecosystems.redis_client import error_text
 

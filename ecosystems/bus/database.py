@@ -13,10 +13,10 @@ from ecosystems.bus.transport import (
     BusError,
     Entry,
     Fate,
+    Postponed,
     Refused,
     Transport,
     halves,
-    postpone,
     send_in_turn,
 )
 from ecosystems.http_errors import one_line
@@ -88,7 +88,7 @@ class DatabaseTransport(Transport):
         except psycopg.Error as error:
             if not (error.sqlstate or "").startswith(REFUSING_SQLSTATES):
                 self.close()
-                return postpone(len(batch), _reason(error))
+                return [Postponed(_reason(error))] * len(batch)
             if len(batch) == 1:
                 return [Refused(f"sqlstate_{error.sqlstate}", _reason(error))]
             return send_in_turn(self._insert, halves(batch))

@@ -21,7 +21,6 @@ from ecosystems.bus.transport import (
     Postponed,
     Transport,
     Unsubscribe,
-    postpone,
 )
 from ecosystems.http_errors import one_line
 from ecosystems.redis_client import connect_redis
@@ -69,7 +68,7 @@ class RedisTransport(Transport):
             with self._connection() as connection:
                 self._append(connection, entries, fates)
         except (redis.RedisError, OSError) as error:
-            return fates + postpone(len(entries) - len(fates), one_line(error))
+            return fates + [Postponed(one_line(error))] * (len(entries) - len(fates))
         stop = next((fate for fate in fates if isinstance(fate, Postponed)), Postponed(""))
         return fates + [stop] * (len(entries) - len(fates))
 
