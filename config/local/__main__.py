@@ -45,7 +45,7 @@ def main() -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal of another encoding gets question marks
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+        signal.signal(number, signal.default_int_handler)
     try:
         with ExitStack() as stack:
             try:
@@ -67,7 +67,8 @@ def run(stack: ExitStack) -> int:
     stack.enter_context(single_run())
     stop_earlier_run()
     port = web_port()
-    dotenv = DotEnv(Path(_dotenv_path()))
+    named = os.environ.get("SIGNAL_HUB_DOTENV") or "off"
+    dotenv = DotEnv(ROOT / ".env" if named == "off" else Path(named))
     dotenv.add(generated())
     local = {
         "CORE_EVENT_BUS_BACKEND": "redis",
@@ -172,15 +173,6 @@ def child_environment(dotenv: DotEnv, local: Mapping[str, str], port: int) -> di
 def _is_set(name: str, dotenv: DotEnv) -> bool:
     """Return whether the user has set a variable, in the environment or in `.env`."""
     return bool(os.environ.get(name) or os.environ.get(f"{name}_FILE")) or dotenv.has(name)
-
-
-def _dotenv_path() -> str:
-    named = os.environ.get("SIGNAL_HUB_DOTENV")
-    return named if named and named != "off" else str(ROOT / ".env")
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import http.client
 import sys
 import threading
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 
 
 def print_line(text: str, *, error: bool = False) -> None:
@@ -25,14 +25,12 @@ def announce_when_live(port: int, text: str, stopping: threading.Event) -> None:
 
 def is_live(port: int) -> bool:
     """Return whether the web server answers on `/livez`."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    try:
-        connection.request("GET", "/livez")
-        return connection.getresponse().status == http.HTTPStatus.OK
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
+        try:
+            connection.request("GET", "/livez")
+            return connection.getresponse().status == http.HTTPStatus.OK
+        except (OSError, http.client.HTTPException):
+            return False
 
 
 def startup_message(environment: Mapping[str, str], name: str, password: str, *, demo: bool) -> str:

@@ -28,6 +28,7 @@ class Postgres(Server):
     """UTF-8, text sorted by code point, SCRAM passwords, superuser `hub`, UTC."""
 
     name = "postgres"
+    pid_file = "postmaster.pid"
     stop_signal = signal.SIGINT  # which disconnects the clients
     user: ClassVar[str] = "hub"
 
@@ -53,10 +54,6 @@ class Postgres(Server):
             if connection.execute(query, [dbname]).fetchone() is None:
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(dbname)))
         return self.url(dbname)
-
-    @property
-    def _pid_file(self) -> Path:
-        return self.data / "postmaster.pid"
 
     @functools.cached_property
     def programs(self) -> Path:

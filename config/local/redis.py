@@ -41,11 +41,6 @@ class Program:
     version: tuple[int, ...]
 
     @property
-    def is_packaged(self) -> bool:
-        """Return whether it came with a Python package, and not with the system."""
-        return self.path.is_relative_to(sys.prefix)
-
-    @property
     def title(self) -> str:
         """Return its name and version for people."""
         name = "Valkey" if "valkey" in self.path.name else "Redis"
@@ -54,7 +49,7 @@ class Program:
     @property
     def warning(self) -> str:
         """Return one line on security fixes that it lacks; empty where none is known."""
-        if not self.is_packaged or self.version >= OLDEST_PATCHED:
+        if not self.path.is_relative_to(sys.prefix) or self.version >= OLDEST_PATCHED:
             return ""
         return (
             f"{self.title} of a Python package lacks fixes of known security holes (it listens on 127.0.0.1 "
@@ -66,6 +61,7 @@ class Redis(Server):
     """Redis or Valkey with a password; never evicts; a durable one keeps an append-only file."""
 
     name = "redis"
+    pid_file = "redis.pid"
     stop_signal = signal.SIGTERM
 
     def __init__(
@@ -80,10 +76,6 @@ class Redis(Server):
     def url(self) -> str:
         """Return the URL of database 0. It names the user: redis-cli takes an empty one for a name."""
         return f"redis://default:{self.identity.password}@127.0.0.1:{self.identity.port}/0"
-
-    @property
-    def _pid_file(self) -> Path:
-        return self.data / "redis.pid"
 
     @functools.cached_property
     def program(self) -> Program:
@@ -100,7 +92,7 @@ class Redis(Server):
             "port": str(self.identity.port),
             "requirepass": self.identity.password,
             "dir": f'"{self.data}"',
-            "pidfile": f'"{self._pid_file}"',
+            "pidfile": f'"{self.data / self.pid_file}"',
             "appendonly": "yes" if self.durable else "no",
             "save": '""',
             "maxmemory-policy": "noeviction",

@@ -46,6 +46,7 @@ class Server(ABC):
     """
 
     name: ClassVar[str]
+    pid_file: ClassVar[str]
     stop_signal: ClassVar[signal.Signals]
 
     def __init__(self, home: Path, *, durable: bool = True) -> None:
@@ -53,6 +54,7 @@ class Server(ABC):
         self.durable = durable
         self.data = home / self.name
         self.log = home / f"{self.name}.log"
+        self._identity_file = home / f"{self.name}.json"
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -111,7 +113,7 @@ class Server(ABC):
 
     def _start_until(self, deadline: float) -> None:
         if not is_port_free(self.identity.port):
-            self._change_port()
+            self._save_identity(replace(self.identity, port=free_port()))
         while (reason := self._try_start(deadline)) is not None:
             if "in use" not in reason or time.monotonic() > deadline:
                 raise ServerError(f"{self.name} does not start: {reason} (log: {self.log})")
@@ -119,7 +121,7 @@ class Server(ABC):
                 # Processes of a killed predecessor need a moment to notice that it is gone.
                 time.sleep(0.2)
             else:
-                self._change_port()
+                self._save_identity(replace(self.identity, port=free_port()))
 
     def _try_start(self, deadline: float) -> str | None:
         """Start once; return None when the server answers, or why it does not, with no process left."""
@@ -144,15 +146,16 @@ class Server(ABC):
 
     def _end_predecessor(self) -> None:
         """End a server that a killed run left on our data, and remove a pid file without a process."""
+        pid_file = self.data / self.pid_file
         try:
-            process = psutil.Process(int(self._pid_file.read_text().split()[0]))
+            process = psutil.Process(int(pid_file.read_text().split()[0]))
             # The number may belong to another program: only one that works in our data folder is ours.
             if Path(process.cwd()) == self.data.resolve():
                 process.send_signal(self.stop_signal)
                 process.wait(STOP_TIMEOUT_S)
         except (FileNotFoundError, ValueError, IndexError, psutil.Error):
             pass
-        self._pid_file.unlink(missing_ok=True)
+        pid_file.unlink(missing_ok=True)
 
     def _spawn(
         self, command: Sequence[str | Path], cwd: Path, stdin: str | None = None
@@ -183,14 +186,6 @@ class Server(ABC):
                 process.stdin.write(stdin.encode())
         return process
 
-    @property
-    def _identity_file(self) -> Path:
-        return self.home / f"{self.name}.json"
-
-    def _change_port(self) -> None:
-        """Choose another port."""
-        self._save_identity(replace(self.identity, port=free_port()))
-
     def _save_identity(self, identity: Identity) -> Identity:
         create_home(self.home)
         draft = self._identity_file.with_suffix(".part")
@@ -199,10 +194,6 @@ class Server(ABC):
         draft.replace(self._identity_file)
         self.__dict__["identity"] = identity
         return identity
-
-    @property
-    @abstractmethod
-    def _pid_file(self) -> Path: ...
 
     @abstractmethod
     def _prepare(self) -> None:

@@ -5,6 +5,7 @@
 
 import logging
 import random
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -30,14 +31,6 @@ HISTORY_FACTORS = (1, 2, 4, 8, 16)
 logger = logging.getLogger("signal_hub.agent")
 
 
-class StopEvent(Protocol):
-    """The event that ends the agent, such as a `threading.Event`."""
-
-    def is_set(self) -> bool: ...
-
-    def wait(self, timeout: float) -> bool: ...
-
-
 class Publisher(Protocol):
     """The agent's way to send signals."""
 
@@ -58,7 +51,7 @@ class Agent:
         publisher: Publisher,
         *,
         progress: Progress,
-        stop: StopEvent,
+        stop: threading.Event,
         finite: bool = False,
         speed: float | None = None,
         catch_up: timedelta = timedelta(days=1),
