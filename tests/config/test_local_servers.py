@@ -17,10 +17,11 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from config import local
-from config.local import Postgres, Redis, ServerError, data_home, server_home, temporary_home
+from config.local import Postgres, Redis, ServerError, data_home, server_home
 from config.local import redis as embedded_redis
 from config.local.server import last_log_line
 from tests.servers import PROJECT, eventually
+from tests.temporary_home import temporary_home
 
 
 @pytest.fixture

@@ -15,8 +15,9 @@ import pytest
 import requests
 from dotenv import dotenv_values
 
-from config.local import Postgres, free_port, processes, temporary_home
+from config.local import Postgres, free_port, processes
 from tests.servers import PROJECT, eventually, renamed
+from tests.temporary_home import temporary_home
 
 NOT_COPIED = shutil.ignore_patterns(".*", "tests", "*.pyc.*")
 """Compiled modules are copied: to compile them anew takes each run seconds."""
