@@ -8,11 +8,11 @@ import random
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 from ecosystems.agent.heartbeat import heartbeat
 from ecosystems.agent.progress import Progress
-from ecosystems.bus import InvalidSignal, OutboxError
+from ecosystems.bus import EventBus, InvalidSignal, OutboxError
 from ecosystems.market.candles import Candle, duration
 from ecosystems.market.csv_feed import paced
 from ecosystems.market.feeds import Feed, FeedOutage
@@ -31,16 +31,6 @@ HISTORY_FACTORS = (1, 2, 4, 8, 16)
 logger = logging.getLogger("signal_hub.agent")
 
 
-class Publisher(Protocol):
-    """The agent's way to send signals."""
-
-    def publish(self, signals: list[Signal]) -> None:
-        """Store or send signals. Raises OutboxError to get them again, InvalidSignal to skip one."""
-
-    def all_delivered(self) -> bool:
-        """Return whether everything that was published has arrived."""
-
-
 class Agent:
     """One strategy on one market. `run` repeats `run_once` until it is stopped."""
 
@@ -48,7 +38,7 @@ class Agent:
         self,
         strategy: Strategy[Any],
         feed: Feed,
-        publisher: Publisher,
+        bus: EventBus,
         *,
         progress: Progress,
         stop: threading.Event,
@@ -64,7 +54,7 @@ class Agent:
         """
         self.strategy = strategy
         self.feed = feed
-        self.publisher = publisher
+        self.bus = bus
         self.progress = progress
         self.finite = finite
         self.handled = 0
@@ -183,7 +173,7 @@ class Agent:
         waits = 0
         while self._ready:
             try:
-                self.publisher.publish(self._ready)
+                self.bus.publish_many(self._ready)
                 self.signals += len(self._ready)
                 self._ready = []
             except InvalidSignal as error:
@@ -239,9 +229,9 @@ class Agent:
         if slot == self._last_heartbeat:
             return
         try:
-            if not self.publisher.all_delivered():
+            if self.bus.backlog():
                 return
-            self.publisher.publish([heartbeat(self.strategy, slot, self._heartbeat_interval)])
+            self.bus.publish(heartbeat(self.strategy, slot, self._heartbeat_interval))
         except OutboxError as error:
             logger.error("agent: no heartbeat: %s", error)
         self._last_heartbeat = slot

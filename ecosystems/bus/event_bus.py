@@ -142,6 +142,11 @@ class EventBus:
                 )
         return Receipt(tuple(deliveries.values()))
 
+    def backlog(self) -> int:
+        """Return how many deliveries by transports of this bus wait in the outbox. Raises OutboxError."""
+        counts = self.outbox.counts() if self.outbox is not None else {}
+        return sum(counts.get((sender.transport.name, "pending"), 0) for sender in self.senders)
+
     def subscribe(self, callback: Callback, topic: str | None = None) -> Unsubscribe:
         """Call `callback` with each signal of `topic` from now on; return a function that ends that.
 
