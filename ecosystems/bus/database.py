@@ -117,7 +117,10 @@ class DatabaseTransport(Transport):
     def _connect(self) -> psycopg.Connection:
         if self.connection is None:
             # Prepared statements do not survive a transaction pooler.
-            self.connection = psycopg.connect(**self._options, autocommit=True, prepare_threshold=None)
+            try:
+                self.connection = psycopg.connect(**self._options, autocommit=True, prepare_threshold=None)
+            except UnicodeError as error:  # of a host name such as `a..b`
+                raise psycopg.OperationalError(one_line(error)) from error
         return self.connection
 
     def close(self) -> None:
