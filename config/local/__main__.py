@@ -81,7 +81,10 @@ def run(stack: ExitStack) -> int:
     print_line("Migrating …")
     migrate(environment, embedded="CORE_DB_URL" in local)
     if "CORE_LOG_DIR" in local:
-        begin_log(environment)
+        try:
+            manage(environment, "transparency", "init")  # which begins the log unless it has begun
+        except RunError as error:  # the hub runs without a log, too
+            print_line(f"signal-hub: {error}", error=True)
     demo = os.environ.get("DEMO", "on").lower() not in {"off", "0", "no", "false"}
     if demo:
         manage(environment, "seed_plans", "--simulated")
@@ -105,14 +108,6 @@ def migrate(environment: Mapping[str, str], *, embedded: bool) -> None:
                 f"the data in {folder} is of a version before the first release: {advice}"
             ) from None
         raise
-
-
-def begin_log(environment: Mapping[str, str]) -> None:
-    """Begin the transparency log unless it has begun; the hub runs without one where that cannot be."""
-    try:
-        manage(environment, "transparency", "init")
-    except RunError as error:
-        print_line(f"signal-hub: {error}", error=True)
 
 
 def server_data() -> Path:

@@ -24,7 +24,6 @@ def announce_when_live(port: int, text: str, stopping: threading.Event) -> None:
 
 
 def is_live(port: int) -> bool:
-    """Return whether the web server answers on `/livez`."""
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
         try:
             connection.request("GET", "/livez")

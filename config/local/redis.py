@@ -42,7 +42,6 @@ class Program:
 
     @property
     def title(self) -> str:
-        """Return its name and version for people."""
         name = "Valkey" if "valkey" in self.path.name else "Redis"
         return f"{name} {'.'.join(map(str, self.version))}"
 

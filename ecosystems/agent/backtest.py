@@ -7,7 +7,6 @@ CLOSE ends it, and a signal for its side that refers to it moves its stop and ta
 `Decimal`.
 """
 
-from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -97,12 +96,6 @@ class Backtest:
         self._position: tuple[Signal, Score] | None = None
         self._first: Candle | None = None
         self._last: Candle | None = None
-
-    def run(self, candles: Iterable[Candle]) -> None:
-        """Add all candles and close what is open at the end."""
-        for candle in candles:
-            self.step(candle)
-        self.finish()
 
     def step(self, candle: Candle) -> Signal | None:
         """Add the next candle; return the strategy's signal at its close."""

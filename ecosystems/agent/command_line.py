@@ -32,7 +32,6 @@ class Misconfigured(Exception):
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Declare the options."""
     parser.add_argument("ecosystem", choices=ECOSYSTEMS)
     parser.add_argument("--symbol", required=True, help="the market: BTC/USDT, EUR_USD, AAPL")
     parser.add_argument("--timeframe", required=True, help="length of a candle: 5m, 1h, 1d")
@@ -163,7 +162,6 @@ def agent_of(
     outbox: Path | None,
     stop: threading.Event,
 ) -> Agent:
-    """Return the agent that the options describe."""
     market = (strategy.agent, strategy.ecosystem, strategy.symbol, strategy.timeframe, options["feed"])
     path = outbox and outbox.with_name(f"{outbox.name}.progress")
     finite = is_finite(options)

@@ -133,12 +133,11 @@ class Agent:
                 break
         return candles
 
-    def run_once(self) -> int:
-        """Handle the candles that closed since the last one; return how many.
+    def run_once(self) -> None:
+        """Handle the candles that closed since the last one.
 
         Raises FeedError; what was handled before it stays handled.
         """
-        before = self.handled
         try:
             for candle in self._candles():
                 self.handle(candle)
@@ -146,7 +145,6 @@ class Agent:
                     break
         finally:
             self._publish_ready()
-        return self.handled - before
 
     def _candles(self) -> Iterator[Candle]:
         since = None if self._last is None else self._last + INSTANT

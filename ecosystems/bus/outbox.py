@@ -206,7 +206,6 @@ class Outbox:
             return [number for (number,) in rows]
 
     def close(self) -> None:
-        """Close the file and release its lock."""
         with self._mutex:
             self.connection.close()
             if self._lock is not None:

@@ -18,7 +18,6 @@ OUTBOX_HELP = "Show what an agent has not delivered yet, retry refused signals, 
 
 
 def add_outbox_arguments(parser: ArgumentParser) -> None:
-    """Declare the options."""
     parser.add_argument("--path", help=f"the outbox's file (default: the only one in {OUTBOX_FOLDER})")
     actions = parser.add_subparsers(dest="action", required=True)
     listing = actions.add_parser("list", help="list the signals, oldest first")

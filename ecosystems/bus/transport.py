@@ -110,6 +110,5 @@ def send_in_turn(
 
 
 def halves(batch: Sequence[Entry]) -> tuple[Sequence[Entry], Sequence[Entry]]:
-    """Return the two halves of a batch."""
     middle = len(batch) // 2
     return batch[:middle], batch[middle:]

@@ -79,8 +79,9 @@ class WebhookTransport(Transport):
             yield entries[start:]
 
     def _deliver(self, batch: Sequence[Entry]) -> list[Fate]:
-        """Post one batch, in halves where it is too large as a whole."""
-        body = _body(batch)
+        """Post one signal as an object or several as an array, in halves where that is too large."""
+        payloads = [entry.payload for entry in batch]
+        body = payloads[0] if len(payloads) == 1 else b"[%b]" % b",".join(payloads)
         try:
             response = self.post(body)
         # requests' own errors are OSErrors; it passes on a few of urllib3's and of the host name's encoding.
@@ -106,13 +107,6 @@ class WebhookTransport(Transport):
 
     def close(self) -> None:
         self._session.close()
-
-
-def _body(batch: Sequence[Entry]) -> bytes:
-    """Return one signal as an object, several as an array."""
-    if len(batch) == 1:
-        return batch[0].payload
-    return b"[%b]" % b",".join(entry.payload for entry in batch)
 
 
 def _reason(error: Exception) -> str:

@@ -113,7 +113,8 @@ def test_history_warms_up_and_gives_no_signals():
     clock, publisher = Clock(), Recorder()
     subject = agent(clock, publisher)
     subject.start()
-    assert subject.run_once() == 0
+    subject.run_once()
+    assert subject.handled == 0
     run_until(subject, clock, NOON + 120 * MINUTE)
     assert len(publisher.ids) > 5
     assert publisher.ids == expected(NOON, clock.now - MINUTE)[: len(publisher.ids)]

@@ -41,7 +41,9 @@ def backtest(script, *prices, fee_bps="0", **options):
     strategy = Scripted("crypto", "TEST", "1h", "")
     strategy.script = script
     run = Backtest(strategy, fee_bps=Decimal(fee_bps), **options)
-    run.run(candle(i, *each) for i, each in enumerate(prices))
+    for i, each in enumerate(prices):
+        run.step(candle(i, *each))
+    run.finish()
     return run
 
 
