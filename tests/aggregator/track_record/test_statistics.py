@@ -115,7 +115,7 @@ def test_a_backtests_equity_and_drawdown_are_those_of_compounding_returns(indepe
     gains = np.array([float(trade.gain) for trade in run.trades])
     assert len(gains) > 50
     assert float(run.equity) == pytest.approx(1 + independent.empyrical.cum_returns_final(gains), rel=1e-9)
-    curve = np.array([float(equity) for _, equity in run.curve.points])
+    curve = np.array([float(equity) for _, equity in run.curve])
     returns = np.diff(curve) / curve[:-1]
     assert float(run.drawdown) == pytest.approx(-independent.empyrical.max_drawdown(returns), rel=1e-9)
     r = np.array([float(trade.outcome.r_multiple) for trade in run.trades])
