@@ -112,7 +112,7 @@ def migrate(environment: Mapping[str, str], *, embedded: bool) -> None:
 
 def server_data() -> Path:
     """Return the folder of the embedded servers' data."""
-    return Path(os.environ.get("SIGNAL_HUB_DATA") or data_home(ROOT))
+    return Path(os.environ.get("SIGNAL_HUB_DATA") or data_home(ROOT)).absolute()
 
 
 def generated() -> dict[str, str]:

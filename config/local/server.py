@@ -50,11 +50,11 @@ class Server(ABC):
     stop_signal: ClassVar[signal.Signals]
 
     def __init__(self, home: Path, *, durable: bool = True) -> None:
-        self.home = home
+        self.home = home.absolute()  # the server's own folder is another one than the caller's
         self.durable = durable
-        self.data = home / self.name
-        self.log = home / f"{self.name}.log"
-        self._identity_file = home / f"{self.name}.json"
+        self.data = self.home / self.name
+        self.log = self.home / f"{self.name}.log"
+        self._identity_file = self.home / f"{self.name}.json"
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:

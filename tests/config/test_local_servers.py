@@ -111,6 +111,13 @@ def test_a_server_left_by_another_run_is_ended_first(home, kind):
 
 
 @pytest.mark.parametrize("kind", [Postgres, Redis])
+def test_a_home_may_be_named_from_the_current_folder(home, monkeypatch, kind):
+    monkeypatch.chdir(home.parent)
+    with kind(Path(home.name), durable=False) as server:
+        assert server.data == home / server.name
+
+
+@pytest.mark.parametrize("kind", [Postgres, Redis])
 def test_a_taken_port_is_exchanged_for_another(home, kind):
     server = kind(home, durable=False)
     port = server.identity.port
