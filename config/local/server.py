@@ -165,6 +165,8 @@ class Server(ABC):
         It gets a session of its own: a terminal's Ctrl-C must not stop the server before its clients.
         """
         account = server_account()
+        # No more than it needs: a developer's PGDATA, PGPORT or locale must not affect it.
+        kept = {key: value for key, value in os.environ.items() if key in {"PATH", "TMPDIR"}}
         self.log.touch(mode=0o600)
         self.log.chmod(0o600)  # it may be of a version that left it readable, and holds what clients sent
         with self.log.open("wb") as log:
@@ -174,7 +176,7 @@ class Server(ABC):
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=cwd,
-                env=_clean_environment(),
+                env={"LC_ALL": "C", "TZ": "UTC"} | kept,
                 start_new_session=True,
                 preexec_fn=_end_with_parent(self.stop_signal),
                 user=account.pw_uid if account else None,
@@ -215,13 +217,13 @@ def free_port() -> int:
     raise ServerError(f"no free port between {PORTS.start} and {PORTS.stop}")
 
 
-def is_port_free(port: int, host: str = "127.0.0.1") -> bool:
+def is_port_free(port: int) -> bool:
     """Return whether a server could listen on this port."""
     with socket.socket() as probe:
         # As servers do it; without it a port would count as taken for a minute after each stop.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, port))
+            probe.bind(("127.0.0.1", port))
         except OSError:
             return False
     return True
@@ -235,12 +237,6 @@ def last_log_line(log: Path) -> str:
         if causes:
             return re.sub(r"^.*?(FATAL|PANIC|LOG|HINT|error): +", "", causes[-1])
     return lines[-1] if lines else "it ended without a message"
-
-
-def _clean_environment() -> dict[str, str]:
-    """Return what a server needs alone: a developer's PGDATA, PGPORT or locale must not affect it."""
-    kept = {key: value for key, value in os.environ.items() if key in {"PATH", "TMPDIR"}}
-    return {"LC_ALL": "C", "TZ": "UTC"} | kept
 
 
 def _end_with_parent(stop_signal: signal.Signals) -> Callable[[], None] | None:

@@ -79,8 +79,9 @@ class OutboxSender:
         self._record()
         if delivery.pending:
             self._back_off(delivery.after, delivery.reason)
-        else:
-            self._recovered()
+        elif self._failures:
+            logger.info("EventBus: delivery by %s continues", self.transport.name)
+            self._failures = 0
         return delivery
 
     def _record(self) -> None:
@@ -99,11 +100,6 @@ class OutboxSender:
         logger.warning(
             "EventBus: delivery by %s waits: %s; next try in %.0f s", self.transport.name, reason, wait
         )
-
-    def _recovered(self) -> None:
-        if self._failures:
-            logger.info("EventBus: delivery by %s continues", self.transport.name)
-        self._failures = 0
 
     def start(self) -> None:
         """Begin to send in the background."""
