@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -55,7 +56,7 @@ class DotEnv:
             self._text.strip(),
             "",
             BEGIN,
-            *(f"{name}={value}" for name, value in block.items()),
+            *(f"{name}={_quoted(value)}" for name, value in block.items()),
             END,
             "",
         ]
@@ -66,3 +67,11 @@ class DotEnv:
             Path(draft).replace(self.path)
         finally:
             Path(draft).unlink(missing_ok=True)
+
+
+def _quoted(value: str) -> str:
+    """Return a value as dotenv reads it: the path of a folder may hold what begins a comment."""
+    if re.fullmatch(r"[\w:/.@%+=,?&-]*", value):
+        return value
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"

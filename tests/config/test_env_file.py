@@ -63,6 +63,11 @@ def test_the_block_is_replaced_and_what_stands_around_it_stays(tmp_path):
     assert not DotEnv(path).has("URL")
 
 
+def test_a_value_of_any_characters_is_read_as_it_was_written(tmp_path):
+    value = tmp_path / "My #1 'hub' \\n"
+    assert written(tmp_path / ".env", block={"A": str(value)}) == {"A": str(value)}
+
+
 def test_writing_again_changes_nothing(tmp_path):
     path = tmp_path / ".env"
     written(path, block={"URL": "u"}, A="1")
