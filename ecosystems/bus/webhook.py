@@ -31,6 +31,7 @@ WEBHOOK_READ_TIMEOUT_S = 10
 REFUSING_STATUSES = frozenset({400, 401, 403, 409, 411, 413, 415, 422})
 """Statuses that refuse a request for good. After all others it is sent again."""
 
+NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 MAX_ANSWER_TEXT = 500
 
 
@@ -153,7 +154,7 @@ def fates_of(status: int, headers: Mapping[str, str], body: bytes, count: int, n
     if status in {200, 202}:
         try:
             outcome = msgspec.json.decode(body, type=_Outcome)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except NOT_JSON:
             reason = f"{status} from a server that is not a hub: check the webhook URL"
             return [Postponed(reason)] * count
         return _with_rejections(outcome.rejected, [CONFIRMED] * count)
@@ -172,7 +173,7 @@ def problem_of(body: bytes) -> Problem:
     """Return the problem that a body is, an empty one for a body that is none."""
     try:
         return msgspec.json.decode(body, type=Problem)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except NOT_JSON:
         return Problem()
 
 
