@@ -17,7 +17,8 @@ import psutil
 import psycopg
 import redis
 
-from config.local import Postgres, Redis, free_port, temporary_home
+from config.local import Postgres, Redis, free_port
+from tests.temporary_home import temporary_home
 
 ROOT = Path(__file__).parent.parent
 SECRET = "whsec_YmVuY2htYXJrLXNlY3JldC0wMTIzNDU2Nzg5YWJj"

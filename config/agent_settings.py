@@ -8,7 +8,6 @@ from ecosystems import ROOT
 BASE_DIR = ROOT
 INSTALLED_APPS = ["ecosystems"]
 DATABASES: dict[str, dict[str, str]] = {}
-USE_TZ = True
 TIME_ZONE = "UTC"
 
 LOGGING = {

@@ -10,11 +10,6 @@ from django.views.debug import SafeExceptionReporterFilter
 PASSWORD_IN_URL = re.compile(r"(?<=://)[^\s/@]*:[^\s/@]*(?=@)")
 
 
-def without_passwords(value: Any) -> Any:
-    """Return a text without the user and password of URLs in it, anything else as it is."""
-    return PASSWORD_IN_URL.sub("***", str(value)) if isinstance(value, str) else value
-
-
 class SecretsFilter(SafeExceptionReporterFilter):
     """Hides settings by more names than Django does, and passwords within URLs everywhere."""
 
@@ -23,7 +18,8 @@ class SecretsFilter(SafeExceptionReporterFilter):
     )
 
     def cleanse_setting(self, key: Any, value: Any) -> Any:
-        return without_passwords(super().cleanse_setting(key, value))
+        cleansed = super().cleanse_setting(key, value)
+        return PASSWORD_IN_URL.sub("***", str(cleansed)) if isinstance(cleansed, str) else cleansed
 
     def get_traceback_frame_variables(self, request: HttpRequest, tb_frame: FrameType) -> Any:
         variables = super().get_traceback_frame_variables(request, tb_frame)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from copy import copy
 from typing import Any
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -115,10 +115,12 @@ def _secrets(environment: Environment) -> Iterator[str]:
 
 
 def _secrets_of_url(url: str) -> Iterator[str]:
-    parts = urlsplit(url)
-    password = parts.password or ""
+    # Not urlsplit, which refuses an IPv6 address behind another host.
+    address, _, query = url.partition("?")
+    login = address.partition("://")[2].partition("/")[0].rpartition("@")[0]
+    password = login.partition(":")[2]
     yield from (password, unquote(password))
-    for name, value in parse_qsl(parts.query):
+    for name, value in parse_qsl(query):
         if SECRET_OPTION.search(name):
             yield from (value, quote(value, safe=""))
 

@@ -27,7 +27,5 @@ def settings_of(url: str) -> dict[str, Any]:
         "EMAIL_PORT": parts.port or port,
         "EMAIL_HOST_USER": unquote(parts.username or ""),
         "EMAIL_HOST_PASSWORD": unquote(parts.password or ""),
-        "EMAIL_USE_TLS": False,
-        "EMAIL_USE_SSL": False,
         **encryption,
     }

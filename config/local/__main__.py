@@ -15,10 +15,11 @@ import signal
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from config.local import Postgres, Redis, ServerError, data_home
-from config.local.announcement import Announcer, print_line, startup_message
+from config.local.announcement import announce_when_live, print_line, startup_message
 from config.local.env_file import DotEnv
 from config.local.processes import (
     DATA,
@@ -44,7 +45,7 @@ def main() -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal of another encoding gets question marks
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+        signal.signal(number, signal.default_int_handler)
     try:
         with ExitStack() as stack:
             try:
@@ -66,7 +67,8 @@ def run(stack: ExitStack) -> int:
     stack.enter_context(single_run())
     stop_earlier_run()
     port = web_port()
-    dotenv = DotEnv(Path(_dotenv_path()))
+    named = os.environ.get("SIGNAL_HUB_DOTENV") or "off"
+    dotenv = DotEnv(ROOT / ".env" if named == "off" else Path(named))
     dotenv.add(generated())
     local = {
         "CORE_EVENT_BUS_BACKEND": "redis",
@@ -79,14 +81,17 @@ def run(stack: ExitStack) -> int:
     print_line("Migrating …")
     migrate(environment, embedded="CORE_DB_URL" in local)
     if "CORE_LOG_DIR" in local:
-        begin_log(environment)
+        try:
+            manage(environment, "transparency", "init")  # which begins the log unless it has begun
+        except RunError as error:  # the hub runs without a log, too
+            print_line(f"signal-hub: {error}", error=True)
     demo = os.environ.get("DEMO", "on").lower() not in {"off", "0", "no", "false"}
     if demo:
         manage(environment, "seed_plans", "--simulated")
     password = operator_password(environment)
-    announcer = Announcer(port, startup_message(environment, OPERATOR, password, demo=demo))
+    message = startup_message(environment, OPERATOR, password, demo=demo)
     agents = ROOT / "Procfile.demo" if demo else None
-    failure = supervise(ROOT / "Procfile", agents, environment, announcer.start, announcer.cancel)
+    failure = supervise(ROOT / "Procfile", agents, environment, partial(announce_when_live, port, message))
     print_line(failure or "Stopping …", error=bool(failure))
     return 1 if failure else 0
 
@@ -105,17 +110,9 @@ def migrate(environment: Mapping[str, str], *, embedded: bool) -> None:
         raise
 
 
-def begin_log(environment: Mapping[str, str]) -> None:
-    """Begin the transparency log unless it has begun; the hub runs without one where that cannot be."""
-    try:
-        manage(environment, "transparency", "init")
-    except RunError as error:
-        print_line(f"signal-hub: {error}", error=True)
-
-
 def server_data() -> Path:
     """Return the folder of the embedded servers' data."""
-    return Path(os.environ.get("SIGNAL_HUB_DATA") or data_home(ROOT))
+    return Path(os.environ.get("SIGNAL_HUB_DATA") or data_home(ROOT)).absolute()
 
 
 def generated() -> dict[str, str]:
@@ -171,15 +168,6 @@ def child_environment(dotenv: DotEnv, local: Mapping[str, str], port: int) -> di
 def _is_set(name: str, dotenv: DotEnv) -> bool:
     """Return whether the user has set a variable, in the environment or in `.env`."""
     return bool(os.environ.get(name) or os.environ.get(f"{name}_FILE")) or dotenv.has(name)
-
-
-def _dotenv_path() -> str:
-    named = os.environ.get("SIGNAL_HUB_DOTENV")
-    return named if named and named != "off" else str(ROOT / ".env")
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

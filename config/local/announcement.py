@@ -6,7 +6,7 @@ import http.client
 import sys
 import threading
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 
 
 def print_line(text: str, *, error: bool = False) -> None:
@@ -15,39 +15,21 @@ def print_line(text: str, *, error: bool = False) -> None:
         print(text, file=sys.stderr if error else sys.stdout, flush=True)
 
 
-class Announcer:
-    """Prints a text as soon as the web server answers, unless the hub is being stopped before that."""
-
-    def __init__(self, port: int, text: str) -> None:
-        self._port = port
-        self._text = text
-        self._cancelled = threading.Event()
-
-    def start(self) -> None:
-        """Begin to wait, in the background."""
-        threading.Thread(target=self._wait, daemon=True).start()
-
-    def cancel(self) -> None:
-        """Print nothing from now on."""
-        self._cancelled.set()
-
-    def _wait(self) -> None:
-        while not self._cancelled.wait(0.2):
-            if is_live(self._port) and not self._cancelled.is_set():
-                print_line(self._text)
-                return
+def announce_when_live(port: int, text: str, stopping: threading.Event) -> None:
+    """Print a text as soon as the web server answers, unless the hub is being stopped before that."""
+    while not stopping.wait(0.2):
+        if is_live(port) and not stopping.is_set():
+            print_line(text)
+            return
 
 
 def is_live(port: int) -> bool:
-    """Return whether the web server answers on `/livez`."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    try:
-        connection.request("GET", "/livez")
-        return connection.getresponse().status == http.HTTPStatus.OK
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
+        try:
+            connection.request("GET", "/livez")
+            return connection.getresponse().status == http.HTTPStatus.OK
+        except (OSError, http.client.HTTPException):
+            return False
 
 
 def startup_message(environment: Mapping[str, str], name: str, password: str, *, demo: bool) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,7 +25,11 @@ class DotEnv:
 
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
-        text = self.path.read_text() if self.path.exists() else ""
+        try:
+            text = self.path.read_text("utf-8") if self.path.exists() else ""
+        except UnicodeDecodeError as error:
+            reason = f"{self.path} cannot be read: it may hold lines of NAME=value in UTF-8"
+            raise OSError(reason) from error
         before, _, rest = text.partition(BEGIN)
         _, _, after = rest.partition(END)
         self._text = (before.rstrip() + "\n" + after.strip()).strip()
@@ -51,14 +56,22 @@ class DotEnv:
             self._text.strip(),
             "",
             BEGIN,
-            *(f"{name}={value}" for name, value in block.items()),
+            *(f"{name}={_quoted(value)}" for name, value in block.items()),
             END,
             "",
         ]
         handle, draft = tempfile.mkstemp(dir=self.path.parent, prefix=".env.")
         try:
-            with os.fdopen(handle, "w") as stream:
+            with os.fdopen(handle, "w", encoding="utf-8") as stream:
                 stream.write("\n".join(lines).lstrip())
             Path(draft).replace(self.path)
         finally:
             Path(draft).unlink(missing_ok=True)
+
+
+def _quoted(value: str) -> str:
+    """Return a value as dotenv reads it: the path of a folder may hold what begins a comment."""
+    if re.fullmatch(r"[\w:/.@%+=,?&-]*", value):
+        return value
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"

@@ -9,21 +9,14 @@ import shutil
 import signal
 import subprocess
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import psycopg
 from psycopg import sql
 
 from config.local.server import Server, last_log_line
-from config.local.server_home import SHARED_HOME, ServerError, copy_once, is_root, server_account
+from config.local.server_home import SHARED_HOME, ServerError, copy_once, give_to_server, is_root
 
-StopMode = Literal["smart", "fast", "immediate"]
-# Postgres' own meaning of these signals.
-STOP_SIGNALS: dict[StopMode, signal.Signals] = {
-    "smart": signal.SIGTERM,
-    "fast": signal.SIGINT,
-    "immediate": signal.SIGQUIT,
-}
 # A crash of the machine may spoil such a cluster; a crash of the server does not.
 UNSAFE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
@@ -35,7 +28,8 @@ class Postgres(Server):
     """UTF-8, text sorted by code point, SCRAM passwords, superuser `hub`, UTC."""
 
     name = "postgres"
-    stop_signal = STOP_SIGNALS["fast"]
+    pid_file = "postmaster.pid"
+    stop_signal = signal.SIGINT  # which disconnects the clients
     user: ClassVar[str] = "hub"
 
     def __init__(
@@ -53,10 +47,6 @@ class Postgres(Server):
         """Return the URL of a database of this server, whether or not it exists yet."""
         return f"postgres://{self.user}:{self.identity.password}@127.0.0.1:{self.identity.port}/{dbname}"
 
-    def stop(self, mode: StopMode = "fast") -> None:
-        """Stop: `smart` waits for clients, `fast` disconnects them, `immediate` is as good as a crash."""
-        self._end(STOP_SIGNALS[mode])
-
     def create_database(self, dbname: str) -> str:
         """Create the database unless it exists; return its URL."""
         with psycopg.connect(self.url(), autocommit=True, sslmode="disable") as connection:
@@ -64,10 +54,6 @@ class Postgres(Server):
             if connection.execute(query, [dbname]).fetchone() is None:
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(dbname)))
         return self.url(dbname)
-
-    @property
-    def _pid_file(self) -> Path:
-        return self.data / "postmaster.pid"
 
     @functools.cached_property
     def programs(self) -> Path:
@@ -85,7 +71,7 @@ class Postgres(Server):
             password.write_text(self.identity.password)
             draft.mkdir(mode=0o700)
             for path in (password, draft):
-                server_account().own(path)
+                give_to_server(path)
             self._initdb(draft, password)
             draft.rename(self.data)
         finally:

@@ -97,11 +97,12 @@ def manage(environment: Mapping[str, str], *arguments: str) -> None:
 def operator_password(environment: Mapping[str, str]) -> str:
     """Create the operator's account once; return its password, or where it was set before."""
     file = DATA / "operator.password"
-    known = file.exists()
+    password = file.read_text().strip() if file.exists() else ""
+    known = password != ""  # a full disk may have left the file empty
     if not known:
+        password = secrets.token_urlsafe(12)
         file.touch(mode=0o600)
-        file.write_text(secrets.token_urlsafe(12))
-    password = file.read_text().strip()
+        file.write_text(password)
     options = ["--skip-checks", "--noinput", "--username", OPERATOR, "--email", f"{OPERATOR}@localhost"]
     try:
         manage({**environment, "DJANGO_SUPERUSER_PASSWORD": password}, "createsuperuser", *options)

@@ -20,7 +20,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from config.local.server import Server
-from config.local.server_home import SHARED_HOME, ServerError, copy_once, server_account
+from config.local.server_home import SHARED_HOME, ServerError, copy_once, give_to_server, is_root
 
 PROGRAMS = ("redis-server", "valkey-server")
 PACKAGED = {
@@ -41,20 +41,14 @@ class Program:
     version: tuple[int, ...]
 
     @property
-    def is_packaged(self) -> bool:
-        """Return whether it came with a Python package, and not with the system."""
-        return self.path.is_relative_to(sys.prefix)
-
-    @property
     def title(self) -> str:
-        """Return its name and version for people."""
         name = "Valkey" if "valkey" in self.path.name else "Redis"
         return f"{name} {'.'.join(map(str, self.version))}"
 
     @property
     def warning(self) -> str:
         """Return one line on security fixes that it lacks; empty where none is known."""
-        if not self.is_packaged or self.version >= OLDEST_PATCHED:
+        if not self.path.is_relative_to(sys.prefix) or self.version >= OLDEST_PATCHED:
             return ""
         return (
             f"{self.title} of a Python package lacks fixes of known security holes (it listens on 127.0.0.1 "
@@ -66,6 +60,7 @@ class Redis(Server):
     """Redis or Valkey with a password; never evicts; a durable one keeps an append-only file."""
 
     name = "redis"
+    pid_file = "redis.pid"
     stop_signal = signal.SIGTERM
 
     def __init__(
@@ -81,10 +76,6 @@ class Redis(Server):
         """Return the URL of database 0. It names the user: redis-cli takes an empty one for a name."""
         return f"redis://default:{self.identity.password}@127.0.0.1:{self.identity.port}/0"
 
-    @property
-    def _pid_file(self) -> Path:
-        return self.data / "redis.pid"
-
     @functools.cached_property
     def program(self) -> Program:
         return find_program() if self._given is None else examine(self._given)
@@ -92,7 +83,7 @@ class Redis(Server):
     def _prepare(self) -> None:
         if not self.data.exists():
             self.data.mkdir(mode=0o700)
-            server_account().own(self.data)
+            give_to_server(self.data)
 
     def _launch(self) -> subprocess.Popen[bytes]:
         settings = {
@@ -100,7 +91,7 @@ class Redis(Server):
             "port": str(self.identity.port),
             "requirepass": self.identity.password,
             "dir": f'"{self.data}"',
-            "pidfile": f'"{self._pid_file}"',
+            "pidfile": f'"{self.data / self.pid_file}"',
             "appendonly": "yes" if self.durable else "no",
             "save": '""',
             "maxmemory-policy": "noeviction",
@@ -160,7 +151,7 @@ def reachable_copy(program: Program) -> Path:
     """
     path = program.path
     target = path.resolve()
-    if server_account().user is None or all(
+    if not is_root() or all(
         each.stat().st_mode & 0o001 for each in (target, *target.parents, *path.absolute().parents)
     ):
         return path

@@ -46,13 +46,15 @@ class Server(ABC):
     """
 
     name: ClassVar[str]
+    pid_file: ClassVar[str]
     stop_signal: ClassVar[signal.Signals]
 
     def __init__(self, home: Path, *, durable: bool = True) -> None:
-        self.home = home
+        self.home = home.absolute()  # the server's own folder is another one than the caller's
         self.durable = durable
-        self.data = home / self.name
-        self.log = home / f"{self.name}.log"
+        self.data = self.home / self.name
+        self.log = self.home / f"{self.name}.log"
+        self._identity_file = self.home / f"{self.name}.json"
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -98,13 +100,10 @@ class Server(ABC):
 
     def stop(self) -> None:
         """Stop the server and wait for its end; harsher signals follow when it does not end in time."""
-        self._end(self.stop_signal)
-
-    def _end(self, first: signal.Signals) -> None:
         process, self._process = self._process, None
         if process is None:
             return
-        for step in (first, signal.SIGQUIT, signal.SIGKILL):
+        for step in (self.stop_signal, signal.SIGQUIT, signal.SIGKILL):
             process.send_signal(step)
             try:
                 process.wait(STOP_TIMEOUT_S)
@@ -114,7 +113,7 @@ class Server(ABC):
 
     def _start_until(self, deadline: float) -> None:
         if not is_port_free(self.identity.port):
-            self._change_port()
+            self._save_identity(replace(self.identity, port=free_port()))
         while (reason := self._try_start(deadline)) is not None:
             if "in use" not in reason or time.monotonic() > deadline:
                 raise ServerError(f"{self.name} does not start: {reason} (log: {self.log})")
@@ -122,7 +121,7 @@ class Server(ABC):
                 # Processes of a killed predecessor need a moment to notice that it is gone.
                 time.sleep(0.2)
             else:
-                self._change_port()
+                self._save_identity(replace(self.identity, port=free_port()))
 
     def _try_start(self, deadline: float) -> str | None:
         """Start once; return None when the server answers, or why it does not, with no process left."""
@@ -147,15 +146,16 @@ class Server(ABC):
 
     def _end_predecessor(self) -> None:
         """End a server that a killed run left on our data, and remove a pid file without a process."""
+        pid_file = self.data / self.pid_file
         try:
-            process = psutil.Process(int(self._pid_file.read_text().split()[0]))
+            process = psutil.Process(int(pid_file.read_text().split()[0]))
             # The number may belong to another program: only one that works in our data folder is ours.
             if Path(process.cwd()) == self.data.resolve():
                 process.send_signal(self.stop_signal)
                 process.wait(STOP_TIMEOUT_S)
         except (FileNotFoundError, ValueError, IndexError, psutil.Error):
             pass
-        self._pid_file.unlink(missing_ok=True)
+        pid_file.unlink(missing_ok=True)
 
     def _spawn(
         self, command: Sequence[str | Path], cwd: Path, stdin: str | None = None
@@ -164,7 +164,9 @@ class Server(ABC):
 
         It gets a session of its own: a terminal's Ctrl-C must not stop the server before its clients.
         """
-        owner = server_account()
+        account = server_account()
+        # No more than it needs: a developer's PGDATA, PGPORT or locale must not affect it.
+        kept = {key: value for key, value in os.environ.items() if key in {"PATH", "TMPDIR"}}
         self.log.touch(mode=0o600)
         self.log.chmod(0o600)  # it may be of a version that left it readable, and holds what clients sent
         with self.log.open("wb") as log:
@@ -174,25 +176,17 @@ class Server(ABC):
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=cwd,
-                env=_clean_environment(),
+                env={"LC_ALL": "C", "TZ": "UTC"} | kept,
                 start_new_session=True,
                 preexec_fn=_end_with_parent(self.stop_signal),
-                user=owner.user,
-                group=owner.group,
-                extra_groups=owner.extra_groups,
+                user=account.pw_uid if account else None,
+                group=account.pw_gid if account else None,
+                extra_groups=() if account else None,
             )
         if stdin is not None and process.stdin is not None:
             with process.stdin:
                 process.stdin.write(stdin.encode())
         return process
-
-    @property
-    def _identity_file(self) -> Path:
-        return self.home / f"{self.name}.json"
-
-    def _change_port(self) -> None:
-        """Choose another port."""
-        self._save_identity(replace(self.identity, port=free_port()))
 
     def _save_identity(self, identity: Identity) -> Identity:
         create_home(self.home)
@@ -202,10 +196,6 @@ class Server(ABC):
         draft.replace(self._identity_file)
         self.__dict__["identity"] = identity
         return identity
-
-    @property
-    @abstractmethod
-    def _pid_file(self) -> Path: ...
 
     @abstractmethod
     def _prepare(self) -> None:
@@ -227,13 +217,13 @@ def free_port() -> int:
     raise ServerError(f"no free port between {PORTS.start} and {PORTS.stop}")
 
 
-def is_port_free(port: int, host: str = "127.0.0.1") -> bool:
+def is_port_free(port: int) -> bool:
     """Return whether a server could listen on this port."""
     with socket.socket() as probe:
         # As servers do it; without it a port would count as taken for a minute after each stop.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, port))
+            probe.bind(("127.0.0.1", port))
         except OSError:
             return False
     return True
@@ -247,12 +237,6 @@ def last_log_line(log: Path) -> str:
         if causes:
             return re.sub(r"^.*?(FATAL|PANIC|LOG|HINT|error): +", "", causes[-1])
     return lines[-1] if lines else "it ended without a message"
-
-
-def _clean_environment() -> dict[str, str]:
-    """Return what a server needs alone: a developer's PGDATA, PGPORT or locale must not affect it."""
-    kept = {key: value for key, value in os.environ.items() if key in {"PATH", "TMPDIR"}}
-    return {"LC_ALL": "C", "TZ": "UTC"} | kept
 
 
 def _end_with_parent(stop_signal: signal.Signals) -> Callable[[], None] | None:

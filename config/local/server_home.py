@@ -2,55 +2,40 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import pwd
 import shutil
 import tempfile
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 SHARED_HOME = Path("/var/lib/signal-hub")
-ABANDONED_AFTER_S = 3600
 
 
 class ServerError(RuntimeError):
     """A server cannot be started; the message is one line that a user can act on."""
 
 
-@dataclass(frozen=True)
-class Account:
-    """The account that a server runs as, in the terms of `subprocess`; all None: the caller's."""
-
-    user: int | None = None
-    group: int | None = None
-    extra_groups: tuple[int, ...] | None = None
-
-    def own(self, path: Path) -> None:
-        """Make the account the owner of a file or folder that we created."""
-        if self.user is not None and self.group is not None:
-            os.chown(path, self.user, self.group)
-
-
 def is_root() -> bool:
     return os.geteuid() == 0
 
 
-def server_account() -> Account:
-    """Return the caller's account, or an unprivileged one when the caller is root."""
+def server_account() -> pwd.struct_passwd | None:
+    """Return an unprivileged account for the servers when the caller is root; None for the caller's own."""
     if not is_root():
-        return Account()
+        return None
     for name in ("postgres", "nobody"):
-        try:
-            entry = pwd.getpwnam(name)
-        except KeyError:
-            continue
-        return Account(entry.pw_uid, entry.pw_gid, ())
+        with suppress(KeyError):
+            return pwd.getpwnam(name)
     raise ServerError("Postgres does not run as root and there is no account postgres or nobody: add one")
+
+
+def give_to_server(path: Path) -> None:
+    """Make the servers' account the owner of a file or folder that we created."""
+    if account := server_account():
+        os.chown(path, account.pw_uid, account.pw_gid)
 
 
 def data_home(project: Path) -> Path:
@@ -69,36 +54,6 @@ def create_home(home: Path) -> None:
     home.mkdir(mode=0o700, exist_ok=True)
     if is_root():
         home.chmod(0o711)
-
-
-@contextmanager
-def temporary_home() -> Iterator[Path]:
-    """Create a home in a temporary place; remove it with everything in it afterwards."""
-    parent = SHARED_HOME if is_root() else Path(tempfile.gettempdir())
-    create_home(parent)
-    _remove_abandoned(parent)
-    home = Path(tempfile.mkdtemp(prefix="signal-hub-tmp-", dir=parent))
-    with (home / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if is_root():
-            home.chmod(0o711)
-        try:
-            yield home
-        finally:
-            shutil.rmtree(home, ignore_errors=True)
-
-
-def _remove_abandoned(parent: Path) -> None:
-    """Remove temporary homes of killed runs: old ones whose lock no process holds."""
-    for home in parent.glob("signal-hub-tmp-*"):
-        try:
-            if time.time() - home.stat().st_mtime < ABANDONED_AFTER_S:
-                continue
-            with (home / "lock").open("r+") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(home, ignore_errors=True)
-        except OSError:
-            continue
 
 
 def copy_once(sources: Sequence[Path], target: Path) -> None:

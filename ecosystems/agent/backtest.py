@@ -7,7 +7,6 @@ CLOSE ends it, and a signal for its side that refers to it moves its stop and ta
 `Decimal`.
 """
 
-from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -21,7 +20,7 @@ from ecosystems.signal import Signal
 from ecosystems.strategies import Strategy
 
 ONE = Decimal(1)
-CURVE_POINTS = 4096
+MAX_CURVE_POINTS = 4096
 AT_OPEN = ("close", "reversal", "expired", "unfilled", "cancelled", "unpriced")
 """How a position is over at a candle's open."""
 
@@ -44,29 +43,12 @@ class Trade(msgspec.Struct, frozen=True):
         return self.outcome.net_return
 
 
-class EquityCurve:
-    """Equity over time, thinned to at most CURVE_POINTS, so that it fits any length of history."""
-
-    def __init__(self) -> None:
-        self.points: list[tuple[datetime, Decimal]] = []
-        self._every = 1
-        self._count = 0
-
-    def add(self, at: datetime, equity: Decimal, *, last: bool = False) -> None:
-        """Add the next point, not earlier than those before it; the last one is always kept."""
-        if last or self._count % self._every == 0:
-            self.points.append((at, equity))
-        self._count += 1
-        if len(self.points) > CURVE_POINTS:
-            del self.points[1::2]
-            self._every *= 2
-
-
 class Backtest:
     """A strategy under test, with the track record's fees and time stop unless others are given.
 
     `trades`, `skipped` (signals that were not followed), `equity` (1 at the start), `drawdown` (the deepest
-    fall from a peak, as a share, measured at closes) and `curve` grow with each candle.
+    fall from a peak, as a share, measured at closes) and `curve` (the equity at closes, thinned evenly to
+    MAX_CURVE_POINTS, so that it fits any length of history) grow with each candle.
     """
 
     def __init__(
@@ -90,19 +72,14 @@ class Backtest:
         self.skipped = 0
         self.equity = ONE
         self.drawdown = Decimal(0)
-        self.curve = EquityCurve()
+        self.curve: list[tuple[datetime, Decimal]] = []
+        self._curve_step = 1
         self._length = duration(strategy.timeframe)
         self._peak = ONE
         self._pending: Signal | None = None
         self._position: tuple[Signal, Score] | None = None
         self._first: Candle | None = None
         self._last: Candle | None = None
-
-    def run(self, candles: Iterable[Candle]) -> None:
-        """Add all candles and close what is open at the end."""
-        for candle in candles:
-            self.step(candle)
-        self.finish()
 
     def step(self, candle: Candle) -> Signal | None:
         """Add the next candle; return the strategy's signal at its close."""
@@ -115,7 +92,12 @@ class Backtest:
             self._hold(candle)
         elif signal is not None and not concerns_position:
             self.skipped += 1
-        self._mark(candle)
+        value = self._mark(candle)
+        if (self.candles - 1) % self._curve_step == 0:
+            self.curve.append((candle.timestamp, value))
+        if len(self.curve) > MAX_CURVE_POINTS:
+            del self.curve[1::2]
+            self._curve_step *= 2
         self._first = self._first or candle
         self._last = candle
         self._pending = self.strategy.on_candle(candle)
@@ -131,7 +113,7 @@ class Backtest:
         if self._position is not None:
             signal, score = self._position
             self._settle(signal, score.outcome(self._last.timestamp + self._length))
-        self._mark(self._last, last=True)
+        self.curve.append((self._last.timestamp, self._mark(self._last)))
 
     @property
     def hit_rate(self) -> Decimal | None:
@@ -222,15 +204,15 @@ class Backtest:
         self.trades.append(Trade(signal, outcome))
         self.equity = max(self.equity * (1 + outcome.net_return), Decimal(0))
 
-    def _mark(self, candle: Candle, *, last: bool = False) -> None:
-        """Value the equity at the candle's close, as if an open position were closed there."""
+    def _mark(self, candle: Candle) -> Decimal:
+        """Return the equity at the candle's close, as if an open position were closed there."""
         value = self.equity
         if self._position is not None:
             outcome = self._position[1].outcome(candle.timestamp + self._length)
             value = max(value * (1 + (outcome.net_return or 0)), Decimal(0))
         self._peak = max(self._peak, value)
         self.drawdown = max(self.drawdown, 1 - value / self._peak)
-        self.curve.add(candle.timestamp, value, last=last)
+        return value
 
 
 def _is_call(signal: Signal) -> bool:

@@ -5,21 +5,23 @@ import re
 import sys
 import threading
 from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from ecosystems import ECOSYSTEMS, env
-from ecosystems.agent.loop import Agent, Publisher
+from ecosystems.agent.loop import Agent
 from ecosystems.agent.preflight import failed_checks
 from ecosystems.agent.progress import Progress
 from ecosystems.bus import BusError, EventBus
 from ecosystems.bus.outbox import OUTBOX_FOLDER
+from ecosystems.bus.transport import CONFIRMED, Entry, Fate, Transport
 from ecosystems.market.candles import duration
 from ecosystems.market.feed_choice import open_feed
 from ecosystems.market.feeds import Feed, FeedError
 from ecosystems.shutdown import stop_on_signals
-from ecosystems.signal import Signal, is_agent_source
+from ecosystems.signal import is_agent_source
 from ecosystems.strategies import BUILT_IN, Strategy, load_strategy
 
 logger = logging.getLogger("signal_hub.agent")
@@ -30,7 +32,6 @@ class Misconfigured(Exception):
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Declare the options."""
     parser.add_argument("ecosystem", choices=ECOSYSTEMS)
     parser.add_argument("--symbol", required=True, help="the market: BTC/USDT, EUR_USD, AAPL")
     parser.add_argument("--timeframe", required=True, help="length of a candle: 5m, 1h, 1d")
@@ -115,7 +116,8 @@ def run(options: dict[str, Any]) -> None:
         feed = open_feed(options["feed"], options["ecosystem"], environment)
         strategy = strategy_of(options, feed)
         if options["dry_run"]:
-            work(agent_of(options, strategy, feed, PrintingPublisher(), None, stop), options, stop)
+            bus = EventBus([PrintingTransport()])
+            work(agent_of(options, strategy, feed, bus, None, stop), options, stop)
             return
         path = outbox_of(options, strategy)
         if is_finite(options):
@@ -124,10 +126,9 @@ def run(options: dict[str, Any]) -> None:
         if failed := failed_checks(environment, options["ecosystem"]):
             raise Misconfigured(failed[0])
         with EventBus.from_environment(environment, ecosystem=options["ecosystem"], outbox=path) as bus:
-            publisher = BusPublisher(bus)
-            agent = agent_of(options, strategy, feed, publisher, path, stop)
+            agent = agent_of(options, strategy, feed, bus, path, stop)
             work(agent, options, stop)
-            publisher.drain(stop, wait=not options["once"] and agent.finite)
+            drain(bus, stop, wait=not options["once"] and agent.finite)
     except (ValueError, FeedError, BusError, env.InvalidEnvironment) as error:
         raise Misconfigured(str(error)) from error
 
@@ -157,18 +158,17 @@ def agent_of(
     options: dict[str, Any],
     strategy: Strategy[Any],
     feed: Feed,
-    publisher: Publisher,
+    bus: EventBus,
     outbox: Path | None,
     stop: threading.Event,
 ) -> Agent:
-    """Return the agent that the options describe."""
     market = (strategy.agent, strategy.ecosystem, strategy.symbol, strategy.timeframe, options["feed"])
     path = outbox and outbox.with_name(f"{outbox.name}.progress")
     finite = is_finite(options)
     return Agent(
         strategy,
         feed,
-        publisher,
+        bus,
         progress=Progress(path, *market, strategy.name, strategy.parameters),
         stop=stop,
         finite=finite,
@@ -191,42 +191,24 @@ def work(agent: Agent, options: dict[str, Any], stop: threading.Event) -> None:
     logger.info("agent: %d candles gave %d signals", agent.handled, agent.signals)
 
 
-class PrintingPublisher:
+def drain(bus: EventBus, stop: threading.Event, *, wait: bool) -> None:
+    """Deliver what is in the outbox: with `wait` all of it, whatever time that takes, else in one try."""
+    assert bus.outbox is not None
+    while wait and not stop.is_set() and bus.backlog():
+        stop.wait(0.1)
+    bus.flush(seconds=5.0)
+    counts = bus.outbox.counts()
+    if left := sum(count for (_, state), count in counts.items() if state == "pending"):
+        logger.warning("agent: %d signals wait in the outbox %s", left, bus.outbox.path)
+
+
+class PrintingTransport(Transport):
     """Prints signals, one a line of JSON."""
 
-    def publish(self, signals: list[Signal]) -> None:
-        for each in signals:
-            print(each.to_json().decode(), flush=True)  # noqa: T201
+    name = "stdout"
+    local = True
 
-    def all_delivered(self) -> bool:
-        return True
-
-
-class BusPublisher:
-    """Publishes signals through a bus and its outbox."""
-
-    def __init__(self, bus: EventBus) -> None:
-        assert bus.outbox is not None
-        self._bus = bus
-        self._outbox = bus.outbox
-
-    def publish(self, signals: list[Signal]) -> None:
-        self._bus.publish_many(signals)
-
-    def all_delivered(self) -> bool:
-        """Return whether nothing waits that a transport of the bus can deliver."""
-        pending = self._pending()
-        return not any(sender.transport.name in pending for sender in self._bus.senders)
-
-    def drain(self, stop: threading.Event, *, wait: bool) -> None:
-        """Deliver what is in the outbox: with `wait` all of it, whatever time that takes, else in one try."""
-        while wait and not stop.is_set() and not self.all_delivered():
-            stop.wait(0.1)
-        self._bus.flush(seconds=5.0)
-        if left := sum(self._pending().values()):
-            logger.warning("agent: %d signals wait in the outbox %s", left, self._outbox.path)
-
-    def _pending(self) -> dict[str, int]:
-        """Return how many deliveries wait in the outbox, by transport."""
-        counts = self._outbox.counts()
-        return {transport: count for (transport, state), count in counts.items() if state == "pending"}
+    def send(self, entries: Sequence[Entry]) -> list[Fate]:
+        for entry in entries:
+            print(entry.payload.decode(), flush=True)  # noqa: T201
+        return [CONFIRMED] * len(entries)

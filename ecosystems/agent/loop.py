@@ -5,13 +5,14 @@
 
 import logging
 import random
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 from ecosystems.agent.heartbeat import heartbeat
 from ecosystems.agent.progress import Progress
-from ecosystems.bus import InvalidSignal, OutboxError
+from ecosystems.bus import EventBus, InvalidSignal, OutboxError
 from ecosystems.market.candles import Candle, duration
 from ecosystems.market.csv_feed import paced
 from ecosystems.market.feeds import Feed, FeedOutage
@@ -30,24 +31,6 @@ HISTORY_FACTORS = (1, 2, 4, 8, 16)
 logger = logging.getLogger("signal_hub.agent")
 
 
-class StopEvent(Protocol):
-    """The event that ends the agent, such as a `threading.Event`."""
-
-    def is_set(self) -> bool: ...
-
-    def wait(self, timeout: float) -> bool: ...
-
-
-class Publisher(Protocol):
-    """The agent's way to send signals."""
-
-    def publish(self, signals: list[Signal]) -> None:
-        """Store or send signals. Raises OutboxError to get them again, InvalidSignal to skip one."""
-
-    def all_delivered(self) -> bool:
-        """Return whether everything that was published has arrived."""
-
-
 class Agent:
     """One strategy on one market. `run` repeats `run_once` until it is stopped."""
 
@@ -55,10 +38,10 @@ class Agent:
         self,
         strategy: Strategy[Any],
         feed: Feed,
-        publisher: Publisher,
+        bus: EventBus,
         *,
         progress: Progress,
-        stop: StopEvent,
+        stop: threading.Event,
         finite: bool = False,
         speed: float | None = None,
         catch_up: timedelta = timedelta(days=1),
@@ -71,7 +54,7 @@ class Agent:
         """
         self.strategy = strategy
         self.feed = feed
-        self.publisher = publisher
+        self.bus = bus
         self.progress = progress
         self.finite = finite
         self.handled = 0
@@ -150,12 +133,11 @@ class Agent:
                 break
         return candles
 
-    def run_once(self) -> int:
-        """Handle the candles that closed since the last one; return how many.
+    def run_once(self) -> None:
+        """Handle the candles that closed since the last one.
 
         Raises FeedError; what was handled before it stays handled.
         """
-        before = self.handled
         try:
             for candle in self._candles():
                 self.handle(candle)
@@ -163,7 +145,6 @@ class Agent:
                     break
         finally:
             self._publish_ready()
-        return self.handled - before
 
     def _candles(self) -> Iterator[Candle]:
         since = None if self._last is None else self._last + INSTANT
@@ -190,7 +171,7 @@ class Agent:
         waits = 0
         while self._ready:
             try:
-                self.publisher.publish(self._ready)
+                self.bus.publish_many(self._ready)
                 self.signals += len(self._ready)
                 self._ready = []
             except InvalidSignal as error:
@@ -246,9 +227,9 @@ class Agent:
         if slot == self._last_heartbeat:
             return
         try:
-            if not self.publisher.all_delivered():
+            if self.bus.backlog():
                 return
-            self.publisher.publish([heartbeat(self.strategy, slot, self._heartbeat_interval)])
+            self.bus.publish(heartbeat(self.strategy, slot, self._heartbeat_interval))
         except OutboxError as error:
             logger.error("agent: no heartbeat: %s", error)
         self._last_heartbeat = slot

@@ -15,7 +15,7 @@ import requests
 from ecosystems.bus.configuration import webhook_transport
 from ecosystems.bus.redis import make_client
 from ecosystems.bus.transport import BusError
-from ecosystems.bus.webhook_answers import problem_of
+from ecosystems.bus.webhook import problem_of
 from ecosystems.http_errors import error_chain
 from ecosystems.redis_client import error_text
 
@@ -80,7 +80,7 @@ def _redis(url: str) -> str | None:
         return str(error)
     except (redis.exceptions.AuthenticationError, redis.exceptions.NoPermissionError):
         return "Redis refuses the user or the password of CORE_REDIS_URL"
-    except (redis.RedisError, OSError) as error:
+    except (redis.RedisError, OSError, UnicodeError) as error:
         if _is_unknown_host(error):
             return f"CORE_REDIS_URL {UNKNOWN_HOST}"
         # Other answers, such as MISCONF, are about the server's state, which may pass.
@@ -98,8 +98,9 @@ def _database(url: str, variable: str) -> str | None:
             ).fetchone()
     except psycopg.ProgrammingError:
         return f"{variable} is not valid: it may hold postgres://user:password@host:5432/name"
-    except psycopg.Error as error:
-        if f"[Errno {socket.EAI_NONAME}]" in str(error):  # psycopg's text of a failed getaddrinfo
+    except (psycopg.Error, UnicodeError) as error:
+        # The text is psycopg's of a failed getaddrinfo.
+        if _is_unknown_host(error) or f"[Errno {socket.EAI_NONAME}]" in str(error):
             return f"{variable} {UNKNOWN_HOST}"
         for part, meaning in DATABASE_REFUSALS.items():
             if part in str(error):
@@ -116,7 +117,7 @@ def _database(url: str, variable: str) -> str | None:
 
 def _is_unknown_host(error: Exception) -> bool:
     """Return whether the resolver knows no such name; any other failure of it may pass."""
-    return any(
+    return isinstance(error, UnicodeError) or any(
         isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME
         for cause in error_chain(error)
     )

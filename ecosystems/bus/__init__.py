@@ -5,7 +5,8 @@ with EventBus.from_environment(ecosystems.env.load(), ecosystem="crypto", outbox
 """
 
 from ecosystems.bus.event_bus import EventBus, InvalidSignal
-from ecosystems.bus.outbox import Outbox, OutboxError, OutboxFull
+from ecosystems.bus.outbox import Outbox
+from ecosystems.bus.outbox_database import OutboxError, OutboxFull
 from ecosystems.bus.receipts import Delivery, Receipt, RefusedSignal, Unsent
 from ecosystems.bus.transport import BusError, Transport, Unsupported
 

@@ -40,8 +40,13 @@ def transports_of(
             raise BusError(str(environment.bus_backend()[1]).replace("; using memory instead", ""))
     chosen = _chosen(environment)
     databases = _databases(environment, ecosystems) if backend is None else []
-    if isinstance(chosen, MemoryTransport):
-        _warn_of_memory(ecosystems, databases)
+    kept = {name for database in databases for name in database.ecosystems}
+    alone = [name for name in ecosystems if name not in kept]
+    if alone and isinstance(chosen, MemoryTransport):
+        logger.warning(
+            "EventBus: %s signals only reach subscribers in this process: no transport to the hub is set",
+            ", ".join(alone),
+        )
     return [chosen, *databases]
 
 
@@ -85,18 +90,11 @@ def _databases(environment: "Environment", ecosystems: Sequence[str]) -> list[Tr
         return []
     from ecosystems.bus.database import DatabaseTransport
 
-    if len(homes) == 1:
-        return [DatabaseTransport(url, ecosystems=names) for url, names in homes.items()]
     return [
-        DatabaseTransport(url, ecosystems=names, name=f"database:{'+'.join(names)}")
+        DatabaseTransport(
+            url,
+            ecosystems=names,
+            name="database" if len(homes) == 1 else f"database:{'+'.join(names)}",
+        )
         for url, names in homes.items()
     ]
-
-
-def _warn_of_memory(ecosystems: Sequence[str], databases: Sequence[Transport]) -> None:
-    kept = frozenset[str]().union(*(database.ecosystems for database in databases))
-    if alone := [name for name in ecosystems if name not in kept]:
-        logger.warning(
-            "EventBus: %s signals only reach subscribers in this process: no transport to the hub is set",
-            ", ".join(alone),
-        )

@@ -13,10 +13,10 @@ from ecosystems.bus.transport import (
     BusError,
     Entry,
     Fate,
+    Postponed,
     Refused,
     Transport,
     halves,
-    postpone,
     send_in_turn,
 )
 from ecosystems.http_errors import one_line
@@ -88,7 +88,7 @@ class DatabaseTransport(Transport):
         except psycopg.Error as error:
             if not (error.sqlstate or "").startswith(REFUSING_SQLSTATES):
                 self.close()
-                return postpone(len(batch), _reason(error))
+                return [Postponed(_reason(error))] * len(batch)
             if len(batch) == 1:
                 return [Refused(f"sqlstate_{error.sqlstate}", _reason(error))]
             return send_in_turn(self._insert, halves(batch))
@@ -117,7 +117,10 @@ class DatabaseTransport(Transport):
     def _connect(self) -> psycopg.Connection:
         if self.connection is None:
             # Prepared statements do not survive a transaction pooler.
-            self.connection = psycopg.connect(**self._options, autocommit=True, prepare_threshold=None)
+            try:
+                self.connection = psycopg.connect(**self._options, autocommit=True, prepare_threshold=None)
+            except UnicodeError as error:  # of a host name such as `a..b`
+                raise psycopg.OperationalError(one_line(error)) from error
         return self.connection
 
     def close(self) -> None:

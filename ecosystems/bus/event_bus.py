@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -15,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 
 from ecosystems.bus.configuration import TransportName, transports_of
-from ecosystems.bus.outbox import Outbox, OutboxError
-from ecosystems.bus.outbox_sender import OutboxSender, SenderThread
-from ecosystems.bus.receipts import Delivery, Receipt, Unsent, merged
+from ecosystems.bus.outbox import Outbox
+from ecosystems.bus.outbox_database import OutboxError
+from ecosystems.bus.outbox_sender import OutboxSender
+from ecosystems.bus.receipts import Delivery, Receipt, Unsent
 from ecosystems.bus.transport import BusError, Callback, Entry, Transport, Unsubscribe
 from ecosystems.signal import Refusal, Signal, parse
 
@@ -64,7 +66,7 @@ class EventBus:
         self.topic = topic
         self._carried = frozenset[str]().union(*(transport.ecosystems for transport in transports))
         self._clock = clock
-        self._sending = threading.Lock()
+        self._sending = threading.RLock()  # a subscriber may publish, within the call that calls it
         through = [transport for transport in transports if outbox is not None and not transport.local]
         self._direct = [transport for transport in transports if transport not in through]
         self._routes = {
@@ -76,7 +78,10 @@ class EventBus:
         self.senders = [OutboxSender(outbox, transport, clock=clock) for transport in through if outbox]
         if outbox is not None:
             outbox.reassign(self._routes)
-        self._threads = [SenderThread(sender) for sender in self.senders] if background else []
+        self._background = background
+        if background:
+            for sender in self.senders:
+                sender.start()
 
     @classmethod
     def from_environment(
@@ -128,11 +133,19 @@ class EventBus:
         `seconds` ends that earlier, between two batches. The receipt covers this call alone.
         """
         end = None if seconds is None else self._clock() + seconds
-        deliveries = []
+        deliveries: dict[str, Delivery] = {}
         for sender in self.senders:
-            while (end is None or self._clock() < end) and (delivery := sender.run_once()):
-                deliveries.append(delivery)
-        return merged(deliveries)
+            while (end is None or self._clock() < end) and (new := sender.run_once()):
+                old = deliveries.get(new.transport, Delivery(new.transport))
+                deliveries[new.transport] = replace(
+                    new, confirmed=old.confirmed + new.confirmed, refused=old.refused + new.refused
+                )
+        return Receipt(tuple(deliveries.values()))
+
+    def backlog(self) -> int:
+        """Return how many deliveries by transports of this bus wait in the outbox. Raises OutboxError."""
+        counts = self.outbox.counts() if self.outbox is not None else {}
+        return sum(counts.get((sender.transport.name, "pending"), 0) for sender in self.senders)
 
     def subscribe(self, callback: Callback, topic: str | None = None) -> Unsubscribe:
         """Call `callback` with each signal of `topic` from now on; return a function that ends that.
@@ -141,16 +154,14 @@ class EventBus:
         bus publishes, in a thread of its own. What a subscriber raises is logged. Raises
         Unsupported where the bus has neither.
         """
-        for transport in self.transports:
-            if transport.name in {"memory", "redis"}:
-                return transport.subscribe(callback, topic or self.topic)
-        return self.transports[0].subscribe(callback, topic or self.topic)
+        able = [transport for transport in self.transports if transport.name in {"memory", "redis"}]
+        return (able or self.transports)[0].subscribe(callback, topic or self.topic)
 
     def close(self) -> None:
         """Deliver for a few seconds what is due, then end threads, subscriptions and connections."""
-        for thread in self._threads:
-            thread.stop()
-        if self._threads:
+        if self._background:
+            for sender in self.senders:
+                sender.stop()
             with suppress(OutboxError):  # its sender has logged it
                 self.flush(CLOSE_TIMEOUT_S)
         for transport in self.transports:
@@ -175,8 +186,8 @@ class EventBus:
         """Put entries into the outbox and wake the senders."""
         assert self.outbox is not None
         self.outbox.put([entry for entry in entries if self._routes[entry.ecosystem]], self._routes)
-        for thread in self._threads:
-            thread.wake()
+        for sender in self.senders:
+            sender.wake()
         return [
             Delivery(
                 sender.transport.name,

@@ -38,10 +38,6 @@ class MemoryTransport(Transport):
 
         return unsubscribe
 
-    def listeners(self) -> int:
-        """Return the number of subscriptions to all topics."""
-        return sum(map(len, self._subscribers.values()))
-
     def close(self) -> None:
         self._subscribers.clear()
 

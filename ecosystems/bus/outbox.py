@@ -11,10 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ecosystems import ROOT
-from ecosystems.bus.outbox_database import OutboxError, OutboxFull, connect, explained_errors, lock
+from ecosystems.bus.outbox_database import OutboxFull, connect, explained_errors, lock
 from ecosystems.bus.transport import Confirmed, Entry, Fate, Refused
-
-__all__ = ["Outbox", "OutboxEntry", "OutboxError", "OutboxFull"]
 
 OUTBOX_FOLDER = ROOT / ".data" / "outbox"
 """The default folder of agents' outboxes, one file `<agent>.sqlite3` each."""
@@ -137,8 +135,8 @@ class Outbox:
                 ((number,) for _, number in confirmed),
             )
 
-    def reassign(self, routes: Routes) -> int:
-        """Assign what waits for transports that are not in `routes` to those that are; return how many.
+    def reassign(self, routes: Routes) -> None:
+        """Assign what waits for transports that are not in `routes` to those that are.
 
         So an agent keeps its backlog when its transport is changed. Where the former transport had sent a
         signal already, the ledger counts a duplicate.
@@ -162,7 +160,6 @@ class Outbox:
                 "DELETE FROM deliveries WHERE signal = ? AND transport = ? AND state = 'pending'",
                 ((number, transport) for number, transport, _ in orphans),
             )
-        return len(orphans)
 
     def counts(self) -> dict[tuple[str, str], int]:
         """Return how many signals there are by (transport, state)."""
@@ -187,16 +184,17 @@ class Outbox:
 
     def retry(self, numbers: Iterable[int] | None = None) -> int:
         """Make refused signals pending again, by default all of them; return the number of deliveries."""
-        return self._change(
-            "UPDATE deliveries SET state = 'pending', code = '', detail = '' WHERE state = 'refused'",
-            "signal",
-            numbers,
-        )
+        change = "UPDATE deliveries SET state = 'pending', code = '', detail = '' WHERE state = 'refused'"
+        with self._transaction() as connection:
+            if numbers is None:
+                return connection.execute(change).rowcount
+            rows = [connection.execute(f"{change} AND signal = ?", (number,)) for number in numbers]
+            return sum(row.rowcount for row in rows)
 
-    def drop(self, numbers: Iterable[int] | None = None) -> int:
-        """Delete signals: the named ones, or by default those of `refused`; return how many."""
-        numbers = self.refused() if numbers is None else numbers
-        return self._change("DELETE FROM signals WHERE true", "id", numbers)
+    def drop(self, number: int) -> None:
+        """Delete a signal, whatever waits for it."""
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM signals WHERE id = ?", (number,))
 
     def refused(self) -> list[int]:
         """Return the ids of signals that were refused and wait for no transport, oldest first."""
@@ -208,19 +206,10 @@ class Outbox:
             return [number for (number,) in rows]
 
     def close(self) -> None:
-        """Close the file and release its lock."""
         with self._mutex:
             self.connection.close()
             if self._lock is not None:
                 self._lock.close()
-
-    def _change(self, statement: str, column: str, numbers: Iterable[int] | None) -> int:
-        with self._transaction() as connection:
-            if numbers is None:
-                return connection.execute(statement).rowcount
-            return sum(
-                connection.execute(f"{statement} AND {column} = ?", (number,)).rowcount for number in numbers
-            )
 
     def _bytes(self) -> int:
         """Return how much of the file is in use; free pages are filled again."""

@@ -7,7 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ecosystems.bus.outbox import OUTBOX_FOLDER, Outbox, OutboxEntry, OutboxError
+from ecosystems.bus.outbox import OUTBOX_FOLDER, Outbox, OutboxEntry
+from ecosystems.bus.outbox_database import OutboxError
 from ecosystems.signal import Refusal, parse
 
 Write = Callable[[str], Any]
@@ -17,7 +18,6 @@ OUTBOX_HELP = "Show what an agent has not delivered yet, retry refused signals, 
 
 
 def add_outbox_arguments(parser: ArgumentParser) -> None:
-    """Declare the options."""
     parser.add_argument("--path", help=f"the outbox's file (default: the only one in {OUTBOX_FOLDER})")
     actions = parser.add_subparsers(dest="action", required=True)
     listing = actions.add_parser("list", help="list the signals, oldest first")
@@ -89,7 +89,7 @@ def _drop(outbox: Outbox, options: dict[str, Any], write: Write, note: Write) ->
             except OSError as error:
                 reason = f"the output cannot be written ({error.strerror}): the rest stays"
                 raise OutboxError(reason) from error
-            outbox.drop([number])
+            outbox.drop(number)
     if options["refused"] and (kept := {item.id for item in outbox.entries("refused")}):
         note(f"{len(kept)} kept: refused by one transport, but waiting for another")
 

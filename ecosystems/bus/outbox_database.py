@@ -49,10 +49,6 @@ class OutboxFull(OutboxError):
     """The outbox has no room for more: a new signal is refused, an old one is never dropped."""
 
 
-class _DamageFound(sqlite3.DatabaseError):
-    """SQLite's own check has found damage; the text is SQLite's."""
-
-
 def connect(path: Path, *, create: bool) -> sqlite3.Connection:
     """Open the outbox at `path`, durable to the last commit (WAL, synchronous=FULL).
 
@@ -123,24 +119,27 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA journal_size_limit = 16777216")
     (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if found != "ok":
-        raise _DamageFound(found)
+        raise OutboxError(f"the outbox {path} {_damaged(found)}")
+
+
+def _damaged(reason: str) -> str:
+    return (
+        f"is damaged ({one_line(reason)}) and was left unchanged: move it away with its -wal file to "
+        "continue with a new one; `sqlite3 FILE .recover` restores what can be read"
+    )
 
 
 def _meaning(error: sqlite3.Error) -> str:
-    name = _name(error)
-    if name in {"CORRUPT", "NOTADB"} or isinstance(error, _DamageFound):
-        return (
-            f"is damaged ({one_line(error)}) and was left unchanged: move it away with its -wal file to "
-            "continue with a new one; `sqlite3 FILE .recover` restores what can be read"
-        )
     known = {
+        "CORRUPT": _damaged(str(error)),
+        "NOTADB": _damaged(str(error)),
         "FULL": "could not be written: the disk is full",
         "IOERR": f"could not be read or written: {error}",
         "BUSY": "is being written by another program for too long",
         "CANTOPEN": "cannot be opened for writing",
         "READONLY": "cannot be opened for writing",
     }
-    return known.get(name, f"cannot be used: {error}")
+    return known.get(_name(error), f"cannot be used: {error}")
 
 
 def _name(error: sqlite3.Error) -> str:

@@ -20,7 +20,10 @@ logger = logging.getLogger("signal_hub.bus")
 
 
 class OutboxSender:
-    """Sends a transport's signals from the outbox, in order, and waits longer after each failure."""
+    """Sends a transport's signals from the outbox, in order, and waits longer after each failure.
+
+    Calls of `run_once` do so, and between `start` and `stop` a thread of its own.
+    """
 
     def __init__(
         self,
@@ -39,6 +42,10 @@ class OutboxSender:
         self._due = clock()
         self._sending = threading.Lock()
         self._unrecorded: list[tuple[int, Fate]] = []
+        self._wake = threading.Event()
+        self._stopped = False
+        name = f"outbox sender {transport.name}"
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def wait_s(self) -> float:
         """Return the seconds until the next try after a failure, or 0."""
@@ -72,8 +79,9 @@ class OutboxSender:
         self._record()
         if delivery.pending:
             self._back_off(delivery.after, delivery.reason)
-        else:
-            self._recovered()
+        elif self._failures:
+            logger.info("EventBus: delivery by %s continues", self.transport.name)
+            self._failures = 0
         return delivery
 
     def _record(self) -> None:
@@ -93,21 +101,8 @@ class OutboxSender:
             "EventBus: delivery by %s waits: %s; next try in %.0f s", self.transport.name, reason, wait
         )
 
-    def _recovered(self) -> None:
-        if self._failures:
-            logger.info("EventBus: delivery by %s continues", self.transport.name)
-        self._failures = 0
-
-
-class SenderThread:
-    """Runs a sender in the background until it is stopped."""
-
-    def __init__(self, sender: OutboxSender) -> None:
-        self._sender = sender
-        self._wake = threading.Event()
-        self._stopped = False
-        name = f"outbox sender {sender.transport.name}"
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+    def start(self) -> None:
+        """Begin to send in the background."""
         self._thread.start()
 
     def wake(self) -> None:
@@ -123,14 +118,12 @@ class SenderThread:
     def _run(self) -> None:
         while not self._stopped:
             self._wake.clear()
-            if self._run_once() is None:
-                self._wake.wait(min(self._sender.wait_s() or POLL_INTERVAL_S, POLL_INTERVAL_S))
-
-    def _run_once(self) -> Delivery | None:
-        try:
-            return self._sender.run_once()
-        except BusError:
-            return None  # the sender has logged it, and waits
-        except Exception:
-            logger.exception("EventBus: the outbox sender of %s failed", self._sender.transport.name)
-            return None
+            try:
+                delivery = self.run_once()
+            except BusError:
+                delivery = None  # it is logged, and waits
+            except Exception:
+                logger.exception("EventBus: the outbox sender of %s failed", self.transport.name)
+                delivery = None
+            if delivery is None:
+                self._wake.wait(min(self.wait_s() or POLL_INTERVAL_S, POLL_INTERVAL_S))

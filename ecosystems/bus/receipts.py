@@ -1,7 +1,7 @@
 """The results of publishing, by transport."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Self
 
 from ecosystems.bus.transport import BusError, Confirmed, Entry, Fate, Postponed, Refused
@@ -102,14 +102,3 @@ class Unsent(BusError):
     def __init__(self, receipt: Receipt) -> None:
         super().__init__("; ".join(text for delivery in receipt.deliveries for text in delivery.problems()))
         self.receipt = receipt
-
-
-def merged(deliveries: Iterable[Delivery]) -> Receipt:
-    """Merge the deliveries of several batches into one for each transport; the last has what is pending."""
-    found: dict[str, Delivery] = {}
-    for new in deliveries:
-        old = found.get(new.transport, Delivery(new.transport))
-        found[new.transport] = replace(
-            new, confirmed=old.confirmed + new.confirmed, refused=old.refused + new.refused
-        )
-    return Receipt(tuple(found.values()))

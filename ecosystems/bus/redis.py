@@ -21,7 +21,6 @@ from ecosystems.bus.transport import (
     Postponed,
     Transport,
     Unsubscribe,
-    postpone,
 )
 from ecosystems.http_errors import one_line
 from ecosystems.redis_client import connect_redis
@@ -38,6 +37,9 @@ BLOCK_MS = 1000
 READ_COUNT = 16
 MAX_ENTRY_BYTES = 1024 * 1024
 """Of an entry that a subscriber gets; READ_COUNT of them are in memory at once."""
+
+OUTAGES = (redis.RedisError, OSError, UnicodeError)
+"""Errors after which a signal is sent again; a UnicodeError is that of a host name such as `a..b`."""
 
 logger = logging.getLogger("signal_hub.bus")
 
@@ -68,8 +70,8 @@ class RedisTransport(Transport):
         try:
             with self._connection() as connection:
                 self._append(connection, entries, fates)
-        except (redis.RedisError, OSError) as error:
-            return fates + postpone(len(entries) - len(fates), one_line(error))
+        except OUTAGES as error:
+            return fates + [Postponed(one_line(error))] * (len(entries) - len(fates))
         stop = next((fate for fate in fates if isinstance(fate, Postponed)), Postponed(""))
         return fates + [stop] * (len(entries) - len(fates))
 
@@ -157,7 +159,7 @@ class _Subscription:
         # Not `$`: it means "now" anew at each read, so that what came in between would be missed.
         try:
             last: Any = self._client.xrevrange(self._key, count=1)
-        except (redis.RedisError, OSError) as error:
+        except OUTAGES as error:
             raise BusError(f"cannot subscribe to {self._key}: {one_line(error)}") from error
         return last[0][0] if last else b"0-0"
 
@@ -165,7 +167,7 @@ class _Subscription:
         while not self._stopped.is_set():
             try:
                 self._read()
-            except (redis.RedisError, OSError) as error:
+            except OUTAGES as error:
                 logger.warning("EventBus: the subscription to %s waits: %s", self._key, one_line(error))
                 self._stopped.wait(1)
         self._client.close()

@@ -96,11 +96,6 @@ class Transport(ABC):
         return
 
 
-def postpone(count: int, reason: str, after: float | None = None) -> list[Fate]:
-    """Return the same postponement for `count` entries."""
-    return [Postponed(reason, after)] * count
-
-
 def send_in_turn(
     send: Callable[[Sequence[Entry]], list[Fate]], batches: Iterable[Sequence[Entry]]
 ) -> list[Fate]:
@@ -115,6 +110,5 @@ def send_in_turn(
 
 
 def halves(batch: Sequence[Entry]) -> tuple[Sequence[Entry], Sequence[Entry]]:
-    """Return the two halves of a batch."""
     middle = len(batch) // 2
     return batch[:middle], batch[middle:]

@@ -1,21 +1,38 @@
-"""The webhook transport: signed POST requests to the hub, as the contract's section 4 defines them."""
+"""The webhook transport: signed POST requests to the hub, and what its answers mean (docs/webhook.md)."""
 
 import hashlib
 import ssl
 import time
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Literal
 
+import msgspec
 import requests
 import urllib3
 
 from ecosystems import signing
-from ecosystems.bus.transport import Entry, Fate, Transport, halves, postpone, send_in_turn
-from ecosystems.bus.webhook_answers import fates_of
-from ecosystems.http_errors import error_chain, innermost_text
+from ecosystems.bus.transport import (
+    CONFIRMED,
+    Entry,
+    Fate,
+    Postponed,
+    Refused,
+    Transport,
+    halves,
+    send_in_turn,
+)
+from ecosystems.http_errors import error_chain, innermost_text, retry_after
 
 WEBHOOK_CONNECT_TIMEOUT_S = 5
 WEBHOOK_READ_TIMEOUT_S = 10
+
+REFUSING_STATUSES = frozenset({400, 401, 403, 409, 411, 413, 415, 422})
+"""Statuses that refuse a request for good. After all others it is sent again."""
+
+NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+MAX_ANSWER_TEXT = 500
 
 
 class WebhookTransport(Transport):
@@ -63,13 +80,14 @@ class WebhookTransport(Transport):
             yield entries[start:]
 
     def _deliver(self, batch: Sequence[Entry]) -> list[Fate]:
-        """Post one batch, in halves where it is too large as a whole."""
-        body = _body(batch)
+        """Post one signal as an object or several as an array, in halves where that is too large."""
+        payloads = [entry.payload for entry in batch]
+        body = payloads[0] if len(payloads) == 1 else b"[%b]" % b",".join(payloads)
         try:
             response = self.post(body)
         # requests' own errors are OSErrors; it passes on a few of urllib3's and of the host name's encoding.
         except (OSError, urllib3.exceptions.HTTPError, UnicodeError) as error:
-            return postpone(len(batch), _reason(error))
+            return [Postponed(_reason(error))] * len(batch)
         if response.status_code == 413 and len(batch) > 1:
             self._max_bytes = min(self._max_bytes, len(body) // 2)
             return send_in_turn(self._deliver, halves(batch))
@@ -92,13 +110,6 @@ class WebhookTransport(Transport):
         self._session.close()
 
 
-def _body(batch: Sequence[Entry]) -> bytes:
-    """Return one signal as an object, several as an array."""
-    if len(batch) == 1:
-        return batch[0].payload
-    return b"[%b]" % b",".join(entry.payload for entry in batch)
-
-
 def _reason(error: Exception) -> str:
     """Return the error without the URL, whose path or query may be a secret."""
     if isinstance(error, requests.ConnectTimeout):
@@ -111,3 +122,77 @@ def _reason(error: Exception) -> str:
                 f"TLS failed: {getattr(cause, 'verify_message', '') or cause.reason or 'no common protocol'}"
             )
     return f"no connection: {innermost_text(error)}"
+
+
+class _Rejection(msgspec.Struct):
+    index: int
+    code: str = "rejected"
+    detail: str = ""
+
+
+class _Outcome(msgspec.Struct):
+    """Body of 200 and 202. A page of another server that answers 200 does not decode as one."""
+
+    status: Literal["accepted", "duplicate"]
+    rejected: list[_Rejection] = []
+
+
+class Problem(msgspec.Struct):
+    """Body of every other answer, as RFC 9457 defines it."""
+
+    title: str = ""
+    detail: str = ""
+    code: str = ""
+    errors: list[_Rejection] = []
+
+
+def fates_of(status: int, headers: Mapping[str, str], body: bytes, count: int, now: datetime) -> list[Fate]:
+    """Return the fates of the `count` signals of a request, in its order.
+
+    `headers` is case-insensitive; `now` (aware) is what a `Retry-After` date is counted from.
+    """
+    if status in {200, 202}:
+        try:
+            outcome = msgspec.json.decode(body, type=_Outcome)
+        except NOT_JSON:
+            reason = f"{status} from a server that is not a hub: check the webhook URL"
+            return [Postponed(reason)] * count
+        return _with_rejections(outcome.rejected, [CONFIRMED] * count)
+    problem = problem_of(body)
+    if status in REFUSING_STATUSES:
+        detail = _clean(problem.detail or problem.title) or f"the hub answered {status}"
+        refused = Refused(_clean(problem.code) or f"http_{status}", detail)
+        return _with_rejections(problem.errors, [refused] * count)
+    reason = f"the hub answered {status}" + (f": {text}" if (text := _clean(problem.detail)) else "")
+    if 300 <= status < 400:
+        reason += " (redirects are not followed: set the URL that it points to)"
+    return [Postponed(reason, retry_after(headers.get("Retry-After", ""), now))] * count
+
+
+def problem_of(body: bytes) -> Problem:
+    """Return the problem that a body is, an empty one for a body that is none."""
+    try:
+        return msgspec.json.decode(body, type=Problem)
+    except NOT_JSON:
+        return Problem()
+
+
+def _with_rejections(rejections: list[_Rejection], fates: list[Fate]) -> list[Fate]:
+    """Return the fates with each rejected signal's own reason; one signal may break several rules."""
+    reasons: dict[int, list[_Rejection]] = defaultdict(list)
+    for rejection in rejections:
+        reasons[rejection.index].append(rejection)
+    return [
+        Refused(
+            _clean(reasons[index][0].code),
+            _clean("; ".join(rejection.detail for rejection in reasons[index])),
+        )
+        if index in reasons
+        else fate
+        for index, fate in enumerate(fates)
+    ]
+
+
+def _clean(text: str) -> str:
+    """Return the receiver's text as one printable line, for logs and terminals."""
+    return "".join(letter for letter in " ".join(text.split()) if letter.isprintable())[:MAX_ANSWER_TEXT]

@@ -7,11 +7,12 @@ import psycopg
 import pytest
 import requests
 
-from config.local import Postgres, temporary_home
+from config.local import Postgres
 from tests.aggregator.ingest.senders import as_bytes, standard, wire
 from tests.aggregator.ledger.samples import raw
 from tests.aggregator.test_worker import STREAM, pending
 from tests.servers import eventually, manage, serve, web
+from tests.temporary_home import temporary_home
 
 MANY = 300
 PADDING = {"raw_payload": {"reason": "x" * 1500}}

@@ -17,10 +17,11 @@ from redis.retry import Retry
 
 from aggregator.health.database_checks import DatabaseCheck
 from aggregator.models import DeadLetter
-from config.local import Redis, temporary_home
+from config.local import Redis
 from tests.aggregator.ledger.samples import raw
 from tests.aggregator.test_worker import HOSTS, LOCAL, STREAM, recorded
 from tests.servers import eventually
+from tests.temporary_home import temporary_home
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "forex"])
 

@@ -1,5 +1,6 @@
 """The `.env` file that `make run` keeps: the user's lines stay as they are."""
 
+import pytest
 from dotenv import dotenv_values
 
 from config.local.env_file import DotEnv
@@ -31,6 +32,21 @@ def test_an_empty_value_counts_as_not_set(tmp_path):
     assert written(path, A="1")["A"] == "1"
 
 
+def test_a_byte_order_mark_belongs_to_no_name(tmp_path):
+    """Editors of Windows write one, and the hub's programs read such a file."""
+    path = tmp_path / ".env"
+    path.write_bytes(b"\xef\xbb\xbfA=mine\n")
+    assert written(path, A="new", B="2") == {"A": "mine", "B": "2"}
+
+
+def test_a_file_that_is_not_utf_8_is_left_alone(tmp_path):
+    path = tmp_path / ".env"
+    path.write_bytes(b"A=\xe9\n")
+    with pytest.raises(OSError, match="cannot be read: it may hold lines of NAME=value in UTF-8"):
+        DotEnv(path)
+    assert path.read_bytes() == b"A=\xe9\n"
+
+
 def test_a_secret_in_a_file_counts_as_set(tmp_path):
     path = tmp_path / ".env"
     path.write_text("A_FILE=/run/secrets/a\n")
@@ -45,6 +61,11 @@ def test_the_block_is_replaced_and_what_stands_around_it_stays(tmp_path):
     assert written(path, block={"URL": "new"}) == {"A": "1", "B": "2", "URL": "new"}
     assert DotEnv(path).own == {"A": "1", "B": "2"}
     assert not DotEnv(path).has("URL")
+
+
+def test_a_value_of_any_characters_is_read_as_it_was_written(tmp_path):
+    value = tmp_path / "My #1 'hub' \\n"
+    assert written(tmp_path / ".env", block={"A": str(value)}) == {"A": str(value)}
 
 
 def test_writing_again_changes_nothing(tmp_path):

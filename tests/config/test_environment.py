@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from kombu import Connection
 
 from tests.servers import PROJECT, manage
 
@@ -23,6 +24,14 @@ def test_options_in_a_database_url_pass_through_and_win():
     }
     assert settings["OPTIONS"]["sslmode"] == "verify-full"
     assert int(settings["OPTIONS"]["connect_timeout"]) == 1
+
+
+def test_sentinels_by_ipv6_address_are_the_brokers_too():
+    from config.settings import broker_url
+
+    broker = Connection(broker_url("redis+sentinel://:pass@[::1]:26379,[fd00::2]/mymaster/3"))
+    assert broker.alt == ["sentinel://:pass@[::1]:26379/3", "sentinel://:pass@[fd00::2]:26379/3"]
+    assert (broker.hostname, broker.port) == ("::1", 26379)
 
 
 @pytest.fixture

@@ -17,10 +17,11 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from config import local
-from config.local import Postgres, Redis, ServerError, data_home, server_home, temporary_home
+from config.local import Postgres, Redis, ServerError, data_home, server_home
 from config.local import redis as embedded_redis
 from config.local.server import last_log_line
 from tests.servers import PROJECT, eventually
+from tests.temporary_home import temporary_home
 
 
 @pytest.fixture
@@ -73,9 +74,10 @@ def test_postgres_wants_its_password(postgres):
         psycopg.connect(postgres.url().replace(postgres.identity.password, "wrong"))
 
 
-@pytest.mark.parametrize("mode", ["smart", "fast", "immediate"])
-def test_postgres_starts_again_after_every_kind_of_stop(postgres, mode):
-    postgres.stop(mode)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+def test_postgres_starts_again_after_every_kind_of_stop(postgres, number):
+    os.kill(postgres.pid, number)
+    eventually(lambda: not postgres.running)
     postgres.start()
     assert query(postgres, "SELECT 1") == (1,)
 
@@ -106,6 +108,13 @@ def test_a_server_left_by_another_run_is_ended_first(home, kind):
         eventually(lambda: not left.running)
         assert ours.running
         assert ours.identity == left.identity
+
+
+@pytest.mark.parametrize("kind", [Postgres, Redis])
+def test_a_home_may_be_named_from_the_current_folder(home, monkeypatch, kind):
+    monkeypatch.chdir(home.parent)
+    with kind(Path(home.name), durable=False) as server:
+        assert server.data == home / server.name
 
 
 @pytest.mark.parametrize("kind", [Postgres, Redis])

@@ -186,6 +186,20 @@ def test_secrets_are_found_wherever_the_environment_holds_them():
     assert not {"not-secret", "require"} & found
 
 
+def test_secrets_are_found_beside_an_ipv6_address_behind_another_host(monkeypatch):
+    def refuse(url):
+        raise ValueError("Invalid IPv6 URL")
+
+    monkeypatch.setattr(logs, "urlsplit", refuse, raising=False)  # as that of a newer Python does
+    environment = replace(
+        settings.ENVIRONMENT,
+        core_db_url="postgres://hub:p%40ss@db1:5432,[fd00::2]:5432/hub?sslpassword=of-the-key",
+        redis_url="redis+sentinel://:of-redis@redis1,[fd00::2]/mymaster/0?sentinel_password=of-them",
+    )
+    found = set(logs.secrets_of(environment))
+    assert {"p%40ss", "p@ss", "of-the-key", "of-redis", "of-them"} <= found
+
+
 def test_rows_that_postgres_quotes_are_cut():
     event = {
         "exception": 'psycopg.Error: bad\nCONTEXT:  COPY staged, line 1: "secret"\nDETAIL:  Key (x)=(y).'

@@ -15,8 +15,9 @@ import pytest
 import requests
 from dotenv import dotenv_values
 
-from config.local import Postgres, free_port, temporary_home
+from config.local import Postgres, free_port, processes
 from tests.servers import PROJECT, eventually, renamed
+from tests.temporary_home import temporary_home
 
 NOT_COPIED = shutil.ignore_patterns(".*", "tests", "*.pyc.*")
 """Compiled modules are copied: to compile them anew takes each run seconds."""
@@ -256,6 +257,17 @@ def test_a_taken_port_is_passed_over_and_the_endpoint_follows(run, project, give
     assert endpoint == f"http://127.0.0.1:{taken}/api/signals"
     hub.process.terminate()
     assert hub.end() == 0
+
+
+def test_a_password_that_a_full_disk_left_empty_is_made_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "DATA", tmp_path)
+    given = []
+    monkeypatch.setattr(processes, "manage", lambda environment, *_: given.append(environment))
+    (tmp_path / "operator.password").touch()
+    password = processes.operator_password({})
+    assert len(password) > 10
+    assert given == [{"DJANGO_SUPERUSER_PASSWORD": password}]
+    assert (tmp_path / "operator.password").read_text() == password
 
 
 @pytest.mark.parametrize(

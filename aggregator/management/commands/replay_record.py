@@ -2,7 +2,7 @@
 
 import threading
 from argparse import ArgumentParser
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,11 +23,11 @@ from aggregator.track_record.recorder import CsvRecorder
 from aggregator.track_record.scorer import Scorer
 from ecosystems.agent import loop
 from ecosystems.agent.progress import Progress
+from ecosystems.bus import EventBus, transport
 from ecosystems.market.csv_feed import CsvFeed
 from ecosystems.market.feeds import FeedError
 from ecosystems.market.symbols import has_certain_name, instrument
 from ecosystems.shutdown import stop_on_signals
-from ecosystems.signal import Signal
 from ecosystems.strategies import BUILT_IN, load_strategy
 
 SENDER = "replay_record"
@@ -43,18 +43,19 @@ class Market(NamedTuple):
     timeframe: str
 
 
-class LedgerPublisher:
-    """Records signals at once: the hub itself replays them, so that no bus is needed."""
+class LedgerTransport(transport.Transport):
+    """Records signals at once: the hub itself replays them, so that no other transport is needed."""
 
-    def publish(self, signals: list[Signal]) -> None:
+    name = "ledger"
+    local = True
+
+    def send(self, entries: Sequence[transport.Entry]) -> list[transport.Fate]:
         """Record signals; those of an earlier replay are duplicates. Raises Outage."""
-        left = [Entry(signal.to_json(), SENDER) for signal in signals]
+        left = [Entry(entry.payload, SENDER) for entry in entries]
         while left:
             results = record(left, "database")
             left = [entry for entry, result in zip(left, results, strict=True) if not result.is_final]
-
-    def all_delivered(self) -> bool:
-        return True
+        return [transport.CONFIRMED] * len(entries)
 
 
 class Command(HubCommand):
@@ -98,7 +99,8 @@ class Command(HubCommand):
         feed = CsvFeed(market.path)
         name = f"{market.path.stem}-{strategy_name.rpartition(':')[2]}"
         strategy = load_strategy(strategy_name)(*market[1:], name, tags=feed.tags)
-        agent = loop.Agent(strategy, feed, LedgerPublisher(), progress=Progress(None), stop=stop, finite=True)
+        bus = EventBus([LedgerTransport()])
+        agent = loop.Agent(strategy, feed, bus, progress=Progress(None), stop=stop, finite=True)
         agent.start()
         agent.run()
         self.stdout.write(f"{name}: {agent.handled:,} candles gave {agent.signals:,} signals")

@@ -165,8 +165,8 @@ def write_plot(backtest: Backtest, title: str, path: Path) -> None:
     """Draw equity (1 at the start) and the fall from its peak over time as a PNG. Raises ValueError."""
     from matplotlib.figure import Figure  # not pyplot, which keeps every figure and may need a display
 
-    times = [at for at, _ in backtest.curve.points]
-    equity = [float(value) for _, value in backtest.curve.points]
+    times = [at for at, _ in backtest.curve]
+    equity = [float(value) for _, value in backtest.curve]
     figure = Figure(figsize=(10, 6), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     upper.plot(times, equity, linewidth=1.2)

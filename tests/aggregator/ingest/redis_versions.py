@@ -3,8 +3,9 @@
 import pytest
 import redis
 
-from config.local import Redis, temporary_home
+from config.local import Redis
 from config.local.redis import OLDEST, installed_programs
+from tests.temporary_home import temporary_home
 
 PROGRAMS = {each.title: each.path for each in installed_programs() if each.version >= OLDEST}
 

@@ -109,11 +109,13 @@ def test_figures_of_decided_calls_are_read_from_an_index_alone(settings, delay):
 
 def test_a_backtests_equity_and_drawdown_are_those_of_compounding_returns(independent):
     run = Backtest(load_strategy("ema_crossover")("crypto", "MADE/UP", "1m", "bot", fast=3, slow=6))
-    run.run(made_up("crypto", 3, "1m", 2000))
+    for candle in made_up("crypto", 3, "1m", 2000):
+        run.step(candle)
+    run.finish()
     gains = np.array([float(trade.gain) for trade in run.trades])
     assert len(gains) > 50
     assert float(run.equity) == pytest.approx(1 + independent.empyrical.cum_returns_final(gains), rel=1e-9)
-    curve = np.array([float(equity) for _, equity in run.curve.points])
+    curve = np.array([float(equity) for _, equity in run.curve])
     returns = np.diff(curve) / curve[:-1]
     assert float(run.drawdown) == pytest.approx(-independent.empyrical.max_drawdown(returns), rel=1e-9)
     r = np.array([float(trade.outcome.r_multiple) for trade in run.trades])

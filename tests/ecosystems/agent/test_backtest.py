@@ -8,7 +8,7 @@ from io import StringIO
 import pytest
 from django.core.management import CommandError, call_command
 
-from ecosystems.agent.backtest import CURVE_POINTS, Backtest, EquityCurve
+from ecosystems.agent.backtest import MAX_CURVE_POINTS, Backtest
 from ecosystems.management.commands.backtest import drawdowns
 from ecosystems.market.scoring import FEE_BPS, HORIZON_HOURS
 from ecosystems.strategies import BUILT_IN, EXIT, Decision, Parameters, Strategy, load_strategy
@@ -41,7 +41,9 @@ def backtest(script, *prices, fee_bps="0", **options):
     strategy = Scripted("crypto", "TEST", "1h", "")
     strategy.script = script
     run = Backtest(strategy, fee_bps=Decimal(fee_bps), **options)
-    run.run(candle(i, *each) for i, each in enumerate(prices))
+    for i, each in enumerate(prices):
+        run.step(candle(i, *each))
+    run.finish()
     return run
 
 
@@ -171,7 +173,7 @@ def test_a_signal_at_a_stop_is_filled_at_the_next_open():
 def test_drawdown_is_measured_at_closes_from_the_peak():
     run = backtest({0: BUY}, QUIET, (100, 115, 95, 110), (110, 119, 92, 99), (99, 121, 98, 118))
     assert run.drawdown == Decimal(11) / 110  # 1.10 to 0.99; the low of 92 is inside a candle
-    assert [equity for _, equity in run.curve.points] == [
+    assert [equity for _, equity in run.curve] == [
         1,
         Decimal("1.1"),
         Decimal("0.99"),
@@ -226,14 +228,11 @@ def test_the_profit_factor_is_what_was_won_over_what_was_lost():
 
 
 def test_a_long_curve_is_thinned_evenly():
-    curve = EquityCurve()
-    count = 5 * CURVE_POINTS
-    for i in range(count):
-        curve.add(START + timedelta(minutes=i), Decimal(i))
-    curve.add(START, Decimal(-1), last=True)
-    values = [int(value) for _, value in curve.points]
-    assert len(values) <= CURVE_POINTS + 1
-    assert values == [*range(0, count, 8), -1]
+    count = 5 * MAX_CURVE_POINTS
+    run = backtest({}, *[QUIET] * count)
+    hours = [(at - START) // timedelta(hours=1) for at, _ in run.curve]
+    assert len(hours) <= MAX_CURVE_POINTS + 1
+    assert hours == [*range(0, count, 8), count - 1]
 
 
 def test_drawdowns_are_measured_from_the_peak():

@@ -261,6 +261,18 @@ def test_a_wrong_password_of_redis_is_reported(run_agent):
     assert line.endswith("Redis refuses the user or the password of CORE_REDIS_URL")
 
 
+@pytest.mark.parametrize(
+    ("name", "url", "backend"),
+    [
+        ("CORE_REDIS_URL", "redis://redis..example/0", "redis"),
+        ("CORE_DB_URL", "postgres://agent@db..example/hub", "memory"),
+    ],
+)
+def test_a_host_name_that_cannot_be_one_is_reported(run_agent, name, url, backend):
+    line = refused(run_agent, **NOWHERE | {"CORE_EVENT_BUS_BACKEND": backend, name: url})
+    assert line.endswith(f"{name} has a host name that cannot be resolved: check its spelling")
+
+
 TRANSPORTS = {
     "webhook": webhook("http://hub.invalid/api/signals"),
     "redis": NOWHERE | {"CORE_EVENT_BUS_BACKEND": "redis", "CORE_REDIS_URL": "redis://redis.invalid/0"},

@@ -11,8 +11,9 @@ from ecosystems import env
 from ecosystems.bus import BusError, EventBus, InvalidSignal, Unsent, Unsupported
 from ecosystems.bus.database import DatabaseTransport
 from ecosystems.bus.memory import MemoryTransport
-from ecosystems.bus.transport import Transport
+from ecosystems.bus.transport import Entry, Transport
 from ecosystems.bus.webhook import WebhookTransport
+from ecosystems.signal import Signal
 from tests.ecosystems.bus.receiver import Receiver, problem
 from tests.ecosystems.examples import a_signal, signals
 
@@ -56,6 +57,23 @@ def test_a_subscriber_that_fails_harms_neither_neighbours_nor_publisher(bus, cap
     assert bus.publish(a_signal()).complete
     assert seen == ["s-1"]
     assert "a subscriber failed on crypto/s-1" in caplog.text
+
+
+def test_a_subscriber_may_publish(bus):
+    """In a thread, which a bus that waits for itself does not stop the test by."""
+    seen: list[str] = []
+
+    def answer(signal: Signal) -> None:
+        seen.append(signal.signal_id)
+        if signal.signal_id == "question":
+            bus.publish(a_signal("answer"))
+
+    bus.subscribe(answer)
+    publisher = threading.Thread(target=bus.publish, args=[a_signal("question")], daemon=True)
+    publisher.start()
+    publisher.join(10)
+    assert seen == ["question", "answer"]
+    assert not publisher.is_alive()
 
 
 def test_subscribers_see_the_normalised_signal(bus):
@@ -225,5 +243,7 @@ def test_a_bus_without_memory_or_redis_has_no_subscribers():
 
 def test_with_several_transports_the_one_that_can_is_subscribed_to():
     bus = EventBus([DatabaseTransport("postgres://one/x"), memory := MemoryTransport()])
-    bus.subscribe(print)
-    assert memory.listeners() == 1
+    seen: list[Signal] = []
+    bus.subscribe(seen.append)
+    memory.send([Entry("crypto", "s-1", "signals", a_signal().to_json())])
+    assert seen == [a_signal()]

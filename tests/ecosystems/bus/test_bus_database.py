@@ -172,6 +172,7 @@ def test_an_outage_and_its_end(postgres_server, url):
     [
         ({"password": "wrong"}, "password authentication failed"),
         ({"dbname": "no_such_database"}, "does not exist"),
+        ({"host": "db..example"}, "label empty"),
         ({"dbname": "postgres"}, 'relation "trading_signals" does not exist'),
     ],
 )

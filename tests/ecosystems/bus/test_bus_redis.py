@@ -120,6 +120,7 @@ def test_a_connection_that_breaks_halfway(redis_client, bus, monkeypatch):
         ("redis://127.0.0.1:{port}/0", "Connection refused"),
         ("unix:///nowhere/redis.sock", "No such file"),
         ("rediss://127.0.0.1:{port}/0", "Connection refused"),
+        ("redis://redis..example:{port}/0", "label empty"),
     ],
 )
 def test_a_server_that_is_not_there_is_named(free_port, url, reason):

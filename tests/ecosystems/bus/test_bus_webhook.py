@@ -144,6 +144,14 @@ def test_a_page_of_another_server_confirms_nothing(hub, bus):
         bus.publish(a_signal())
 
 
+@pytest.mark.parametrize("status", [200, 503])
+def test_an_answer_of_any_depth_leaves_signals_to_another_try(hub, bus, status):
+    hub.script.append(Answer(status, b'{"status":"accepted","more":%b}' % (b"[" * 100_000 + b"]" * 100_000)))
+    with pytest.raises(Unsent) as caught:
+        bus.publish(a_signal())
+    assert len(caught.value.receipt.pending) == 1
+
+
 def test_after_an_outage_nothing_overtakes(hub):
     hub.script.extend([accepted(2), problem(503, "unavailable", "The disk is full.")])
     with (

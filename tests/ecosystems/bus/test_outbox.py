@@ -15,7 +15,7 @@ from ecosystems.bus import EventBus, Outbox, OutboxError, OutboxFull
 from ecosystems.bus.database import DatabaseTransport
 from ecosystems.bus.memory import MemoryTransport
 from ecosystems.bus.outbox_sender import MAX_RETRY_WAIT_S, OutboxSender
-from ecosystems.bus.transport import CONFIRMED, Entry, Transport, postpone
+from ecosystems.bus.transport import CONFIRMED, Entry, Postponed, Transport
 from ecosystems.bus.webhook import WebhookTransport
 from tests.ecosystems.bus.receiver import Receiver, accepted, problem
 from tests.ecosystems.examples import a_signal, signals
@@ -125,11 +125,11 @@ def test_refused_signals_are_sent_again_or_deleted(hub, bus, path):
     operator = Outbox(path, owner=False)
     kept = list(operator.entries("refused"))
     assert operator.retry([kept[0].id]) == 1
-    assert operator.drop([kept[1].id]) == 1
+    operator.drop(kept[1].id)
     assert bus.flush().confirmed == 1
     assert operator.retry() == 1
     assert bus.flush().confirmed == 1
-    assert operator.drop() == 0
+    assert operator.refused() == []
     operator.close()
     assert hub.ids == ["s-0", "s-1", "s-2", "s-0", "s-2"]
     assert inside(path) == []
@@ -160,7 +160,7 @@ def test_waits_double_up_to_a_minute_and_are_spread(path, clock):
         name = "silent"
 
         def send(self, entries):
-            return postpone(len(entries), "no answer")
+            return [Postponed("no answer")] * len(entries)
 
     outbox = Outbox(path)
     outbox.put([Entry("crypto", "s-1", "signals", a_signal().to_json())], {"crypto": ["silent"]})
