@@ -118,7 +118,7 @@ def _read_state(client: Any, stream: str, trimmed: int | None) -> StreamState:
     known = StreamState(
         stream, length=look.length, trimmed_unread=trimmed, is_full=look.last_id == trimming.LAST_ID
     )
-    if not look.has_group:  # no consumer has read from it yet
+    if not look.read_id:  # no consumer has read from it yet
         return replace(known, lag=look.length)
     lag, exact = _lag(client, stream, look)
     oldest = client.xpending_range(stream, GROUP, "-", "+", 1) if look.pending else []
@@ -163,7 +163,7 @@ def _lag(client: Any, stream: str, look: Look) -> tuple[int, bool]:
     """
     if look.read_id == look.last_id or not look.length:
         return 0, True
-    if look.lag is not None:
+    if look.lag >= 0:
         return min(look.lag, look.length), True
     if trimming.entry_order(look.read_id) < trimming.entry_order(look.first_id):
         return look.length, True
