@@ -1,7 +1,8 @@
 """JMESPath expressions over a body, with exact numbers and a few functions beside the standard ones."""
 
 from collections.abc import Callable, Iterator
-from decimal import Context, Decimal, DecimalException
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal, DecimalException
+from functools import reduce
 from typing import Any
 
 import jmespath
@@ -31,8 +32,20 @@ class _Functions(Functions):  # type: ignore[misc] # the package has no types
         return self._convert_to_jmespath_type(type(value).__name__)
 
     @signature({"types": ["array-number"]})
+    def _func_sum(self, numbers: list[Decimal | int]) -> Decimal:
+        return reduce(_ARITHMETIC.add, numbers, Decimal(0))
+
+    @signature({"types": ["array-number"]})
     def _func_avg(self, numbers: list[Decimal | int]) -> Decimal | None:
-        return _ARITHMETIC.divide(Decimal(sum(numbers)), len(numbers)) if numbers else None
+        return _ARITHMETIC.divide(self._func_sum(numbers), len(numbers)) if numbers else None
+
+    @signature({"types": ["number"]})
+    def _func_ceil(self, number: Decimal | int) -> Decimal | int:
+        return _whole(number, ROUND_CEILING)
+
+    @signature({"types": ["number"]})
+    def _func_floor(self, number: Decimal | int) -> Decimal | int:
+        return _whole(number, ROUND_FLOOR)
 
     @signature(ANY)
     def _func_to_number(self, value: Any) -> Decimal | int | None:
@@ -101,6 +114,12 @@ def exact(value: Any) -> Decimal | int | None:
     except DecimalException:
         return None
     return number if number.is_finite() else None
+
+
+def _whole(number: Decimal | int, rounding: str) -> Decimal | int:
+    """Return a number rounded to an integer, which 1e999999 as an int would take minutes to become."""
+    whole = Decimal(number).to_integral_value(rounding)
+    return int(whole) if whole.adjusted() < _ARITHMETIC.prec else whole
 
 
 def _calculate(operation: Callable[[Decimal, Decimal], Decimal], left: Any, right: Any) -> Decimal | None:
