@@ -49,7 +49,9 @@ class SourceStreamConsumer(StreamConsumer):
         return done + len(skipped)
 
     def translate(self, stream: str, entry_id: bytes, fields: list[bytes], delivered: int) -> list[Entry]:
-        source = self._sources[stream]
+        source = self._sources.get(stream)
+        if source is None:
+            return []  # it went after this was read, which stays pending
         body, arrival = _stream_body(fields), Arrival.in_stream(stream, entry_id.decode(), delivered + 1)
         if delivered >= MAX_DELIVERIES:
             sender = f"{SENDER_PREFIX}{source.name}"

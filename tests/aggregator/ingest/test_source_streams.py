@@ -133,6 +133,22 @@ def test_sources_come_and_go_while_it_runs(publish, consumer, redis_client, monk
     assert TradingSignal.objects.count() == 1
 
 
+def test_large_entries_of_a_source_that_goes_stop_no_other(publish, consumer, redis_client, monkeypatch):
+    monkeypatch.setattr("aggregator.ingest.source_streams.SOURCES_INTERVAL_S", 0.0)
+    source, _ = made("nt", "nautilustrader", stream=STREAM)
+    made("other", "nautilustrader", stream="other")
+    for _ in range(24):
+        publish(signal("BUY BTCUSDT", padding="x" * 900_000))
+    assert 0 < consumer.run_once() < 24
+    kept = DeadLetter.objects.count()
+    tokens.revoke(source)
+    redis_client.xadd("other", {"topic": "data.SignalAlpha*", "payload": json.dumps(signal("BUY ETHUSDT"))})
+    for _ in range(3):
+        consumer.run_once()
+    assert TradingSignal.objects.get().sender == "source:other"
+    assert DeadLetter.objects.count() == kept
+
+
 def test_an_entry_of_an_impossible_time_stops_nothing(consumer, redis_client):
     made("nt", "nautilustrader", stream=STREAM)
     fields = {"topic": "data.SignalAlpha*", "payload": '{"value": "BUY BTCUSDT"}'}
