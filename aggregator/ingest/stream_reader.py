@@ -55,21 +55,15 @@ Ids = Collection[tuple[str, str]]
 """Streams and ids of entries."""
 
 
-def connect_for_streams(url: str, parser: type = MeteredParser) -> redis.Redis:
+def connect_for_streams(url: str, parser: type = MeteredParser, **options: Any) -> redis.Redis:
     """Return a client for consuming; its answers are bytes in the second protocol's shapes.
 
     Messages stay the flat lists that Redis sends: a dictionary each would cost a third of the reading.
     """
-    options: dict[str, Any] = {} if url.startswith("unix:") else {"socket_keepalive": True}
-    client = connect_redis(
-        url,
-        protocol=2,
-        parser_class=parser,
-        socket_timeout=SOCKET_TIMEOUT_S,
-        socket_connect_timeout=5,
-        health_check_interval=30,
-        **options,
-    )
+    usual = {"socket_timeout": SOCKET_TIMEOUT_S, "socket_connect_timeout": 5, "health_check_interval": 30}
+    if not url.startswith("unix:"):
+        usual["socket_keepalive"] = True
+    client = connect_redis(url, protocol=2, parser_class=parser, **{**usual, **options})
     for command in ("XREADGROUP", "XCLAIM", "XRANGE", "XREAD"):
         client.set_response_callback(command, lambda reply, **_: reply)
     return client

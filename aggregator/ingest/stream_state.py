@@ -11,12 +11,13 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from aggregator.ingest import trimming
+from aggregator.ingest.stream_reader import connect_for_streams
 from aggregator.ingest.trimming import GROUP, Look
 from aggregator.ledger.entries import TRIMMED_UNREAD
 from aggregator.models import DeadLetter
 from ecosystems.env import Environment
-from ecosystems.redis_client import connect_redis, error_text
-from ecosystems.redis_replies import MeteredParser, ReplyTooLarge
+from ecosystems.redis_client import error_text
+from ecosystems.redis_replies import ReplyTooLarge
 
 STATE_TIMEOUT_S = 2
 MAX_COUNTED = 1000
@@ -85,16 +86,13 @@ def trimmed_unread() -> dict[str, int] | None:
 
 @lru_cache(maxsize=4)
 def _client(url: str) -> redis.Redis:
-    client = connect_redis(
+    return connect_for_streams(
         url,
-        protocol=2,
-        parser_class=MeteredParser,
         socket_timeout=STATE_TIMEOUT_S,
         socket_connect_timeout=STATE_TIMEOUT_S,
+        health_check_interval=0,
         retry=Retry(NoBackoff(), 0),
     )
-    client.set_response_callback("XRANGE", lambda reply, **_: reply)
-    return client
 
 
 def _state(client: redis.Redis, stream: str, trimmed: int | None) -> StreamState:
