@@ -129,7 +129,7 @@ class StreamReader:
 
         def look_and_read() -> Any:
             pipeline = self.redis.pipeline(transaction=True)
-            trimming.note_losses(pipeline, stream, seen_empty_at)
+            trimming.look(pipeline, stream, note=True, seen_empty_at=seen_empty_at)
             pipeline.xreadgroup(GROUP, self.name, {stream: ">"}, count=self._count)
             return pipeline.execute()
 

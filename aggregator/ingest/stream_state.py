@@ -107,11 +107,10 @@ def _read_state(client: Any, stream: str, trimmed: int | None) -> StreamState:
         return StreamState(stream, trimmed_unread=trimmed)
     pipeline = client.pipeline(transaction=True)
     trimming.look(pipeline, stream)
-    pipeline.hvals(trimming.notes_key(stream))
     pipeline.time()
-    reply, noted, (seconds, _) = pipeline.execute()
+    reply, (seconds, _) = pipeline.execute()
     look = Look.parse(reply)
-    if unnoticed := look.lost + sum(map(int, noted)):
+    if unnoticed := look.lost + sum(look.noted.values()):
         trimmed = (trimmed or 0) + unnoticed
     known = StreamState(
         stream, length=look.length, trimmed_unread=trimmed, is_full=look.last_id == trimming.LAST_ID

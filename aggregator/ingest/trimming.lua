@@ -1,4 +1,5 @@
--- Looks at a stream and the hub's group; with the key of the notes, notes what was lost and moves the group on.
+-- Looks at a stream (KEYS[1]), the hub's group (ARGV[1]) and the notes (KEYS[2]). With ARGV[3] it also notes
+-- what was lost, and moves the group on.
 --
 -- Since 7.0 Redis counts the entries that were ever added, and those that the group is past: so it is known
 -- exactly how many left unread. But a group's own count does not grow by what it did not read, so it is set.
@@ -26,7 +27,7 @@ for _, each in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
   each = by_name(each)
   if each['name'] == ARGV[1] then group = each end
 end
-if not group then return {last, length, first, '', 0, -1, 0, 1, {}} end
+if not group then return {last, length, first, '', 0, -1, 0, 1, redis.call('HGETALL', KEYS[2])} end
 local read, passed = group['last-delivered-id'], group['entries-read'] or nil
 local lost = 0
 if is_before(read, first ~= '' and first or last) then
@@ -36,8 +37,7 @@ if is_before(read, first ~= '' and first or last) then
     lost = 1
   end
 end
-local noted = {}
-if KEYS[2] then
+if ARGV[3] == '1' then
   local target = first ~= '' and read or last
   if lost > 0 then redis.call('HSET', KEYS[2], read .. ' to ' .. first, lost) end
   if added and (lost > 0 or (read == last and passed ~= added)) then
@@ -45,6 +45,6 @@ if KEYS[2] then
   elseif lost > 0 and first == '' then
     redis.call('XGROUP', 'SETID', KEYS[1], ARGV[1], target)
   end
-  noted = redis.call('HGETALL', KEYS[2])
 end
+local noted = redis.call('HGETALL', KEYS[2])
 return {last, length, first, read, group['pending'], group['lag'] or -1, lost, added and 1 or 0, noted}

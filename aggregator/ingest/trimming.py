@@ -46,9 +46,10 @@ class Look(NamedTuple):
     @classmethod
     def parse(cls, reply: Any) -> Self:
         """Return what a script's reply says."""
-        *facts, noted = (fact.decode() if isinstance(fact, bytes) else fact for fact in reply)
-        gaps = (gap.decode() for gap in noted[::2])
-        return cls(*facts, dict(zip(gaps, map(int, noted[1::2]), strict=True)))
+        *facts, noted = reply
+        gaps = [gap.decode() for gap in noted[::2]]
+        values = [fact.decode() if isinstance(fact, bytes) else fact for fact in facts]
+        return cls._make([*values, dict(zip(gaps, map(int, noted[1::2]), strict=True))])
 
     @property
     def is_read_and_empty(self) -> bool:
@@ -66,17 +67,13 @@ def notes_key(stream: str) -> str:
     return f"signal_hub:trimmed:{stream}"
 
 
-def look(client: Any, stream: str) -> Any:
-    """Ask for a look, by a client or within a pipeline; `Look.parse` reads the reply."""
-    return client.eval(_LOOK, 1, stream, GROUP, "")
+def look(pipeline: Any, stream: str, *, note: bool = False, seen_empty_at: str = "") -> None:
+    """Ask for a look within a pipeline; `Look.parse` reads the reply.
 
-
-def note_losses(client: Any, stream: str, seen_empty_at: str) -> Any:
-    """Do the same, and note what was lost and move the group past it.
-
-    `seen_empty_at` is the id at which the stream was just seen empty and wholly read, if it was.
+    With `note`, what was lost is noted and the group moved past it; `seen_empty_at` is the id at which the
+    stream was just seen empty and wholly read, if it was.
     """
-    return client.eval(_LOOK, 2, stream, notes_key(stream), GROUP, seen_empty_at)
+    pipeline.eval(_LOOK, 2, stream, notes_key(stream), GROUP, seen_empty_at, int(note))
 
 
 def entry_order(entry_id: str) -> tuple[int, int]:

@@ -100,21 +100,16 @@ _TABLE = (
 )
 
 
-def read_mapping(text: str) -> dict[str, Any]:
-    """Return the content of a mapping's text, TOML or JSON. Raises InvalidMapping."""
+@lru_cache(maxsize=256)
+def compile_mapping(text: str) -> Mapping:
+    """Return the mapping of a text, TOML or JSON. Raises InvalidMapping."""
     if len(text) > MAX_MAPPING_LENGTH:
         raise InvalidMapping(f"a mapping has at most {MAX_MAPPING_LENGTH} characters")
     try:
         content = msgspec.json.decode(text) if text.lstrip().startswith("{") else tomllib.loads(text)
     except (tomllib.TOMLDecodeError, msgspec.DecodeError, ValueError, RecursionError) as error:
         raise InvalidMapping(f"neither TOML nor JSON: {str(error).partition(chr(10))[0]}") from None
-    return dict(content)
-
-
-@lru_cache(maxsize=256)
-def compile_mapping(text: str) -> Mapping:
-    """Return the mapping of a text. Raises InvalidMapping."""
-    return Mapping(read_mapping(text))
+    return Mapping(content)
 
 
 def _require_known(content: Table[str, Any], path: str, names: tuple[str, ...]) -> None:
