@@ -14,8 +14,6 @@ from ecosystems.signal import RULES
 
 JSON, PROBLEM = "application/json", "application/problem+json"
 _CONTENT = tomllib.loads(Path(__file__).with_name("openapi.toml").read_text())
-_WEBHOOK, _HOOK = _CONTENT["webhook"], _CONTENT["hook"]
-_SIGNAL = _CONTENT["signal"]["example"]
 
 
 def _field(name: str) -> dict[str, Any]:
@@ -62,69 +60,57 @@ def _responses(problems: dict[str, list[str]]) -> dict[tuple[int, str], OpenApiR
         (200, JSON): _answer("duplicate", "Nothing new: all are duplicates.", duplicates=1),
     }
     for status, (description, *example) in problems.items():
-        code, detail = example or _WEBHOOK["problems"][status][1:]
+        code, detail = example or _CONTENT["webhook"]["problems"][status][1:]
         responses[int(status), PROBLEM] = _problem(int(status), description, code, detail)
     return responses
 
 
-_HEADERS = [
-    OpenApiParameter("Retry-After", int, OpenApiParameter.HEADER, response=[429, 503],
-                     description=f"Seconds to wait, such as {RETRY_AFTER_S}."),
-    OpenApiParameter("X-Request-ID", str, OpenApiParameter.HEADER, response=True,
-                     description="The id of the request in the hub's log."),
-]  # fmt: skip
+def _operation(name: str, request: dict[str, Any], parameters: list[OpenApiParameter], **options: Any) -> Any:
+    """Return the decorator of a view's method."""
+    content = _CONTENT[name]
+    headers = [
+        _header("Retry-After", int, [429, 503], f"Seconds to wait, such as {RETRY_AFTER_S}."),
+        _header("X-Request-ID", str, True, "The id of the request in the hub's log."),
+    ]
+    return extend_schema(
+        operation_id=content["operation_id"],
+        summary=content["summary"],
+        description=content["description"],
+        tags=["producers"],
+        request=request,
+        parameters=[*headers, *parameters],
+        examples=[OpenApiExample(**example, request_only=True) for example in content["examples"]],
+        responses=_responses(content["problems"]),
+        **options,
+    )
 
-webhook_documentation = extend_schema(
-    operation_id=_WEBHOOK["operation_id"],
-    summary=_WEBHOOK["summary"],
-    description=_WEBHOOK["description"],
-    tags=["producers"],
-    request={JSON: {"oneOf": [_SIGNAL_SCHEMA, {"type": "array", "items": _SIGNAL_SCHEMA}]}},
-    parameters=[
-        *_HEADERS,
-        OpenApiParameter(
-            "WWW-Authenticate",
-            str,
-            OpenApiParameter.HEADER,
-            response=[401],
-            description=CHALLENGE["WWW-Authenticate"],
-        ),
-    ],
-    examples=[
-        OpenApiExample("One signal", _SIGNAL, request_only=True),
-        OpenApiExample("Several", [_SIGNAL, {**_SIGNAL, "signal_id": "btc-2"}], request_only=True),
-    ],
-    responses=_responses(_WEBHOOK["problems"]),
+
+def _header(name: str, kind: type, response: bool | list[int], description: str) -> OpenApiParameter:
+    return OpenApiParameter(name, kind, OpenApiParameter.HEADER, response=response, description=description)
+
+
+_TOKEN = f"The end of the hook's URL, `{TOKEN_PREFIX}…`."
+_CHALLENGE = CHALLENGE["WWW-Authenticate"]
+
+webhook_documentation = _operation(
+    "webhook",
+    {JSON: {"oneOf": [_SIGNAL_SCHEMA, {"type": "array", "items": _SIGNAL_SCHEMA}]}},
+    [_header("WWW-Authenticate", str, [401], _CHALLENGE)],
 )
-"""The decorator of the view's method."""
-
-hook_documentation = extend_schema(
-    operation_id=_HOOK["operation_id"],
-    summary=_HOOK["summary"],
-    description=_HOOK["description"],
-    tags=["producers"],
+hook_documentation = _operation(
+    "hook",
+    _CONTENT["hook"]["request"],
+    [OpenApiParameter("token", str, OpenApiParameter.PATH, description=_TOKEN)],
     auth=[],
-    request=_HOOK["request"],
-    parameters=[
-        OpenApiParameter(
-            "token",
-            str,
-            OpenApiParameter.PATH,
-            description=f"The end of the hook's URL, `{TOKEN_PREFIX}…`.",
-        ),
-        *_HEADERS,
-    ],
-    examples=[OpenApiExample(**example, request_only=True) for example in _HOOK["examples"]],
-    responses=_responses(_HOOK["problems"]),
 )
 
 
 class SignatureScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     target_class = "aggregator.ingest.views.SignatureAuthentication"
-    name = [*_WEBHOOK["security"]]
+    name = [*_CONTENT["webhook"]["security"]]
 
     def get_security_requirement(self, auto_schema: Any) -> Any:  # noqa: ARG002 - the library's signature
         return [{"signature": []}, {"signature": [], "producerKey": []}]
 
     def get_security_definition(self, auto_schema: Any) -> Any:  # noqa: ARG002 - the library's signature
-        return [*_WEBHOOK["security"].values()]
+        return [*_CONTENT["webhook"]["security"].values()]

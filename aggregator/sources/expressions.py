@@ -145,9 +145,11 @@ class Expression:
         except (JMESPathError, RecursionError) as error:
             reason = str(error).partition("\n")[0] or type(error).__name__
             raise ValueError(f"not JMESPath: {reason}") from None
-        if unknown := sorted(set(_called(self._parsed.parsed)) - set(_Functions.FUNCTION_TABLE)):
-            raise ValueError(f"there is no function {unknown[0]}()")
-        _make_exact(self._parsed.parsed)
+        for node in _nodes(self._parsed.parsed):
+            if node["type"] == "function_expression" and node["value"] not in _Functions.FUNCTION_TABLE:
+                raise ValueError(f"there is no function {node['value']}()")
+            if node["type"] == "literal":  # exact, as numbers of bodies are
+                node["value"] = _decode(_encode(node["value"]))
 
     def search(self, document: Any) -> Any:
         """Return what the expression finds, None where it finds nothing or does not fit the document."""
@@ -157,19 +159,9 @@ class Expression:
             return None
 
 
-def _called(node: Any) -> Iterator[str]:
-    """Yield the names of the functions that a syntax tree calls."""
+def _nodes(node: Any) -> Iterator[dict[str, Any]]:
+    """Yield the nodes of a syntax tree."""
     if isinstance(node, dict):
-        if node["type"] == "function_expression":
-            yield node["value"]
+        yield node
         for child in node["children"]:
-            yield from _called(child)
-
-
-def _make_exact(node: Any) -> None:
-    """Let the literals of a syntax tree hold exact numbers, as bodies do."""
-    if isinstance(node, dict):
-        if node["type"] == "literal":
-            node["value"] = _decode(_encode(node["value"]))
-        for child in node["children"]:
-            _make_exact(child)
+            yield from _nodes(child)

@@ -57,7 +57,10 @@ class Translated:
             assert arrived_at is not None, "the caller knows it of what is timeless"
             fields["timestamp"] = arrival = arrived_at.astimezone(UTC).isoformat()
         if "signal_id" not in fields:
-            fields["signal_id"] = _derived_id(source.name, self.raw, arrival, self.number)
+            # Bodies without a time of their own differ by when they came in.
+            facts = b"\0".join(text.encode() for text in (source.name, arrival, str(self.number)))
+            digest = hashlib.sha256(facts + b"\0" + self.raw).hexdigest()
+            fields["signal_id"] = f"{source.name}:{digest[:32]}"
         return _encode(fields)
 
 
@@ -165,9 +168,3 @@ def _as_is(value: Any) -> Any:
 
 
 _FORMS = dict.fromkeys(PRICES, _price) | {"timestamp": _moment, "confidence": _as_is, "tags": _as_is}
-
-
-def _derived_id(source: str, raw: bytes, arrival: str, number: int) -> str:
-    """Return `<source>:<hash>`; bodies without a time of their own differ by when they came in."""
-    facts = b"\0".join((source.encode(), arrival.encode(), str(number).encode(), raw))
-    return f"{source}:{hashlib.sha256(facts).hexdigest()[:32]}"
