@@ -104,18 +104,16 @@ def _stream_body(fields: Sequence[bytes]) -> bytes:
     return _encode(content)
 
 
-def _opened(payload: bytes, encoding: bytes) -> Any:
-    """Return a payload's content, or its bytes as text where they are neither JSON nor msgpack."""
+def _opened(payload: bytes, encoding: bytes) -> msgspec.Raw | str:
+    """Return a payload's content as JSON, or its bytes as text where they are neither JSON nor msgpack."""
     is_json = encoding == b"json" or (not encoding and payload.lstrip()[:1] in {b"{", b"[", b'"'})
     try:
         if is_json:
             msgspec.json.decode(payload)
             return msgspec.Raw(payload)
-        opened = msgspec.msgpack.decode(payload)
-        _encode(opened)
+        return msgspec.Raw(_encode(msgspec.msgpack.decode(payload)))
     except (msgspec.MsgspecError, ValueError, TypeError, RecursionError):
         return _text(payload)
-    return opened
 
 
 def _text(value: bytes) -> str:

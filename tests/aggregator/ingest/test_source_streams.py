@@ -113,6 +113,15 @@ def test_an_entry_that_cannot_be_read_is_kept_and_stops_nothing(publish, consume
     assert pending(redis_client) == 0
 
 
+def test_msgpack_of_any_depth_stops_nothing(publish, consumer):
+    """Also one level short of what can be written: Python 3.12 has its own limit for it, near 1500."""
+    made("nt", "nautilustrader", stream=STREAM)
+    depths = [*range(900, 1010), *range(1450, 1550)]
+    for depth in depths:
+        publish(b"\x91" * depth + b"\x01")
+    assert consumer.run_once() == len(depths)
+
+
 def test_a_time_before_any_calendar_stops_nothing(publish, consumer, redis_client):
     made("nt", "nautilustrader", stream=STREAM)
     publish(signal("BUY BTCUSDT", ts_event="-99999999999"))
