@@ -1,6 +1,7 @@
 """The webhook and the hooks in the OpenAPI schema: requests, all answers, and an example of each."""
 
 import tomllib
+from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,9 @@ def _responses(problems: dict[str, list[str]]) -> dict[tuple[int, str], OpenApiR
     return responses
 
 
-def _operation(name: str, request: dict[str, Any], parameters: list[OpenApiParameter], **options: Any) -> Any:
+def _operation(
+    name: str, request: dict[str, Any], parameters: list[OpenApiParameter], **options: Any
+) -> Callable[..., Any]:
     """Return the decorator of a view's method."""
     content = _CONTENT[name]
     headers = [
