@@ -30,12 +30,11 @@ from aggregator.http.asgi import (
     Receive,
     Scope,
     Send,
+    answer_server,
     body_message,
     is_known_host,
     is_secure,
-    plain_lifespan,
     received_by_asgi,
-    refuse_websocket,
     respond,
 )
 from aggregator.http.problems import as_problem, bad_host, unknown_address
@@ -53,10 +52,8 @@ RECEIVER_CONNECTIONS = 2
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
     """Answer one request (an ASGI application)."""
-    if scope["type"] == "lifespan":
-        await plain_lifespan(receive, send)
-    elif scope["type"] == "websocket":
-        await refuse_websocket(receive, send)
+    if scope["type"] != "http":
+        await answer_server(scope, receive, send)
     elif scope["path"] == LIVEZ_PATH:
         await respond(send, alive(LoopRequest(scope, BytesIO())))
     elif scope["path"] == HEALTH_PATH:

@@ -357,7 +357,7 @@ UNFOLD = {
     "SITE_TITLE": "Signal Hub",
     "SITE_HEADER": "Signal Hub",
     "SITE_SYMBOL": "hub",
-    "LOGIN": {"form": "aggregator.http.sign_in_form.SignInForm"},
+    "LOGIN": {"form": "aggregator.http.sign_in_limits.SignInForm"},
     "DASHBOARD_CALLBACK": "aggregator.admin.dashboard.context",
     "SITE_FAVICONS": [
         {

@@ -10,9 +10,8 @@ from aggregator.admin import dashboard
 from aggregator.health.livez import alive
 from aggregator.health.metrics import MetricsView
 from aggregator.health.views import HealthView
-from aggregator.ingest.hook_view import HookView
+from aggregator.ingest.views import HookView, SignalsView
 from aggregator.ingest.webhook import SIGNALS_PATH
-from aggregator.ingest.webhook_view import SignalsView
 from aggregator.sources.tokens import HOOKS_PATH
 from aggregator.transparency import views as transparency
 from commerce.billing.stripe_webhook import StripeWebhook

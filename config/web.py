@@ -19,15 +19,7 @@ if not apps.ready:
 from django.conf import settings
 from django.http import HttpResponse
 
-from aggregator.http.asgi import (
-    Receive,
-    Scope,
-    Send,
-    plain_lifespan,
-    receive_body,
-    received_by_asgi,
-    refuse_websocket,
-)
+from aggregator.http.asgi import Receive, Scope, Send, answer_server, receive_body, received_by_asgi
 from aggregator.http.problems import Problem
 from aggregator.http.threaded_handler import Reception, ThreadedHandler
 from aggregator.ingest.on_loop import receive_whole
@@ -67,12 +59,8 @@ import_module(settings.ROOT_URLCONF)  # the pages, for which the first request n
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
-    if scope["type"] == "lifespan":
-        await plain_lifespan(receive, send)
-    elif scope["type"] == "websocket":
-        await refuse_websocket(receive, send)
-    else:
-        await _handler(scope, receive, send)
+    answer = _handler if scope["type"] == "http" else answer_server
+    await answer(scope, receive, send)
 
 
 settings.ENVIRONMENT.announce_bus()

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 
 from django.db import transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from aggregator.ledger.errors import classified
@@ -31,7 +31,6 @@ ROTATION_OVERLAP = timedelta(hours=24)
 """How long the value before a rotation stays valid by default."""
 LAST_USED_INTERVAL = timedelta(minutes=1)
 """The precision of a key's last use: one write a minute, not one a request."""
-
 
 SIGNATURE_HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
 
@@ -184,16 +183,12 @@ def _find_key(digest: bytes) -> _ValidKey | None:
     digests = [bytes(key.digest)]
     if key.previous_digest and key.previous_until and key.previous_until > now:
         digests.append(bytes(key.previous_digest))
-    ecosystems = frozenset(key.ecosystems) if key.ecosystems else None
-    agents = frozenset(key.agents) if key.agents else None
-    principal = Principal(f"key:{key.key_id}", _scopes(key), ecosystems, agents)
-    return _ValidKey(key.key_id, tuple(digests), principal)
-
-
-def _scopes(key: ApiKey) -> frozenset[str]:
-    """Return the scopes of a key; a customer's may read the feed at most, whatever it was given."""
     scopes = frozenset(key.scopes)
-    return scopes & {READ} if getattr(key, "reader", None) else scopes
+    if getattr(key, "reader", None):
+        scopes &= {READ}  # a customer's may read the feed at most, whatever it was given
+    ecosystems, agents = frozenset(key.ecosystems) or None, frozenset(key.agents) or None
+    principal = Principal(f"key:{key.key_id}", scopes, ecosystems, agents)
+    return _ValidKey(key.key_id, tuple(digests), principal)
 
 
 def valid_keys(digests: Sequence[bytes], now: datetime) -> QuerySet[ApiKey]:
@@ -204,9 +199,7 @@ def valid_keys(digests: Sequence[bytes], now: datetime) -> QuerySet[ApiKey]:
 
 def _record_use(key: ApiKey, now: datetime) -> None:
     if key.last_used_at is None or now - key.last_used_at > LAST_USED_INTERVAL:
-        stale = Q(last_used_at=None) | Q(
-            last_used_at=F("last_used_at"), last_used_at__lt=now - LAST_USED_INTERVAL
-        )
+        stale = Q(last_used_at=None) | Q(last_used_at__lt=now - LAST_USED_INTERVAL)
         ApiKey.objects.filter(stale, pk=key.pk).update(last_used_at=now)
 
 

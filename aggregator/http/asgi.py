@@ -91,19 +91,18 @@ async def respond(send: Send, response: HttpResponse) -> None:
     await send(body_message(response.content))
 
 
-async def plain_lifespan(receive: Receive, send: Send) -> None:
-    """Answer the server's start and stop, at which there is nothing to do."""
-    while True:
+async def answer_server(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer what is no HTTP request: the server's start and stop, at which there is nothing to do.
+
+    A WebSocket, which nothing here speaks, is refused: the server answers it 403.
+    """
+    kind = ""
+    while kind != "lifespan.shutdown":
         kind = (await receive())["type"]
-        await send({"type": f"{kind}.complete"})
-        if kind == "lifespan.shutdown":
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close"})
             return
-
-
-async def refuse_websocket(receive: Receive, send: Send) -> None:
-    """Refuse a WebSocket, which nothing here speaks: the server answers 403."""
-    await receive()
-    await send({"type": "websocket.close"})
+        await send({"type": f"{kind}.complete"})
 
 
 def is_secure(scope: Scope, headers: Mapping[str, str]) -> bool:

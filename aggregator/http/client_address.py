@@ -1,7 +1,7 @@
 """The client's address of a request."""
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from django.conf import settings
 
@@ -16,7 +16,7 @@ def client_address(meta: Mapping[str, str]) -> str:
     trusted: tuple[Network, ...] = settings.ENVIRONMENT.trusted_proxies
     address = meta.get("REMOTE_ADDR", "")
     hops = [hop.strip() for hop in meta.get("HTTP_X_FORWARDED_FOR", "").split(",") if hop.strip()]
-    while hops and _is_trusted(address, trusted):
+    while hops and is_in(address, trusted):
         hop = _without_port(hops.pop())
         if hop is None:
             break
@@ -24,13 +24,14 @@ def client_address(meta: Mapping[str, str]) -> str:
     return address
 
 
-def _is_trusted(address: str, trusted: tuple[Network, ...]) -> bool:
+def is_in(address: str, networks: Iterable[Network]) -> bool:
+    """Return whether an address, which may be an IPv4 address in IPv6's form, is in one of the networks."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
         return False
     mapped = getattr(parsed, "ipv4_mapped", None) or parsed
-    return any(mapped in network for network in trusted)
+    return any(mapped in network for network in networks)
 
 
 def _without_port(hop: str) -> str | None:

@@ -16,28 +16,19 @@ API_PREFIXES = ("/api/signals", "/api/hooks/", "/api/v1/")
 """Not `/api/docs/`, which is a page."""
 
 
-class _ForPages:
-    """Passes requests to the API by."""
+def _for_pages(middleware: Any) -> Any:
+    """Return a middleware that passes requests to the API by."""
 
-    get_response: Any
+    class ForPages(middleware):  # type: ignore[misc]
+        def __call__(self, request: HttpRequest) -> Any:
+            if request.path_info.startswith(API_PREFIXES):
+                return self.get_response(request)
+            return super().__call__(request)
 
-    def __call__(self, request: HttpRequest) -> Any:
-        if request.path_info.startswith(API_PREFIXES):
-            return self.get_response(request)
-        return super().__call__(request)  # type: ignore[misc]
-
-
-class PageSessions(_ForPages, SessionMiddleware):
-    pass
+    return ForPages
 
 
-class PageAuthentication(_ForPages, AuthenticationMiddleware):
-    pass
-
-
-class PageMessages(_ForPages, MessageMiddleware):
-    pass
-
-
-class PageContentPolicy(_ForPages, CSPMiddleware):
-    pass
+PageSessions = _for_pages(SessionMiddleware)
+PageAuthentication = _for_pages(AuthenticationMiddleware)
+PageMessages = _for_pages(MessageMiddleware)
+PageContentPolicy = _for_pages(CSPMiddleware)

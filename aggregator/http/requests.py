@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 from django.http import HttpRequest
+from django.http.request import HttpHeaders
 from django.utils.http import parse_header_parameters
 
 from aggregator.http.client_address import client_address
@@ -48,13 +49,7 @@ def received_by_django(request: HttpRequest) -> ReceivedRequest:
 
 def request_headers(meta: Mapping[str, Any]) -> dict[str, str]:
     """Return the headers of a WSGI environment by their lower-case names."""
-    headers = {
-        name[5:].replace("_", "-").lower(): value for name, value in meta.items() if name.startswith("HTTP_")
-    }
-    for name in ("CONTENT_TYPE", "CONTENT_LENGTH"):
-        if value := meta.get(name):
-            headers[name.replace("_", "-").lower()] = value
-    return headers
+    return {name.lower(): value for name, value in HttpHeaders(meta).items()}
 
 
 def require_post(request: ReceivedRequest) -> None:

@@ -8,14 +8,13 @@ which a hostile name server could answer differently, never happens.
 import ipaddress
 import re
 import socket
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from django.conf import settings
+
+from aggregator.background import run_in_thread
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -106,18 +105,8 @@ def resolve(host: str, port: int) -> list[str]:
 
     Raises OSError, also after LOOKUP_TIMEOUT_S.
     """
-    found: Future[list[Any]] = Future()
-
-    def look_up() -> None:
-        try:
-            found.set_result(
-                socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
-            )
-        except Exception as error:
-            found.set_exception(error)
-
     # The system's resolver cannot be interrupted: its thread is left behind.
-    threading.Thread(target=look_up, name="look-up", daemon=True).start()
+    found = run_in_thread(socket.getaddrinfo, host, port, 0, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found.result(LOOKUP_TIMEOUT_S)))
 
 

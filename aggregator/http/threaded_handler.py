@@ -44,15 +44,18 @@ class Reception(NamedTuple):
 
 
 class DeferredResponse(HttpResponse):
-    """A response whose answer is known later. A view may return it for a LoopRequest."""
+    """A response whose answer is known later. A view may return it for a LoopRequest.
 
-    async def answer(self) -> Answer:
-        """Return the answer; the response keeps what middleware has added to it."""
-        raise NotImplementedError
+    It keeps what middleware has added to it.
+    """
+
+    def __init__(self, answer: Callable[[], Awaitable[Answer]]) -> None:
+        super().__init__()
+        self._answer = answer
 
     async def complete(self) -> None:
         """Wait for the answer."""
-        answer = await self.answer()
+        answer = await self._answer()
         self.status_code = answer.status
         self.content = answer.body
         self.headers["Content-Length"] = str(len(answer.body))

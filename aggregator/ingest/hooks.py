@@ -1,5 +1,7 @@
 """Ingest for producers that cannot sign: `POST /api/hooks/<token>`. A source's mapping translates."""
 
+import hmac
+import ipaddress
 import re
 from collections.abc import Sequence
 
@@ -8,6 +10,7 @@ from django.utils.http import parse_header_parameters
 
 from aggregator.http import rate_limits
 from aggregator.http.answers import Answer
+from aggregator.http.client_address import is_in
 from aggregator.http.problems import Problem, unknown_address
 from aggregator.http.requests import ReceivedRequest, body_length, require_post
 from aggregator.ingest.webhook import build_answer, count_failure
@@ -67,18 +70,25 @@ def _find_source(request: ReceivedRequest) -> Source:
     if tokens.TOKEN.fullmatch(token):
         with classified():
             source = tokens.find_source(token)
-            if source and tokens.is_allowed(source, request.address) and _has_secret(source, request):
+            if source and _is_allowed(source, request.address) and _has_secret(source, request):
                 tokens.record_use(source)
                 return source
     count_failure(request)
     raise unknown_address()
 
 
+def _is_allowed(source: Source, address: str) -> bool:
+    """Return whether a client with this address may use the source's hook."""
+    networks = (ipaddress.ip_network(network, strict=False) for network in source.networks)
+    return not source.networks or is_in(address, networks)
+
+
 def _has_secret(source: Source, request: ReceivedRequest) -> bool:
     """Return whether the request has the secret that Telegram was given for this source, if there is one."""
     if source.header_digest is None:
         return True
-    return tokens.is_same(source.header_digest, request.headers.get(TELEGRAM_HEADER, ""))
+    given = tokens.digest_of(request.headers.get(TELEGRAM_HEADER, ""))
+    return hmac.compare_digest(bytes(source.header_digest), given)
 
 
 def _check_charset(content_type: str) -> None:

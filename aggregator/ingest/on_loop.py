@@ -55,17 +55,15 @@ def _validated(way_in: WayIn, request: ReceivedRequest) -> list[ledger.Validated
 
 
 async def _run(timeout_s: float, call: Callable[..., _T], *arguments: Any, is_long: bool = False) -> _T:
-    """Call on the event loop, which is faster, unless it takes long or has to wait."""
+    """Call on the event loop, which is faster, or in one of a few threads if it is long or has to wait.
+
+    Raises Problem 503 where all of the threads stay busy, or it takes too long.
+    """
     if not is_long:
         try:
             return call(*arguments)
         except SynchronousOnlyOperation:
             pass
-    return await _in_thread(timeout_s, call, *arguments)
-
-
-async def _in_thread(timeout_s: float, call: Callable[..., _T], *arguments: Any) -> _T:
-    """Call in one of a few threads. Raises Problem 503 where all of them stay busy, or it takes too long."""
     run = partial(copy_context().run, call_and_release, call, *arguments)
     try:
         async with asyncio.timeout(timeout_s):

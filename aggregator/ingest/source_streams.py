@@ -49,7 +49,9 @@ class SourceStreamConsumer(StreamConsumer):
         return done + len(skipped)
 
     def translate(self, stream: str, entry_id: bytes, fields: list[bytes], delivered: int) -> list[Entry]:
-        source = self._sources[stream]
+        source = self._sources.get(stream)
+        if source is None:
+            return []  # it went after this was read, which stays pending
         body, arrival = _stream_body(fields), Arrival.in_stream(stream, entry_id.decode(), delivered + 1)
         if delivered >= MAX_DELIVERIES:
             sender = f"{SENDER_PREFIX}{source.name}"
@@ -102,18 +104,16 @@ def _stream_body(fields: Sequence[bytes]) -> bytes:
     return _encode(content)
 
 
-def _opened(payload: bytes, encoding: bytes) -> Any:
-    """Return a payload's content, or its bytes as text where they are neither JSON nor msgpack."""
+def _opened(payload: bytes, encoding: bytes) -> msgspec.Raw | str:
+    """Return a payload's content as JSON, or its bytes as text where they are neither JSON nor msgpack."""
     is_json = encoding == b"json" or (not encoding and payload.lstrip()[:1] in {b"{", b"[", b'"'})
     try:
         if is_json:
             msgspec.json.decode(payload)
             return msgspec.Raw(payload)
-        opened = msgspec.msgpack.decode(payload)
-        _encode(opened)
+        return msgspec.Raw(_encode(msgspec.msgpack.decode(payload)))
     except (msgspec.MsgspecError, ValueError, TypeError, RecursionError):
         return _text(payload)
-    return opened
 
 
 def _text(value: bytes) -> str:

@@ -55,21 +55,15 @@ Ids = Collection[tuple[str, str]]
 """Streams and ids of entries."""
 
 
-def connect_for_streams(url: str, parser: type = MeteredParser) -> redis.Redis:
+def connect_for_streams(url: str, parser: type = MeteredParser, **options: Any) -> redis.Redis:
     """Return a client for consuming; its answers are bytes in the second protocol's shapes.
 
     Messages stay the flat lists that Redis sends: a dictionary each would cost a third of the reading.
     """
-    options: dict[str, Any] = {} if url.startswith("unix:") else {"socket_keepalive": True}
-    client = connect_redis(
-        url,
-        protocol=2,
-        parser_class=parser,
-        socket_timeout=SOCKET_TIMEOUT_S,
-        socket_connect_timeout=5,
-        health_check_interval=30,
-        **options,
-    )
+    usual = {"socket_timeout": SOCKET_TIMEOUT_S, "socket_connect_timeout": 5, "health_check_interval": 30}
+    if not url.startswith("unix:"):
+        usual["socket_keepalive"] = True
+    client = connect_redis(url, protocol=2, parser_class=parser, **{**usual, **options})
     for command in ("XREADGROUP", "XCLAIM", "XRANGE", "XREAD"):
         client.set_response_callback(command, lambda reply, **_: reply)
     return client
@@ -89,7 +83,6 @@ class StreamReader:
         """Entries that were delivered in a reply that was too large."""
         self._looks: dict[str, tuple[Look, float]] = {}
         self._claim_at = 0.0
-        self._losses_in_hand: set[str] = set()
         self._refused: dict[str, str] = {}
 
     def next(self, *, wait: bool, in_hand: Callable[[], Ids]) -> tuple[list[Message], list[Entry]]:
@@ -113,7 +106,7 @@ class StreamReader:
         refused: dict[str, redis.ResponseError] = {}
         for stream in self.streams:
             try:
-                messages += self._read(stream, losses)
+                messages += self._read(stream, losses, in_hand)
             except ReplyTooLarge:
                 self._count = self._portion
                 self._find_large(stream, in_hand())
@@ -127,7 +120,7 @@ class StreamReader:
         self._report(refused)
         return messages, losses
 
-    def _read(self, stream: str, losses: list[Entry]) -> list[Message]:
+    def _read(self, stream: str, losses: list[Entry], in_hand: Callable[[], Ids]) -> list[Message]:
         """Read one stream, and look in the same instant whether anything left it unread."""
         known, seen_at = self._looks.get(stream, (None, 0.0))
         is_recent = time.monotonic() - seen_at < EMPTY_MEMORY_S
@@ -135,17 +128,16 @@ class StreamReader:
 
         def look_and_read() -> Any:
             pipeline = self.redis.pipeline(transaction=True)
-            trimming.note_losses(pipeline, stream, seen_empty_at)
+            trimming.look(pipeline, stream, note=True, seen_empty_at=seen_empty_at)
             pipeline.xreadgroup(GROUP, self.name, {stream: ">"}, count=self._count)
             return pipeline.execute()
 
         reply, delivered = self._in_group(stream, look_and_read)
         look = Look.parse(reply)
         self._looks[stream] = look, time.monotonic()
-        for letter in look.letters(stream):
-            if letter.entry_id not in self._losses_in_hand:
-                self._losses_in_hand.add(letter.entry_id)
-                losses.append(letter)
+        if look.noted:
+            known_losses = in_hand()
+            losses += [each for each in look.letters(stream) if (stream, each.entry_id) not in known_losses]
         entries = [entry for _, entries in delivered or [] for entry in entries]
         is_reduced = self._count < MAX_STREAM_BATCH
         if is_reduced and sum(entry_size(fields) for _, fields in entries) < MAX_REPLY_BYTES // 4:
@@ -225,9 +217,8 @@ class StreamReader:
         return fields
 
     def acknowledge_loss(self, letter: Entry) -> None:
-        """Forget a loss that is recorded."""
+        """Forget a loss that is recorded. Where Redis does not take it, the next look finds it again."""
         self.redis.hdel(trimming.notes_key(letter.stream), letter.entry_id)
-        self._losses_in_hand.discard(letter.entry_id)
 
     def _in_group(self, stream: str, command: Callable[[], Any]) -> Any:
         """Run a command; create the group from the stream's start first where it or the stream is gone."""

@@ -11,12 +11,13 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from aggregator.ingest import trimming
+from aggregator.ingest.stream_reader import connect_for_streams
 from aggregator.ingest.trimming import GROUP, Look
 from aggregator.ledger.entries import TRIMMED_UNREAD
 from aggregator.models import DeadLetter
 from ecosystems.env import Environment
-from ecosystems.redis_client import connect_redis, error_text
-from ecosystems.redis_replies import MeteredParser, ReplyTooLarge
+from ecosystems.redis_client import error_text
+from ecosystems.redis_replies import ReplyTooLarge
 
 STATE_TIMEOUT_S = 2
 MAX_COUNTED = 1000
@@ -85,16 +86,13 @@ def trimmed_unread() -> dict[str, int] | None:
 
 @lru_cache(maxsize=4)
 def _client(url: str) -> redis.Redis:
-    client = connect_redis(
+    return connect_for_streams(
         url,
-        protocol=2,
-        parser_class=MeteredParser,
         socket_timeout=STATE_TIMEOUT_S,
         socket_connect_timeout=STATE_TIMEOUT_S,
+        health_check_interval=0,
         retry=Retry(NoBackoff(), 0),
     )
-    client.set_response_callback("XRANGE", lambda reply, **_: reply)
-    return client
 
 
 def _state(client: redis.Redis, stream: str, trimmed: int | None) -> StreamState:
@@ -109,16 +107,15 @@ def _read_state(client: Any, stream: str, trimmed: int | None) -> StreamState:
         return StreamState(stream, trimmed_unread=trimmed)
     pipeline = client.pipeline(transaction=True)
     trimming.look(pipeline, stream)
-    pipeline.hvals(trimming.notes_key(stream))
     pipeline.time()
-    reply, noted, (seconds, _) = pipeline.execute()
+    reply, (seconds, _) = pipeline.execute()
     look = Look.parse(reply)
-    if unnoticed := look.lost + sum(map(int, noted)):
+    if unnoticed := look.lost + sum(look.noted.values()):
         trimmed = (trimmed or 0) + unnoticed
     known = StreamState(
         stream, length=look.length, trimmed_unread=trimmed, is_full=look.last_id == trimming.LAST_ID
     )
-    if not look.has_group:  # no consumer has read from it yet
+    if not look.read_id:  # no consumer has read from it yet
         return replace(known, lag=look.length)
     lag, exact = _lag(client, stream, look)
     oldest = client.xpending_range(stream, GROUP, "-", "+", 1) if look.pending else []
@@ -163,7 +160,7 @@ def _lag(client: Any, stream: str, look: Look) -> tuple[int, bool]:
     """
     if look.read_id == look.last_id or not look.length:
         return 0, True
-    if look.lag is not None:
+    if look.lag >= 0:
         return min(look.lag, look.length), True
     if trimming.entry_order(look.read_id) < trimming.entry_order(look.first_id):
         return look.length, True

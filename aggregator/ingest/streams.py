@@ -113,7 +113,17 @@ class StreamConsumer(Loop):
         if isinstance(fields, list) and entry_size(fields) > self.max_bytes:
             fields = cut(entry_bytes(fields))
         if isinstance(fields, Cut):
-            return [_cut_entry(stream, entry_id, fields, delivered)]
+            return [
+                Entry(
+                    fields.head,
+                    f"stream:{stream}",
+                    stream=stream,
+                    entry_id=entry_id.decode(),
+                    deliveries=delivered + 1,
+                    refusal=ENTRY_TOO_LARGE,
+                    whole=(fields.length, fields.sha256),
+                )
+            ]
         return self.translate(stream, entry_id, fields, delivered)
 
     def translate(self, stream: str, entry_id: bytes, fields: list[bytes], delivered: int) -> list[Entry]:
@@ -215,16 +225,4 @@ def _entry(stream: str, entry_id: bytes, fields: list[bytes], delivered: int) ->
         entry_id=entry_id.decode(),
         deliveries=delivered if refusal is EXHAUSTED else delivered + 1,
         refusal=refusal,
-    )
-
-
-def _cut_entry(stream: str, entry_id: bytes, kept: Cut, delivered: int) -> Entry:
-    return Entry(
-        kept.head,
-        f"stream:{stream}",
-        stream=stream,
-        entry_id=entry_id.decode(),
-        deliveries=delivered + 1,
-        refusal=ENTRY_TOO_LARGE,
-        whole=(kept.length, kept.sha256),
     )

@@ -8,8 +8,8 @@ entry whole, as XINFO STREAM does.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Self
+from pathlib import Path
+from typing import Any, NamedTuple, Self
 
 import msgspec
 
@@ -20,98 +20,36 @@ GROUP = "aggregator"
 LAST_ID = "18446744073709551615-18446744073709551615"
 """The greatest id that there can be: nothing can be added to a stream that has it."""
 
-# Since 7.0 Redis counts the entries that were ever added, and those that the group is past: so it is known
-# exactly how many left unread. But a group's own count does not grow by what it did not read, so it is set.
-# Before 7.0 what is gone shows only by the first entry, or the last id of an empty stream, being after what
-# was read: it counts as 1. A stream that the hub just saw empty and wholly read (ARGV[2]) lost nothing by its
-# next entry. The numbers of an id are compared as text: Lua's have 53 bits.
-_LOOK = """
-local function by_name(list)
-  local found = {}
-  for index = 1, #list, 2 do found[list[index]] = list[index + 1] end
-  return found
-end
-local function is_before(one, other)
-  local ours, theirs = {one:match('(%d+)-(%d+)')}, {other:match('(%d+)-(%d+)')}
-  for index = 1, 2 do
-    if #ours[index] ~= #theirs[index] then return #ours[index] < #theirs[index] end
-    if ours[index] ~= theirs[index] then return ours[index] < theirs[index] end
-  end
-  return false
-end
-local info = by_name(redis.call('XINFO', 'STREAM', KEYS[1]))
-local first = info['first-entry'] and info['first-entry'][1] or ''
-local last, length, added = info['last-generated-id'], info['length'], info['entries-added']
-local group
-for _, each in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
-  each = by_name(each)
-  if each['name'] == ARGV[1] then group = each end
-end
-if not group then return {last, length, first} end
-local read, passed = group['last-delivered-id'], group['entries-read'] or nil
-local lost = 0
-if is_before(read, first ~= '' and first or last) then
-  if added and (passed or read == '0-0') then
-    lost = math.max(0, added - length - (passed or 0))
-  elseif read ~= ARGV[2] and (read ~= '0-0' or first == '') then
-    lost = 1
-  end
-end
-local noted = {}
-if KEYS[2] then
-  local target = first ~= '' and read or last
-  if lost > 0 then redis.call('HSET', KEYS[2], read .. ' to ' .. first, lost) end
-  if added and (lost > 0 or (read == last and passed ~= added)) then
-    redis.call('XGROUP', 'SETID', KEYS[1], ARGV[1], target, 'ENTRIESREAD', added - (lost > 0 and length or 0))
-  elseif lost > 0 and first == '' then
-    redis.call('XGROUP', 'SETID', KEYS[1], ARGV[1], target)
-  end
-  noted = redis.call('HGETALL', KEYS[2])
-end
-return {last, length, first, read, group['pending'], group['lag'] or -1, lost, added and 1 or 0, noted}
-"""
+_LOOK = Path(__file__).with_suffix(".lua").read_text()
 
 
-@dataclass(frozen=True)
-class Look:
-    """A stream and the hub's group at one instant."""
+class Look(NamedTuple):
+    """A stream and the hub's group at one instant; in the order of the script's reply."""
 
     last_id: str
     """The greatest id that was ever given, `0-0` for none."""
     length: int
     first_id: str
     """Of the first entry that is there; empty where there is none."""
-    has_group: bool = False
-    read_id: str = "0-0"
-    pending: int = 0
-    lag: int | None = None
-    """As Redis counts it; None where it does not."""
-    lost: int = 0
+    read_id: str
+    """Empty where there is no group."""
+    pending: int
+    lag: int
+    """As Redis counts it; -1 where it does not."""
+    lost: int
     """Entries that left unread and are in no dead letter, nor noted to become one."""
-    is_counted: bool = True
+    is_counted: bool
     """False where `lost` is 1 for an unknown number."""
-    noted: Mapping[str, int] = field(default_factory=dict)
-    """What was lost and is to be recorded, by what `recorded` needs."""
+    noted: Mapping[str, int]
+    """What was lost and is to be recorded, by the ids around it."""
 
     @classmethod
     def parse(cls, reply: Any) -> Self:
         """Return what a script's reply says."""
-        last, length, first, *rest = reply
-        if not rest:
-            return cls(last.decode(), length, first.decode())
-        read, pending, lag, lost, counted, noted = rest
-        return cls(
-            last.decode(),
-            length,
-            first.decode(),
-            True,
-            read.decode(),
-            pending,
-            None if lag < 0 else lag,
-            lost,
-            bool(counted),
-            {gap.decode(): int(count) for gap, count in zip(noted[::2], noted[1::2], strict=True)},
-        )
+        *facts, noted = reply
+        gaps = [gap.decode() for gap in noted[::2]]
+        values = [fact.decode() if isinstance(fact, bytes) else fact for fact in facts]
+        return cls._make([*values, dict(zip(gaps, map(int, noted[1::2]), strict=True))])
 
     @property
     def is_read_and_empty(self) -> bool:
@@ -129,17 +67,13 @@ def notes_key(stream: str) -> str:
     return f"signal_hub:trimmed:{stream}"
 
 
-def look(client: Any, stream: str) -> Any:
-    """Ask for a look, by a client or within a pipeline; `Look.parse` reads the reply."""
-    return client.eval(_LOOK, 1, stream, GROUP, "")
+def look(pipeline: Any, stream: str, *, note: bool = False, seen_empty_at: str = "") -> None:
+    """Ask for a look within a pipeline; `Look.parse` reads the reply.
 
-
-def note_losses(client: Any, stream: str, seen_empty_at: str) -> Any:
-    """Do the same, and note what was lost and move the group past it.
-
-    `seen_empty_at` is the id at which the stream was just seen empty and wholly read, if it was.
+    With `note`, what was lost is noted and the group moved past it; `seen_empty_at` is the id at which the
+    stream was just seen empty and wholly read, if it was.
     """
-    return client.eval(_LOOK, 2, stream, notes_key(stream), GROUP, seen_empty_at)
+    pipeline.eval(_LOOK, 2, stream, notes_key(stream), GROUP, seen_empty_at, int(note))
 
 
 def entry_order(entry_id: str) -> tuple[int, int]:

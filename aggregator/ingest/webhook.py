@@ -29,7 +29,7 @@ class Webhook:
         require_post(request)
         length = body_length(request.headers, settings.ENVIRONMENT.webhook_max_bytes)
         require_json(request.headers)
-        if not _manager().has_credentials(request.headers):
+        if not api_keys.auth_manager(settings.ENVIRONMENT).has_credentials(request.headers):
             count_failure(request)
             raise api_keys.Unauthenticated
         return length
@@ -42,8 +42,9 @@ class Webhook:
 
     def authenticate(self, request: ReceivedRequest) -> api_keys.Principal:
         """Return who signed the body. Raises Unauthenticated; Problem 429 after too many failures."""
+        manager = api_keys.auth_manager(settings.ENVIRONMENT)
         try:
-            return _manager().authenticate(request.headers, request.body, request.address)
+            return manager.authenticate(request.headers, request.body, request.address)
         except api_keys.Unauthenticated:
             count_failure(request)
             raise
@@ -75,10 +76,6 @@ class Webhook:
 
     def answer(self, results: Sequence[Result]) -> Answer:
         return build_answer(results)
-
-
-def _manager() -> api_keys.AuthManager:
-    return api_keys.auth_manager(settings.ENVIRONMENT)
 
 
 def count_failure(request: ReceivedRequest) -> None:

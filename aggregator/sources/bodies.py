@@ -117,7 +117,7 @@ def _csv(body: bytes, text: str, mapping: Mapping) -> Part | None:
 
 
 def _regex(body: bytes, text: str, mapping: Mapping) -> Part | None:
-    groups = match_text(text, mapping, [])
+    groups = _match(text, mapping, [])
     return None if groups is None else Part(body, groups, {"text": text})
 
 
@@ -130,13 +130,13 @@ def _with_match(part: Part, mapping: Mapping) -> Part:
     if not isinstance(text, str):
         return part
     channels = mapping.channel.search(part.document) if mapping.channel else []
-    groups = match_text(text.strip(), mapping, channels if isinstance(channels, list) else [channels])
+    groups = _match(text.strip(), mapping, channels if isinstance(channels, list) else [channels])
     if groups is None:
         return part._replace(refusal=NO_MATCH)
     return part._replace(document=part.document | groups)
 
 
-def match_text(text: str, mapping: Mapping, channels: list[Any]) -> Document | None:
+def _match(text: str, mapping: Mapping, channels: list[Any]) -> Document | None:
     """Return the named groups of the first pattern for these channels that matches all of a text."""
     names = {str(channel).lower() for channel in channels if channel is not None}
     for regex, channel in mapping.patterns:

@@ -1,7 +1,8 @@
 """JMESPath expressions over a body, with exact numbers and a few functions beside the standard ones."""
 
 from collections.abc import Callable, Iterator
-from decimal import Context, Decimal, DecimalException
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal, DecimalException
+from functools import reduce
 from typing import Any
 
 import jmespath
@@ -31,8 +32,20 @@ class _Functions(Functions):  # type: ignore[misc] # the package has no types
         return self._convert_to_jmespath_type(type(value).__name__)
 
     @signature({"types": ["array-number"]})
+    def _func_sum(self, numbers: list[Decimal | int]) -> Decimal:
+        return reduce(_ARITHMETIC.add, numbers, Decimal(0))
+
+    @signature({"types": ["array-number"]})
     def _func_avg(self, numbers: list[Decimal | int]) -> Decimal | None:
-        return _ARITHMETIC.divide(Decimal(sum(numbers)), len(numbers)) if numbers else None
+        return _ARITHMETIC.divide(self._func_sum(numbers), len(numbers)) if numbers else None
+
+    @signature({"types": ["number"]})
+    def _func_ceil(self, number: Decimal | int) -> Decimal | int:
+        return _whole(number, ROUND_CEILING)
+
+    @signature({"types": ["number"]})
+    def _func_floor(self, number: Decimal | int) -> Decimal | int:
+        return _whole(number, ROUND_FLOOR)
 
     @signature(ANY)
     def _func_to_number(self, value: Any) -> Decimal | int | None:
@@ -103,6 +116,12 @@ def exact(value: Any) -> Decimal | int | None:
     return number if number.is_finite() else None
 
 
+def _whole(number: Decimal | int, rounding: str) -> Decimal | int:
+    """Return a number rounded to an integer, which 1e999999 as an int would take minutes to become."""
+    whole = Decimal(number).to_integral_value(rounding)
+    return int(whole) if whole.adjusted() < _ARITHMETIC.prec else whole
+
+
 def _calculate(operation: Callable[[Decimal, Decimal], Decimal], left: Any, right: Any) -> Decimal | None:
     numbers = exact(left), exact(right)
     if numbers[0] is None or numbers[1] is None:
@@ -126,9 +145,11 @@ class Expression:
         except (JMESPathError, RecursionError) as error:
             reason = str(error).partition("\n")[0] or type(error).__name__
             raise ValueError(f"not JMESPath: {reason}") from None
-        if unknown := sorted(set(_called(self._parsed.parsed)) - set(_Functions.FUNCTION_TABLE)):
-            raise ValueError(f"there is no function {unknown[0]}()")
-        _make_exact(self._parsed.parsed)
+        for node in _nodes(self._parsed.parsed):
+            if node["type"] == "function_expression" and node["value"] not in _Functions.FUNCTION_TABLE:
+                raise ValueError(f"there is no function {node['value']}()")
+            if node["type"] == "literal":  # exact, as numbers of bodies are
+                node["value"] = _decode(_encode(node["value"]))
 
     def search(self, document: Any) -> Any:
         """Return what the expression finds, None where it finds nothing or does not fit the document."""
@@ -138,19 +159,9 @@ class Expression:
             return None
 
 
-def _called(node: Any) -> Iterator[str]:
-    """Yield the names of the functions that a syntax tree calls."""
+def _nodes(node: Any) -> Iterator[dict[str, Any]]:
+    """Yield the nodes of a syntax tree."""
     if isinstance(node, dict):
-        if node["type"] == "function_expression":
-            yield node["value"]
+        yield node
         for child in node["children"]:
-            yield from _called(child)
-
-
-def _make_exact(node: Any) -> None:
-    """Let the literals of a syntax tree hold exact numbers, as bodies do."""
-    if isinstance(node, dict):
-        if node["type"] == "literal":
-            node["value"] = _decode(_encode(node["value"]))
-        for child in node["children"]:
-            _make_exact(child)
+            yield from _nodes(child)

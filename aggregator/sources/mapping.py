@@ -1,7 +1,9 @@
 """Mappings: what a producer's body says, in the fields of a signal. Written in TOML or JSON."""
 
 import tomllib
+from collections.abc import Iterator
 from collections.abc import Mapping as Table
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -62,22 +64,27 @@ class Mapping:
 
     def __init__(self, content: Table[str, Any]) -> None:
         """Raises InvalidMapping."""
-        self._known(content, "", _TABLE)
-        self.parsers = self._parsers(content)
+        _require_known(content, "", _TABLE)
+        self.parsers = _texts(content, "parsers") or ["json", "form", "pairs"]
         self.columns: list[str] = _texts(content, "columns")
-        self.patterns = self._patterns(content)
+        self.patterns = _patterns(content.get("patterns", []))
         self.text = _expression(content, "text")
         self.channel = _expression(content, "channel")
         self.skip = _expression(content, "skip")
         self.each = _expression(content, "each")
         self.pass_through = bool(content.get("pass_through", False))
         self.settings: dict[str, Any] = _table(content, "settings")
-        self.redaction = self._redaction(_table(content, "secrets"))
+        self.redaction = _redaction(_table(content, "secrets"))
         self.let = {name: _field(f"let.{name}", value) for name, value in _table(content, "let").items()}
         """Values that later ones, and the fields, are found with."""
         fields = _table(content, "fields")
-        self._known(fields, "fields.", MAPPED_FIELDS)
+        _require_known(fields, "fields.", MAPPED_FIELDS)
         self.fields = {name: _field(f"fields.{name}", value) for name, value in fields.items()}
+        for parser in self.parsers:
+            if parser not in PARSERS:
+                raise InvalidMapping(
+                    f"parsers: no parser is called {parser!r}; there are {', '.join(PARSERS)}"
+                )
         if "regex" in self.parsers and not self.patterns:
             raise InvalidMapping("parsers: regex needs patterns")
 
@@ -86,42 +93,6 @@ class Mapping:
         """Return whether it says of no field where it is, so that nothing can become a signal."""
         return not self.fields and not self.pass_through
 
-    @staticmethod
-    def _known(content: Table[str, Any], path: str, names: tuple[str, ...]) -> None:
-        for name in content:
-            if name not in names:
-                raise InvalidMapping(f"{path}{name}: unknown; there are {', '.join(names)}")
-
-    @staticmethod
-    def _parsers(content: Table[str, Any]) -> list[str]:
-        parsers = _texts(content, "parsers") or ["json", "form", "pairs"]
-        for name in parsers:
-            if name not in PARSERS:
-                raise InvalidMapping(f"parsers: no parser is called {name!r}; there are {', '.join(PARSERS)}")
-        return parsers
-
-    @staticmethod
-    def _patterns(content: Table[str, Any]) -> list[Pattern]:
-        given = content.get("patterns", [])
-        if not isinstance(given, list) or len(given) > MAX_PATTERNS:
-            raise InvalidMapping(f"patterns: a list of at most {MAX_PATTERNS}")
-        patterns = []
-        for number, each in enumerate(given, start=1):
-            table = {"pattern": each} if isinstance(each, str) else each
-            if not isinstance(table, dict) or not isinstance(table.get("pattern"), str):
-                raise InvalidMapping(f"patterns: number {number} is no text and has none under `pattern`")
-            channel = str(table.get("channel", "")).lower()
-            patterns.append(Pattern(_regex(f"patterns: number {number}", table["pattern"]), channel))
-        return patterns
-
-    @staticmethod
-    def _redaction(secrets: Table[str, Any]) -> Redaction:
-        Mapping._known(secrets, "secrets.", ("keys", "patterns"))
-        try:
-            return Redaction(_texts(secrets, "keys", "secrets."), _texts(secrets, "patterns", "secrets."))
-        except ValueError as error:
-            raise InvalidMapping(f"secrets.patterns: {error}") from None
-
 
 _TABLE = (
     *("parsers", "columns", "patterns", "text", "channel", "skip", "each", "pass_through", "settings"),
@@ -129,26 +100,48 @@ _TABLE = (
 )
 
 
-def read_mapping(text: str) -> dict[str, Any]:
-    """Return the content of a mapping's text, TOML or JSON. Raises InvalidMapping."""
+@lru_cache(maxsize=256)
+def compile_mapping(text: str) -> Mapping:
+    """Return the mapping of a text, TOML or JSON. Raises InvalidMapping."""
     if len(text) > MAX_MAPPING_LENGTH:
         raise InvalidMapping(f"a mapping has at most {MAX_MAPPING_LENGTH} characters")
     try:
         content = msgspec.json.decode(text) if text.lstrip().startswith("{") else tomllib.loads(text)
     except (tomllib.TOMLDecodeError, msgspec.DecodeError, ValueError, RecursionError) as error:
         raise InvalidMapping(f"neither TOML nor JSON: {str(error).partition(chr(10))[0]}") from None
-    return dict(content)
+    return Mapping(content)
 
 
-@lru_cache(maxsize=256)
-def compile_mapping(text: str) -> Mapping:
-    """Return the mapping of a text. Raises InvalidMapping."""
-    return Mapping(read_mapping(text))
+def _require_known(content: Table[str, Any], path: str, names: tuple[str, ...]) -> None:
+    for name in content:
+        if name not in names:
+            raise InvalidMapping(f"{path}{name}: unknown; there are {', '.join(names)}")
+
+
+def _patterns(given: Any) -> list[Pattern]:
+    if not isinstance(given, list) or len(given) > MAX_PATTERNS:
+        raise InvalidMapping(f"patterns: a list of at most {MAX_PATTERNS}")
+    patterns = []
+    for number, each in enumerate(given, start=1):
+        table = {"pattern": each} if isinstance(each, str) else each
+        if not isinstance(table, dict) or not isinstance(table.get("pattern"), str):
+            raise InvalidMapping(f"patterns: number {number} is no text and has none under `pattern`")
+        with _invalid_at(f"patterns: number {number}"):
+            regex = compile_regex(table["pattern"])
+        patterns.append(Pattern(regex, str(table.get("channel", "")).lower()))
+    return patterns
+
+
+def _redaction(secrets: Table[str, Any]) -> Redaction:
+    _require_known(secrets, "secrets.", ("keys", "patterns"))
+    keys, patterns = (_texts(secrets, name, "secrets.") for name in ("keys", "patterns"))
+    with _invalid_at("secrets.patterns"):
+        return Redaction(keys, patterns)
 
 
 def _field(path: str, value: Any) -> Field:
     table = value if isinstance(value, dict) else {"from": value}
-    Mapping._known(table, f"{path}.", ("from", "values", "default"))
+    _require_known(table, f"{path}.", ("from", "values", "default"))
     values = table.get("values")
     if values is not None and not isinstance(values, dict):
         raise InvalidMapping(f"{path}.values: a table of what stands for what")
@@ -165,15 +158,15 @@ def _expression(table: Table[str, Any], name: str, path: str = "") -> Expression
         return None
     if not isinstance(text, str):
         raise InvalidMapping(f"{path}{name}: a JMESPath expression, as text")
-    try:
+    with _invalid_at(f"{path}{name}"):
         return Expression(text)
-    except ValueError as error:
-        raise InvalidMapping(f"{path}{name}: {error}") from None
 
 
-def _regex(path: str, pattern: str) -> Any:
+@contextmanager
+def _invalid_at(path: str) -> Iterator[None]:
+    """Raise InvalidMapping, which says where, in place of ValueError."""
     try:
-        return compile_regex(pattern)
+        yield
     except ValueError as error:
         raise InvalidMapping(f"{path}: {error}") from None
 

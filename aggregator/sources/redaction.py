@@ -41,13 +41,10 @@ class Redaction:
         text = _OWN_TOKEN.sub(HIDDEN, body.decode("latin-1"))
         for pattern in self._patterns:
             text = _hide_groups(pattern, text)
-        if self._keys and self._may_hold_a_key(text):
+        lower = text.lower()
+        if any(key in lower for key in self._keys) or (self._keys and "\\" in text):
             text = self._hide_values(text)
         return text.encode("latin-1")
-
-    def _may_hold_a_key(self, text: str) -> bool:
-        lower = text.lower()
-        return "\\" in text or any(key in lower for key in self._keys)
 
     def _hide_values(self, text: str) -> str:
         try:

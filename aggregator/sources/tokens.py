@@ -1,7 +1,5 @@
 """The tokens of hooks. A hook's URL is its secret: shown once, stored as a hash, rotated with an overlap."""
 
-import hmac
-import ipaddress
 import re
 import secrets
 import time
@@ -98,18 +96,6 @@ def digest_of(secret: str) -> bytes:
     return derive(b"source\0" + secret.encode())
 
 
-def is_allowed(source: Source, address: str) -> bool:
-    """Return whether a client with this address may use the source's hook."""
-    if not source.networks:
-        return True
-    try:
-        client = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    client = getattr(client, "ipv4_mapped", None) or client
-    return any(client in ipaddress.ip_network(network, strict=False) for network in source.networks)
-
-
 def hub_endpoint() -> str:
     """Return the hub's URL for signals where no request says which host it has."""
     endpoint = settings.ENVIRONMENT.signal_endpoint or ""
@@ -119,11 +105,6 @@ def hub_endpoint() -> str:
 def _new_token() -> str:
     """Return a new token: 256 random bits, with a prefix that secret scanners and the logs' filter find."""
     return TOKEN_PREFIX + secrets.token_urlsafe(32)
-
-
-def is_same(digest: bytes | memoryview, secret: str) -> bool:
-    """Return whether this is the secret with that digest; takes the same time whatever it is."""
-    return hmac.compare_digest(bytes(digest), digest_of(secret))
 
 
 def record_use(source: Source) -> None:

@@ -57,7 +57,10 @@ class Translated:
             assert arrived_at is not None, "the caller knows it of what is timeless"
             fields["timestamp"] = arrival = arrived_at.astimezone(UTC).isoformat()
         if "signal_id" not in fields:
-            fields["signal_id"] = _derived_id(source.name, self.raw, arrival, self.number)
+            # Bodies without a time of their own differ by when they came in.
+            facts = b"\0".join(text.encode() for text in (source.name, arrival, str(self.number)))
+            digest = hashlib.sha256(facts + b"\0" + self.raw).hexdigest()
+            fields["signal_id"] = f"{source.name}:{digest[:32]}"
         return _encode(fields)
 
 
@@ -109,40 +112,30 @@ def _translate_part(part: Part, mapping: Mapping, source: Source) -> Iterator[Tr
     for number, each in enumerate(documents if isinstance(documents, list) and documents else [document]):
         if not isinstance(each, dict):
             continue
-        try:
-            yield Translated(part.raw, number, _fields(each, part, mapping, source))
-        except _Refused as refused:
-            yield Translated(part.raw, number, refusal=_about(refused.refusal, source))
+        found = _fields(each, part, mapping, source)
+        if isinstance(found, Refusal):
+            yield Translated(part.raw, number, refusal=_about(found, source))
+        else:
+            yield Translated(part.raw, number, found)
 
 
-class _Refused(Exception):
-    def __init__(self, refusal: Refusal) -> None:
-        self.refusal = refusal
-
-
-def _fields(document: Document, part: Part, mapping: Mapping, source: Source) -> dict[str, Any]:
+def _fields(document: Document, part: Part, mapping: Mapping, source: Source) -> dict[str, Any] | Refusal:
     """Return the fields of a signal that are not null or empty, each in the form that the schema takes."""
-    fields = {"ecosystem": source.ecosystem, "agent_source": source.agent}
-    found = part.document if mapping.pass_through else {"raw_payload": part.payload}
-    found |= {name: _FORMS.get(name, _text)(value) for name, value in _found(document, mapping).items()}
-    fields |= {name: value for name, value in found.items() if value is not None and value != ""}
-    if source.ecosystem and fields["ecosystem"] != source.ecosystem:
-        raise _Refused(OTHER_ECOSYSTEM)
-    return {name: value for name, value in fields.items() if value != ""}
-
-
-def _found(document: Document, mapping: Mapping) -> dict[str, Any]:
-    """Return what the mapping finds for each field. Raises _Refused."""
-    found, name = {}, ""
+    found = dict(part.document) if mapping.pass_through else {"raw_payload": part.payload}
+    name = ""
     try:
         for name, field in mapping.let.items():
             document = {**document, name: field.find(document)}  # which may be the document itself
         for name, field in mapping.fields.items():
-            found[name] = field.find(document)
+            found[name] = _FORMS.get(name, _text)(field.find(document))
     except Unmapped:
         detail = f"the mapping has no value of {name} for what the body holds"
-        raise _Refused(Refusal("unmapped_value", detail, name if name in RULES else None)) from None
-    return found
+        return Refusal("unmapped_value", detail, name if name in RULES else None)
+    fields = {"ecosystem": source.ecosystem, "agent_source": source.agent}
+    fields |= {name: value for name, value in found.items() if value is not None and value != ""}
+    if source.ecosystem and fields["ecosystem"] != source.ecosystem:
+        return OTHER_ECOSYSTEM
+    return {name: value for name, value in fields.items() if value != ""}
 
 
 def _text(value: Any) -> Any:
@@ -175,9 +168,3 @@ def _as_is(value: Any) -> Any:
 
 
 _FORMS = dict.fromkeys(PRICES, _price) | {"timestamp": _moment, "confidence": _as_is, "tags": _as_is}
-
-
-def _derived_id(source: str, raw: bytes, arrival: str, number: int) -> str:
-    """Return `<source>:<hash>`; bodies without a time of their own differ by when they came in."""
-    facts = b"\0".join((source.encode(), arrival.encode(), str(number).encode(), raw))
-    return f"{source}:{hashlib.sha256(facts).hexdigest()[:32]}"

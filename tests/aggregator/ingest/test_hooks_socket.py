@@ -17,7 +17,7 @@ from django.db import connection
 
 from aggregator.models import DeadLetter, TradingSignal
 from tests.aggregator.sources.made import made
-from tests.servers import PROJECT, SERVERS, eventually, frozen, receiver, serve, web, wsgi
+from tests.servers import PROJECT, SERVERS, asgi, eventually, frozen, receiver, serve, web, wsgi
 from tests.servers import free_port as find_free_port
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -165,7 +165,11 @@ def test_an_answer_comes_within_a_second_when_each_step_is_slow(hub):
     assert min(waits) < 1.4, waits  # each with a second of its own takes 1.6
 
 
-@pytest.mark.parametrize("command", [web, receiver, wsgi])
+def stream(port):
+    return asgi(port, "config.asgi:application")
+
+
+@pytest.mark.parametrize("command", [web, receiver, wsgi, stream])
 def test_a_content_type_that_cannot_be_read_is_answered(run_program, command):
     hub = serve(run_program, command, find_free_port())
     _, path = made()

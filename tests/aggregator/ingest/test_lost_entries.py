@@ -4,6 +4,7 @@ import dataclasses
 from contextlib import closing
 
 import pytest
+import redis
 from django.conf import settings
 from django.db.models import Sum
 
@@ -110,6 +111,24 @@ def test_a_loss_is_counted_though_its_consumer_was_killed(hub):
     assert hub.state().trimmed_unread == (40 if hub.counts else 1)
     hub.consume()
     assert hub.lost() == (40 if hub.counts else 1)
+
+
+def test_a_loss_is_forgotten_though_redis_was_away_when_it_was_recorded(hub, monkeypatch):
+    hub.add(5)
+    hub.consume()
+    hub.add(50, maxlen=10, approximate=False)
+    with closing(StreamConsumer(hub.url, [STREAM])) as consumer:
+        with monkeypatch.context() as away:
+            away.setattr(consumer.redis, "hdel", no_connection)
+            with pytest.raises(redis.ConnectionError):
+                consumer.run_once(wait=False)
+        consumer.run_once(wait=False)
+    assert hub.client.keys("signal_hub:trimmed:*") == []
+    assert hub.lost() == (40 if hub.counts else 1)
+
+
+def no_connection(*_):
+    raise redis.ConnectionError
 
 
 def test_what_leaves_after_it_was_read_is_no_loss(hub):

@@ -113,6 +113,15 @@ def test_an_entry_that_cannot_be_read_is_kept_and_stops_nothing(publish, consume
     assert pending(redis_client) == 0
 
 
+def test_msgpack_of_any_depth_stops_nothing(publish, consumer):
+    """Also one level short of what can be written: Python 3.12 has its own limit for it, near 1500."""
+    made("nt", "nautilustrader", stream=STREAM)
+    depths = [*range(900, 1010), *range(1450, 1550)]
+    for depth in depths:
+        publish(b"\x91" * depth + b"\x01")
+    assert consumer.run_once() == len(depths)
+
+
 def test_a_time_before_any_calendar_stops_nothing(publish, consumer, redis_client):
     made("nt", "nautilustrader", stream=STREAM)
     publish(signal("BUY BTCUSDT", ts_event="-99999999999"))
@@ -131,6 +140,22 @@ def test_sources_come_and_go_while_it_runs(publish, consumer, redis_client, monk
     publish(signal("BUY ETHUSDT"))
     assert consumer.run_once() == 0
     assert TradingSignal.objects.count() == 1
+
+
+def test_large_entries_of_a_source_that_goes_stop_no_other(publish, consumer, redis_client, monkeypatch):
+    monkeypatch.setattr("aggregator.ingest.source_streams.SOURCES_INTERVAL_S", 0.0)
+    source, _ = made("nt", "nautilustrader", stream=STREAM)
+    made("other", "nautilustrader", stream="other")
+    for _ in range(24):
+        publish(signal("BUY BTCUSDT", padding="x" * 900_000))
+    assert 0 < consumer.run_once() < 24
+    kept = DeadLetter.objects.count()
+    tokens.revoke(source)
+    redis_client.xadd("other", {"topic": "data.SignalAlpha*", "payload": json.dumps(signal("BUY ETHUSDT"))})
+    for _ in range(3):
+        consumer.run_once()
+    assert TradingSignal.objects.get().sender == "source:other"
+    assert DeadLetter.objects.count() == kept
 
 
 def test_an_entry_of_an_impossible_time_stops_nothing(consumer, redis_client):

@@ -123,6 +123,9 @@ volume = "to_number('0.1')"
         ("sort_by(targets, &at)[0].at", "1.25"),
         ("max_by(targets, &at).at", "2.75"),
         ("levels[::0]", None),
+        ("floor(price)", "1"),
+        ("ceil(levels[0])", "2"),
+        ("sum(lots)", "3"),
     ],
 )
 def test_every_function_takes_exact_numbers(expression, price):
@@ -222,6 +225,16 @@ def test_no_body_hangs_or_breaks_a_mapping(preset):
         for found in become(mapping, body, preset):
             assert isinstance(found, str | dict)
     assert time.process_time() - started < 5, "all of them together take a tenth of a second"
+
+
+@pytest.mark.parametrize("expression", ["sum(levels)", "floor(levels[0])", "ceil(levels[0])", "avg(levels)"])
+@pytest.mark.parametrize("number", ["9" * 4300, "1e9999", "1e999999"])
+def test_no_number_hangs_or_breaks_a_function(expression, number):
+    fields = f'[fields]\nsymbol = "{expression}"\naction.default = "BUY"\nentry_price = "{expression}"'
+    started = time.process_time()
+    [found] = become(fields, f'{{"levels": [{number}, {number}]}}')
+    assert found in {"out_of_range", "missing_field", "invalid_value"}
+    assert time.process_time() - started < 1
 
 
 def test_a_form_of_too_many_fields_is_refused():

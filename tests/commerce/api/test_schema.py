@@ -7,6 +7,10 @@ import pytest
 import yaml
 from django.core.management import call_command
 
+from aggregator.http.problems import UNAUTHENTICATED
+from aggregator.ingest.hooks import MAX_HOOK_BYTES
+from aggregator.ledger.entries import CONFLICT, ECOSYSTEM_FORBIDDEN
+
 COMMITTED = Path(__file__).parents[3] / "docs" / "openapi.yaml"
 
 
@@ -46,6 +50,21 @@ def test_every_answer_that_is_no_success_is_a_problem():
             for status, answer in method["responses"].items():
                 if int(status) >= 400:
                     assert list(answer["content"]) == ["application/problem+json"], (path, status)
+
+
+def test_the_examples_of_the_ways_in_are_what_these_answer():
+    paths = yaml.safe_load(COMMITTED.read_text())["paths"]
+
+    def example(path, status):
+        answer = paths[path]["post"]["responses"][str(status)]["content"]["application/problem+json"]
+        [shown] = answer["examples"].values()
+        return shown["value"]["code"], shown["value"]["detail"].rstrip(".").lower()
+
+    for status, refusal in ((403, ECOSYSTEM_FORBIDDEN), (409, CONFLICT)):
+        assert example("/api/signals", status) == (refusal.code, refusal.detail.lower())
+    assert example("/api/signals", 401)[1] == UNAUTHENTICATED.rstrip(".").lower()
+    assert str(MAX_HOOK_BYTES) in example("/api/hooks/{token}", 413)[1]
+    assert f"at most {MAX_HOOK_BYTES} bytes" in paths["/api/hooks/{token}"]["post"]["description"]
 
 
 @pytest.mark.django_db
