@@ -8,11 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ecosystems import ECOSYSTEMS
+from ecosystems.market.candles import TIMEFRAME_UNITS
+from ecosystems.signing import key_of
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -56,7 +59,7 @@ def days(least: int, *, most: int = 36_500, forever: bool = False) -> Format:
     def parse(text: str) -> int | None:
         if forever and text.lower() == "forever":
             return None
-        if not least <= _positive(text) <= most:
+        if _whole_number(text, least) > most:
             raise ValueError
         return int(text)
 
@@ -107,14 +110,8 @@ def _boolean(text: str) -> bool:
     raise ValueError
 
 
-def _positive(text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,18}", text) or int(text) == 0:
-        raise ValueError
-    return int(text)
-
-
-def _several(text: str) -> int:
-    if _positive(text) == 1:
+def _whole_number(text: str, least: int) -> int:
+    if not re.fullmatch(r"[0-9]{1,18}", text) or int(text) < least:
         raise ValueError
     return int(text)
 
@@ -140,19 +137,10 @@ MAX_DELAY = timedelta(days=36_500)
 
 
 def _delay(text: str) -> timedelta:
-    found = re.fullmatch(r"([0-9]{1,6})([smhd]?)", text)
-    if found is None or (found[1].strip("0") and not found[2]):
+    found = re.fullmatch(r"([0-9]{1,6})([smhd])|0{1,6}", text)
+    if found is None:
         raise ValueError
-    delay = (
-        int(found[1])
-        * {
-            "": timedelta(0),
-            "s": timedelta(seconds=1),
-            "m": timedelta(minutes=1),
-            "h": timedelta(hours=1),
-            "d": timedelta(days=1),
-        }[found[2]]
-    )
+    delay = int(found[1]) * TIMEFRAME_UNITS[found[2]] if found[1] else timedelta(0)
     if delay > MAX_DELAY:
         raise Reason(f"at most {MAX_DELAY.days}d")
     return delay
@@ -185,10 +173,8 @@ def _is_ed25519(der: bytes) -> bool:
 
 
 def _secret(text: str) -> str:
-    if text.startswith("whsec_"):
-        encoded = text.removeprefix("whsec_")
-        if not base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True):
-            raise ValueError
+    if not key_of(text):
+        raise ValueError
     return text
 
 
@@ -335,8 +321,8 @@ TOKEN = Format("printable ASCII without spaces", _token)
 NAMES = Format("a comma list of names without spaces", _names, unset=())
 NETWORKS = Format("a comma list of addresses or CIDR blocks", _networks, unset=())
 ON_OFF = Format("on or off", _boolean)
-POSITIVE = Format("a whole number above 0", _positive)
-SEVERAL = Format("a whole number above 1", _several)
+POSITIVE = Format("a whole number above 0", partial(_whole_number, least=1))
+SEVERAL = Format("a whole number above 1", partial(_whole_number, least=2))
 FEES = Format("fees by ecosystem, such as crypto=10,forex=1,stock=2", _fees, unset=())
 DELAY = Format("0, or a length of time such as 90s, 15m, 6h or 2d", _delay)
 RATE = Format("a rate such as 600/minute", _rate)
