@@ -3,7 +3,7 @@
 from datetime import datetime
 
 
-def is_open(at: datetime, symbol: str | None = None) -> bool:  # noqa: ARG001 - one interface for all ecosystems
+def is_open(at: datetime) -> bool:  # noqa: ARG001 - one interface for all ecosystems
     """Return True."""
     return True
 

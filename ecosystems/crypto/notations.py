@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 from ecosystems.crypto import assets
@@ -33,19 +32,17 @@ KINDS = words(_TABLE["ambiguous"]["kinds"])
 class Notation:
     """One way to write a market; venues.toml explains the fields."""
 
+    name: str
     pattern: re.Pattern[str]
-    market: str
-    venues: frozenset[str]
-    alone: bool
-    exact: bool
-    quote: str
-    settle: str
+    source: str = ""
+    market: str = "linear"
+    venues: frozenset[str] = frozenset()
+    alone: bool = False
+    exact: bool = False
+    quote: str = ""
+    settle: str = ""
     assets: dict[str, str] = field(default_factory=dict)
     """What a venue calls assets by other names than all the world."""
-
-    def holds_at(self, venue: str) -> bool:
-        """Return whether a symbol of `venue` may be written so; an empty text stands for no venue."""
-        return self.alone or venue in self.venues
 
     def read(self, text: str, venue: str) -> Market | None:
         """Return the market that a text means in this notation."""
@@ -79,60 +76,30 @@ class Notation:
         return base if quote == "USD" and self.market in {"inverse", "contract"} else None
 
 
+def _notation(row: dict[str, Any]) -> Notation:
+    pattern = row["pattern"]
+    for name, expression in _PLACEHOLDERS.items():
+        pattern = pattern.replace(name, expression)
+    return Notation(**row | {"pattern": re.compile(pattern), "venues": words(row.get("venues", ""))})
+
+
+_LONGEST_FIRST = sorted(assets.SPELLED_QUOTES, key=lambda name: (-len(name), name))
+_PLACEHOLDERS = {
+    "{base}": "(?P<base>[A-Z0-9]{1,20})",
+    "{coin}": "(?P<coin>[A-Z0-9]{1,20})",
+    "{quote}": f"(?P<quote>{'|'.join(_LONGEST_FIRST)})",
+    "{pair}": "(?P<pair>[A-Z0-9_/-]+?)",
+    "{together}": "(?P<pair>[A-Z0-9]+?)",
+}
+NOTATIONS = [_notation(row) for row in _TABLE["notation"]]
+
+
 def markets(text: str, venue: str) -> Iterator[Market]:
     """Yield what a text means in the notations of a venue, and in those that need no venue."""
-    upper, exact = _any_alone()
-    if venue or upper.fullmatch(text.upper()) or exact.fullmatch(text):
-        for notation in all_notations():
-            if notation.holds_at(venue) and (market := notation.read(text, venue)):
-                yield market
-
-
-@lru_cache(maxsize=1)
-def _any_alone() -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """Return what matches any notation that needs no venue, and any of these in which small letters matter.
-
-    Most symbols are pairs in none of them, which two matches find out in place of twenty.
-    """
-    unnamed = [
-        (each.exact, re.sub(r"\?P<\w+>", "?:", each.pattern.pattern))
-        for each in all_notations()
-        if each.alone
-    ]
-    upper, exact = (
-        "|".join(text for is_exact, text in unnamed if is_exact is kind) for kind in (False, True)
-    )
-    return re.compile(upper), re.compile(exact)
-
-
-@lru_cache(maxsize=1)
-def all_notations() -> list[Notation]:
-    """Return the notations of venues.toml, in its order."""
-    longest_first = sorted(assets.SPELLED_QUOTES, key=lambda name: (-len(name), name))
-    placeholders = {
-        "{base}": "(?P<base>[A-Z0-9]{1,20})",
-        "{coin}": "(?P<coin>[A-Z0-9]{1,20})",
-        "{quote}": f"(?P<quote>{'|'.join(longest_first)})",
-        "{pair}": "(?P<pair>[A-Z0-9_/-]+?)",
-        "{together}": "(?P<pair>[A-Z0-9]+?)",
-    }
-    return [_notation(row, placeholders) for row in _TABLE["notation"]]
-
-
-def _notation(row: dict[str, Any], placeholders: dict[str, str]) -> Notation:
-    pattern = row["pattern"]
-    for name, expression in placeholders.items():
-        pattern = pattern.replace(name, expression)
-    return Notation(
-        re.compile(pattern),
-        row.get("market", "linear"),
-        words(row.get("venues", "")),
-        bool(row.get("alone")),
-        bool(row.get("exact")),
-        row.get("quote", ""),
-        row.get("settle", ""),
-        dict(row.get("assets", {})),
-    )
+    for notation in NOTATIONS:
+        named = notation.alone or venue in notation.venues
+        if named and (market := notation.read(text, venue)):
+            yield market
 
 
 def certain_pair(text: str, venue: str = "") -> Pair | None:

@@ -12,7 +12,7 @@ ROLLOVER = time(17)
 FRIDAY, SATURDAY, SUNDAY = 4, 5, 6
 
 
-def is_open(at: datetime, symbol: str | None = None) -> bool:  # noqa: ARG001 - one interface for all ecosystems
+def is_open(at: datetime) -> bool:
     """Return whether the market trades at `at` (aware); the opening minute is in, the closing one out."""
     local = new_york(at)
     if local.weekday() == SUNDAY:

@@ -11,7 +11,7 @@ from ecosystems.stock import calendar as stock
 class Calendar(Protocol):
     """The functions that each ecosystem's `calendar` module has."""
 
-    def is_open(self, at: datetime, symbol: str | None = None) -> bool: ...
+    def is_open(self, at: datetime) -> bool: ...
 
     def next_change(self, at: datetime) -> datetime | None: ...
 
@@ -19,9 +19,9 @@ class Calendar(Protocol):
 CALENDARS: dict[str, Calendar] = {"crypto": crypto, "forex": forex, "stock": stock}
 
 
-def is_market_open(ecosystem: str, at: datetime, symbol: str | None = None) -> bool:
+def is_market_open(ecosystem: str, at: datetime) -> bool:
     """Return whether `ecosystem` trades at `at` (aware). Raises KeyError for an unknown ecosystem."""
-    return CALENDARS[ecosystem].is_open(at, symbol)
+    return CALENDARS[ecosystem].is_open(at)
 
 
 def next_market_change(ecosystem: str, at: datetime) -> datetime | None:

@@ -15,7 +15,7 @@ KNOWN_YEARS = range(1990, 2200)
 OPEN, CLOSE = time(9, 30), time(16)
 
 
-def is_open(at: datetime, symbol: str | None = None) -> bool:  # noqa: ARG001 - one interface for all ecosystems
+def is_open(at: datetime) -> bool:
     """Return whether the regular session is on at `at` (aware), from the opening to before the closing.
 
     Outside KNOWN_YEARS a week has five full days and no holidays. Raises ImportError without the package

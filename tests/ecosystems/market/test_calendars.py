@@ -67,7 +67,6 @@ def at(text):
 @pytest.mark.parametrize(("ecosystem", "when", "expected"), OPEN_OR_NOT)
 def test_is_open(ecosystem, when, expected):
     assert is_market_open(ecosystem, at(when)) is expected
-    assert CALENDARS[ecosystem].is_open(at(when), "ANY") is expected
 
 
 @pytest.mark.parametrize(("ecosystem", "when", "expected"), CHANGES)

@@ -8,9 +8,7 @@ from hypothesis import strategies as st
 
 from ecosystems import ECOSYSTEMS
 from ecosystems.market.symbols import (
-    CANONICAL,
-    IS_INSTRUMENT,
-    SUGGESTIONS,
+    SYMBOLS,
     instrument,
     suggest_instruments,
     valid_instrument,
@@ -178,7 +176,7 @@ LIKELY = st.lists(
 
 @pytest.mark.parametrize(("ecosystem", "written", "expected"), TABLE)
 def test_spelling(ecosystem, written, expected):
-    assert CANONICAL[ecosystem](written) == expected
+    assert SYMBOLS[ecosystem].canonical(written) == expected
     assert instrument(ecosystem, written) == expected
 
 
@@ -186,7 +184,7 @@ def test_spelling(ecosystem, written, expected):
     ("ecosystem", "written"), [(e, w) for e, text in UNSURE.items() for w in text.split()]
 )
 def test_unsure_symbols_stay_as_written(ecosystem, written):
-    assert CANONICAL[ecosystem](written) is None
+    assert SYMBOLS[ecosystem].canonical(written) is None
     assert instrument(ecosystem, written) == written
 
 
@@ -196,11 +194,11 @@ def test_symbols_with_spaces_and_of_any_script(written, expected):
 
 
 def test_every_ecosystem_has_names():
-    assert set(CANONICAL) == set(IS_INSTRUMENT) == set(SUGGESTIONS) == set(ECOSYSTEMS)
+    assert set(SYMBOLS) == set(ECOSYSTEMS)
 
 
 def test_every_name_that_is_derived_is_an_instrument():
-    assert [row for row in TABLE if not IS_INSTRUMENT[row[0]](row[2])] == []
+    assert [row for row in TABLE if not SYMBOLS[row[0]].is_instrument(row[2])] == []
 
 
 @pytest.mark.parametrize(
@@ -254,7 +252,7 @@ def test_any_text_has_one_instrument(ecosystem, written):
     name = instrument(ecosystem, written)
     assert instrument(ecosystem, name) == name
     assert 1 <= len(name) <= 64
-    assert CANONICAL[ecosystem](written) is None or IS_INSTRUMENT[ecosystem](name)
+    assert SYMBOLS[ecosystem].canonical(written) is None or SYMBOLS[ecosystem].is_instrument(name)
     assert name.isascii()
     assert name.isprintable()
     assert " " not in name
