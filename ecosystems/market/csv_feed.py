@@ -38,16 +38,23 @@ class CsvFeed:
 
         Raises FeedError, with the number of a faulty line, and ValueError for an invalid timeframe.
         """
-        spacing = _Spacing(timeframe)
-        for number, row in self._rows():
+        length = duration(timeframe)
+        closest, count = timedelta.max, 0
+        last: datetime | None = None
+        for count, (number, row) in enumerate(self._rows(), start=1):
             try:
                 candle = _candle(row)
-                spacing.check(candle.timestamp)
+                if last is not None:
+                    closest = min(closest, _distance(last, candle.timestamp))
+                # Nights and weekends leave gaps, so candles may be far apart, but not all of the first ones.
+                if closest < length or (closest > length and count == FIRST_CANDLES):
+                    raise ValueError(f"the candles are {closest} apart, so the timeframe is not {timeframe}")
             except ValueError as error:
                 raise FeedError(f"{self.path}, line {number}: {error}") from error
+            last = candle.timestamp
             if since is None or candle.timestamp >= since:
                 yield candle
-        if not spacing.count:
+        if not count:
             raise FeedError(f"{self.path} holds no candles")
 
     def _rows(self) -> Iterator[tuple[int, list[str]]]:
@@ -85,29 +92,8 @@ def _candle(row: list[str]) -> Candle:
     return Candle(at, opening, high, low, close, volume)
 
 
-class _Spacing:
-    """Notices by the times between candles that a file holds candles of another timeframe.
-
-    Nights and weekends leave gaps, so candles may be far apart, but not all of the first hundred.
-    """
-
-    def __init__(self, timeframe: str) -> None:
-        self.count = 0
-        self._timeframe = timeframe
-        self._length = duration(timeframe)
-        self._closest = timedelta.max
-        self._last: datetime | None = None
-
-    def check(self, at: datetime) -> None:
-        """Add the next candle's time. Raises ValueError if it cannot follow."""
-        if self._last is not None:
-            if at <= self._last:
-                raise ValueError(f"{at.isoformat()} is not later than the candle before it")
-            self._closest = min(self._closest, at - self._last)
-        self._last = at
-        self.count += 1
-        too_far = self._closest > self._length and self.count == FIRST_CANDLES
-        if self._closest < self._length or too_far:
-            raise ValueError(
-                f"the candles are {self._closest} apart, so the timeframe is not {self._timeframe}"
-            )
+def _distance(last: datetime, at: datetime) -> timedelta:
+    """Return the time between two candles. Raises ValueError if the second cannot follow the first."""
+    if at <= last:
+        raise ValueError(f"{at.isoformat()} is not later than the candle before it")
+    return at - last

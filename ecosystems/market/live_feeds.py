@@ -49,8 +49,7 @@ def closed_candles(
     while closes <= clock() - CLOSE_GRACE:
         page = _closed(fetch(start), start, length, clock)
         if gap := _first_gap(page, start, length, ecosystem):
-            again = _closed(fetch(gap), gap, length, clock)
-            page = sorted({c.timestamp: c for c in (*again, *page)}.values(), key=lambda c: c.timestamp)
+            page = _closed([*fetch(gap), *page], start, length, clock)
         yield from page
         start = page[-1].timestamp + INSTANT if page else start + span
         closes = start + (2 if page else 1) * length

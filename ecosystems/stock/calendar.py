@@ -4,6 +4,8 @@ Extended hours do not count: candles, stops and fills of the strategies here are
 """
 
 from bisect import bisect_right
+from calendar import isleap
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 
@@ -44,31 +46,22 @@ def _changes(year: int) -> tuple[datetime, ...]:
     One year at a time (80 ms, then cached), because a calendar of `exchange_calendars` ends a year after it
     was made: a process that runs for longer would pass its end.
     """
-    sessions = _known_sessions(year) if year in KNOWN_YEARS else _plain_sessions(year)
-    return tuple(change for session in sessions for change in session)
+    return tuple(_known_changes(year) if year in KNOWN_YEARS else _plain_changes(year))
 
 
-def _known_sessions(year: int) -> list[tuple[datetime, datetime]]:
+def _known_changes(year: int) -> Iterator[datetime]:
     # Imported here, because it brings pandas: an agent of another ecosystem needs neither.
     from exchange_calendars.exchange_calendar_xnys import (  # type: ignore[import-untyped]
         XNYSExchangeCalendar,
     )
 
     calendar = XNYSExchangeCalendar(start=f"{year}-01-01", end=f"{year}-12-31")
-    return [
-        (opens.to_pydatetime().astimezone(UTC), closes.to_pydatetime().astimezone(UTC))
-        for opens, closes in zip(calendar.opens, calendar.closes, strict=True)
-    ]
+    for session in zip(calendar.opens, calendar.closes, strict=True):
+        yield from (change.to_pydatetime().astimezone(UTC) for change in session)
 
 
-def _plain_sessions(year: int) -> list[tuple[datetime, datetime]]:
-    first = date(year, 1, 1)
-    days = (first + timedelta(days=n) for n in range((date(year, 12, 31) - first).days + 1))
-    return [
-        (
-            datetime.combine(day, OPEN, NEW_YORK).astimezone(UTC),
-            datetime.combine(day, CLOSE, NEW_YORK).astimezone(UTC),
-        )
-        for day in days
-        if day.weekday() < 5
-    ]
+def _plain_changes(year: int) -> Iterator[datetime]:
+    for number in range(365 + isleap(year)):
+        day = date(year, 1, 1) + timedelta(days=number)
+        if day.weekday() < 5:
+            yield from (datetime.combine(day, at, NEW_YORK).astimezone(UTC) for at in (OPEN, CLOSE))
