@@ -294,7 +294,7 @@ def _redis_url(text: str) -> str:
     from ecosystems.redis_client import SentinelUrl, connect_redis, is_sentinel
 
     # What precedes the # or ? of a password would pass for the server's address. An option may hold an @.
-    if re.match("[a-z]+://[^@/?#]*:[^@/?#]*[/?#][^=]*@", text):
+    if re.match("[a-z+]+://[^@/?#]*:[^@/?#]*[/?#][^=]*@", text):
         raise Reason(ENCODE)
     if is_sentinel(text):
         _refuse_blanks(text)

@@ -43,7 +43,8 @@ class SentinelUrl:
         own = {name: options.pop(f"sentinel_{name}", "") for name in ("username", "password")}
         server = f"redis://{authority}@localhost/{database or 0}?{urlencode(options)}"
         server_options: dict[str, Any] = redis.connection.parse_url(server)  # type: ignore[no-untyped-call]
-        del server_options["host"]
+        if server_options.pop("host", None) != "localhost":  # a # in the user ends the address before it
+            raise ValueError("the user or the password is not percent-encoded")
         addresses = tuple(_address(host) for host in hosts.split(","))
         return cls(addresses, service, server_options, {name: text for name, text in own.items() if text})
 

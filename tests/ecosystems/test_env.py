@@ -276,6 +276,14 @@ def test_a_file_that_cannot_be_read_is_named(refusal, tmp_path):
             ("CORE_REDIS_URL", f"redis+sentinel://:hunter2@{rest}", "redis+sentinel://****@a")
             for rest in ("a/", "a:1", "a/hub/hunter2", "a/hub?hunter2=1")
         ),
+        *(
+            (
+                "CORE_REDIS_URL",
+                f"redis+sentinel://u{mark}hunter2@a/hub",
+                "****: it may hold a redis://, rediss",
+            )
+            for mark in ("#", ":12#", ":12?", ":12/")
+        ),
         ("EMAIL_URL", "smtp://u:hunter2@mail?ssl=true", "smtp://****@mail: it may hold an smtp://"),
         ("EMAIL_URL", "imap://u:hunter2@mail", "imap://****@mail: it may hold an smtp://"),
         ("OANDA_ENVIRONMENT", "demo", "'demo': it may hold practice or live"),
