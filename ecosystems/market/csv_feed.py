@@ -8,9 +8,12 @@ from pathlib import Path
 
 from ecosystems.market.candles import Candle, duration
 from ecosystems.market.feeds import REPLAY, FeedError
+from ecosystems.signal import MAX_DECIMALS, MAX_PRICE
 
 HEADER = ["timestamp", "open", "high", "low", "close", "volume"]
 FIRST_CANDLES = 100
+MIN_PRICE = Decimal(1).scaleb(-MAX_DECIMALS)
+"""As of signals: figures of prices within it and MAX_PRICE fit into the digits that scoring keeps."""
 
 
 def paced(
@@ -84,11 +87,11 @@ def _candle(row: list[str]) -> Candle:
     try:
         opening, high, low, close, volume = map(Decimal, row[1:])
         # A NaN raises in these comparisons, as text that is not a number does in Decimal.
-        sound = 0 < low <= opening <= high and low <= close <= high and volume >= 0
+        sound = MIN_PRICE <= low <= opening <= high < MAX_PRICE and low <= close <= high and volume >= 0
     except InvalidOperation:
         raise ValueError("a price or the volume is not a number") from None
-    if not sound or not high.is_finite() or not volume.is_finite():
-        raise ValueError("prices must be above 0 and between low and high, the volume 0 or more")
+    if not sound or not volume.is_finite():
+        raise ValueError("prices must be above 0, below 1e18 and between low and high, the volume 0 or more")
     return Candle(at, opening, high, low, close, volume)
 
 

@@ -66,6 +66,8 @@ def test_since_is_the_first_candle(write):
         ("2024-01-01T01:00:00Z,1,1,1,2,1", "line 3: prices must be"),
         ("2024-01-01T01:00:00Z,1,1,1.1,1,1", "line 3: prices must be"),
         ("2024-01-01T01:00:00Z,1,1,1,1,-1", "line 3: prices must be"),
+        ("2024-01-01T01:00:00Z,1,1e18,1,1,1", "line 3: prices must be"),
+        ("2024-01-01T01:00:00Z,1,1,1e-41,1,1", "line 3: prices must be"),
         ("2024-01-01T00:00:00Z,1,1,1,1,1", "line 3: 2024-01-01T00:00:00+00:00 is not later"),
         (
             "2024-01-01T00:05:00Z,1,1,1,1,1",
