@@ -66,11 +66,6 @@ def verify(
     return any(hmac.compare_digest(ours, theirs) for ours in expected for theirs in candidates)
 
 
-def sign_legacy(secret: str, body: bytes) -> str:
-    """Return the `X-Signature` value, 64 hex digits; the key is the secret's UTF-8 bytes."""
-    return hmac.digest(secret.encode(), body, hashlib.sha256).hex()
-
-
 def verify_legacy(secrets: list[str], signature: str, body: bytes) -> bool:
     """Return whether `signature`, hex in either case, was made with any of `secrets`.
 

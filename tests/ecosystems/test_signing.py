@@ -28,7 +28,6 @@ def test_the_vector_of_standard_webhooks():
 
 
 def test_the_legacy_vector():
-    assert signing.sign_legacy("It's a Secret to Everybody", b"Hello, World!") == LEGACY
     assert signing.verify_legacy(["It's a Secret to Everybody"], LEGACY, b"Hello, World!")
 
 
@@ -136,7 +135,6 @@ def test_legacy_hex_may_be_of_either_case_and_of_either_key():
     body = b"{}"
     as_text = hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
     decoded = hmac.new(signing.key_of(SECRET), body, hashlib.sha256).hexdigest()
-    assert signing.sign_legacy(SECRET, body) == as_text
     for signature in (as_text, as_text.upper(), decoded):
         assert signing.verify_legacy(["other", SECRET], signature, body)
 
@@ -151,7 +149,7 @@ def test_a_signature_is_for_one_body_alone(body, other):
     assume(body != other)
     assert verified(signatures=signing.sign(SECRET, ID, AT, body), body=body)
     assert not verified(signatures=signing.sign(SECRET, ID, AT, body), body=other)
-    assert not signing.verify_legacy([SECRET], signing.sign_legacy(SECRET, body), other)
+    assert not signing.verify_legacy([SECRET], hmac.digest(SECRET.encode(), body, "sha256").hex(), other)
 
 
 @given(st.text(), st.text(), st.text(), st.binary())

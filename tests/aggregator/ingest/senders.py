@@ -1,5 +1,6 @@
 """Requests to the webhook, signed as agents sign them."""
 
+import hmac
 import itertools
 import json
 import time
@@ -32,4 +33,4 @@ def standard(body: bytes, secret: str = WEBHOOK_SECRET, late: float = 0) -> dict
 
 
 def legacy(body: bytes, secret: str = WEBHOOK_SECRET) -> dict[str, str]:
-    return {"X-Signature": signing.sign_legacy(secret, body)}
+    return {"X-Signature": hmac.digest(secret.encode(), body, "sha256").hex()}
