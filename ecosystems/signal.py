@@ -184,9 +184,10 @@ def parse(data: bytes, now: datetime | None = None) -> Signal | Refusal:
     try:
         return _parse(data, now or datetime.now(UTC))
     except _Refused as refused:
-        if refused.field is None and (field := _field_beyond(data)):
+        fields = _text_fields(data)
+        if refused.field is None and (field := _field_beyond(fields)):
             refused = _Refused(refused.code, field)
-        return Refusal(refused.code, refused.detail, refused.field, **_hints(data))
+        return Refusal(refused.code, refused.detail, refused.field, **_hints(fields))
     except UnicodeDecodeError:
         return _NOT_UTF8
     except RecursionError:
@@ -501,13 +502,18 @@ def _depth(value: Any) -> int:
     return 0
 
 
-def _field_beyond(data: bytes) -> str | None:
-    """Return the price or volume whose number is beyond MAX_EXPONENT, None where there is none."""
+def _text_fields(data: bytes) -> dict[str, Any]:
+    """Return the fields of a refused entry with numbers as text; none where they cannot be decoded."""
     try:
         fields = _any_decoder.decode(data)
     except (ValueError, RecursionError):
-        return None
-    for name in _DECIMALS if isinstance(fields, dict) else ():
+        return {}
+    return fields if isinstance(fields, dict) else {}
+
+
+def _field_beyond(fields: dict[str, Any]) -> str | None:
+    """Return the price or volume whose number is beyond MAX_EXPONENT, None where there is none."""
+    for name in _DECIMALS:
         text = fields.get(name)
         try:
             if isinstance(text, str) and _ANY_EXPONENT.fullmatch(text):
@@ -517,14 +523,8 @@ def _field_beyond(data: bytes) -> str | None:
     return None
 
 
-def _hints(data: bytes) -> dict[str, str]:
+def _hints(fields: dict[str, Any]) -> dict[str, str]:
     """Return a refused entry's id, ecosystem and agent, each only where it is valid."""
-    try:
-        fields = _any_decoder.decode(data)
-    except (ValueError, RecursionError):
-        return {}
-    if not isinstance(fields, dict):
-        return {}
     hints = {}
     signal_id, ecosystem, agent = (fields.get(key) for key in ("signal_id", "ecosystem", "agent_source"))
     if isinstance(signal_id, str) and re.fullmatch(r"[!-~]{1,128}", signal_id):
