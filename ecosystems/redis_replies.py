@@ -97,10 +97,10 @@ def cutting_parser(max_bytes: int) -> type:
             return False
 
         def read_response(self, *_args: Any, **_options: Any) -> Any:
-            error = self._read(self._line())
-            if isinstance(error, redis.ConnectionError):
-                raise error
-            return error
+            answer = self._read(self._line())
+            if isinstance(answer, redis.ConnectionError):
+                raise answer
+            return answer
 
         def _line(self) -> bytes:
             line: bytes = self._file.readline()
@@ -112,7 +112,7 @@ def cutting_parser(max_bytes: int) -> type:
             kind, rest = line[:1], line[1:]
             match kind:
                 case b"$":
-                    return None if rest == b"-1" else self._bulk(int(rest))
+                    return None if rest == b"-1" else b"".join(self._chunks(int(rest)))
                 case b"*":
                     return None if rest == b"-1" else self._array(int(rest))
                 case b":":
@@ -120,9 +120,6 @@ def cutting_parser(max_bytes: int) -> type:
                 case b"-":
                     return self.parse_error(rest.decode(errors="replace"))  # type: ignore[no-untyped-call]
             return rest
-
-        def _bulk(self, length: int) -> bytes:
-            return b"".join(self._chunks(length))
 
         def _chunks(self, length: int) -> Iterable[bytes]:
             while length:

@@ -55,10 +55,7 @@ class CcxtFeed:
         self._skew = timedelta(0)
 
     def candles(self, symbol: str, timeframe: str, since: datetime | None = None) -> Iterator[Candle]:
-        """Yield the closed candles that opened at `since` or later; without it, those of some time back.
-
-        Raises FeedError, FeedOutage for what may pass, and ValueError for an invalid timeframe.
-        """
+        """Yield the closed candles of a market, as `Feed` describes."""
         length = duration(timeframe)
         if timeframe not in (self.exchange.timeframes or {}):
             known = ", ".join(self.exchange.timeframes or {})

@@ -83,10 +83,7 @@ class OandaFeed:
         self._session.auth = lambda request: request
 
     def candles(self, symbol: str, timeframe: str, since: datetime | None = None) -> Iterator[Candle]:
-        """Yield the closed candles that opened at `since` or later; without it, those of some time back.
-
-        Raises FeedError, FeedOutage for what may pass, and ValueError for an invalid timeframe.
-        """
+        """Yield the closed candles of a market, as `Feed` describes."""
         length = duration(timeframe)
         if timeframe not in GRANULARITY:
             raise FeedError(f"OANDA has no timeframe {timeframe!r}: it has {', '.join(GRANULARITY)}")

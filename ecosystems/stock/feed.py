@@ -87,11 +87,7 @@ class AlpacaFeed:
         )
 
     def candles(self, symbol: str, timeframe: str, since: datetime | None = None) -> Iterator[Candle]:
-        """Yield the closed candles that opened at `since` or later; without it, those of some time back.
-
-        Candles of extended hours are left out. Raises FeedError, FeedOutage for what may pass, and
-        ValueError for an invalid timeframe.
-        """
+        """Yield the closed candles of regular sessions, as `Feed` describes."""
         length = duration(timeframe)
         frame = _frame(timeframe)
         ticker = canonical(symbol) or symbol
@@ -125,7 +121,9 @@ class AlpacaFeed:
         bars = self._call(ticker, partial(self._data.get_stock_bars, query), "ALPACA_DATA_URL")
         try:
             return [
-                make_candle(_utc(bar["t"]), *(bar[name] for name in "ohlcv"))
+                make_candle(
+                    datetime.fromisoformat(bar["t"]).astimezone(UTC), *(bar[name] for name in "ohlcv")
+                )
                 for bar in bars.get(ticker) or []
             ]
         except (KeyError, TypeError, ValueError) as error:
@@ -163,10 +161,6 @@ class AlpacaFeed:
                 f"Alpaca answered {status}{message}", None if response is None else _wait(response.headers)
             )
         return FeedError(f"Alpaca answered {status}{message}: check {variable} and the options")
-
-
-def _utc(text: str) -> datetime:
-    return datetime.fromisoformat(text).astimezone(UTC)
 
 
 def _regular(opened: datetime, length: timedelta) -> bool:

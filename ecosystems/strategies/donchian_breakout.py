@@ -25,7 +25,6 @@ class DonchianBreakout(Strategy[DonchianParameters]):
     schema = DonchianParameters
 
     def prepare(self) -> None:
-        """Create the channels and the range."""
         self._channel = indicators.channel(self.parameters.channel)
         self._atr = indicators.atr(self.parameters.atr_period)
         self._bounds: tuple[float, float] | None = None
@@ -37,12 +36,10 @@ class DonchianBreakout(Strategy[DonchianParameters]):
 
     @property
     def history(self) -> int:
-        """The length of the warm-up that channel and range need."""
         longest = max(self.parameters.channel, self.parameters.exit_channel)
         return max(longest + 1, indicators.warm_up_length(self.parameters.atr_period, wilder=True))
 
     def decide(self, candle: Candle) -> Decision | None:
-        """Add the next candle; decide to trade if its close left the channel."""
         close, atr = float(candle.close), self._atr.add(candle)
         bounds, self._bounds = self._bounds, self._channel.add(candle)
         exit_bounds, self._exit_bounds = self._exit_bounds, self._exit_channel.add(candle)

@@ -31,7 +31,6 @@ class EmaCrossover(Strategy[EmaParameters]):
     schema = EmaParameters
 
     def prepare(self) -> None:
-        """Create the two averages and the range."""
         self._fast = indicators.ema(self.parameters.fast)
         self._slow = indicators.ema(self.parameters.slow)
         self._atr = indicators.atr(self.parameters.atr_period)
@@ -39,14 +38,12 @@ class EmaCrossover(Strategy[EmaParameters]):
 
     @property
     def history(self) -> int:
-        """The length of the warm-up that the averages need."""
         return max(
             indicators.warm_up_length(self.parameters.slow),
             indicators.warm_up_length(self.parameters.atr_period, wilder=True),
         )
 
     def decide(self, candle: Candle) -> Decision | None:
-        """Add the next candle; decide to trade if the averages crossed on it."""
         close = float(candle.close)
         fast, slow, atr = self._fast.add(close), self._slow.add(close), self._atr.add(candle)
         before = self._gap

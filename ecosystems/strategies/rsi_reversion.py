@@ -39,7 +39,6 @@ class RsiReversion(Strategy[RsiParameters]):
     schema = RsiParameters
 
     def prepare(self) -> None:
-        """Create the index and the range."""
         self._rsi = indicators.rsi(self.parameters.rsi_period)
         self._atr = indicators.atr(self.parameters.atr_period)
         self._before: float | None = None
@@ -48,12 +47,10 @@ class RsiReversion(Strategy[RsiParameters]):
 
     @property
     def history(self) -> int:
-        """The length of the warm-up that the averages need."""
         longest = max(self.parameters.rsi_period, self.parameters.atr_period)
         return 1 + indicators.warm_up_length(longest, wilder=True)
 
     def decide(self, candle: Candle) -> Decision | None:
-        """Add the next candle; decide to trade if the index came back on it."""
         rsi, atr = self._rsi.add(float(candle.close)), self._atr.add(candle)
         before, self._before = self._before, rsi
         if before is None or rsi is None or not atr:

@@ -82,7 +82,13 @@ class Strategy(ABC, Generic[P]):
         self.timeframe = timeframe
         self.agent = agent
         self.tags = tuple(tags)
-        self.parameters = _checked(self.name, self.schema, parameters)
+        try:
+            # Not strict, because numbers from a command line are text.
+            self.parameters = msgspec.convert(parameters, self.schema, strict=False)
+        except msgspec.ValidationError as error:
+            text = re.sub(r" - at `\$\.?(\w*)`", r" for \1", str(error))
+            known = ", ".join(self.schema.__struct_fields__)
+            raise ValueError(f"{self.name}: {text}; it takes {known}") from error
         self._length = duration(timeframe)
         self._instrument = instrument(ecosystem, symbol)
         self._settings = msgspec.to_builtins(self.parameters)
@@ -177,15 +183,6 @@ class Strategy(ABC, Generic[P]):
         digest = hashlib.sha256(msgspec.json.encode(facts, order="sorted")).hexdigest()[:16]
         name, market = (re.sub(r"[^!-~]", "_", text) for text in (self.name[:24], self._instrument))
         return f"{name}:{market}:{opened:%Y%m%dT%H%M%SZ}:{digest}"
-
-
-def _checked(name: str, schema: type[P], parameters: dict[str, object]) -> P:
-    """Return the parameters, numbers in text form (from a command line) included."""
-    try:
-        return msgspec.convert(parameters, schema, strict=False)
-    except msgspec.ValidationError as error:
-        text = re.sub(r" - at `\$\.?(\w*)`", r" for \1", str(error))
-        raise ValueError(f"{name}: {text}; it takes {', '.join(schema.__struct_fields__)}") from error
 
 
 def tick(ecosystem: str, price: Decimal) -> Decimal:

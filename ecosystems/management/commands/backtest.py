@@ -5,6 +5,7 @@ from argparse import ArgumentTypeError
 from collections import Counter
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -186,8 +187,5 @@ def write_plot(backtest: Backtest, title: str, path: Path) -> None:
 
 def drawdowns(equity: list[float]) -> list[float]:
     """Return how far below its peak so far each value is, in per cent, as numbers of 0 and less."""
-    peak, result = 0.0, []
-    for value in equity:
-        peak = max(peak, value)
-        result.append(100 * (value / peak - 1))
-    return result
+    peaks = accumulate(equity, max)
+    return [100 * (value / peak - 1) for value, peak in zip(equity, peaks, strict=True)]

@@ -17,8 +17,6 @@ from ecosystems.signal import RULES, Refusal, Signal, parse, split
 FIELDS = tuple(field for field in RULES if field not in {"tags", "raw_payload"})
 """The fields that are options of the same name."""
 REQUIRED_FIELDS = ("ecosystem", "symbol", "action")
-NUMBERS = frozenset({"confidence"})
-"""The schema accepts prices as text, but these as numbers alone."""
 
 
 class Command(BaseCommand):
@@ -99,7 +97,8 @@ def from_options(options: dict[str, Any]) -> bytes:
     if missing := [f"--{name}" for name in REQUIRED_FIELDS if options[name] is None]:
         raise CommandError(f"{' and '.join(missing)} or --json is needed")
     fields = {name: options[name] for name in FIELDS if options[name] is not None}
-    fields |= {name: as_json(name, fields[name]) for name in NUMBERS & fields.keys()}
+    if "confidence" in fields:  # which the schema accepts as a number alone, but prices as text
+        fields["confidence"] = as_json("confidence", fields["confidence"])
     fields.setdefault("signal_id", f"cli-{uuid.uuid4().hex}")
     fields.setdefault("timestamp", datetime.now(UTC).isoformat())
     fields.setdefault("agent_source", "publish_signal")
