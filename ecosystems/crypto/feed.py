@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from email.utils import parsedate_to_datetime
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 import ccxt  # type: ignore[import-untyped]
@@ -26,6 +26,9 @@ from ecosystems.market.live_feeds import (
     unreachable,
 )
 
+T = TypeVar("T")
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CCXT_PAGE = 500
 """Candles of a request where ccxt does not know the exchange's limit."""
 
@@ -92,12 +95,7 @@ class CcxtFeed:
         if self.exchange.last_json_response is None:
             raise FeedOutage(f"the answer is not {self.name}'s: check CCXT_URL")
         self._note_clock()
-        # An exchange may list a candle in which nothing was traded, without prices.
-        return [
-            make_candle(datetime.fromtimestamp(at / 1000, UTC), *prices, volume or 0)
-            for at, *prices, volume in rows
-            if None not in prices
-        ]
+        return self._call(partial(_candles, rows))
 
     def _note_clock(self) -> None:
         """Remember by how much this machine's clock is ahead, which would make open candles look closed."""
@@ -112,7 +110,7 @@ class CcxtFeed:
         headers: Mapping[str, str] = self.exchange.last_response_headers or {}
         return headers
 
-    def _call(self, request: Callable[[], Any]) -> Any:
+    def _call(self, request: Callable[[], T]) -> T:
         try:
             return request()
         except (ccxt.RateLimitExceeded, ccxt.DDoSProtection) as error:
@@ -131,13 +129,22 @@ class CcxtFeed:
             raise FeedError(f"{self.name} refuses the request: {self._text(error)}") from error
         except ccxt.BaseError as error:
             raise FeedOutage(f"{self.name} answered with an error: {self._text(error)}") from error
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            # What ccxt raises for an answer that is not shaped like the exchange's.
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            # What ccxt and `_candles` raise for an answer that is not shaped like the exchange's.
             raise FeedOutage(f"the answer is not {self.name}'s: check CCXT_URL") from error
 
     def _text(self, error: ccxt.BaseError) -> str:
         """Return ccxt's text, which quotes the address that it asked, without the password of `url`."""
         return one_line(error).replace(self._credentials, "")[:300]
+
+
+def _candles(rows: list[Any]) -> list[Candle]:
+    """Return the candles of ccxt's rows, but those in which nothing was traded, which have no prices."""
+    return [
+        make_candle(EPOCH + timedelta(milliseconds=at), *prices, volume or 0)
+        for at, *prices, volume in rows
+        if None not in prices
+    ]
 
 
 def _with_host(urls: Any, url: str) -> Any:

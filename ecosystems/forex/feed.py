@@ -114,7 +114,7 @@ class OandaFeed:
         try:
             answer = msgspec.json.decode(response.content, type=_Answer)
             return [_candle(stick) for stick in answer.candles if stick.complete]
-        except (msgspec.DecodeError, ValueError) as error:
+        except (msgspec.DecodeError, ValueError, OverflowError) as error:
             raise FeedOutage("the answer is not OANDA's: check OANDA_URL") from error
 
     def _refusal(self, response: requests.Response, instrument: str) -> FeedError:

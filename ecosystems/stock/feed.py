@@ -126,7 +126,7 @@ class AlpacaFeed:
                 )
                 for bar in bars.get(ticker) or []
             ]
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise FeedOutage("the answer is not Alpaca's: check ALPACA_DATA_URL") from error
 
     def _call(self, ticker: str, request: Callable[[], Any], variable: str) -> Any:

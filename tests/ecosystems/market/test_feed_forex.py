@@ -168,6 +168,7 @@ def test_a_rate_limit_says_how_long_to_wait():
         Reply(b"<html>", 502),
         Reply(b"<html>a hotel's login page</html>"),
         Reply({"candles": [stick(MONDAY) | {"time": "yesterday"}]}),
+        Reply({"candles": [stick(MONDAY) | {"time": "0001-01-01T00:00:00+01:00"}]}),
         Reply({"candles": [stick(MONDAY, "n/a")]}),
     ],
 )

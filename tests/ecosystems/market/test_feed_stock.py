@@ -181,7 +181,10 @@ def test_a_rate_limit_may_name_the_time_of_its_end():
         [Reply(b"<html>a hotel's login page</html>")],
         [Alpaca.asset("AAPL"), Reply(b"<html>")],
         [Alpaca.asset("AAPL"), Reply([])],
-        [Alpaca.asset("AAPL"), Reply({"bars": {"AAPL": [{"t": "yesterday"}]}, "next_page_token": None})],
+        *(
+            [Alpaca.asset("AAPL"), Reply({"bars": {"AAPL": [{"t": time}]}, "next_page_token": None})]
+            for time in ("yesterday", "0001-01-01T00:00:00+01:00")
+        ),
         [Alpaca.asset("AAPL"), Reply({"bars": {"AAPL": [bar(OPEN, float("nan"))]}, "next_page_token": None})],
     ],
 )
