@@ -14,10 +14,8 @@ class _Year(NamedTuple):
 
     openings: list[datetime]
     closings: list[datetime]
-    before: list[timedelta]
-    """Open time of the year before each session."""
-    after: list[timedelta]
-    """The same with the session."""
+    passed: list[timedelta]
+    """Open time of the year until each session's end."""
 
 
 def later(ecosystem: str, start: datetime, length: timedelta) -> datetime:
@@ -28,34 +26,26 @@ def later(ecosystem: str, start: datetime, length: timedelta) -> datetime:
     year = _sessions(ecosystem, start.year)
     number = bisect_right(year.openings, start) - 1
     if number >= 0:
-        length += year.before[number] + min(start, year.closings[number]) - year.openings[number]
-    while year.after[-1] < length:
-        length -= year.after[-1]
+        length += year.passed[number] - max(year.closings[number] - start, timedelta(0))
+    while year.passed[-1] < length:
+        length -= year.passed[-1]
         start = datetime(start.year + 1, 1, 1, tzinfo=UTC)
         year = _sessions(ecosystem, start.year)
-    number = bisect_left(year.after, length)
-    return year.openings[number] + (length - year.before[number])
+    number = bisect_left(year.passed, length)
+    return year.closings[number] - (year.passed[number] - length)
 
 
 @lru_cache(maxsize=64)
 def _sessions(ecosystem: str, year: int) -> _Year:
     """Return the sessions of a year, cut at its ends. A year of stock sessions takes 80 ms to load."""
     start, end = datetime(year, 1, 1, tzinfo=UTC), datetime(year + 1, 1, 1, tzinfo=UTC)
-    opened = start if is_market_open(ecosystem, start) else None
-    openings, closings = [], []
+    changes = [start] if is_market_open(ecosystem, start) else []
     change = next_market_change(ecosystem, start)
     while change is not None and change < end:
-        if opened is None:
-            opened = change
-        else:
-            openings.append(opened)
-            closings.append(change)
-            opened = None
+        changes.append(change)
         change = next_market_change(ecosystem, change)
-    if opened is not None:
-        openings.append(opened)
-        closings.append(end)
-    lengths = [closing - opening for opening, closing in zip(openings, closings, strict=True)]
-    after = list(accumulate(lengths))
-    before = [total - length for total, length in zip(after, lengths, strict=True)]
-    return _Year(openings, closings, before, after)
+    if len(changes) % 2:
+        changes.append(end)
+    openings, closings = changes[::2], changes[1::2]
+    lengths = (closing - opening for opening, closing in zip(openings, closings, strict=True))
+    return _Year(openings, closings, list(accumulate(lengths)))
