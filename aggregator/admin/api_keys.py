@@ -95,7 +95,7 @@ class ApiKeyAdmin(CredentialAdmin):
             {"fields": (("state", "used"), ("created_at", "rotated_at"), ("previous_until", "revoked_at"))},
         ),
     )
-    shown_once = "value"
+    noun = "key"
     rotate_text = "The key gets a new value and a new signing secret, shown once on the next page."
     changeable = ("name", "scopes", "ecosystems", "agents", "expires_at")
 

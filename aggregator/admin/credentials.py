@@ -58,7 +58,7 @@ class CredentialAdmin(AddedByHand):
     ordering = ("-created_at",)
     actions = None
     actions_detail: ClassVar[tuple[str, ...]] = ("rotate", "revoke")
-    shown_once: str
+    noun: str
     """What the secret is called."""
     rotate_text: str
     rotatable: ClassVar[dict[str, Any]] = {"revoked_at": None}
@@ -98,23 +98,23 @@ class CredentialAdmin(AddedByHand):
         row = get_object_or_404(self.model, pk=object_id, **self.rotatable)
         seen = str(row.rotated_at or "")
         form = RotateForm(request.POST or None, initial={"seen": seen})
-        form.fields["overlap"].label = f"Keep the old {self.shown_once} working for (hours)"
-        form.fields["overlap"].help_text = f"0 ends the old {self.shown_once} immediately."
+        form.fields["overlap"].label = f"Keep the old {self.noun} valid for (hours)"
+        form.fields["overlap"].help_text = f"0 ends the old {self.noun} immediately."
         if not form.is_valid():
             return confirmation_page(self, request, f"Rotate {row}", self.rotate_text, form)
         if form.cleaned_data["seen"] != seen:
-            messages.error(request, f"{row} was already rotated, and its new {self.shown_once} shown.")
+            messages.error(request, f"{row} was already rotated, and its new {self.noun} shown.")
             return redirect(f"admin:aggregator_{self.opts.model_name}_change", row.pk)
         hours = form.cleaned_data["overlap"]
         issued = self.secrets().rotate(row, timedelta(hours=hours))
-        self.log_change(request, row, f"Rotated; the old {self.shown_once} works for {hours} more hours.")
+        self.log_change(request, row, f"Rotated; the old {self.noun} is valid for {hours} more hours.")
         return self.show(request, issued)
 
     @action(description="Revoke", permissions=["rotate"], icon="block")  # type: ignore[untyped-decorator]
     def revoke(self, request: HttpRequest, object_id: str) -> HttpResponse:
         row = get_object_or_404(self.model, pk=object_id)
         if request.method != "POST":
-            text = f"Its {self.shown_once} stops working immediately. This can't be undone."
+            text = "Stops working immediately. This can't be undone."
             return confirmation_page(self, request, f"Revoke {row}", text)
         self.secrets().revoke(row)
         self.log_change(request, row, "Revoked.")

@@ -141,7 +141,7 @@ class SourceAdmin(CredentialAdmin):
         ("State", {"fields": (("state", "used"), ("created_at", "rotated_at"), "previous_until")}),
     )
 
-    shown_once = "URL"
+    noun = "URL"
     rotate_text = "The hook gets a new URL, shown once on the next page."
     rotatable = {"revoked_at": None, "stream": ""}
     changeable = ("agent", "agents", "networks", "rate")

@@ -1,7 +1,7 @@
 """Django for an event loop: the loop receives each request whole, then a thread answers it.
 
 A thread is busy only while the hub works on a request, never while a body is on its way, so senders that stop
-in the middle of theirs stop nobody else. A WSGI server has a thread for each of them; Django's own handler
+in the middle of theirs hold up no others. A WSGI server has a thread for each of them; Django's own handler
 for ASGI has no time limit for a body, and starts a thread for each request.
 """
 

@@ -41,6 +41,6 @@ class DatabaseConsumer(Loop):
             return 0
         else:
             results = inserted_rows.record_rows_of(self.alias, MAX_ROWS)
-        # After the others: what they are compared with is on record by now, as far as it can be.
+        # After the others: what they are compared with is then on record, as far as it can be.
         results += inserted_rows.record_repeated_rows(self.alias, MAX_ROWS)
         return sum(result.is_final for result in results)

@@ -2,7 +2,7 @@
 
 Anybody may insert into `candles` from any language, so its DDL is written out in full: defaults and constraints
 live in the database, and a trigger requests that the calls on its instrument are scored. Requests are rows that
-are only inserted, so nobody who inserts waits for anybody.
+are only inserted, so no INSERT waits for another.
 """
 
 import django.contrib.postgres.fields

@@ -22,7 +22,7 @@ class Redaction:
     """What a mapping names as secret: the values of some keys, and what the group of a pattern matches."""
 
     def __init__(self, keys: Sequence[str] = (), patterns: Sequence[str] = ()) -> None:
-        """Raises ValueError for a pattern that is none."""
+        """Raises ValueError for an invalid pattern."""
         self._keys = frozenset(key.lower() for key in keys)
         self._patterns = [compile_regex(pattern) for pattern in patterns]
         names = "|".join(map(re.escape, sorted(self._keys)))

@@ -1,6 +1,6 @@
 """Anchors: timestamps of checkpoints by authorities that are not the operator (RFC 3161).
 
-They show that a checkpoint existed at a time, also to somebody who kept none.
+They show that a checkpoint existed at a time, also to readers who kept none.
 """
 
 import hashlib

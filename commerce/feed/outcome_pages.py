@@ -64,7 +64,7 @@ def read_outcomes(scope: Scope, condition: Q, state: str | None, after: int, lim
     """Return the next page behind position `after` (0: the start), of at most `limit` outcomes.
 
     `condition` is one of `Filters`, `state` the one that this reader sees; None means all. Up to where it may
-    look is fixed first: the cursor moves there, and an outcome may begin meanwhile. Raises Problem 410.
+    look is fixed first: the cursor moves there, and an outcome may begin in the meantime. Raises Problem 410.
     """
     frontier = scope.window().frontier
     cursors.require_on_record(after, frontier)

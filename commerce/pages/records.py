@@ -125,7 +125,7 @@ def _page(
             ("Month", record.by_month[::-1]),
             ("Instrument", record.by_instrument),
         ],
-        # A signal that somebody has deleted is found by the transparency log, not by an error here.
+        # A signal that was deleted is found by the transparency log, not by an error here.
         "calls": [(by_position[call.position], call) for call in shown if call.position in by_position],
         "delay": settings.ENVIRONMENT.record_delay,
         "horizon_hours": current_horizon(agent.ecosystem, agent.agent_source),

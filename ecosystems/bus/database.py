@@ -42,7 +42,7 @@ CONNECTION: dict[str, Any] = {
 """Defaults that the URL's own parameters override."""
 
 TRIES = 3
-"""Of a statement that Postgres asks to be run again: another one inserted the same signal meanwhile."""
+"""Of a statement that Postgres asks to be run again: another one inserted the same signal at that moment."""
 
 # One statement whatever the number of rows, so one round trip and one transaction. No conflict target and no
 # RETURNING: both would ask for the right to read, which an agent's role does not have. The fields are the

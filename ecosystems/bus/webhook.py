@@ -170,7 +170,7 @@ def fates_of(status: int, headers: Mapping[str, str], body: bytes, count: int, n
 
 
 def problem_of(body: bytes) -> Problem:
-    """Return the problem that a body is, an empty one for a body that is none."""
+    """Return the problem that a body is, an empty one for any other body."""
     try:
         return msgspec.json.decode(body, type=Problem)
     except NOT_JSON:

@@ -42,7 +42,7 @@ def known_pairs(text: str, quotes: frozenset[str] | None = None) -> list[Pair]:
         for base, quote in pairs(text, quotes)
         if is_known(base) and (len(base) > 1 or quote in CERTAIN_AFTER_LETTER)
     ]
-    # Nobody quotes the dollar in one that imitates it: USDTUSD is no USD/TUSD.
+    # No venue quotes the dollar in one that imitates it: USDTUSD is no USD/TUSD.
     return [
         (base, quote)
         for base, quote in dict.fromkeys(known)

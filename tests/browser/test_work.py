@@ -31,7 +31,7 @@ def test_a_key_is_created_and_used(sign_in, hub):
     page = sign_in()
     page.goto("/admin/aggregator/apikey/add/")
     page.fill("[name=name]", "Desk one")
-    page.get_by_role("button", name="Create API key").click()
+    page.get_by_role("button", name="Create key").click()
     page.get_by_text("Copy both now.").wait_for()
     snippet = page.get_by_label("curl", exact=True).inner_text()
     page.get_by_role("button", name="Copy: curl").click()

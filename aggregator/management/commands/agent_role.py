@@ -158,7 +158,7 @@ def statements(
 def revoke_from_public(cursor: Any, using: str, database: str, name: str) -> list[str]:
     """Take temporary tables and large objects from every role, as far as this one may.
 
-    Returns the statements that somebody else has to run, for the role `name` to be without them.
+    Returns the statements that another role has to run, for the role `name` to be without them.
     """
     revoke = sql.SQL("REVOKE {} FROM PUBLIC")
     temporary = sql.SQL("TEMPORARY ON DATABASE {}").format(sql.Identifier(database))

@@ -86,7 +86,7 @@ def test_the_old_key_stays_valid_for_the_chosen_hours(page):
     assert owner(first) is owner(second) is None
     assert owner(third)
     messages = [entry.get_change_message() for entry in LogEntry.objects.filter(object_id=str(key.pk))]
-    assert "Rotated; the old value works for 0 more hours." in messages
+    assert "Rotated; the old key is valid for 0 more hours." in messages
 
 
 def test_a_form_submitted_twice_rotates_once(page):
@@ -103,7 +103,7 @@ def test_a_revoked_key_is_invalid_for_good(page):
     response, key = create(page)
     value = shown(response)["API key"]
     asked = page.get(f"{LIST}{key.pk}/revoke/").content.decode()
-    assert "Its value stops working immediately. This can't be undone." in html.unescape(asked)
+    assert "Stops working immediately. This can't be undone." in html.unescape(asked)
     assert owner(value)
     page.post(f"{LIST}{key.pk}/revoke/")
     assert owner(value) is None

@@ -139,7 +139,7 @@ def test_rotating_shows_another_url_and_revoking_ends_it(page):
     assert [send(page, url, b"buy BTCUSDT") for url in (old, new)] == [404, 404]
     assert "revoked" in text_of(page.get(f"{LIST}{source.pk}/change/"))
     said = set(LogEntry.objects.values_list("change_message", flat=True))
-    assert {"Rotated; the old URL works for 1 more hours.", "Revoked."} <= said
+    assert {"Rotated; the old URL is valid for 1 more hours.", "Revoked."} <= said
 
 
 def test_its_page_shows_what_came_in_and_what_became_of_it(page):
