@@ -21,6 +21,7 @@ from django.http import HttpResponse
 
 from aggregator.http.asgi import Receive, Scope, Send, answer_server, receive_body, received_by_asgi
 from aggregator.http.problems import Problem
+from aggregator.http.requests import late_body
 from aggregator.http.threaded_handler import Reception, ThreadedHandler
 from aggregator.ingest.on_loop import receive_whole
 from aggregator.ingest.ways_in import find_way_in
@@ -49,9 +50,9 @@ async def receive_request(scope: Scope, receive: Receive) -> Reception | HttpRes
     try:
         return Reception(_for_pages, await receive_body(receive, int(length)))
     except TimeoutError:
-        return HttpResponse(status=408)
-    except Problem:
-        return HttpResponse(status=400)
+        return late_body().response()
+    except Problem as problem:
+        return problem.response()
 
 
 _handler = ThreadedHandler(receive_request)

@@ -23,6 +23,8 @@ from aggregator.track_record import statistics
 from aggregator.track_record.equity_chart import equity_chart
 
 CALLS_PER_PAGE = 50
+MAX_HORIZON_HOURS = Decimal(99_999)
+"""Of open market: of the NYSE's some sixty years, as many as a process keeps calendars of."""
 
 
 class AgentForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -36,7 +38,7 @@ class AgentForm(forms.ModelForm):  # type: ignore[type-arg]
         label="Time stop",
         required=False,
         min_value=Decimal("0.01"),
-        max_value=Decimal(999_999),
+        max_value=MAX_HORIZON_HOURS,
         widget=UnfoldAdminDecimalFieldWidget,
         help_text="Hours of open market after which calls recorded from now on expire. "
         "Empty: crypto 720, forex 504, stock 136.5.",

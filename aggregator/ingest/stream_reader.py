@@ -100,7 +100,7 @@ class StreamReader:
         return messages, losses
 
     def _read_all(self, in_hand: Callable[[], Ids]) -> tuple[list[Message], list[Entry]]:
-        """Read every stream without waiting. One that cannot be read, or is no stream, does not hold up others."""
+        """Read every stream without waiting. What cannot be read, or is no stream, holds up no others."""
         messages: list[Message] = []
         losses: list[Entry] = []
         refused: dict[str, redis.ResponseError] = {}

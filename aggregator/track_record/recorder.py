@@ -8,6 +8,7 @@ candles that came late or were missing are found.
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,11 +26,11 @@ from aggregator.track_record import sql
 from aggregator.worker import Loop
 from ecosystems import ECOSYSTEMS
 from ecosystems.market.candles import Candle, duration
-from ecosystems.market.csv_feed import CsvFeed
+from ecosystems.market.csv_feed import MIN_PRICE, CsvFeed
 from ecosystems.market.feed_choice import open_feed
 from ecosystems.market.feeds import Feed, FeedError, FeedOutage
 from ecosystems.market.symbols import instrument
-from ecosystems.signal import MAX_PRICE
+from ecosystems.signal import MAX_DECIMALS, MAX_PRICE
 
 logger = logging.getLogger("signal_hub.prices")
 
@@ -43,6 +44,7 @@ STORED_AT_ONCE = 1000
 CSV_FEED = "csv"
 MAX_YEAR = 9000
 """The table takes no candle of this year or later."""
+MAX_VOLUME = Decimal(10) ** 30
 
 NEEDED = f"""
     INSERT INTO price_recordings (ecosystem, instrument, feed)
@@ -254,11 +256,13 @@ def _chunks(candles: Iterable[Candle]) -> Iterator[list[Candle]]:
 def _is_possible(candle: Candle) -> bool:
     """Return whether the table takes a candle: a feed may be wrong."""
     prices = (candle.open, candle.high, candle.low, candle.close)
-    if not all(price.is_finite() for price in (*prices, candle.volume)) or candle.volume < 0:
+    if not all(number.is_finite() for number in (*prices, candle.volume)):
         return False
-    if not 1 < candle.timestamp.year < MAX_YEAR:
+    if not 1 < candle.timestamp.year < MAX_YEAR or not 0 <= candle.volume < MAX_VOLUME:
         return False
-    return 0 < candle.low <= min(prices) and max(prices) <= candle.high < MAX_PRICE
+    if not (MIN_PRICE <= candle.low <= min(prices) and max(prices) <= candle.high < MAX_PRICE):
+        return False
+    return all(10**MAX_DECIMALS % price.as_integer_ratio()[1] == 0 for price in prices)
 
 
 def _is_wanted(ecosystem: str, name: str) -> bool:

@@ -19,14 +19,17 @@ class Command(HubCommand):
         parser.add_argument("--once", action="store_true", help="score what can be scored now and exit")
         parser.add_argument("--position", type=int, help="score this call again from --feed, then as --once")
         parser.add_argument("--feed", help="with --position: the feed whose candles count from now on")
-        parser.add_argument("--by", default="", metavar="NAME", help="with --position: who chose it")
+        parser.add_argument("--by", metavar="NAME", help="with --position: who chose it")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if options["position"] is not None:
-            if not options["feed"] or not options["by"]:
-                raise CommandError("--position needs --feed and --by: the choice is recorded with a name")
+        choice = (options["position"], options["feed"], options["by"])
+        if any(each is not None for each in choice):
+            if options["position"] is None or not options["feed"] or not options["by"]:
+                raise CommandError(
+                    "--position, --feed and --by go together: the choice is recorded with a name"
+                )
             try:
-                choose_feed(options["position"], options["feed"], options["by"])
+                choose_feed(*choice)
             except CannotChoose as error:
                 raise CommandError(str(error)) from error
             options["once"] = True

@@ -52,6 +52,7 @@ def test_half_sent_bodies_stop_neither_server(urls):
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     waiting = [begin(url, "/api/signals", plausible) for url in urls for _ in range(SENDERS)]
     waiting += [begin(urls[0], "/admin/login/", form) for _ in range(SENDERS)]
+    of_a_customer = begin(urls[0], "/api/v1/webhooks", json_type)
     began = time.monotonic()
     # Who shows nothing is answered before its body is read.
     unsigned = [begin(url, "/api/signals", json_type) for url in urls for _ in range(SENDERS)]
@@ -64,5 +65,12 @@ def test_half_sent_bodies_stop_neither_server(urls):
     assert requests.get(f"{urls[0]}/admin/login/", timeout=60).status_code == 200
     assert time.monotonic() - began < 9, "they were answered while the others were still waited for"
     assert set(statuses(waiting)) == {b"408"}
-    for connection in waiting + unsigned:
+    answer = b""
+    while not answer.endswith(b"}"):
+        part = of_a_customer.recv(4096)
+        assert part, answer
+        answer += part
+    assert b"\r\ncontent-type: application/problem+json\r\n" in answer
+    assert b'"code":"timeout"' in answer
+    for connection in [*waiting, *unsigned, of_a_customer]:
         connection.close()

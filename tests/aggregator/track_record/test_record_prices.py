@@ -73,9 +73,14 @@ def test_csv_files_price_the_instruments_that_have_calls(tmp_path):
     write(tmp_path / "MADE_UP-1m.csv", 30)
     write(tmp_path / "OTHER_UP-1m.csv", 30)
     (tmp_path / "BROKEN_UP-1m.csv").write_text("nonsense")
-    far = "timestamp,open,high,low,close,volume\n9999-12-31T23:59:00Z,1,1,1,1,1\n"
-    (tmp_path / "FAR_UP-1m.csv").write_text(far)
-    for symbol in ("MADE/UP", "BROKEN/UP", "FAR/UP"):
+    impossible = {
+        "FAR": "9999-12-31T23:59:00Z,1,1,1,1,1",
+        "FINE": f"2024-01-01T00:06:00Z,1.{'0' * 40}1,2,1,1,1",
+        "MANY": "2024-01-01T00:06:00Z,1,1,1,1,1e30",
+    }
+    for name, line in impossible.items():
+        (tmp_path / f"{name}_UP-1m.csv").write_text(f"timestamp,open,high,low,close,volume\n{line}\n")
+    for symbol in ("MADE/UP", "BROKEN/UP", *(f"{name}/UP" for name in impossible)):
         call(symbol=symbol, timestamp="2024-01-01T00:05:30Z")
     score()
     call_command("record_prices", "--once", f"--feed=csv:{tmp_path}")

@@ -340,8 +340,9 @@ def test_another_feed_changes_nothing_until_an_operator_chooses_it(spike):
     position = str(event["position"])
     with pytest.raises(CommandError, match="'kraken' has no prices of BTC/USDT; there are those of: binance"):
         call_command("score", "--position", position, "--feed=kraken", "--by=ann")
-    with pytest.raises(CommandError, match="needs --feed and --by"):
-        call_command("score", "--position", position)
+    for half in (["--position", position], ["--feed=alternative", "--by=ann"], ["--by=ann"]):
+        with pytest.raises(CommandError, match="go together"):
+            call_command("score", *half)
     call_command("score", "--position", position, "--feed=alternative", "--by=ann")
     assert facts(signal_id) == ("closed", "target", 104)
     last = events(signal_id)[-1]
