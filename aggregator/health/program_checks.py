@@ -20,7 +20,7 @@ STALLED_S = 120.0
 """A loop that did no batch for longer hangs, or waits for an outage to end."""
 MAX_WAIT_S = 60.0
 """Rows that agents insert are recorded within a second."""
-START = "start manage.py run_worker, or a Celery worker"
+START_A_WORKER = "start manage.py run_worker, or a Celery worker"
 GIB = 1 << 30
 
 
@@ -40,9 +40,9 @@ class WorkerCheck(DatabaseDependentCheck):
     def run(self) -> tuple[str, str]:
         seen = worker_states.read_states(self.loops)
         if all(each.loop != "databases" for each in seen) and longest_wait_s() > MAX_WAIT_S:
-            raise Failed("none records inserted rows", START)
+            raise Failed("none records inserted rows", START_A_WORKER)
         if not seen:
-            return "none seen", START
+            return "none seen", START_A_WORKER
         latest = [next(states) for _, states in groupby(seen, lambda each: each.loop)]
         silent = [
             f"{each.loop} last seen {each.age_s:.0f} s ago on {each.worker}; if no longer used,"
