@@ -7,7 +7,6 @@ concern, which are then scored from t0 again. The ledger's lock is never taken.
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import groupby
@@ -76,8 +75,8 @@ def _due_call(row: tuple[Any, ...]) -> DueCall:
     return DueCall(score, known, max(known.scored_to, call.t0), *own)
 
 
-Spans = Sequence[Any]
-"""Ranges of time that do not overlap, in order."""
+Spans = list[list[datetime]]
+"""First and last moments."""
 
 Row = dict[str, Any]
 """A row of `outcomes`, with the cause of the event that it leaves, if any."""
@@ -146,7 +145,7 @@ class InstrumentScoring:
 
     def _extend(self, feed: str, seconds: int, spans: Spans) -> None:
         """Note new candles of a feed, and mark the outcomes for which they come late."""
-        priced_to = spans[-1].upper + timedelta(seconds=seconds)
+        priced_to = max(last_at for _, last_at in spans) + timedelta(seconds=seconds)
         key = {**self.place, "feed": feed, "seconds": seconds, "priced_to": priced_to}
         self.cursor.execute(sql.EXTEND_SERIES, key)
         series = PriceSeries(pk=self.cursor.fetchone()[0], feed=feed)
@@ -157,8 +156,8 @@ class InstrumentScoring:
         kept_since = datetime.min.replace(tzinfo=UTC)
         if (days := settings.ENVIRONMENT.keep_candles) is not None:
             kept_since = self.now - timedelta(days=days)
-        for each in spans:
-            span = {"first_at": each.lower, "last_at": each.upper, "kept_since": kept_since}
+        for first_at, last_at in _merged(spans):
+            span = {"first_at": first_at, "last_at": last_at, "kept_since": kept_since}
             self.cursor.execute(statement, {**self.place, **parameters, **span})
 
     def _move(self, positions: list[int]) -> None:
@@ -300,3 +299,14 @@ def _series_id(call: DueCall) -> int:
 
 def _length(series: PriceSeries) -> timedelta:
     return timedelta(seconds=series.seconds)
+
+
+def _merged(spans: Spans) -> Spans:
+    """Return spans that do not overlap, of some that are in the order of their first moments."""
+    merged: Spans = []
+    for first_at, last_at in spans:
+        if merged and first_at <= merged[-1][1]:
+            merged[-1][1] = max(merged[-1][1], last_at)
+        else:
+            merged.append([first_at, last_at])
+    return merged

@@ -34,11 +34,12 @@ TAKE_REQUESTS = """
             ORDER BY id LIMIT %(limit)s)
         RETURNING *)
     SELECT feed, seconds, agent_source, array_agg(position) FILTER (WHERE position IS NOT NULL),
-        range_agg(tstzrange(first_at, last_at, '[]'))
+        array_agg(ARRAY[first_at, last_at] ORDER BY first_at) FILTER (WHERE first_at IS NOT NULL)
     FROM taken GROUP BY 1, 2, 3 ORDER BY agent_source IS NOT NULL, feed IS NOT NULL, min(id)"""
 """Return first the calls that have moved, then spans of new candles, then of signals, each in their order.
 
-Of two feeds, the one that was on record first has the better claim to a call.
+Of two feeds, the one that was on record first has the better claim to a call. Postgres 13 has no `range_agg`,
+so spans may overlap.
 """
 
 EXTEND_SERIES = """
