@@ -31,7 +31,7 @@ NEWS = """
                 %s, (SELECT max(learned_at) FROM agent_cadences) - make_interval(mins => %s))
         ) AS active USING (ecosystem, agent_source)) AS latest
     LEFT JOIN agent_cadences ON agent_id = id
-    WHERE recency <= %s AND ecosystem = ANY (%s) GROUP BY id, ecosystem, minutes"""
+    WHERE recency <= %s AND ecosystem = ANY (%s) GROUP BY id, ecosystem, agent_id"""
 
 # Minutes that the follower of the ledger has yet to count are read the next time.
 KEEP = f"""
