@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.db import connection
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from aggregator import encryption
@@ -23,7 +24,7 @@ from aggregator.alerts import messages
 from aggregator.alerts.messages import Notification
 from aggregator.background import run_in_thread
 from aggregator.http.ssrf import is_public, resolve
-from aggregator.models import AlertChannel
+from aggregator.models import AlertChannel, AlertNotification
 from aggregator.postgres.pool import release_connections
 
 logger = logging.getLogger("signal_hub.alerts")
@@ -76,17 +77,6 @@ START_ATTEMPT = """
     WHERE id = %s AND claimed_until = %s AND claimed_until > now()
     RETURNING attempts, created_at, severity, title, body"""
 
-SENT = """
-    UPDATE alert_notifications
-    SET sent_at = now(), claimed_until = NULL, started_at = NULL, given_up_at = NULL
-    WHERE id = %s"""
-
-RETRY = """
-    UPDATE alert_notifications SET claimed_until = NULL, started_at = NULL,
-        due_at = now() + make_interval(secs => %(delay)s),
-        given_up_at = CASE WHEN attempts >= %(max)s THEN now() END
-    WHERE id = %(id)s"""
-
 
 @dataclass(frozen=True)
 class ChannelTarget:
@@ -127,14 +117,14 @@ def _send_channel(channel: AlertChannel) -> int:
     sent = 0
     while (claimed := _claim(channel)) is not None:
         pk, attempts, notification = claimed
-        error = deliver(channel, notification)
-        with connection.cursor() as cursor:
-            if error:
-                delay = min(FIRST_RETRY_DELAY * 2 ** (attempts - 1), MAX_RETRY_DELAY).total_seconds()
-                cursor.execute(RETRY, {"id": pk, "delay": delay, "max": MAX_ATTEMPTS})
-                break
-            cursor.execute(SENT, [pk])
-            sent += 1
+        row = AlertNotification.objects.filter(pk=pk)
+        if deliver(channel, notification):
+            delay = min(FIRST_RETRY_DELAY * 2 ** (attempts - 1), MAX_RETRY_DELAY)
+            given_up_at = Now() if attempts >= MAX_ATTEMPTS else None
+            row.update(claimed_until=None, started_at=None, due_at=Now() + delay, given_up_at=given_up_at)
+            break
+        row.update(sent_at=Now(), claimed_until=None, started_at=None, given_up_at=None)
+        sent += 1
     return sent
 
 

@@ -3,28 +3,20 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.conf import settings
-from django.db import connection
+from django.db.models import F, Sum
+from django.db.models.functions import Now
 
 from aggregator.arrivals.silence import MAX_SILENT, Judge
 from aggregator.health.checks import CheckResult, Status
 from aggregator.ingest import stream_state
 from aggregator.ledger.rollup_writer import OTHER
-from aggregator.models import AlertPolicy
+from aggregator.models import AlertPolicy, SenderMinute
 
 REFUSAL_WINDOW = timedelta(minutes=10)
 MAX_REFUSED_SENDERS = 100
 PAUSED_NOTE = "; paused while its market is closed or has just opened"
-
-REFUSED_SENDERS = """
-    SELECT sender, bad, every FROM (
-        SELECT sender, sum(refused + conflicts)::bigint AS bad,
-            sum(accepted + duplicates + refused + conflicts)::bigint AS every
-        FROM sender_minutes WHERE minute > now() - %(window)s GROUP BY sender) AS sent
-    WHERE bad >= %(count)s AND bad * 100 >= %(percent)s * every
-    ORDER BY bad DESC, sender LIMIT %(limit)s"""
 
 
 @dataclass(frozen=True)
@@ -109,18 +101,19 @@ def _silences(judge: Judge) -> Iterator[Condition]:
 
 def _refusals(policy: AlertPolicy) -> Iterator[Condition]:
     """Yield a condition for each sender of whose entries too many are refused, up to MAX_REFUSED_SENDERS."""
-    parameters: dict[str, Any] = {
-        "window": REFUSAL_WINDOW,
-        "count": policy.refusal_count,
-        "percent": policy.refusal_percent,
-        "limit": MAX_REFUSED_SENDERS,
-    }
-    with connection.cursor() as cursor:
-        cursor.execute(REFUSED_SENDERS, parameters)
-        rows: list[tuple[str, int, int]] = cursor.fetchall()
-    for sender, bad, every in rows:
+    bad = Sum(F("refused") + F("conflicts"))
+    every = bad + Sum(F("accepted") + F("duplicates"))
+    refused = (
+        SenderMinute.objects.filter(minute__gt=Now() - REFUSAL_WINDOW)
+        .values_list("sender")
+        .annotate(bad=bad, every=every)
+        .alias(excess=100 * bad - policy.refusal_percent * every)
+        .filter(bad__gte=policy.refusal_count, excess__gte=0)
+        .order_by("-bad", "sender")
+    )
+    for sender, bad_count, count in refused[:MAX_REFUSED_SENDERS]:
         window = format_duration(REFUSAL_WINDOW)
-        text = f"{bad:,} of {every:,} signals refused within {window}; see the dead letters"
+        text = f"{bad_count:,} of {count:,} signals refused within {window}; see the dead letters"
         yield Condition("refusals", sender or "unknown", text)
 
 
