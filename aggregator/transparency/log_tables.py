@@ -39,12 +39,6 @@ PUBLISH_CHECKPOINT = """
         verifier_keys = %(verifier_keys)s,
         position = coalesce((SELECT position FROM followers WHERE name = %(follower)s), 0)"""
 
-REPORT_PROBLEM = """
-    UPDATE transparency_log SET problem = %(problem)s, problem_detail = %(detail)s
-    WHERE (problem, problem_detail) <> (%(problem)s, %(detail)s)"""
-
-_GROW = "UPDATE transparency_log SET size = %(size)s"
-
 _WAITING = """
     SELECT clock_timestamp() - (
         SELECT recorded_at FROM trading_signals
@@ -150,7 +144,7 @@ def append_leaves(cursor: Any, size: int, rows: Sequence[Recorded]) -> None:
     with cursor.copy(_COPY_LEAVES) as stream:
         stream.write("".join(lines))
     _write_tiles(cursor, tiles.append(read_tiles(cursor, tiles.edge(size)), size, hashes))
-    cursor.execute(_GROW, {"size": size + len(rows)})
+    TransparencyLog.objects.update(size=size + len(rows))
 
 
 def leaves(

@@ -94,17 +94,16 @@ class Sealer(Follower):
             if held is not None and checkpoints.publish(cursor, self._directory, keys):
                 logger.debug("checkpoint published")
             if held is not None and head.problem:
-                cursor.execute(log_tables.REPORT_PROBLEM, {"problem": "", "detail": ""})
+                TransparencyLog.objects.update(problem="", problem_detail="")
                 logger.info("checkpoints are made again")
         return done
 
 
 def _report(problem: CannotSeal) -> None:
     """Keep why no checkpoint can be made, for the health check."""
-    with connection.cursor() as cursor:
-        cursor.execute(log_tables.REPORT_PROBLEM, {"problem": problem.summary, "detail": problem.detail})
-        if cursor.rowcount:
-            logger.error("no checkpoint can be made: %s", problem)
+    found = {"problem": problem.summary, "problem_detail": problem.detail}
+    if TransparencyLog.objects.exclude(**found).update(**found):
+        logger.error("no checkpoint can be made: %s", problem)
 
 
 def _report_keyless() -> None:
