@@ -64,11 +64,7 @@ def read_agents(now: datetime | None = None, detailed: int = 50) -> KnownAgents 
     judge = Judge(now)
     urgent = judge.most_urgent(detailed)
     days = queries.agent_days([(each.ecosystem, each.agent_source) for each in urgent], judge.at)
-    shown = [
-        (each, days[each.ecosystem, each.agent_source])
-        for each in urgent
-        if (each.ecosystem, each.agent_source) in days
-    ]
+    shown = [(each, days[key]) for each in urgent if (key := (each.ecosystem, each.agent_source)) in days]
     return KnownAgents(judge.counts(), shown)
 
 

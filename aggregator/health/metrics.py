@@ -6,6 +6,7 @@ Everything is read from Postgres and Redis at the scrape, so that every process 
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate
 
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection
@@ -33,6 +34,7 @@ logger = logging.getLogger("signal_hub.metrics")
 MAX_AGENTS = 500
 """Agents with a series of their own."""
 VERDICTS = ("accepted", "duplicate", "conflict", "refused")
+BUCKETS = [*(str(float(bound)) for bound in LAG_BOUNDS), "+Inf"]
 LOG_GAUGES = {
     "size": "Leaves that the transparency log's last checkpoint covers.",
     "checkpoint_timestamp_seconds": "When the last checkpoint was made.",
@@ -72,17 +74,11 @@ def arrivals() -> Families:
         source = [ecosystem or "unknown", transport]
         for verdict in VERDICTS:
             counts.add_metric([*source, verdict], measures.get(verdict, 0))
-        lags.add_metric(source, list(_buckets(measures)), None)
+        # Each bucket counts those before it too, as Prometheus wants them.
+        passed = accumulate(measures.get(f"lag:{number}", 0) for number, _ in enumerate(BUCKETS, start=1))
+        lags.add_metric(source, list(zip(BUCKETS, passed, strict=True)), None)
     yield counts
     yield lags
-
-
-def _buckets(measures: dict[str, int]) -> Iterator[tuple[str, float]]:
-    """Yield the histogram's buckets, each counting those before it too, as Prometheus wants them."""
-    passed = 0
-    for number, bound in enumerate([*map(float, LAG_BOUNDS), float("inf")], start=1):
-        passed += measures.get(f"lag:{number}", 0)
-        yield ("+Inf" if bound == float("inf") else str(bound)), passed
 
 
 def dead_letters() -> Families:
