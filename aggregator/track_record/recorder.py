@@ -45,6 +45,8 @@ CSV_FEED = "csv"
 MAX_YEAR = 9000
 """The table takes no candle of this year or later."""
 MAX_VOLUME = Decimal(10) ** 30
+MAX_VOLUME_DECIMALS = 16_383
+"""As many as Postgres keeps."""
 
 NEEDED = f"""
     INSERT INTO price_recordings (ecosystem, instrument, feed)
@@ -259,6 +261,8 @@ def _is_possible(candle: Candle) -> bool:
     if not all(number.is_finite() for number in (*prices, candle.volume)):
         return False
     if not 1 < candle.timestamp.year < MAX_YEAR or not 0 <= candle.volume < MAX_VOLUME:
+        return False
+    if int(candle.volume.as_tuple().exponent) < -MAX_VOLUME_DECIMALS:
         return False
     if not (MIN_PRICE <= candle.low <= min(prices) and max(prices) <= candle.high < MAX_PRICE):
         return False

@@ -77,6 +77,7 @@ def test_csv_files_price_the_instruments_that_have_calls(tmp_path):
         "FAR": "9999-12-31T23:59:00Z,1,1,1,1,1",
         "FINE": f"2024-01-01T00:06:00Z,1.{'0' * 40}1,2,1,1,1",
         "MANY": "2024-01-01T00:06:00Z,1,1,1,1,1e30",
+        "TINY": "2024-01-01T00:06:00Z,1,1,1,1,1e-16384",
     }
     for name, line in impossible.items():
         (tmp_path / f"{name}_UP-1m.csv").write_text(f"timestamp,open,high,low,close,volume\n{line}\n")
