@@ -6,6 +6,7 @@ from itertools import groupby
 from pathlib import Path
 
 import requests
+from django.db import connections
 from django.template.defaultfilters import pluralize
 
 from aggregator import worker_states
@@ -27,8 +28,8 @@ GIB = 1 << 30
 class WorkerCheck(DatabaseDependentCheck):
     """Fails when a loop is hosted no more, degrades when one crashes or stalls.
 
-    A loop is expected once a worker has hosted it: a hub may run some loops only, or none yet. The one that
-    records inserted rows is expected as soon as one waits for it.
+    A loop is expected once a worker has hosted it: a hub may run some loops only, or none yet. One that
+    records a database's inserted rows is expected as soon as a row waits for it.
     """
 
     name = "workers"
@@ -39,7 +40,10 @@ class WorkerCheck(DatabaseDependentCheck):
 
     def run(self) -> tuple[str, str]:
         seen = worker_states.read_states(self.loops)
-        if all(each.loop != "databases" for each in seen) and longest_wait_s() > MAX_WAIT_S:
+        hosted = {each.loop for each in seen}
+        if any(
+            f"databases:{each}" not in hosted and longest_wait_s(each) > MAX_WAIT_S for each in connections
+        ):
             raise Failed("none records inserted rows", START_A_WORKER)
         if not seen:
             return "none seen", START_A_WORKER

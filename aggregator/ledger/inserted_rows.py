@@ -91,14 +91,12 @@ def record_repeated_rows(alias: str, limit: int) -> list[Result]:
     return results
 
 
-def longest_wait_s() -> float:
-    """Return for how long a row in any of the databases has waited to be recorded; 0.0 where none waits."""
-    waits = [0.0]
-    for alias in connections:
-        with connections[alias].cursor() as cursor:
-            cursor.execute(sql.FIND_OLDEST_INSERTED)
-            waits += [age_s for (age_s,) in cursor.fetchall()]
-    return max(waits)
+def longest_wait_s(alias: str) -> float:
+    """Return for how long a row of a database has waited to be recorded; 0.0 where none waits."""
+    with connections[alias].cursor() as cursor:
+        cursor.execute(sql.FIND_OLDEST_INSERTED)
+        oldest: tuple[float] | None = cursor.fetchone()
+    return oldest[0] if oldest else 0.0
 
 
 @cache

@@ -45,7 +45,7 @@ def seen(worker, seconds_ago=5, **state):
 
 
 def workers():
-    return run(WorkerCheck(["databases", "streams", "periodic"]))
+    return run(WorkerCheck(list(settings.WORKER_LOOPS)))
 
 
 @BOTH
@@ -56,16 +56,16 @@ def test_loops_that_were_never_hosted_are_not_missed():
 
 
 @BOTH
-@pytest.mark.parametrize("alias", ["default", "forex"])
-def test_inserted_rows_that_wait_for_a_worker_that_never_ran_are_seen(alias):
+@pytest.mark.parametrize(("alias", "other"), [("default", "forex"), ("forex", "default")])
+def test_inserted_rows_that_wait_for_a_worker_that_never_ran_are_seen(alias, other):
     with connections[alias].cursor() as cursor:
         insert(cursor, "waits", "forex")
         assert workers() == ("ok", "none seen")
         cursor.execute("UPDATE trading_signals SET received_at = now() - interval '61 seconds'")
     assert workers() == ("failed", "none records inserted rows")
-    seen("one-1")
+    seen("one-1", loop=f"databases:{other}")
     assert workers() == ("failed", "none records inserted rows")
-    seen("two-2", loop="databases")
+    seen("two-2", loop=f"databases:{alias}")
     assert workers() == ("ok", "")
     WorkerLoop.objects.filter(worker="two-2").delete()
     DatabaseConsumer(alias).run_once()
