@@ -161,7 +161,7 @@ def _mail(endpoint: Endpoint, address: str, signal: TradingSignal | None, event:
     )
     try:
         return bool(message.send())
-    except OSError:
+    except (OSError, UnicodeError):  # the latter where no host can have such a name
         return False
 
 

@@ -126,6 +126,17 @@ def test_what_the_server_refuses_or_is_not_there_for_is_tried_again(settings, fr
     assert list(Attempt.objects.values_list("status", flat=True)) == [0, 0, 200]
 
 
+def test_an_address_that_no_host_can_have_is_tried_again_as_any_other(settings, caplog):
+    settings.EMAIL_URL = "console:"
+    made = mailing()
+    made.customer.email = "a@" + "\u0131" * 63 + ".example"
+    endpoints.follow_address(made.customer)
+    record("a")
+    assert dispatch() == 1
+    assert Attempt.objects.get().error == "the service did not accept it"
+    assert "crashed" not in caplog.text
+
+
 @pytest.mark.parametrize("address", ["o'brien@example.com", "a+b@example.com", "{x}@sub.example.co.uk"])
 def test_an_unusual_address_is_taken_by_the_letter(settings, free_port, address):
     mail_over(settings, f"smtp://127.0.0.1:{free_port}")
