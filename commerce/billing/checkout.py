@@ -17,7 +17,7 @@ def checkout_url(customer: Customer, plan: Plan, success_url: str, cancel_url: s
     """Return the URL of a Checkout session that subscribes `customer` to `plan`.
 
     The subscription's metadata names the customer and the plan, so that its events may arrive in any order.
-    Raises StripeNotConfigured or stripe.StripeError.
+    Raises stripe.StripeError.
     """
     if customer.stripe_customer_id is None:
         _create_at_stripe(customer)
@@ -72,7 +72,7 @@ def _create_session(customer: Customer, plan: Plan, success_url: str, cancel_url
 def portal_url(customer: Customer, return_url: str) -> str:
     """Return the URL of Stripe's customer portal: invoices, cards, changes, cancellation.
 
-    Raises StripeNotConfigured or stripe.StripeError.
+    Raises stripe.StripeError.
     """
     assert customer.stripe_customer_id, "only a paying customer has a portal"
     session = api_client().v1.billing_portal.sessions.create(

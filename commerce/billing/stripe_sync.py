@@ -50,7 +50,7 @@ class NoMatchingPlan(Exception):
 def refresh_subscription(subscription_id: str) -> str:
     """Synchronize a subscription without an event, since one may have been lost; return the outcome.
 
-    Raises NoMatchingPlan, StripeNotConfigured or stripe.StripeError.
+    Raises NoMatchingPlan or stripe.StripeError.
     """
     with subscription_lock(subscription_id):
         return sync_subscription(subscription_id, timezone.now())

@@ -22,7 +22,6 @@ from aggregator.http.client_address import client_address
 from aggregator.http.problems import Problem, unavailable
 from aggregator.http.requests import body_length, read_body, request_headers, require_json
 from aggregator.ledger.errors import classified
-from commerce.billing.stripe_client import StripeNotConfigured
 from commerce.billing.stripe_sync import NoMatchingPlan, subscription_lock, sync_subscription
 from commerce.models import StripeEvent
 
@@ -45,8 +44,7 @@ class EventPayload(msgspec.Struct, frozen=True):
 def apply_event(event: EventPayload) -> str:
     """Apply a verified event; return the outcome.
 
-    Raises NoMatchingPlan, StripeNotConfigured or stripe.StripeError; nothing is stored then, and Stripe
-    retries.
+    Raises NoMatchingPlan or stripe.StripeError; nothing is stored then, and Stripe retries.
     """
     subscription_id = _subscription_of(event)
     with subscription_lock(subscription_id or event.id):
@@ -120,7 +118,7 @@ class StripeWebhook(APIView):
         try:
             with classified():
                 outcome = apply_event(event)
-        except (stripe.StripeError, StripeNotConfigured, NoMatchingPlan) as error:
+        except (stripe.StripeError, NoMatchingPlan) as error:
             logger.warning("could not apply stripe event=%s: %s", event.id, error)
             raise unavailable("The event cannot be applied now; retry later.") from None
         return HttpResponse(msgspec.json.encode({"outcome": outcome}), content_type="application/json")
