@@ -13,6 +13,7 @@ from django.core.mail import EmailMessage
 from django.template.loader import render_to_string
 from django.urls import reverse
 
+from aggregator.http.problems import Problem
 from aggregator.models import OutcomeEvent, TradingSignal
 from commerce.models import Endpoint
 from commerce.webhooks.http_client import AttemptResult
@@ -95,17 +96,17 @@ SERVICES = {
 
 
 def label(channel: str, address: str) -> str:
-    """Return an address without its token. Raises ValueError with words for the customer."""
+    """Return an address without its token. Raises Problem 400 with words for the customer."""
     if channel == "email":
         if not settings.EMAIL_URL:
-            raise ValueError("This hub sends no e-mail, so no address can be used.")
+            raise Problem(400, "bad_address", "This hub sends no e-mail, so no address can be used.")
         if not EMAIL.fullmatch(address):
-            raise ValueError("That is not an e-mail address.")
+            raise Problem(400, "bad_address", "That is not an e-mail address.")
         return address
     service = SERVICES[channel]
     found = service.form.fullmatch(address)
     if not found:
-        raise ValueError(service.expects)
+        raise Problem(400, "bad_address", service.expects)
     return service.label.format(**found.groupdict())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from aggregator.http.problems import Problem
 from commerce.webhooks import chats
 from tests.commerce.webhooks.test_chat import DISCORD, SLACK, TOKEN
 
@@ -43,5 +44,5 @@ from tests.commerce.webhooks.test_chat import DISCORD, SLACK, TOKEN
 )
 def test_an_address_of_another_form_is_no_address(channel, address, settings):
     settings.EMAIL_URL = "smtp://mail.example"
-    with pytest.raises(ValueError, match="address"):
+    with pytest.raises(Problem, match="address"):
         chats.label(channel, address)
