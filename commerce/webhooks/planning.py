@@ -114,13 +114,7 @@ class Planner:
                 return self._look_again(endpoint, HELD_INTERVAL_S)
             page = page.cut(granted)
             _create_messages(
-                Message(
-                    endpoint=endpoint,
-                    message_id=message_id(endpoint, f"{signal.ecosystem}\0{signal.signal_id}"),
-                    signal=signal,
-                    position=signal.position,
-                    due_at=Now(),
-                )
+                _message(endpoint, f"{signal.ecosystem}\0{signal.signal_id}", signal)
                 for signal in page.signals
             )
             cursor.position = page.position
@@ -149,23 +143,26 @@ class Planner:
         if granted < len(found):
             found = found[:granted]
             passed = found[-1][0].pk
-        _create_messages(
-            Message(
-                endpoint=endpoint,
-                message_id=message_id(endpoint, f"outcome\0{event.pk}"),
-                signal=call,
-                position=event.position,
-                outcome_event=event,
-                due_at=Now(),
-            )
-            for event, call in found
-        )
+        _create_messages(_message(endpoint, f"outcome\0{event.pk}", call, event) for event, call in found)
         Endpoint.objects.filter(pk=endpoint.pk).update(outcomes_to=passed)
         return passed > after
 
     def _look_again(self, endpoint: Endpoint, after_s: float) -> bool:
         self._not_before[endpoint.pk] = time.monotonic() + after_s
         return False
+
+
+def _message(
+    endpoint: Endpoint, subject: str, signal: TradingSignal, event: OutcomeEvent | None = None
+) -> Message:
+    return Message(
+        endpoint=endpoint,
+        message_id=message_id(endpoint, subject),
+        signal=signal,
+        position=signal.position,
+        outcome_event=event,
+        due_at=Now(),
+    )
 
 
 def _create_messages(messages: Iterable[Message]) -> None:
