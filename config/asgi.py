@@ -17,9 +17,9 @@ limit_connections(MAX_DATABASE_THREADS)
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
-    if scope["type"] == "lifespan":
-        await sse.lifespan(receive, send)
-    elif scope["type"] == "http" and scope["path"] == sse.PATH and scope["method"] != "OPTIONS":
+    if scope["type"] == "http" and scope["path"] == sse.PATH and scope["method"] != "OPTIONS":
         await sse.application(scope, receive, send)
-    else:
-        await web.application(scope, receive, send)
+        return
+    if scope["type"] == "lifespan":
+        sse.end_on_signals()
+    await web.application(scope, receive, send)

@@ -194,22 +194,12 @@ async def _end_on_disconnect(receive: Receive, subscriber: Subscriber) -> None:
     subscriber.end(Problem(400, "gone", "The client disconnected."))
 
 
-async def lifespan(receive: Receive, send: Send) -> None:
-    """Answer the server's start and stop; from the start on, SIGTERM and SIGINT end all streams."""
-    while True:
-        kind = (await receive())["type"]
-        if kind == "lifespan.startup":
-            _end_on_signals(asyncio.get_running_loop())
-        await send({"type": f"{kind}.complete"})
-        if kind == "lifespan.shutdown":
-            return
-
-
-def _end_on_signals(loop: asyncio.AbstractEventLoop) -> None:
-    """End the streams on SIGTERM and SIGINT, then call the server's own handlers.
+def end_on_signals() -> None:
+    """From now on, end the streams on SIGTERM and SIGINT, then call the server's own handlers.
 
     A server sends `lifespan.shutdown` only once its connections are closed; streams stay open.
     """
+    loop = asyncio.get_running_loop()
 
     def end_all() -> None:
         for subscriber in list(broadcaster().subscribers):
