@@ -1,18 +1,22 @@
 """Customers' usage and the limits of a day (UTC), counted in Postgres for all processes together.
 
 A signal counts when it is sent, whichever way. At the limit reading stops, and no cursor moves past what was
-sent.
+sent. HTTP shows the limits by draft-ietf-httpapi-ratelimit-headers-11, with its problem type for exceeded
+quotas.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 
 from django.db import connection
 
-from commerce.entitlements import OPERATOR
+from aggregator.http.problems import Problem
+from commerce.entitlements import OPERATOR, Entitlement
 
 ONE_DAY = timedelta(days=1)
 DAY_S = 86_400
+QUOTA_EXCEEDED = "https://iana.org/assignments/http-problem-types#quota-exceeded"
 TODAY = "(statement_timestamp() AT TIME ZONE 'UTC')::date"
 
 REQUEST = f"""
@@ -49,19 +53,8 @@ class Usage:
     resets_at: datetime
 
 
-class LimitReached(Exception):
-    """A day's limit is reached."""
-
-    def __init__(self, policy: str, limit: int, resets_at: datetime) -> None:
-        super().__init__(f"{limit} {policy} a day are used up")
-        self.policy = policy
-        """`requests` or `signals`."""
-        self.limit = limit
-        self.resets_at = resets_at
-
-
 def count_request(customer_id: int, limit: int | None) -> Usage:
-    """Count one request and return the day's usage with it. Raises LimitReached, and then counts nothing.
+    """Count one request and return the day's usage with it. Raises Problem 429, and then counts nothing.
 
     What an operator reads is not counted.
     """
@@ -72,7 +65,7 @@ def count_request(customer_id: int, limit: int | None) -> Usage:
         row = cursor.fetchone()
     if row is None:
         assert limit is not None, "only a limit refuses"
-        raise LimitReached("requests", limit, today(customer_id).resets_at)
+        raise limit_reached("requests", limit, today(customer_id).resets_at)
     return _usage(*row)
 
 
@@ -92,9 +85,9 @@ def count_signals(customer_id: int, wanted: int, limit: int | None) -> int:
 
 
 def require_signals_left(used: Usage, limit: int | None) -> None:
-    """Raise LimitReached if the day's signals are used up."""
+    """Raise Problem 429 if the day's signals are used up."""
     if limit is not None and used.signals >= limit:
-        raise LimitReached("signals", limit, used.resets_at)
+        raise limit_reached("signals", limit, used.resets_at)
 
 
 def today(customer_id: int) -> Usage:
@@ -106,3 +99,46 @@ def today(customer_id: int) -> Usage:
 
 def _usage(requests: int, signals: int, day: datetime) -> Usage:
     return Usage(requests, signals, datetime.combine(day, time(), UTC) + ONE_DAY)
+
+
+def limit_reached(policy: str, limit: int, resets_at: datetime) -> Problem:
+    """Return the 429 for a limit of `requests` or `signals` that is reached, with when it resets."""
+    return Problem(
+        429,
+        f"{policy}_used_up",
+        f"The {limit} {policy} of this day are used up. Resets at 00:00 UTC.",
+        headers={
+            "Retry-After": str(_seconds_until(resets_at)),
+            **_headers([(policy, limit, limit)], resets_at),
+        },
+        **{
+            "type": QUOTA_EXCEEDED,
+            "violated-policies": [policy],
+            "resets_at": resets_at.isoformat().replace("+00:00", "Z"),
+        },
+    )
+
+
+def rate_limit_headers(entitlement: Entitlement, used: Usage) -> dict[str, str]:
+    """Return the headers with the limits and what remains of them; none where nothing is limited."""
+    requests = ("requests", entitlement.requests_per_day, used.requests)
+    signals = ("signals", entitlement.signals_per_day, used.signals)
+    return _headers([requests, signals], used.resets_at)
+
+
+def _headers(policies: Iterable[tuple[str, int | None, int]], resets_at: datetime) -> dict[str, str]:
+    """Return the headers of policies, each with its limit and what is used of it."""
+    wait = _seconds_until(resets_at)
+    limits = [(name, limit, max(0, limit - count)) for name, limit, count in policies if limit is not None]
+    if not limits:
+        return {}
+    return {
+        "RateLimit": ", ".join(f'"{name}";r={left};t={wait}' for name, _, left in limits),
+        "RateLimit-Policy": ", ".join(
+            f'"{name}";q={limit};w={DAY_S};qu="{name}"' for name, limit, _ in limits
+        ),
+    }
+
+
+def _seconds_until(moment: datetime) -> int:
+    return max(1, round((moment - datetime.now(UTC)).total_seconds()))

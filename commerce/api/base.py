@@ -25,10 +25,8 @@ from aggregator.http.problems import Problem, as_problem
 from aggregator.http.requests import request_headers
 from aggregator.ledger.errors import classified
 from commerce import readers, usage
-from commerce.api import quota_headers
 from commerce.entitlements import Entitlement
 from commerce.readers import Reader
-from commerce.usage import LimitReached
 
 
 @contextmanager
@@ -104,7 +102,7 @@ class ReaderView(APIView):
         raise Problem(405, "method_not_allowed", "The method is not allowed here.")
 
     def require_signals_left(self) -> None:
-        """Raise LimitReached if the day's signals are used up.
+        """Raise Problem 429 if the day's signals are used up.
 
         Called before anything is looked up: an answer that differs would show what there is to read.
         """
@@ -112,7 +110,7 @@ class ReaderView(APIView):
             usage.require_signals_left(self.used, self.entitlement.signals_per_day)
 
     def count_signals(self, wanted: int) -> int:
-        """Count up to `wanted` signals and return how many may be sent. Raises LimitReached for none.
+        """Count up to `wanted` signals and return how many may be sent. Raises Problem 429 for none.
 
         A HEAD sends none, and counts none.
         """
@@ -123,7 +121,7 @@ class ReaderView(APIView):
             self.used = replace(self.used, signals=self.used.signals + granted)
             limit = self.entitlement.signals_per_day
             if wanted and not granted and limit is not None:
-                raise LimitReached("signals", limit, self.used.resets_at)
+                raise usage.limit_reached("signals", limit, self.used.resets_at)
         return granted
 
     def handle_exception(self, exc: Exception) -> Any:
@@ -137,7 +135,7 @@ class ReaderView(APIView):
         self, request: Request, response: HttpResponseBase, *args: Any, **kwargs: Any
     ) -> Any:
         if self.used and self.reader.entitlement:
-            for name, value in quota_headers.rate_limit_headers(self.reader.entitlement, self.used).items():
+            for name, value in usage.rate_limit_headers(self.reader.entitlement, self.used).items():
                 response.headers[name] = value
         response.headers["Cache-Control"] = "private, no-cache"
         response.headers["Vary"] = "Authorization, X-API-Key"
@@ -146,11 +144,8 @@ class ReaderView(APIView):
 
 def problem_of(error: Exception) -> Problem:
     """Return the Problem that a customer gets for an exception."""
-    match error:
-        case LimitReached():
-            return quota_headers.limit_reached_problem(error)
-        case SuspiciousOperation():
-            return Problem(400, "bad_request", "The request is malformed.")
+    if isinstance(error, SuspiciousOperation):
+        return Problem(400, "bad_request", "The request is malformed.")
     return as_problem(error)
 
 

@@ -22,7 +22,7 @@ from aggregator.http.asgi import Receive, Scope, Send, received_by_asgi, respond
 from aggregator.http.problems import Problem, unavailable
 from aggregator.ledger.errors import Outage
 from commerce import ledger_window, readers, usage
-from commerce.api import quota_headers, serializers
+from commerce.api import serializers
 from commerce.api.base import counting_failures, problem_of, valid
 from commerce.feed import Filters, cursors
 from commerce.feed.cursors import Cursor
@@ -35,7 +35,7 @@ from commerce.streaming.broadcaster import (
     streaming_entitlement,
     too_many_streams,
 )
-from commerce.usage import LimitReached, Usage
+from commerce.usage import Usage
 
 logger = logging.getLogger("signal_hub.stream")
 
@@ -157,8 +157,7 @@ class _Stream:
         granted = await self.shared.in_database_thread(usage.count_signals, customer, wanted, limit)
         if granted < wanted and limit is not None:
             today = await self.shared.in_database_thread(usage.today, customer)
-            reached = LimitReached("signals", limit, today.resets_at)
-            self.subscriber.end(quota_headers.limit_reached_problem(reached))
+            self.subscriber.end(usage.limit_reached("signals", limit, today.resets_at))
         return granted
 
     async def _start(self) -> None:
@@ -168,7 +167,7 @@ class _Stream:
             "Vary": "Authorization, X-API-Key",
             "X-Accel-Buffering": "no",
             **ANY_ORIGIN,
-            **quota_headers.rate_limit_headers(self.subscriber.entitlement, self._used),
+            **usage.rate_limit_headers(self.subscriber.entitlement, self._used),
         }
         encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         await self._send({"type": "http.response.start", "status": 200, "headers": encoded})
