@@ -58,7 +58,7 @@ def index(request: HttpRequest) -> HttpResponse:
     agents = Agent.objects.filter(published_at__isnull=False).order_by("ecosystem", "agent_source")
     rows = []
     for agent in agents[:MAX_AGENTS_SHOWN]:
-        simulated = not _calls(agent, simulated=False).exists()
+        simulated = not _has(agent, simulated=False) and _has(agent, simulated=True)
         calls = _calls(agent, simulated=simulated)
         record = statistics.record_of(calls, agent.ecosystem)
         slug = agent.agent_source or "-"
@@ -84,7 +84,10 @@ def agent_record(request: HttpRequest, ecosystem: str, agent: str) -> HttpRespon
         return StreamingHttpResponse(rows.lines(), content_type="text/csv; charset=utf-8", headers=headers)
     if form not in {"", "json"}:
         raise Http404
-    simulated = _wants_simulated(request, found)
+    has_real, has_simulated = (_has(found, simulated=simulated) for simulated in (False, True))
+    simulated = has_simulated and not has_real
+    if "simulated" in request.GET:
+        simulated = request.GET["simulated"] == "1"
     calls = _calls(found, simulated=simulated)
     record = statistics.record_of(calls, ecosystem)
     if form == "json":  # which `examples/verify_record.py` compares
@@ -95,6 +98,8 @@ def agent_record(request: HttpRequest, ecosystem: str, agent: str) -> HttpRespon
         "slug": found.agent_source or "-",
         "record": record,
         "simulated": simulated,
+        "has_real": has_real,
+        "has_simulated": has_simulated,
         "chart": equity_chart(record.equity),
     }
     if request.GET.get("embed") == "1":
@@ -119,8 +124,6 @@ def _page(
     )
     by_position = {signal.position: signal for signal in signals}
     content |= {
-        "has_real": _calls(agent, simulated=False).exists(),
-        "has_simulated": _calls(agent, simulated=True).exists(),
         "groups_by_title": [
             ("Month", record.by_month[::-1]),
             ("Instrument", record.by_instrument),
@@ -133,13 +136,6 @@ def _page(
     }
     title = f"Track record of {content['name']}"
     return render(request, "commerce/pages/record.html", context.page_context(request, title, **content))
-
-
-def _wants_simulated(request: HttpRequest, agent: Agent) -> bool:
-    """Return whether simulated calls are shown: where they are asked for, or there are no others."""
-    if "simulated" in request.GET:
-        return request.GET["simulated"] == "1"
-    return not _calls(agent, simulated=False).exists()
 
 
 def public_calls(agent: Agent) -> QuerySet[Outcome]:
@@ -157,3 +153,7 @@ def public_calls(agent: Agent) -> QuerySet[Outcome]:
 
 def _calls(agent: Agent, *, simulated: bool) -> QuerySet[Outcome]:
     return public_calls(agent).filter(simulated=simulated)
+
+
+def _has(agent: Agent, *, simulated: bool) -> bool:
+    return _calls(agent, simulated=simulated).exists()

@@ -100,6 +100,15 @@ def test_open_calls_are_hidden_as_long_as_the_operator_says(client, settings):
     assert b"SOL/USDT" in client.get("/record/crypto/bot").content
 
 
+def test_an_agent_without_calls_to_show_is_not_called_simulated(client, settings):
+    publish(decide())
+    Agent.objects.update(agent_source="idle")
+    assert b"Simulated" not in client.get("/record/").content
+    for query in ({}, {"embed": "1"}):
+        assert b"imulated." not in client.get("/record/crypto/idle", query).content
+    assert client.get("/record/crypto/idle", {"format": "json"}).json()["simulated"] is False
+
+
 def test_names_of_agents_may_hold_anything(client):
     publish(decide(agent_source='=team/"<b>bot</b>" 1%'))
     page = client.get("/record/").content.decode()
