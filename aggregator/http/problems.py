@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import structlog
-from django.core.exceptions import RequestDataTooBig
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from django.views import defaults
 from rest_framework import exceptions
@@ -104,6 +104,8 @@ def as_problem(error: Exception) -> Problem:
             return unavailable("The database is unavailable; retry later.")
         case RequestDataTooBig():
             return Problem(413, "too_large", "The body is too large.")
+        case SuspiciousOperation():
+            return Problem(400, "bad_request", "The request is malformed.")
         case UnreadablePostError():
             return Problem(400, "incomplete", "The body is shorter than its Content-Length.")
         case exceptions.MethodNotAllowed():

@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 from django.conf import settings
-from django.core.exceptions import SuspiciousOperation
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.http.response import HttpResponseBase
 from rest_framework.authentication import BaseAuthentication
@@ -21,7 +20,7 @@ from rest_framework.views import APIView
 
 from aggregator.http import rate_limits
 from aggregator.http.client_address import client_address
-from aggregator.http.problems import Problem, as_problem
+from aggregator.http.problems import Problem
 from aggregator.http.requests import request_headers
 from aggregator.ledger.errors import classified
 from commerce import readers, usage
@@ -129,7 +128,7 @@ class ReaderView(APIView):
             with classified():
                 raise exc
         except Exception as error:
-            return super().handle_exception(problem_of(error))
+            return super().handle_exception(error)
 
     def finalize_response(
         self, request: Request, response: HttpResponseBase, *args: Any, **kwargs: Any
@@ -140,13 +139,6 @@ class ReaderView(APIView):
         response.headers["Cache-Control"] = "private, no-cache"
         response.headers["Vary"] = "Authorization, X-API-Key"
         return super().finalize_response(request, response, *args, **kwargs)  # type: ignore[arg-type]
-
-
-def problem_of(error: Exception) -> Problem:
-    """Return the Problem that a customer gets for an exception."""
-    if isinstance(error, SuspiciousOperation):
-        return Problem(400, "bad_request", "The request is malformed.")
-    return as_problem(error)
 
 
 def valid(serializer: type[Serializer[Any]], data: Any) -> dict[str, Any]:

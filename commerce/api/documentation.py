@@ -21,6 +21,7 @@ PROBLEMS = {
     405: "The method is not allowed here.",
     409: "It conflicts with what exists, or exceeds the plan.",
     410: "The cursor is ahead of the ledger, which was restored: read again from the start.",
+    413: "The body is too large.",
     421: "This process serves no streams; the operator routes this path to the one that does.",
     429: "A limit is reached; `Retry-After` says when it resets.",
     503: "The hub is unavailable; `Retry-After` says when to try again.",

@@ -64,7 +64,7 @@ class Webhooks(ViewSetMixin, ReaderView):
         "A second one with the same address is a 409.",
         operation_id="create_webhook",
         request=serializers.EndpointInput,
-        problems=(*ALWAYS, 409),
+        problems=(*ALWAYS, 409, 413),
     )
     def create(self, request: Request) -> HttpResponse:
         wanted = valid(serializers.EndpointInput, request.data)
@@ -105,7 +105,7 @@ class Webhooks(ViewSetMixin, ReaderView):
         summary="Get a new signing secret",
         operation_id="rotate_webhook_secret",
         request=serializers.RotateInput,
-        problems=(*ON_ONE, 409),
+        problems=(*ON_ONE, 409, 413),
     )
     @action(detail=True, methods=["post"])
     def rotate(self, request: Request, **_: str) -> HttpResponse:
@@ -140,6 +140,7 @@ class Webhooks(ViewSetMixin, ReaderView):
         description="Everything behind the cursor is sent again, with the same `webhook-id`s as before.",
         operation_id="replay_webhook",
         request=serializers.ReplayInput,
+        problems=(*ON_ONE, 413),
     )
     @action(detail=True, methods=["post"])
     def replay(self, request: Request, **_: str) -> HttpResponse:

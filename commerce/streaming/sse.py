@@ -19,11 +19,11 @@ import msgspec
 from django.http import QueryDict
 
 from aggregator.http.asgi import Receive, Scope, Send, received_by_asgi, respond
-from aggregator.http.problems import Problem, unavailable
+from aggregator.http.problems import Problem, as_problem, unavailable
 from aggregator.ledger.errors import Outage
 from commerce import ledger_window, readers, usage
 from commerce.api import serializers
-from commerce.api.base import counting_failures, problem_of, valid
+from commerce.api.base import counting_failures, valid
 from commerce.feed import Filters, cursors
 from commerce.feed.cursors import Cursor
 from commerce.ledger_window import Place
@@ -67,7 +67,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
             admit, request.headers, scope["query_string"], request.address, shared.process
         )
     except Exception as error:
-        refusal = problem_of(error)
+        refusal = as_problem(error)
         refusal.headers |= ANY_ORIGIN
         await respond(send, refusal.response())
         return

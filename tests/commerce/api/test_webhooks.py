@@ -275,6 +275,11 @@ def test_what_is_refused_at_saving(caller, settings, body, code):
     assert not Endpoint.objects.exists()
 
 
+def test_a_body_that_is_too_large_is_a_413(caller):
+    response = caller.post(url="x" * 5_000_000)
+    assert (response.status_code, response.json()["code"]) == (413, "too_large")
+
+
 @pytest.mark.parametrize("body", [b"", b"[]", b"null", b"{", b"\xff", b'"x"', b"[" * 9000])
 def test_a_body_that_is_no_object_is_a_400(client, caller, body):
     response = client.post("/api/v1/webhooks", body, "application/json", headers=caller.headers)
