@@ -134,10 +134,8 @@ class ReaderView(APIView):
         self, request: Request, response: HttpResponseBase, *args: Any, **kwargs: Any
     ) -> Any:
         if self.used and self.reader.entitlement:
-            for name, value in usage.rate_limit_headers(self.reader.entitlement, self.used).items():
-                response.headers[name] = value
-        response.headers["Cache-Control"] = "private, no-cache"
-        response.headers["Vary"] = "Authorization, X-API-Key"
+            self.headers |= usage.rate_limit_headers(self.reader.entitlement, self.used)
+        self.headers |= {"Cache-Control": "private, no-cache", "Vary": "Authorization, X-API-Key"}
         return super().finalize_response(request, response, *args, **kwargs)  # type: ignore[arg-type]
 
 
