@@ -117,7 +117,7 @@ def run(options: dict[str, Any]) -> None:
         strategy = strategy_of(options, feed)
         if options["dry_run"]:
             bus = EventBus([PrintingTransport()])
-            work(agent_of(options, strategy, feed, bus, None, stop), options, stop)
+            work(agent_of(options, strategy, feed, bus, stop), options, stop)
             return
         path = outbox_of(options, strategy)
         if is_finite(options):
@@ -126,7 +126,7 @@ def run(options: dict[str, Any]) -> None:
         if failed := failed_checks(environment, options["ecosystem"]):
             raise Misconfigured(failed[0])
         with EventBus.from_environment(environment, ecosystem=options["ecosystem"], outbox=path) as bus:
-            agent = agent_of(options, strategy, feed, bus, path, stop)
+            agent = agent_of(options, strategy, feed, bus, stop)
             work(agent, options, stop)
             drain(bus, stop, wait=not options["once"] and agent.finite)
     except (ValueError, FeedError, BusError, env.InvalidEnvironment) as error:
@@ -159,11 +159,10 @@ def agent_of(
     strategy: Strategy[Any],
     feed: Feed,
     bus: EventBus,
-    outbox: Path | None,
     stop: threading.Event,
 ) -> Agent:
     market = (strategy.agent, strategy.ecosystem, strategy.symbol, strategy.timeframe, options["feed"])
-    path = outbox and outbox.with_name(f"{outbox.name}.progress")
+    path = Path(f"{bus.outbox.path}.progress") if bus.outbox else None
     finite = is_finite(options)
     return Agent(
         strategy,

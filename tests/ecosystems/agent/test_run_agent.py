@@ -74,6 +74,18 @@ def test_a_replay_arrives_in_order_and_a_second_run_has_nothing_to_add(run_agent
     assert "1500 candles gave 0 signals" in second.text
 
 
+def test_an_outbox_below_the_home_has_its_progress_beside_it(run_manage, candles_file, tmp_path):
+    with Hub() as hub:
+        for _ in range(2):
+            agent = run_manage(
+                *("run_agent", *MARKET, "--feed", f"csv:{candles_file}", "--outbox", "~/outbox.sqlite3"),
+                **webhook(hub.url) | {"HOME": str(tmp_path)},
+            )
+            assert agent.wait() == 0, agent.text
+    assert hub.ids == replay_ids(candles_file)
+    assert (tmp_path / "outbox.sqlite3.progress").exists()
+
+
 def test_killed_again_and_again_it_loses_and_disorders_nothing(run_agent, candles_file):
     source = random.Random(5)
     with Hub() as hub:
