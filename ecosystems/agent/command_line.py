@@ -14,7 +14,7 @@ from ecosystems import ECOSYSTEMS, env
 from ecosystems.agent.loop import Agent
 from ecosystems.agent.preflight import failed_checks
 from ecosystems.agent.progress import Progress
-from ecosystems.bus import BusError, EventBus
+from ecosystems.bus import BusError, EventBus, Outbox
 from ecosystems.bus.outbox import OUTBOX_FOLDER
 from ecosystems.bus.transport import CONFIRMED, Entry, Fate, Transport
 from ecosystems.market.candles import duration
@@ -115,20 +115,8 @@ def run(options: dict[str, Any]) -> None:
         environment = env.load()
         feed = open_feed(options["feed"], options["ecosystem"], environment)
         strategy = strategy_of(options, feed)
-        if options["dry_run"]:
-            bus = EventBus([PrintingTransport()])
-            work(agent_of(options, strategy, feed, bus, stop), options, stop)
-            return
-        path = outbox_of(options, strategy)
-        if is_finite(options):
-            # Reads the first candle, so that an invalid file is reported before the checks of the network.
-            next(feed.candles(strategy.symbol, strategy.timeframe, None), None)
-        if failed := failed_checks(environment, options["ecosystem"]):
-            raise Misconfigured(failed[0])
-        with EventBus.from_environment(environment, ecosystem=options["ecosystem"], outbox=path) as bus:
-            agent = agent_of(options, strategy, feed, bus, stop)
-            work(agent, options, stop)
-            drain(bus, stop, wait=not options["once"] and agent.finite)
+        with bus_of(options, environment, strategy, feed) as bus:
+            work(options, strategy, feed, bus, stop)
     except (ValueError, FeedError, BusError, env.InvalidEnvironment) as error:
         raise Misconfigured(str(error)) from error
 
@@ -145,26 +133,40 @@ def strategy_of(options: dict[str, Any], feed: Feed) -> Strategy[Any]:
     return strategy_class(*market, name, tags=feed.tags, **dict(options["param"]))
 
 
-def outbox_of(options: dict[str, Any], strategy: Strategy[Any]) -> Path:
-    """Return the outbox's path: by default one for each agent, market and strategy."""
-    given: Path | None = options["outbox"]
-    if given is not None:
-        return given
+def bus_of(
+    options: dict[str, Any], environment: env.Environment, strategy: Strategy[Any], feed: Feed
+) -> EventBus:
+    """Return the bus that the options describe. Raises Misconfigured where the hub refuses the agent."""
+    if options["dry_run"]:
+        return EventBus([PrintingTransport()])
+    if is_finite(options):
+        # Reads the first candle, so that an invalid file is reported before the checks of the network.
+        next(feed.candles(strategy.symbol, strategy.timeframe, None), None)
+    if failed := failed_checks(environment, options["ecosystem"]):
+        raise Misconfigured(failed[0])
+    outbox = options["outbox"] or OUTBOX_FOLDER / outbox_name(strategy)
+    return EventBus.from_environment(environment, ecosystem=options["ecosystem"], outbox=outbox)
+
+
+def outbox_name(strategy: Strategy[Any]) -> str:
+    """Return the default name of an outbox: one for each agent, market and strategy."""
     parts = (strategy.agent, strategy.ecosystem, strategy.symbol, strategy.timeframe, strategy.name)
-    return OUTBOX_FOLDER / (re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(parts))[:200] + ".sqlite3")
+    return re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(parts))[:200] + ".sqlite3"
 
 
-def agent_of(
-    options: dict[str, Any],
-    strategy: Strategy[Any],
-    feed: Feed,
-    bus: EventBus,
-    stop: threading.Event,
-) -> Agent:
+def is_finite(options: dict[str, Any]) -> bool:
+    """Return whether the feed ends by itself."""
+    return bool(options["feed"].startswith("csv:"))
+
+
+def work(
+    options: dict[str, Any], strategy: Strategy[Any], feed: Feed, bus: EventBus, stop: threading.Event
+) -> None:
+    """Run the agent that the options describe, log what it did, and deliver that."""
     market = (strategy.agent, strategy.ecosystem, strategy.symbol, strategy.timeframe, options["feed"])
     path = Path(f"{bus.outbox.path}.progress") if bus.outbox else None
     finite = is_finite(options)
-    return Agent(
+    agent = Agent(
         strategy,
         feed,
         bus,
@@ -175,30 +177,21 @@ def agent_of(
         catch_up=options["catch_up"],
         heartbeat=None if finite or options["once"] else options["heartbeat"] or None,
     )
-
-
-def is_finite(options: dict[str, Any]) -> bool:
-    """Return whether the feed ends by itself."""
-    return bool(options["feed"].startswith("csv:"))
-
-
-def work(agent: Agent, options: dict[str, Any], stop: threading.Event) -> None:
-    """Run the agent and log what it did."""
     agent.start()
     if not stop.is_set():
         agent.run_once() if options["once"] else agent.run()
     logger.info("agent: %d candles gave %d signals", agent.handled, agent.signals)
+    if bus.outbox is not None:
+        drain(bus, bus.outbox, stop, wait=finite and not options["once"])
 
 
-def drain(bus: EventBus, stop: threading.Event, *, wait: bool) -> None:
+def drain(bus: EventBus, outbox: Outbox, stop: threading.Event, *, wait: bool) -> None:
     """Deliver what is in the outbox: with `wait` all of it, whatever time that takes, else in one try."""
-    assert bus.outbox is not None
     while wait and not stop.is_set() and bus.backlog():
         stop.wait(0.1)
     bus.flush(seconds=5.0)
-    counts = bus.outbox.counts()
-    if left := sum(count for (_, state), count in counts.items() if state == "pending"):
-        logger.warning("agent: %d signals wait in the outbox %s", left, bus.outbox.path)
+    if left := sum(count for (_, state), count in outbox.counts().items() if state == "pending"):
+        logger.warning("agent: %d signals wait in the outbox %s", left, outbox.path)
 
 
 class PrintingTransport(Transport):
