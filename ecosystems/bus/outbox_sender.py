@@ -117,7 +117,6 @@ class OutboxSender:
 
     def _run(self) -> None:
         while not self._stopped:
-            self._wake.clear()
             try:
                 delivery = self.run_once()
             except BusError:
@@ -127,3 +126,4 @@ class OutboxSender:
                 delivery = None
             if delivery is None:
                 self._wake.wait(min(self.wait_s() or POLL_INTERVAL_S, POLL_INTERVAL_S))
+            self._wake.clear()  # before it looks again for signals and for the end

@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from ecosystems.bus import EventBus, Outbox, OutboxError, OutboxFull
 from ecosystems.bus.database import DatabaseTransport
 from ecosystems.bus.memory import MemoryTransport
-from ecosystems.bus.outbox_sender import MAX_RETRY_WAIT_S, OutboxSender
+from ecosystems.bus.outbox_sender import MAX_RETRY_WAIT_S, POLL_INTERVAL_S, OutboxSender
 from ecosystems.bus.transport import CONFIRMED, Entry, Postponed, Transport
 from ecosystems.bus.webhook import WebhookTransport
 from tests.ecosystems.bus.receiver import Receiver, accepted, problem
@@ -445,6 +446,18 @@ def test_a_sender_survives_a_transports_mistake(path, clock):
         broken.working = True
         clock.now += 60
         eventually(lambda: inside(path) == [])
+
+
+def test_a_bus_that_is_closed_while_its_sender_looks_for_signals_ends_at_once(hub, path, monkeypatch):
+    class Slow(threading.Event):
+        def clear(self):
+            time.sleep(0.3)
+            super().clear()
+
+    monkeypatch.setattr(threading, "Event", Slow)
+    begin = time.monotonic()
+    EventBus([WebhookTransport(hub.url, SECRET)], outbox=Outbox(path)).close()
+    assert time.monotonic() - begin < POLL_INTERVAL_S / 2
 
 
 def test_an_agent_that_is_killed_again_and_again_loses_nothing(hub, path):
