@@ -18,6 +18,7 @@ from ecosystems.http_errors import one_line
 from ecosystems.market.candles import Candle, duration
 from ecosystems.market.feeds import FeedError, FeedOutage
 from ecosystems.market.live_feeds import (
+    MALFORMED,
     TIMEOUT_S,
     closed_candles,
     make_candle,
@@ -100,10 +101,10 @@ class CcxtFeed:
     def _note_clock(self) -> None:
         """Remember by how much this machine's clock is ahead, which would make open candles look closed."""
         try:
-            server_time = parsedate_to_datetime(self._headers().get("Date", ""))
-        except (TypeError, ValueError):
+            server_time = parsedate_to_datetime(self._headers().get("Date", "")).astimezone(UTC)
+        except MALFORMED:
             return
-        ahead = self._clock() - server_time.astimezone(UTC) - timedelta(seconds=1)
+        ahead = self._clock() - server_time - timedelta(seconds=1)
         self._skew = max(ahead, timedelta(0))
 
     def _headers(self) -> Mapping[str, str]:
@@ -129,8 +130,7 @@ class CcxtFeed:
             raise FeedError(f"{self.name} refuses the request: {self._text(error)}") from error
         except ccxt.BaseError as error:
             raise FeedOutage(f"{self.name} answered with an error: {self._text(error)}") from error
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            # What ccxt and `_candles` raise for an answer that is not shaped like the exchange's.
+        except MALFORMED as error:
             raise FeedOutage(f"the answer is not {self.name}'s: check CCXT_URL") from error
 
     def _text(self, error: ccxt.BaseError) -> str:

@@ -15,6 +15,7 @@ from ecosystems.forex.symbols import canonical
 from ecosystems.market.candles import Candle, duration
 from ecosystems.market.feeds import FeedError, FeedOutage
 from ecosystems.market.live_feeds import (
+    MALFORMED,
     TIMEOUT_S,
     closed_candles,
     make_candle,
@@ -114,7 +115,7 @@ class OandaFeed:
         try:
             answer = msgspec.json.decode(response.content, type=_Answer)
             return [_candle(stick) for stick in answer.candles if stick.complete]
-        except (msgspec.DecodeError, ValueError, OverflowError) as error:
+        except MALFORMED as error:
             raise FeedOutage("the answer is not OANDA's: check OANDA_URL") from error
 
     def _refusal(self, response: requests.Response, instrument: str) -> FeedError:

@@ -21,6 +21,9 @@ DEFAULT_CANDLES = 500
 INSTANT = timedelta(microseconds=1)
 TIMEOUT_S = 10.0
 
+MALFORMED = (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError)
+"""What reading an answer raises that is not shaped like the service's."""
+
 Fetch = Callable[[datetime], list[Candle]]
 """Returns a page: candles that opened at a time or later, perhaps with the open one."""
 
@@ -95,7 +98,7 @@ def service_message(body: bytes, key: str) -> str:
     """Return the service's own message under a key of its JSON, as `: message`; empty where there is none."""
     try:
         message = str(msgspec.json.decode(body)[key])
-    except (msgspec.DecodeError, UnicodeDecodeError, TypeError, KeyError):
+    except MALFORMED:
         return ""
     return f": {one_line(message)[:200]}"
 

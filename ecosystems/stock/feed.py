@@ -20,6 +20,7 @@ from ecosystems.market.candles import Candle, duration
 from ecosystems.market.feeds import FeedError, FeedOutage
 from ecosystems.market.live_feeds import (
     INSTANT,
+    MALFORMED,
     TIMEOUT_S,
     closed_candles,
     make_candle,
@@ -126,7 +127,7 @@ class AlpacaFeed:
                 )
                 for bar in bars.get(ticker) or []
             ]
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
+        except MALFORMED as error:
             raise FeedOutage("the answer is not Alpaca's: check ALPACA_DATA_URL") from error
 
     def _call(self, ticker: str, request: Callable[[], Any], variable: str) -> Any:
@@ -138,8 +139,7 @@ class AlpacaFeed:
             raise FeedOutage(f"the answer is not Alpaca's: check {variable}") from error
         except requests.RequestException as error:
             raise unreachable("Alpaca", error, f"check the network and {variable}") from error
-        except (AttributeError, TypeError, ValueError) as error:
-            # What alpaca-py raises for JSON that is not shaped like Alpaca's.
+        except MALFORMED as error:
             raise FeedOutage(f"the answer is not Alpaca's: check {variable}") from error
 
     def _refusal(self, error: APIError, ticker: str, variable: str) -> FeedError:

@@ -196,6 +196,7 @@ def test_a_rate_limit_says_how_long_to_wait():
         Reply({"error": ["EGeneral:Too many requests"]}),
         Reply(b"<html>", 502),
         Reply(b"<html>a hotel's login page</html>"),
+        Reply(b"[" * 100_000),
         Reply({"error": [], "result": {"XXBTZUSD": [[10**30, *row(START)[1:]]], "last": 0}}),
     ],
 )

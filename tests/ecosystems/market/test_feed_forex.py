@@ -167,6 +167,8 @@ def test_a_rate_limit_says_how_long_to_wait():
         Reply({"errorMessage": "down"}, 503),
         Reply(b"<html>", 502),
         Reply(b"<html>a hotel's login page</html>"),
+        Reply(b"[" * 100_000, 502),
+        Reply(b'{"candles":[],"more":' + b"[" * 100_000),
         Reply({"candles": [stick(MONDAY) | {"time": "yesterday"}]}),
         Reply({"candles": [stick(MONDAY) | {"time": "0001-01-01T00:00:00+01:00"}]}),
         Reply({"candles": [stick(MONDAY, "n/a")]}),

@@ -179,6 +179,8 @@ def test_a_rate_limit_may_name_the_time_of_its_end():
         [Reply({"message": "internal"}, 500)],
         [Reply(b"<html>", 502)],
         [Reply(b"<html>a hotel's login page</html>")],
+        [Reply(b"[" * 100_000, 502)],
+        [Reply(b"[" * 100_000)],
         [Alpaca.asset("AAPL"), Reply(b"<html>")],
         [Alpaca.asset("AAPL"), Reply([])],
         *(
