@@ -55,8 +55,8 @@ def daily_equity(settled: Mapping[date, Decimal], held: Mapping[date, Decimal]) 
     days = settled.keys() | held.keys()
     if not days:
         return []
-    equity, total, day = [], Decimal(0), min(days)
-    while day <= max(days):
+    equity, total, day, last = [], Decimal(0), min(days), max(days)
+    while day <= last:
         total += settled.get(day, Decimal(0))
         equity.append((day, total + held.get(day, Decimal(0))))
         day += timedelta(days=1)
