@@ -31,7 +31,8 @@ class Misconfigured(Exception):
     """The agent cannot start as it is configured; the text is one line that says what to correct."""
 
 
-def add_arguments(parser: ArgumentParser) -> None:
+def add_market_arguments(parser: ArgumentParser) -> None:
+    """Add the market and the strategy, which a backtest takes as well."""
     parser.add_argument("ecosystem", choices=ECOSYSTEMS)
     parser.add_argument("--symbol", required=True, help="the market: BTC/USDT, EUR_USD, AAPL")
     parser.add_argument("--timeframe", required=True, help="length of a candle: 5m, 1h, 1d")
@@ -39,6 +40,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--strategy", default="ema_crossover", help=f"{', '.join(BUILT_IN)}, or package.module:Class"
     )
     parser.add_argument("--param", action="append", default=[], type=parameter, metavar="NAME=VALUE")
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    add_market_arguments(parser)
     parser.add_argument(
         "--feed", default="live", help="live (crypto: live:EXCHANGE), csv:PATH, synthetic or synthetic:SEED"
     )

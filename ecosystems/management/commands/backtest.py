@@ -11,14 +11,13 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from ecosystems import ECOSYSTEMS
 from ecosystems.agent.backtest import Backtest
-from ecosystems.agent.command_line import parameter
+from ecosystems.agent.command_line import add_market_arguments
 from ecosystems.market.feed_choice import open_feed
 from ecosystems.market.feeds import FeedError
 from ecosystems.market.scoring import RULE_VERSION
 from ecosystems.signal import Signal
-from ecosystems.strategies import BUILT_IN, load_strategy
+from ecosystems.strategies import load_strategy
 
 
 def fee(text: str) -> Decimal:
@@ -53,14 +52,8 @@ class Command(BaseCommand):
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("ecosystem", choices=ECOSYSTEMS)
+        add_market_arguments(parser)
         parser.add_argument("--feed", required=True, help="csv:PATH, synthetic or synthetic:SEED")
-        parser.add_argument("--symbol", required=True, help="the market, as the agent writes it: BTC/USDT")
-        parser.add_argument("--timeframe", required=True, help="length of a candle: 5m, 1h, 1d")
-        parser.add_argument(
-            "--strategy", default="ema_crossover", help=f"{', '.join(BUILT_IN)}, or package.module:Class"
-        )
-        parser.add_argument("--param", action="append", default=[], type=parameter, metavar="NAME=VALUE")
         parser.add_argument("--since", type=moment, help="first candle, as 2024-01-31T00:00Z")
         parser.add_argument(
             "--fee",
