@@ -1122,6 +1122,8 @@ def one_line(text: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal of another encoding gets question marks
     try:
         options = parser().parse_args(arguments)
         options.keys = [key_of(text) for text in options.key]

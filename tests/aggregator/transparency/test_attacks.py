@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -18,7 +19,7 @@ from aggregator.transparency.leaves import commitment, recorded_signals
 from aggregator.transparency.log_directory import log_directory
 from tests.aggregator.track_record.recording import MINUTE, T0, candle_rows, insert, put, score, signal
 from tests.aggregator.transparency import verifier
-from tests.aggregator.transparency.log_files import download, verify, write
+from tests.aggregator.transparency.log_files import VERIFIER, download, verify, write
 from tests.commerce.feed.reading import reader
 from tests.test_deployment_guide import packaged
 
@@ -402,3 +403,11 @@ def test_files_that_are_damaged_are_one_line_and_no_traceback(log, reader_files,
     assert module.main(["proof", str(reader_files / "nothing"), "--key", log]) == 1
     for key in ("hub+x+y", f"hub+01234567+{'A' * 300}", ""):
         assert module.main(["proof", str(reader_files / "proof"), "--key", key]) == 1
+
+
+def test_what_a_terminal_cannot_show_proves_as_much(log, reader_files, tmp_path):
+    file = write(tmp_path / "Prüfung", (reader_files / "checkpoint").read_text())
+    command = [sys.executable, str(VERIFIER), "checkpoint", str(file), "--key", log]
+    done = subprocess.run(command, env={"PYTHONIOENCODING": "ascii"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Pr?fung is a checkpoint of" in done.stdout
