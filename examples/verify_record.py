@@ -1116,6 +1116,10 @@ def parser() -> Parser:
     return made
 
 
+MALFORMED = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What reading a file raises that is of another shape."""
+
+
 def one_line(text: str) -> str:
     """Return a text as one line: what it quotes of a file cannot pass for a line of its own."""
     return "".join(each if each.isprintable() else "?" for each in text) + "\n"
@@ -1133,7 +1137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         wrong = str(error)
     except OSError as error:
         wrong = f"{error.filename} cannot be read: {error.strerror}"
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+    except MALFORMED as error:
         wrong = f"a file does not hold what it should ({type(error).__name__})"
     sys.stderr.write(one_line(f"wrong: {wrong}"))
     return 1

@@ -399,6 +399,10 @@ def test_files_that_are_damaged_are_one_line_and_no_traceback(log, reader_files,
     for number, text in enumerate(damaged):
         file = write(tmp_path / f"{number}", text)
         assert module.main(["proof", str(file), "--key", log]) == 1, text
+    published = json.loads((reader_files / "statistics.json").read_text())
+    deep = json.dumps(published | {"equity": 0}).replace('"equity": 0', f'"equity": {"[" * 3000}{"]" * 3000}')
+    options = ("--statistics", str(write(tmp_path / "deep", deep)), "--log", str(reader_files), "--key", log)
+    assert module.main(["record", str(reader_files / "record.csv"), *options]) == 1
     assert module.main(["proof", str(reader_files / "proof"), "--key", log]) == 0
     assert module.main(["proof", str(reader_files / "nothing"), "--key", log]) == 1
     for key in ("hub+x+y", f"hub+01234567+{'A' * 300}", ""):
