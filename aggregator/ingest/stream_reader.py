@@ -70,7 +70,7 @@ def connect_for_streams(url: str, parser: type = MeteredParser, **options: Any) 
 
 
 class StreamReader:
-    """Reads and claims for one consumer. Its methods are for one thread, but for `acknowledge_loss`."""
+    """Reads, claims and acknowledges for one consumer. Its methods are for one thread."""
 
     def __init__(self, url: str, streams: Sequence[str], name: str, max_bytes: int) -> None:
         self.redis: Any = connect_for_streams(url)
@@ -216,9 +216,13 @@ class StreamReader:
         fields: list[bytes] | Cut | None = found[0][1] if found else None
         return fields
 
-    def acknowledge_loss(self, letter: Entry) -> None:
-        """Forget a loss that is recorded. Where Redis does not take it, the next look finds it again."""
-        self.redis.hdel(trimming.notes_key(letter.stream), letter.entry_id)
+    def acknowledge(self, stream: str, entry_ids: Collection[str]) -> None:
+        """Acknowledge messages, and forget losses, that are on record."""
+        losses = {entry_id for entry_id in entry_ids if trimming.is_loss(entry_id)}
+        if read := set(entry_ids) - losses:
+            self.redis.xack(stream, GROUP, *read)
+        if losses:
+            self.redis.hdel(trimming.notes_key(stream), *losses)
 
     def _in_group(self, stream: str, command: Callable[[], Any]) -> Any:
         """Run a command; create the group from the stream's start first where it or the stream is gone."""

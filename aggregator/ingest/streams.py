@@ -9,6 +9,7 @@ import socket
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -72,9 +73,9 @@ class StreamConsumer(Loop):
         except Outage:
             self._renew_claims()
             raise
-        self._held = None
         final = self._final(batch.entries, results)
         self._unacknowledged.extend(final.items())
+        self._held = None  # now, since what reads takes it to be acknowledged, or about to be
         if self._read_ahead:
             self._thread.submit(self._acknowledge)  # the next read tries again, and raises what this one does
         else:
@@ -91,20 +92,16 @@ class StreamConsumer(Loop):
         return self._read_batch(wait=wait)
 
     def _read_batch(self, *, wait: bool) -> ledger.Batch:
+        held = self._held  # what is on record before this is acknowledged first, and cannot be read again
         try:
             self._acknowledge()
         except redis.ResponseError as error:
             if is_about_one_key(error):  # it must not hold up the other streams
                 self._unacknowledged.popleft()
             raise
-        messages, entries = self.reader.next(wait=wait, in_hand=self._in_hand)
+        messages, entries = self.reader.next(wait=wait, in_hand=partial(_ids, held))
         entries += [entry for message in messages for entry in self._entries(message)]
         return ledger.Batch(ledger.validate(entries))
-
-    def _in_hand(self) -> Ids:
-        """Return what is being written, by its streams and ids; called by the thread that reads."""
-        held = self._held
-        return {(entry.stream, entry.entry_id) for entry in held.entries} if held else set()
 
     def _entries(self, message: Message) -> list[Entry]:
         stream, entry_id, fields, delivered = message
@@ -138,9 +135,7 @@ class StreamConsumer(Loop):
         final: dict[str, set[str]] = {}
         deferred: list[Entry] = []
         for entry, result in zip(entries, results, strict=True):
-            if trimming.is_loss(entry):
-                self.reader.acknowledge_loss(entry)
-            elif result.is_final:
+            if result.is_final:
                 final.setdefault(entry.stream, set()).add(entry.entry_id)
             else:
                 deferred.append(entry)
@@ -152,8 +147,7 @@ class StreamConsumer(Loop):
         """Acknowledge what is on record. What Redis cannot take now is tried again before the next read."""
         while self._unacknowledged:
             stream, entry_ids = self._unacknowledged[0]
-            if entry_ids:
-                self.redis.xack(stream, GROUP, *entry_ids)
+            self.reader.acknowledge(stream, entry_ids)
             self._unacknowledged.popleft()
 
     def _renew_claims(self) -> None:
@@ -167,7 +161,7 @@ class StreamConsumer(Loop):
             waiting.append(self._next.result())
         counts: dict[tuple[str, int], list[Any]] = {}
         for entry in (entry for batch in waiting for entry in batch.entries):
-            if not trimming.is_loss(entry):
+            if not trimming.is_loss(entry.entry_id):
                 before = entry.deliveries - (entry.refusal is not EXHAUSTED)
                 counts.setdefault((entry.stream, before), []).append(entry.entry_id)
         try:
@@ -204,6 +198,11 @@ def configured_consumer() -> StreamConsumer:
     return StreamConsumer(
         environment.redis_url, streams, max_bytes=environment.stream_max_bytes, read_ahead=True
     )
+
+
+def _ids(batch: ledger.Batch | None) -> Ids:
+    """Return the entries of a batch by their streams and ids."""
+    return {(entry.stream, entry.entry_id) for entry in batch.entries} if batch else set()
 
 
 def _entry(stream: str, entry_id: bytes, fields: list[bytes], delivered: int) -> Entry:

@@ -82,9 +82,9 @@ def entry_order(entry_id: str) -> tuple[int, int]:
     return int(milliseconds), int(sequence)
 
 
-def is_loss(entry: Entry) -> bool:
-    """Return whether an entry stands for a loss that is noted, and has no message of its own."""
-    return " to " in entry.entry_id
+def is_loss(entry_id: str) -> bool:
+    """Return whether an id is that of a loss that is noted, which has no message of its own."""
+    return " to " in entry_id
 
 
 def trimmed_pending(stream: str, entry_id: str) -> Entry:

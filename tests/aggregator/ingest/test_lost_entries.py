@@ -8,11 +8,12 @@ import redis
 from django.conf import settings
 from django.db.models import Sum
 
-from aggregator.ingest import stream_state
+from aggregator.ingest import stream_state, trimming
 from aggregator.ingest.streams import StreamConsumer
 from aggregator.models import DeadLetter, TradingSignal
 from tests.aggregator.ingest.redis_versions import any_redis, any_server  # noqa: F401 - fixtures
 from tests.aggregator.ledger.samples import raw
+from tests.servers import eventually
 
 STREAM = "core_signals:signals"
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -129,6 +130,25 @@ def test_a_loss_is_forgotten_though_redis_was_away_when_it_was_recorded(hub, mon
 
 def no_connection(*_):
     raise redis.ConnectionError
+
+
+def test_a_loss_is_not_found_again_by_a_look_from_before_it_was_recorded(hub, monkeypatch):
+    hub.add(5)
+    hub.consume()
+    hub.add(50, maxlen=10, approximate=False)
+    parse = trimming.Look.parse
+    with closing(StreamConsumer(hub.url, [STREAM], read_ahead=True)) as consumer:
+
+        def parse_late(reply):
+            if consumer._held:
+                eventually(lambda: consumer._held is None)
+            return parse(reply)
+
+        monkeypatch.setattr(trimming.Look, "parse", parse_late)
+        for _ in range(3):
+            consumer.run_once(wait=False)
+    assert DeadLetter.objects.get().times == 1
+    assert hub.client.keys("signal_hub:trimmed:*") == []
 
 
 def test_what_leaves_after_it_was_read_is_no_loss(hub):
