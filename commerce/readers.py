@@ -36,7 +36,7 @@ class Reader:
 
 
 def find_reader(headers: Mapping[str, str]) -> Reader:
-    """Return the reader whose API key a request carries in its headers, whose names are lower-case.
+    """Return the reader whose API key a request carries in its headers, found by lower-case names.
 
     Raises Problem 401 for no valid key, 403 for one that may not read; Outage where it cannot be looked up.
     """

@@ -122,8 +122,8 @@ class AuthManager:
     def authenticate(self, headers: Mapping[str, str], body: bytes, address: str) -> Principal:
         """Return the signer of `body`. Raises Unauthenticated, and Outage if keys cannot be looked up.
 
-        `headers` has lower-case names. The signature may be made with the shared secret or with the signing
-        secret of the key in the request; a key without a signature is not enough.
+        `headers` are found by lower-case names. The signature may be made with the shared secret or with the
+        signing secret of the key in the request; a key without a signature is not enough.
         """
         value = key_in_headers(headers)
         key = self._lookup(value) if value is not None else None
@@ -235,4 +235,4 @@ def auth_manager(environment: Environment) -> AuthManager:
 
 def _is_standard(headers: Mapping[str, str]) -> bool:
     """Return whether any of the headers of Standard Webhooks is there, whatever it holds."""
-    return "webhook-signature" in headers or any(name.startswith("webhook-") for name in headers)
+    return "webhook-signature" in headers or any(name.lower().startswith("webhook-") for name in headers)

@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 from django.http import HttpRequest
-from django.http.request import HttpHeaders
 from django.utils.http import parse_header_parameters
 
 from aggregator.http.client_address import client_address
@@ -20,7 +19,7 @@ class ReceivedRequest(msgspec.Struct):
     method: str
     path: str
     headers: Mapping[str, str]
-    """By lower-case names."""
+    """Found by lower-case names."""
     address: str
     """The client's."""
     body: bytes = b""
@@ -43,13 +42,7 @@ class AnyContentType(HttpRequest):
 
 def received_by_django(request: HttpRequest) -> ReceivedRequest:
     """Return a request without its body."""
-    meta = request.META
-    return ReceivedRequest(str(request.method), request.path, request_headers(meta), client_address(meta))
-
-
-def request_headers(meta: Mapping[str, Any]) -> dict[str, str]:
-    """Return the headers of a WSGI environment by their lower-case names."""
-    return {name.lower(): value for name, value in HttpHeaders(meta).items()}
+    return ReceivedRequest(str(request.method), request.path, request.headers, client_address(request.META))
 
 
 def require_post(request: ReceivedRequest) -> None:

@@ -21,7 +21,6 @@ from rest_framework.views import APIView
 from aggregator.http import rate_limits
 from aggregator.http.client_address import client_address
 from aggregator.http.problems import Problem
-from aggregator.http.requests import request_headers
 from aggregator.ledger.errors import classified
 from commerce import readers, usage
 from commerce.entitlements import Entitlement
@@ -46,7 +45,7 @@ class ReaderKeyAuthentication(BaseAuthentication):
     def authenticate(self, request: Request) -> tuple[Reader, None]:
         """Return the reader. Raises Problem 401 or 403; 429 for too many failures from an address."""
         with counting_failures(client_address(request.META)):
-            return readers.find_reader(request_headers(request.META)), None
+            return readers.find_reader(request.headers), None
 
 
 class JSONOnly(BaseContentNegotiation):

@@ -20,7 +20,7 @@ from rest_framework.views import APIView
 from aggregator.http import rate_limits
 from aggregator.http.client_address import client_address
 from aggregator.http.problems import Problem, unavailable
-from aggregator.http.requests import body_length, read_body, request_headers, require_json
+from aggregator.http.requests import body_length, read_body, require_json
 from aggregator.ledger.errors import classified
 from commerce.billing.stripe_sync import NoMatchingPlan, subscription_lock, sync_subscription
 from commerce.models import StripeEvent
@@ -100,9 +100,8 @@ class StripeWebhook(APIView):
         secret = environment.stripe_webhook_secret
         if not secret:
             raise Problem(404, "not_configured", "Stripe is not configured.")
-        headers = request_headers(request.META)
-        length = body_length(headers, MAX_EVENT_BYTES)
-        require_json(headers)
+        length = body_length(request.headers, MAX_EVENT_BYTES)
+        require_json(request.headers)
         body = read_body(request._request.read, length)
         try:
             # Signed within the last five minutes.
