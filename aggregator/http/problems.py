@@ -34,10 +34,9 @@ class Problem(Exception):
         self.headers = headers or {}
         self.members = members
 
-    def answer(self) -> Answer:
-        """Return the answer, and log that it is given."""
-        request_id = current_request_id() or uuid.uuid4().hex
-        body = {
+    def content(self, request_id: str) -> dict[str, Any]:
+        """Return what the body of its answer says."""
+        return {
             "type": "about:blank",
             "title": self.status.phrase,
             "status": self.status.value,
@@ -46,11 +45,16 @@ class Problem(Exception):
             "request_id": request_id,
             **self.members,
         }
+
+    def answer(self) -> Answer:
+        """Return the answer, and log that it is given."""
+        request_id = current_request_id() or uuid.uuid4().hex
         # The health check of the endpoint provokes a 405, up to four times a minute from each process.
         if self.status is not HTTPStatus.METHOD_NOT_ALLOWED:
             logger.info("problem", status=self.status.value, code=self.code, request_id=request_id)
         headers = {"X-Request-ID": request_id, **self.headers}
-        return Answer(self.status.value, msgspec.json.encode(body), "application/problem+json", headers)
+        body = msgspec.json.encode(self.content(request_id))
+        return Answer(self.status.value, body, "application/problem+json", headers)
 
     def response(self) -> HttpResponse:
         return self.answer().response()

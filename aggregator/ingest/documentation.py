@@ -2,14 +2,13 @@
 
 import tomllib
 from collections.abc import Callable
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 
-from aggregator.http.problems import CHALLENGE, RETRY_AFTER_S
+from aggregator.http.problems import CHALLENGE, RETRY_AFTER_S, Problem
 from aggregator.sources.redaction import TOKEN_PREFIX
 from ecosystems.signal import RULES
 
@@ -32,20 +31,13 @@ _SIGNAL_SCHEMA = {
 
 
 def _problem(status: int, description: str, code: str, detail: str) -> OpenApiResponse:
-    value: dict[str, Any] = {
-        "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "detail": detail,
-        "code": code,
-        "request_id": "9e41eeb2b2d84cc0871e660cda324ae3",
-    }
-    if status in {403, 409, 422}:
-        error = {"index": 0, "field": None, "code": code, "detail": detail}
-        if status == 422:
-            error = {"index": 0, "field": "action", "code": "missing_field", "detail": "action is required"}
-        value["errors"] = [error]
-    example = OpenApiExample(code, value, media_type=PROBLEM)
+    problem = Problem(status, code, detail)
+    if status in {403, 409}:
+        problem.members["errors"] = [{"index": 0, "field": None, "code": code, "detail": detail}]
+    if status == 422:
+        missing = {"index": 0, "field": "action", "code": "missing_field", "detail": "action is required"}
+        problem.members["errors"] = [missing]
+    example = OpenApiExample(code, problem.content("9e41eeb2b2d84cc0871e660cda324ae3"), media_type=PROBLEM)
     return OpenApiResponse(_CONTENT["problem"], description, [example])
 
 
