@@ -21,7 +21,6 @@ from django.http import HttpResponse
 
 from aggregator.http.asgi import Receive, Scope, Send, answer_server, receive_body, received_by_asgi
 from aggregator.http.problems import Problem
-from aggregator.http.requests import late_body
 from aggregator.http.threaded_handler import Reception, ThreadedHandler
 from aggregator.ingest.on_loop import receive_whole
 from aggregator.ingest.ways_in import find_way_in
@@ -49,8 +48,6 @@ async def receive_request(scope: Scope, receive: Receive) -> Reception | HttpRes
         return Reception(_for_pages)
     try:
         return Reception(_for_pages, await receive_body(receive, int(length)))
-    except TimeoutError:
-        return late_body().response()
     except Problem as problem:
         return problem.response()
 

@@ -11,7 +11,7 @@ from django.http.request import split_domain_port, validate_host
 from django.http.response import HttpResponseBase
 
 from aggregator.http.client_address import client_address
-from aggregator.http.requests import ReceivedRequest, complete
+from aggregator.http.requests import ReceivedRequest, complete, late_body
 
 BODY_TIMEOUT_S = 10.0
 """How long a body may take: agents give up after as long."""
@@ -38,7 +38,7 @@ def received_by_asgi(scope: Scope) -> ReceivedRequest:
 
 
 async def receive_body(receive: Receive, length: int) -> bytes:
-    """Return the `length` bytes of a body. Raises TimeoutError, and Problem 400 if it ends too soon."""
+    """Return the `length` bytes of a body. Raises Problem 400 if it ends too soon, 408 if it is late."""
     deadline = _Deadline(BODY_TIMEOUT_S)
     body, more = b"", True
     try:
@@ -48,7 +48,7 @@ async def receive_body(receive: Receive, length: int) -> bytes:
             more = message.get("more_body", False)
     except asyncio.CancelledError:
         if deadline.passed:
-            raise TimeoutError from None
+            raise late_body() from None
         raise
     finally:
         deadline.end()

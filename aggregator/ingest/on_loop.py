@@ -14,7 +14,7 @@ from aggregator import ledger
 from aggregator.http.asgi import Receive, receive_body
 from aggregator.http.problems import unavailable
 from aggregator.http.request_log import current_request_id
-from aggregator.http.requests import ReceivedRequest, late_body
+from aggregator.http.requests import ReceivedRequest
 from aggregator.ingest.ways_in import WayIn
 from aggregator.ledger.group_commit import GroupCommit, Ticket, log_lone
 from aggregator.ledger.lone_write import MAX_LONE_CHARS, LoneWrite
@@ -35,10 +35,7 @@ async def receive_whole(way_in: WayIn, request: ReceivedRequest, receive: Receiv
     started = loop.time()
     length = await _run(way_in.timeout_s, way_in.check, request)
     request.left_s = way_in.timeout_s - (loop.time() - started)
-    try:
-        request.body = await receive_body(receive, length)
-    except TimeoutError:
-        raise late_body() from None
+    request.body = await receive_body(receive, length)
 
 
 async def record_body(way_in: WayIn, request: ReceivedRequest) -> Sequence[ledger.Result]:
