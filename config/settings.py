@@ -32,9 +32,7 @@ SECRET_KEY = ENVIRONMENT.django_secret_key or get_random_secret_key()
 SIGNAL_ENDPOINT = urlsplit(ENVIRONMENT.signal_endpoint or "")
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 PUBLIC_HOST = env.host_name(SIGNAL_ENDPOINT.hostname or "")
-ALLOWED_HOSTS = list(
-    dict.fromkeys([*ENVIRONMENT.django_allowed_hosts, *filter(None, [PUBLIC_HOST]), *LOOPBACK])
-)
+ALLOWED_HOSTS = [*ENVIRONMENT.django_allowed_hosts, *filter(None, [PUBLIC_HOST]), *LOOPBACK]
 
 INSTALLED_APPS = [
     "unfold",

@@ -68,7 +68,7 @@ class SourceStreamConsumer(StreamConsumer):
             return
         with classified():
             found = list(Source.objects.filter(revoked_at=None).exclude(stream=""))
-        release_connections()  # this thread reads ahead, and is not the loop's
+        release_connections()  # reading waits for entries
         self._sources = {source.stream: source for source in found if self._can_be_read(source)}
         self.reader.streams = list(self._sources)
         self._look_at = time.monotonic() + SOURCES_INTERVAL_S

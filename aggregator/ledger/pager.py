@@ -7,6 +7,7 @@ ends after a while; the caller learns how far it got.
 import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 from django.core.exceptions import EmptyResultSet
@@ -96,7 +97,7 @@ class Walk:
 
     def _step(self, low: int, high: int, limit: int) -> tuple[list[TradingSignal], int | None]:
         """Return up to `limit` signals, and the last key that was passed if there are signals beyond it."""
-        passed = max(limit, MAX_PASSED // len(self.values))
+        passed, key = max(limit, MAX_PASSED // len(self.values)), attrgetter(self.key)
         queries, parameters = [], list[Any]()
         for column, value in self.values:
             names = [column, self.key] if column else [self.key]
@@ -114,16 +115,14 @@ class Walk:
         found = list(TradingSignal.objects.raw(" UNION ALL ".join(queries), parameters))
         if len(queries) > 1:
             once = {row.pk: row for row in found}
-            found = sorted(once.values(), key=self._key, reverse=self.descending)[:limit]
+            found = sorted(once.values(), key=key, reverse=self.descending)[:limit]
         is_full = len(self.values) == 1 and len(found) == limit
         if is_full or not self.rows.query.where or high - low <= passed:
             return found, None
         last = self._last(low, high, passed)
         if last is None:
             return found, None
-        return [
-            row for row in found if (self._key(row) >= last if self.descending else self._key(row) <= last)
-        ], last
+        return [row for row in found if (key(row) >= last if self.descending else key(row) <= last)], last
 
     def _last(self, low: int, high: int, passed: int) -> int | None:
         """Return the key up to which all signals were passed; None if no value has more than `passed`."""
@@ -137,9 +136,6 @@ class Walk:
     def _part(self, what: str, column: str, value: str, low: int, high: int) -> tuple[str, list[Any]]:
         bounds = [value, low, value, high] if column else [low, high]
         return along_index(what, self.key, column, descending=self.descending), bounds
-
-    def _key(self, row: TradingSignal) -> int:
-        return int(getattr(row, self.key))
 
 
 @dataclass
