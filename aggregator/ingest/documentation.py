@@ -13,7 +13,7 @@ from aggregator.sources.redaction import TOKEN_PREFIX
 from ecosystems.signal import RULES
 
 JSON, PROBLEM = "application/json", "application/problem+json"
-_CONTENT = tomllib.loads(Path(__file__).with_name("openapi.toml").read_text())
+_CONTENT = tomllib.loads(Path(__file__).with_name("openapi.toml").read_text("utf-8"))
 
 
 def _field(name: str) -> dict[str, Any]:

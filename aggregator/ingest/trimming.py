@@ -20,7 +20,7 @@ GROUP = "aggregator"
 LAST_ID = "18446744073709551615-18446744073709551615"
 """The greatest id that there can be: nothing can be added to a stream that has it."""
 
-_LOOK = Path(__file__).with_suffix(".lua").read_text()
+_LOOK = Path(__file__).with_suffix(".lua").read_text("utf-8")
 
 
 class Look(NamedTuple):

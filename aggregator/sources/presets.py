@@ -42,7 +42,7 @@ def presets() -> dict[str, Preset]:
 
 
 def _load(path: Path) -> Preset:
-    description, _, mapping = path.read_text().partition(MAPPING_BEGINS)
+    description, _, mapping = path.read_text("utf-8").partition(MAPPING_BEGINS)
     content = tomllib.loads(description)
     steps = tuple(Step(**step) for step in content["steps"])
     return Preset(path.stem, content["title"], content["ecosystem"], steps, mapping)

@@ -28,3 +28,12 @@ def test_what_is_careless_is_found(run_manage):
     assert status == 1
     assert "security.W018" in said
     assert "security.W009" in said
+
+
+def test_a_hub_starts_whatever_the_servers_locale_is(run_manage):
+    """Its files are UTF-8 where a file without a name of its encoding would be read as ASCII."""
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    status, said = check(run_manage, **PRODUCTION, **ascii_only)
+    assert status == 0, said
+    listed = run_manage("source", "list", **ascii_only)
+    assert listed.wait() == 0, listed.text

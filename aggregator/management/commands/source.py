@@ -79,7 +79,7 @@ class Command(HubCommand):
                 options["agent"],
                 options["allow"],
                 options["stream"],
-                options["mapping"].read_text() if options["mapping"] else "",
+                options["mapping"].read_text("utf-8") if options["mapping"] else "",
                 options["only_agent"],
             )
         except InvalidSource as error:
