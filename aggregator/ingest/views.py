@@ -110,14 +110,7 @@ class HookView(IngestView):
     """
 
     @hook_documentation
-    def post(self, request: Request, token: str) -> HttpResponse:  # noqa: ARG002 - the path has it too
-        return self._respond(request)
-
-    def http_method_not_allowed(self, request: Any, *_: Any, **__: Any) -> Any:
-        """Answer any other method as the receiver does."""
-        return self._respond(request)
-
-    def _respond(self, request: Request) -> HttpResponse:
+    def post(self, request: Request, **_: str) -> HttpResponse:
         received, started = _received_by_loop(request._request), time.monotonic()
         if received is None:
             received = received_by_django(request._request)
@@ -128,6 +121,9 @@ class HookView(IngestView):
         entries = _in_time(received.left_s, hook.entries, received)
         left_s = received.left_s - (time.monotonic() - started)
         return _record(hook, entries, request._request, left_s)
+
+    http_method_not_allowed = post
+    """As the receiver, the hook refuses any other method itself."""
 
 
 def _received_by_loop(django_request: HttpRequest) -> ReceivedRequest | None:
