@@ -39,7 +39,16 @@ def received_by_asgi(scope: Scope) -> ReceivedRequest:
 
 async def receive_body(receive: Receive, length: int) -> bytes:
     """Return the `length` bytes of a body. Raises Problem 400 if it ends too soon, 408 if it is late."""
-    deadline = _Deadline(BODY_TIMEOUT_S)
+    task, is_late = asyncio.current_task(), False
+
+    def expire() -> None:
+        nonlocal is_late
+        is_late = True
+        if task is not None:
+            task.cancel()
+
+    # asyncio.timeout costs a request twice as much.
+    timer = asyncio.get_running_loop().call_later(BODY_TIMEOUT_S, expire)
     body, more = b"", True
     try:
         while more and len(body) < length:
@@ -47,31 +56,14 @@ async def receive_body(receive: Receive, length: int) -> bytes:
             body += message.get("body", b"")
             more = message.get("more_body", False)
     except asyncio.CancelledError:
-        if deadline.passed:
+        if is_late:
             raise late_body() from None
         raise
     finally:
-        deadline.end()
+        timer.cancel()
+        if is_late and task is not None:
+            task.uncancel()
     return complete(body, length)
-
-
-class _Deadline:
-    """Cancels the current task after some time: asyncio.timeout costs a request twice as much."""
-
-    def __init__(self, seconds: float) -> None:
-        self.passed = False
-        self._task = asyncio.current_task()
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._pass)
-
-    def _pass(self) -> None:
-        self.passed = True
-        if self._task is not None:
-            self._task.cancel()
-
-    def end(self) -> None:
-        self._timer.cancel()
-        if self.passed and self._task is not None:
-            self._task.uncancel()
 
 
 def start_of(response: HttpResponseBase) -> ASGIMessage:
