@@ -20,7 +20,7 @@ from django.urls import set_script_prefix
 
 from aggregator.http.answers import Answer
 from aggregator.http.asgi import ASGIMessage, Receive, Scope, Send, body_message, respond, start_of
-from aggregator.http.requests import AnyContentType
+from aggregator.http.requests import AnyContentType, ReceivedRequest
 from aggregator.postgres.pool import release_connections
 
 PART_TIMEOUT_S = 30.0
@@ -30,8 +30,8 @@ PART_TIMEOUT_S = 30.0
 class LoopRequest(AnyContentType, ASGIRequest):
     """A request that an event loop has received, and whose response it may wait for."""
 
-    received: object = None
-    """What the loop made of it, for its view."""
+    received: ReceivedRequest | Exception | None = None
+    """What the loop made of one that brings signals, for its view."""
 
 
 class Reception(NamedTuple):
@@ -40,7 +40,7 @@ class Reception(NamedTuple):
     threads: Executor
     """What answers it."""
     body: bytes = b""
-    received: object = None
+    received: ReceivedRequest | Exception | None = None
 
 
 class DeferredResponse(HttpResponse):

@@ -124,7 +124,6 @@ def _received_by_loop(django_request: HttpRequest) -> ReceivedRequest | None:
         return None
     if isinstance(django_request.received, Exception):
         raise django_request.received
-    assert isinstance(django_request.received, ReceivedRequest), "a way in's requests are received so"
     return django_request.received
 
 
