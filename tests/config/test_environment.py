@@ -121,7 +121,7 @@ def test_a_fallback_is_logged_when_the_hub_starts(hub_environment):
     ],
     ids=lambda command: command[-2],
 )
-def test_so_is_the_backend_whatever_program_starts(run_program, command):
+def test_so_is_the_backend_whatever_program_starts(run_program, redis_client, command):
     program = run_program(command)
     assert program.wait(40) == 0, program.text
     assert program.text.count("EventBus backend=memory") == 1
